@@ -1,0 +1,1 @@
+"""What the three services share: events, positions, the log, the store, settings."""

@@ -1,0 +1,33 @@
+"""Durations as operators write them: 1d, 1w, 1m, 1y, 90d, plain seconds, never."""
+
+import re
+
+_SECONDS = {
+    "": 1,
+    "d": 86_400,
+    "w": 7 * 86_400,
+    "m": 31 * 86_400,
+    "y": 31_556_952,
+}
+"""Prosody's own units (mod_mam): a month is 31 days, a year 365.2425."""
+
+ALLOWED = "a number of seconds, a number with d, w, m or y (90d, 1y), or never"
+MAX_SECONDS = 1000 * _SECONDS["y"]
+
+
+def parse(text: str) -> int | None:
+    """Give a duration in seconds, or None for "never".
+
+    Raises:
+        ValueError: It is none; mod_mam's silent misreading of "12h" as 12 seconds is refused.
+    """
+    written = text.strip().lower()
+    if written == "never":
+        return None
+    match = re.fullmatch(r"([0-9]{1,12})\s*([dwmy]?)", written)
+    if match is None:
+        raise ValueError(f"expected {ALLOWED}")
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValueError("expected more than nothing and at most 1000y, or never")
+    return seconds

@@ -1,0 +1,53 @@
+"""Every error that Stanzalake raises on purpose: one root, a stable code, whether retrying helps."""
+
+from typing import ClassVar
+
+
+class StanzalakeError(Exception):
+    """Root of all errors that a caller may want to tell apart.
+
+    Attributes:
+        code: Stable name for logs, metrics and scripts.
+        retry: True if the same call may succeed later without anybody's help.
+    """
+
+    code: ClassVar[str] = "stanzalake"
+    retry: ClassVar[bool] = False
+
+
+class SettingsError(StanzalakeError):
+    """A setting cannot be used; the text names the variable, the value and what is allowed."""
+
+    code = "settings"
+
+
+class InvalidEvent(StanzalakeError):
+    """Bytes that are not an event; the text is the reason and never quotes a body."""
+
+    code = "invalid-event"
+
+
+class DataDirInUse(StanzalakeError):
+    """Another process holds the data directory."""
+
+    code = "data-dir-in-use"
+
+
+class LogUnavailable(StanzalakeError):
+    """The log did not take or give records this time."""
+
+    code = "log-unavailable"
+    retry = True
+
+
+class StoreUnavailable(StanzalakeError):
+    """ClickHouse did not answer this time."""
+
+    code = "store-unavailable"
+    retry = True
+
+
+class StoreRefused(StanzalakeError):
+    """ClickHouse answered, and said no: the statement or the rows are at fault."""
+
+    code = "store-refused"

@@ -1,0 +1,116 @@
+"""Events: what happened to one archive, as it travels in the public topic.
+
+The types below are the format's only definition: they decode, check and describe it (the JSON
+Schema in docs/event.schema.json is generated from them). docs/protocol.md explains it to readers
+of the topic.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from archive.errors import InvalidEvent
+from archive.position import MAX_POSITION
+
+VERSION = 1
+MAX_STANZA = 1024 * 1024
+MAX_EVENT = 2 * MAX_STANZA
+"""Bytes of one encoded event; twice the stanza, as JSON escapes a quote to two bytes."""
+
+Owner = Annotated[
+    str,
+    msgspec.Meta(
+        description="Bare JID, normalised, whose archive it is",
+        pattern=r"^[^@/\s]+@[^@/\s]+$",
+        max_length=2047,
+    ),
+]
+Peer = Annotated[
+    str,
+    msgspec.Meta(
+        description="Bare JID, normalised, of the other party",
+        pattern=r"^[^/\s]+$",
+        max_length=2047,
+    ),
+]
+Position = Annotated[
+    int,
+    msgspec.Meta(
+        description="unix milliseconds << 16 | sequence: over 2^53, so read it as a 64-bit integer",
+        ge=0,
+    ),
+]
+
+
+class Message(
+    msgspec.Struct,
+    tag="message",
+    tag_field="type",
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+):
+    """One eligible message, seen from one owner. One stanza between local users makes two."""
+
+    v: Literal[1]
+    owner: Owner
+    position: Position
+    peer: Peer
+    peer_resource: Annotated[
+        str, msgspec.Meta(description="Empty if the peer's JID was bare", max_length=1023)
+    ] = ""
+    direction: Annotated[
+        Literal["in", "out"], msgspec.Meta(description="in: the owner received it")
+    ]
+    kind: Annotated[
+        Literal["chat", "normal", "groupchat", "headline", "error"],
+        msgspec.Meta(description="The stanza's type; none is normal"),
+    ]
+    contact: Annotated[
+        bool, msgspec.Meta(description="Whether the peer was in the owner's roster just then")
+    ]
+    stanza: Annotated[
+        str,
+        msgspec.Meta(
+            description="The message element with xmlns='jabber:client', as it was routed",
+            min_length=1,
+            max_length=MAX_STANZA,
+        ),
+    ]
+
+
+Event = Message
+
+_decoder = msgspec.json.Decoder(Event)
+_encoder = msgspec.json.Encoder()
+
+
+def decode(raw: bytes) -> Event:
+    """Read one event.
+
+    Args:
+        raw: The UTF-8 JSON text of one event.
+
+    Raises:
+        InvalidEvent: It is not an event of this version; the reason names the field.
+    """
+    if len(raw) > MAX_EVENT:
+        raise InvalidEvent(f"{len(raw)} bytes, over the limit of {MAX_EVENT}")
+    try:
+        event = _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvent(str(error)) from None
+    if event.position > MAX_POSITION:
+        raise InvalidEvent("Expected `int` <= 2^64 - 1 - at `$.position`")
+    return event
+
+
+def encode(event: Event) -> bytes:
+    """Give the UTF-8 JSON text of an event, without a line end."""
+    return _encoder.encode(event)
+
+
+def schema() -> dict[str, object]:
+    """Give the format's JSON Schema (draft 2020-12)."""
+    body = msgspec.json.schema(Event)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **body}

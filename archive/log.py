@@ -1,0 +1,88 @@
+"""The log: ordered, durable, at least once. One interface; LocalLog and KafkaLog stand behind it."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+EVENTS = "stanzalake.events"
+REJECTED = "stanzalake.rejected"
+
+
+class Entry(NamedTuple):
+    """What is appended.
+
+    Attributes:
+        key: The owner's bare JID: entries of one key keep their order.
+        value: The event's bytes.
+        headers: Names and values for people and tools; empty for events.
+    """
+
+    key: str
+    value: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Record(NamedTuple):
+    """What is read: an entry and its place, which travels with it until it is committed."""
+
+    partition: int
+    offset: int
+    key: str
+    value: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Consumer(Protocol):
+    """Reads one topic for one group, from where the group last committed."""
+
+    async def read(self, limit: int, within: float) -> Sequence[Record]:
+        """Give the next records, each partition's in order; empty if none came.
+
+        Args:
+            limit: Number of records at most.
+            within: Seconds to wait for the first one.
+
+        Raises:
+            LogUnavailable: The log cannot be read just now.
+        """
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """Remember, durably, the next offset to read of each partition (last + 1).
+
+        Raises:
+            LogUnavailable: The log cannot take it just now.
+        """
+
+    async def close(self) -> None:
+        """Stop reading. What was read and not committed is read again by the next consumer."""
+
+
+class Log(Protocol):
+    """A durable log of topics."""
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
+        """Return once all entries are durable, in their order within a key.
+
+        Raises:
+            LogUnavailable: They may or may not be there: append them again.
+        """
+
+    async def consumer(self, topic: str, group: str) -> Consumer:
+        """Open a consumer at the group's last commit, or at the first record there is."""
+
+    async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
+        """Wait until the group has committed all that was appended before this call.
+
+        Only the partition of `key` counts. Nothing is waited for if it is all committed.
+
+        Args:
+            topic: The topic that was appended to.
+            group: The group whose commits count.
+            key: The owner whose partition is asked about.
+            within: Seconds to wait at most.
+
+        Returns:
+            False if the time ran out first.
+        """
+
+    async def close(self) -> None:
+        """Close it; what was appended stays."""
