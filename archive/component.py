@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 logging.getLogger("slixmpp").setLevel(logging.CRITICAL + 1)
 
 
-class Component(ComponentXMPP):  # type: ignore[misc]  # slixmpp is untyped here
+class Component(ComponentXMPP):
     """A component that connects, reconnects with growing waits, and says so once a change.
 
     Args:

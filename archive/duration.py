@@ -12,7 +12,8 @@ _SECONDS = {
 """Prosody's own units (mod_mam): a month is 31 days, a year 365.2425."""
 
 ALLOWED = "a number of seconds, a number with d, w, m or y (90d, 1y), or never"
-MAX_SECONDS = 1000 * _SECONDS["y"]
+MAX_SECONDS = 50 * _SECONDS["y"]
+"""ClickHouse counts a TTL in 32-bit unix seconds, which end in 2106."""
 
 
 def parse(text: str) -> int | None:
@@ -29,5 +30,5 @@ def parse(text: str) -> int | None:
         raise ValueError(f"expected {ALLOWED}")
     seconds = int(match[1]) * _SECONDS[match[2]]
     if not 0 < seconds <= MAX_SECONDS:
-        raise ValueError("expected more than nothing and at most 1000y, or never")
+        raise ValueError("expected more than nothing and at most 50y, or never")
     return seconds

@@ -1,4 +1,4 @@
-"""Every error that Stanzalake raises on purpose: one root, a stable code, whether retrying helps."""
+"""Every error that is raised on purpose: one root, a stable code, whether retrying helps."""
 
 from typing import ClassVar
 

@@ -5,6 +5,7 @@ Schema in docs/event.schema.json is generated from them). docs/protocol.md expla
 of the topic.
 """
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -81,6 +82,8 @@ class Message(
 
 Event = Message
 
+# What was found where a name belongs may be anything, a body too: the reason leaves it out.
+_UNQUOTED = re.compile(r"(enum value|unknown field) (['`]).*\2", re.DOTALL)
 _decoder = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
 
@@ -99,7 +102,7 @@ def decode(raw: bytes) -> Event:
     try:
         event = _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidEvent(str(error)) from None
+        raise InvalidEvent(_UNQUOTED.sub(r"\1", str(error))) from None
     if event.position > MAX_POSITION:
         raise InvalidEvent("Expected `int` <= 2^64 - 1 - at `$.position`")
     return event

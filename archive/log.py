@@ -1,10 +1,13 @@
-"""The log: ordered, durable, at least once. One interface; LocalLog and KafkaLog stand behind it."""
+"""The log: ordered, durable, at least once. One interface, whatever stands behind it."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 EVENTS = "stanzalake.events"
 REJECTED = "stanzalake.rejected"
+PROCESSOR_GROUP = "stanzalake.processor"
+READ_BYTES = 16 * 1024 * 1024
+"""Bytes of values after which one read ends, so that a reader's memory is bounded."""
 
 
 class Entry(NamedTuple):
@@ -38,7 +41,7 @@ class Consumer(Protocol):
         """Give the next records, each partition's in order; empty if none came.
 
         Args:
-            limit: Number of records at most.
+            limit: Number of records at most; fewer once their values pass READ_BYTES.
             within: Seconds to wait for the first one.
 
         Raises:

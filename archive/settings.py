@@ -20,6 +20,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
+from pydantic_core import ErrorDetails
 
 from archive import duration
 from archive.errors import SettingsError
@@ -29,6 +30,7 @@ DEFAULT_EXCLUSIONS = frozenset(
     {"http://jabber.org/protocol/chatstates", "urn:xmpp:jingle-message:0"}
 )
 _OURS = re.compile(r"STANZALAKE_\w+|PROSODY_(ARCHIVE|MAM)_\w+")
+_IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 _MAX_ADDRESSES = 64
 _MAX_PORT = 65_535
 
@@ -50,6 +52,12 @@ def _switch(value: object) -> object:
     if isinstance(value, bool):
         return value
     raise ValueError("expected true or false")
+
+
+def _no_smart(value: bool) -> bool:
+    if value:
+        raise ValueError("smart archiving is not there yet: only false can be used")
+    return value
 
 
 def _address(value: str) -> tuple[str, int]:
@@ -93,118 +101,130 @@ Domains = Annotated[tuple[Domain, ...], BeforeValidator(_items)]
 Addresses = Annotated[tuple[tuple[str, int], ...], BeforeValidator(_addresses)]
 
 
+def _setting(name: str, default: Any, description: str, **limits: Any) -> Any:
+    """Declare a setting; its default is written as an operator would write it."""
+    return Field(default, alias=name, description=description, **limits)
+
+
 class Settings(BaseModel):
     """All settings. Each field's alias is its environment variable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    expires_after: Seconds = Field(
-        duration.parse("1y"),
-        alias="PROSODY_ARCHIVE_EXPIRES_AFTER",
-        description=f"How long a message is kept: {duration.ALLOWED}",
+    expires_after: Seconds = _setting(
+        "PROSODY_ARCHIVE_EXPIRES_AFTER",
+        "1y",
+        f"How long a message is kept: {duration.ALLOWED}",
     )
-    policy: Literal["false", "roster", "true"] = Field(
+    policy: Literal["false", "roster", "true"] = _setting(
+        "PROSODY_ARCHIVE_POLICY",
         "roster",
-        alias="PROSODY_ARCHIVE_POLICY",
-        description="What is archived of a user who set nothing: false, roster or true",
+        "What is archived of a user who set nothing: false, roster or true",
     )
-    max_query_results: int = Field(
+    max_query_results: int = _setting(
+        "PROSODY_ARCHIVE_MAX_QUERY_RESULTS",
         250,
-        alias="PROSODY_ARCHIVE_MAX_QUERY_RESULTS",
+        "Messages in one page at most, and in a page of no stated size",
         ge=1,
         le=1000,
-        description="Messages in one page at most, and in a page of no stated size",
     )
-    cleanup_interval: int = Field(
+    cleanup_interval: int = _setting(
+        "PROSODY_ARCHIVE_CLEANUP_INTERVAL",
         86_400,
-        alias="PROSODY_ARCHIVE_CLEANUP_INTERVAL",
+        "Seconds between removals of expired bytes; readers never see them meanwhile",
         ge=60,
         le=366 * 86_400,
-        description="Seconds between removals of expired bytes; readers never see them meanwhile",
     )
-    compression: Switch = Field(
-        True,
-        alias="PROSODY_ARCHIVE_COMPRESSION",
-        description="Whether stored stanzas are compressed: true or false",
+    smart: Annotated[Switch, AfterValidator(_no_smart)] = _setting(
+        "PROSODY_MAM_SMART_ENABLE",
+        "false",
+        "Whether users are archived only once they ask for their archive; only false as yet",
     )
-    exclude_namespaces: Items = Field(
-        (),
-        alias="PROSODY_ARCHIVE_EXCLUDE_NAMESPACES",
-        description="Namespaces, with commas, of elements never stored, besides the two defaults",
+    compression: Switch = _setting(
+        "PROSODY_ARCHIVE_COMPRESSION",
+        "true",
+        "Whether stored stanzas are compressed: true or false",
     )
-    store: str = Field(
+    exclude_namespaces: Items = _setting(
+        "PROSODY_ARCHIVE_EXCLUDE_NAMESPACES",
+        "",
+        "Namespaces, with commas, of elements never stored, besides the two defaults",
+    )
+    store: str = _setting(
+        "PROSODY_ARCHIVE_STORE",
         "messages",
-        alias="PROSODY_ARCHIVE_STORE",
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$",
-        description="Name of the table in use",
+        "Name of the table in use",
+        pattern=_IDENTIFIER,
     )
-    hosts: Domains = Field(
-        alias="STANZALAKE_HOSTS",
+    hosts: Domains = _setting(
+        "STANZALAKE_HOSTS",
+        ...,
+        "The VirtualHosts of Prosody, with commas, whose archives these are",
         min_length=1,
-        description="The VirtualHosts of Prosody, with commas, whose archives these are",
     )
-    component_secret: Annotated[SecretStr, AfterValidator(_filled)] = Field(
-        alias="STANZALAKE_COMPONENT_SECRET",
-        description="The component_secret of both components in Prosody's configuration",
+    component_secret: Annotated[SecretStr, AfterValidator(_filled)] = _setting(
+        "STANZALAKE_COMPONENT_SECRET",
+        ...,
+        "The component_secret of both components in Prosody's configuration",
     )
-    id_keys: Annotated[SecretStr, AfterValidator(_keys)] = Field(
-        alias="STANZALAKE_ID_KEYS",
-        description="Keys that seal message ids, with commas; the same as Prosody's. "
-        "The first seals, all open",
+    id_keys: Annotated[SecretStr, AfterValidator(_keys)] = _setting(
+        "STANZALAKE_ID_KEYS",
+        ...,
+        "Keys that seal message ids, with commas; the same as Prosody's. The first seals, all open",
     )
-    prosody: Addresses = Field(
-        (("127.0.0.1", 5347),),
-        alias="STANZALAKE_PROSODY",
+    prosody: Addresses = _setting(
+        "STANZALAKE_PROSODY",
+        "127.0.0.1:5347",
+        "HOST:PORT of Prosody's component listeners, with commas",
         min_length=1,
         max_length=_MAX_ADDRESSES,
-        description="HOST:PORT of Prosody's component listeners, with commas",
     )
-    ingest_jid: Domain = Field(
+    ingest_jid: Domain = _setting(
+        "STANZALAKE_INGEST_JID",
         "ingest.stanzalake",
-        alias="STANZALAKE_INGEST_JID",
-        description="Name of the ingest component in Prosody's configuration",
+        "Name of the ingest component in Prosody's configuration",
     )
-    query_jid: Domain = Field(
+    query_jid: Domain = _setting(
+        "STANZALAKE_QUERY_JID",
         "query.stanzalake",
-        alias="STANZALAKE_QUERY_JID",
-        description="Name of the query component in Prosody's configuration",
+        "Name of the query component in Prosody's configuration",
     )
-    data_dir: Path = Field(
-        Path("/var/lib/stanzalake"),
-        alias="STANZALAKE_DATA_DIR",
-        description="Directory of the embedded log and store",
+    data_dir: Path = _setting(
+        "STANZALAKE_DATA_DIR",
+        "/var/lib/stanzalake",
+        "Directory of the embedded log and store",
     )
-    clickhouse_dsn: SecretStr | None = Field(
+    clickhouse_dsn: SecretStr | None = _setting(
+        "STANZALAKE_CLICKHOUSE_DSN",
         None,
-        alias="STANZALAKE_CLICKHOUSE_DSN",
-        description="Where the store is; chdb://:memory: keeps nothing. "
+        "Where the store is; chdb://:memory: keeps nothing. "
         "Default: the engine in the process, in the data directory",
     )
-    log_retention: Seconds = Field(
-        86_400,
-        alias="STANZALAKE_LOG_RETENTION",
-        description=f"How long the log keeps what is archived already: {duration.ALLOWED}",
+    log_retention: Seconds = _setting(
+        "STANZALAKE_LOG_RETENTION",
+        "1d",
+        f"How long the log keeps what is archived already: {duration.ALLOWED}",
     )
-    batch_rows: int = Field(
+    batch_rows: int = _setting(
+        "STANZALAKE_BATCH_ROWS",
         50_000,
-        alias="STANZALAKE_BATCH_ROWS",
+        "Events in one insert at most",
         ge=1,
         le=1_000_000,
-        description="Events in one insert at most",
     )
-    batch_seconds: float = Field(
+    batch_seconds: float = _setting(
+        "STANZALAKE_BATCH_SECONDS",
         0.2,
-        alias="STANZALAKE_BATCH_SECONDS",
+        "Seconds for which an insert gathers events",
         gt=0,
         le=60,
-        description="Seconds for which an insert gathers events",
     )
-    freshness_timeout: float = Field(
+    freshness_timeout: float = _setting(
+        "STANZALAKE_FRESHNESS_TIMEOUT",
         5.0,
-        alias="STANZALAKE_FRESHNESS_TIMEOUT",
+        "Seconds that a query waits for what was announced before it",
         ge=0,
         le=60,
-        description="Seconds that a query waits for what was announced before it",
     )
 
     @property
@@ -242,13 +262,13 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
     try:
         return Settings.model_validate(ours)
     except ValidationError as error:
-        raise SettingsError("\n".join(_lines(error))) from None
+        raise SettingsError("\n".join(_problems(error).values())) from None
 
 
 def variables() -> Iterator[tuple[str, str, str]]:
     """Give each variable's name, its default as text, and its description."""
     for field in Settings.model_fields.values():
-        default = "required" if field.is_required() else str(field.default)
+        default = "required" if field.is_required() else str(field.default or "")
         yield str(field.alias), default, str(field.description)
 
 
@@ -260,19 +280,24 @@ def _from_file(path: Path | None) -> dict[str, str]:
     return {name: value for name, value in dotenv_values(path).items() if value is not None}
 
 
-def _lines(error: ValidationError) -> Iterator[str]:
+def _problems(error: ValidationError) -> dict[str, str]:
+    """Give one line for each variable that cannot be used."""
     fields: dict[str, Any] = {str(f.alias): f for f in Settings.model_fields.values()}
+    problems: dict[str, str] = {}
     for problem in error.errors():
-        name = str(problem["loc"][0]) if problem["loc"] else "settings"
-        if problem["type"] == "missing":
-            yield f"{name} is not set: {fields[name].description}"
-        elif problem["type"] == "extra_forbidden":
-            yield f"{name} is not a setting of Stanzalake"
-        else:
-            value = "" if _secret(fields.get(name)) else f"={problem['input']!s}"
-            reason = problem["msg"].removeprefix("Value error, ")
-            yield f"{name}{value} cannot be used: {reason}"
+        name = str(problem["loc"][0])
+        problems.setdefault(name, _line(name, problem, fields.get(name)))
+    return problems
+
+
+def _line(name: str, problem: ErrorDetails, field: Any) -> str:
+    if problem["type"] == "missing":
+        return f"{name} is not set: {field.description}"
+    if problem["type"] == "extra_forbidden":
+        return f"{name} is not a setting of Stanzalake"
+    value = "" if _secret(field) else f"={problem['input']!s}"
+    return f"{name}{value} cannot be used: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _secret(field: Any) -> bool:
-    return field is None or "SecretStr" in str(field.annotation)
+    return "SecretStr" in str(field.annotation)

@@ -1,0 +1,85 @@
+"""The event format, which other programs read."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archive import event
+from archive.errors import InvalidEvent
+from archive.position import MAX_POSITION
+from tests.support.events import encoded, message
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "event.schema.json"
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=50)
+
+
+@given(st.integers(0, MAX_POSITION), texts)
+def test_an_event_comes_back_as_it_was(position: int, stanza: str) -> None:
+    original = message(position, stanza=stanza)
+    assert event.decode(event.encode(original)) == original
+
+
+@given(st.integers(0, MAX_POSITION), st.sampled_from(["in", "out"]), st.booleans(), texts)
+def test_every_event_fits_the_published_schema(
+    position: int, direction: str, contact: bool, stanza: str
+) -> None:
+    raw = encoded(position, direction=direction, contact=contact, stanza=stanza)
+    jsonschema.validate(json.loads(raw), json.loads(SCHEMA.read_text()))
+
+
+def test_the_published_schema_is_the_one_in_force() -> None:
+    assert json.loads(SCHEMA.read_text()) == msgspec.to_builtins(event.schema())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"v": 2}, r"\$\.v"),
+        ({"type": "gossip"}, "type"),
+        ({"owner": "juliet"}, r"\$\.owner"),
+        ({"owner": "juliet@capulet.lit/balcony"}, r"\$\.owner"),
+        ({"owner": "a@" + "b" * 2048}, r"\$\.owner"),
+        ({"position": -1}, r"\$\.position"),
+        ({"position": 2**64}, r"\$\.position|out of range"),
+        ({"position": "1"}, r"\$\.position"),
+        ({"direction": "up"}, r"\$\.direction"),
+        ({"contact": 1}, r"\$\.contact"),
+        ({"stanza": ""}, r"\$\.stanza"),
+        ({"extra": 1}, "unknown field"),
+    ],
+)
+def test_what_is_wrong_is_named(change: dict[str, object], reason: str) -> None:
+    raw = json.dumps({**json.loads(encoded(1)), **change}).encode()
+    with pytest.raises(InvalidEvent, match=reason):
+        event.decode(raw)
+
+
+@pytest.mark.parametrize("field", ["v", "owner", "position", "contact", "stanza"])
+def test_a_missing_field_is_refused(field: str) -> None:
+    fields = json.loads(encoded(1))
+    del fields[field]
+    with pytest.raises(InvalidEvent):
+        event.decode(json.dumps(fields).encode())
+
+
+def test_an_event_over_the_limit_is_refused() -> None:
+    with pytest.raises(InvalidEvent, match="limit"):
+        event.decode(b" " * (event.MAX_EVENT + 1))
+
+
+@given(st.binary())
+def test_any_bytes_are_an_event_or_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidEvent):
+        event.decode(raw)
+
+
+def test_the_reason_never_quotes_a_body() -> None:
+    raw = encoded(1, stanza="<message>top secret</message>").replace(b'"in"', b'"top secret"')
+    with pytest.raises(InvalidEvent) as caught:
+        event.decode(raw)
+    assert "secret" not in str(caught.value)

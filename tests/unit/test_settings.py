@@ -1,0 +1,158 @@
+"""Settings: the guide's names, values and refusals."""
+
+from pathlib import Path
+
+import pytest
+
+from archive import duration, settings
+from archive.errors import SettingsError
+
+KEY = "a-key-for-tests-of-32-characters"
+BASE = {
+    "STANZALAKE_HOSTS": "capulet.lit",
+    "STANZALAKE_COMPONENT_SECRET": "wherefore",
+    "STANZALAKE_ID_KEYS": KEY,
+}
+
+
+def load(**changes: str) -> settings.Settings:
+    return settings.load({**BASE, **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1d", 86_400),
+        ("1w", 604_800),
+        ("1m", 2_678_400),
+        ("1y", 31_556_952),
+        ("90d", 7_776_000),
+        ("2592000", 2_592_000),
+        ("never", None),
+        (" 2 W ", 1_209_600),
+    ],
+)
+def test_durations(text: str, seconds: int | None) -> None:
+    assert duration.parse(text) == seconds
+    assert load(PROSODY_ARCHIVE_EXPIRES_AFTER=text).expires_after == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["12h", "", "0", "0d", "-1d", "1.5d", "d", "51y", "9" * 13, "1d1w"]
+)
+def test_a_duration_that_is_none_names_the_variable(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(PROSODY_ARCHIVE_EXPIRES_AFTER=text)
+    assert str(caught.value).startswith(f"PROSODY_ARCHIVE_EXPIRES_AFTER={text} cannot be used:")
+
+
+def test_the_guides_defaults() -> None:
+    values = load()
+    assert values.expires_after == 31_556_952
+    assert values.policy == "roster"
+    assert values.max_query_results == 250
+    assert values.cleanup_interval == 86_400
+    assert values.compression is True
+    assert values.smart is False
+    assert values.exclusions == {
+        "http://jabber.org/protocol/chatstates",
+        "urn:xmpp:jingle-message:0",
+    }
+
+
+def test_the_guides_values() -> None:
+    values = load(
+        PROSODY_ARCHIVE_POLICY="true",
+        PROSODY_ARCHIVE_MAX_QUERY_RESULTS="500",
+        PROSODY_ARCHIVE_CLEANUP_INTERVAL="604800",
+        PROSODY_ARCHIVE_COMPRESSION="false",
+        PROSODY_ARCHIVE_EXCLUDE_NAMESPACES="custom:namespace:1, custom:namespace:2",
+        PROSODY_ARCHIVE_STORE="archive2",
+    )
+    assert values.policy == "true"
+    assert values.max_query_results == 500
+    assert values.cleanup_interval == 604_800
+    assert values.compression is False
+    assert {"custom:namespace:1", "custom:namespace:2"} < values.exclusions
+    assert values.store == "archive2"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("PROSODY_ARCHIVE_POLICY", "yes", "'false', 'roster' or 'true'"),
+        ("PROSODY_ARCHIVE_MAX_QUERY_RESULTS", "many", "integer"),
+        ("PROSODY_ARCHIVE_MAX_QUERY_RESULTS", "0", "greater than or equal to 1"),
+        ("PROSODY_ARCHIVE_CLEANUP_INTERVAL", "1", "greater than or equal to 60"),
+        ("PROSODY_ARCHIVE_COMPRESSION", "ja", "true or false"),
+        ("PROSODY_MAM_SMART_ENABLE", "true", "only false"),
+        ("PROSODY_ARCHIVE_STORE", "a; DROP TABLE b", "pattern"),
+        ("STANZALAKE_HOSTS", "", "at least 1"),
+        ("STANZALAKE_HOSTS", "juliet@capulet.lit", "domain"),
+        ("STANZALAKE_PROSODY", "localhost", "HOST:PORT"),
+        ("STANZALAKE_PROSODY", "localhost:99999", "HOST:PORT"),
+    ],
+)
+def test_a_value_that_cannot_be_used_says_what_is_allowed(
+    name: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(**{name: value})
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"{name}=")
+    assert allowed in line
+
+
+@pytest.mark.parametrize("name", sorted(BASE))
+def test_what_is_required_is_named(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is not set"):
+        settings.load({key: value for key, value in BASE.items() if key != name})
+
+
+@pytest.mark.parametrize("name", ["STANZALAKE_SPEED", "PROSODY_ARCHIVE_EXPIRE"])
+def test_an_unknown_name_of_ours_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is not a setting"):
+        load(**{name: "1"})
+
+
+def test_secrets_are_never_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(STANZALAKE_ID_KEYS="tooshort", STANZALAKE_COMPONENT_SECRET="")
+    assert "tooshort" not in str(caught.value)
+    assert KEY not in repr(load())
+    assert "wherefore" not in repr(load())
+
+
+def test_other_programs_variables_are_left_alone() -> None:
+    assert load(PATH="/bin", PROSODY_DOMAIN="capulet.lit").hosts == ("capulet.lit",)
+
+
+def test_lists() -> None:
+    values = load(
+        STANZALAKE_HOSTS="Capulet.lit, montague.lit",
+        STANZALAKE_PROSODY="127.0.0.1:5347,[::1]:5348",
+        STANZALAKE_ID_KEYS=f"{KEY}, {KEY[::-1]}",
+    )
+    assert values.hosts == ("capulet.lit", "montague.lit")
+    assert values.prosody == (("127.0.0.1", 5347), ("::1", 5348))
+    assert values.id_key_list == (KEY, KEY[::-1])
+
+
+def test_a_file_gives_what_the_environment_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("PROSODY_ARCHIVE_POLICY=true\nPROSODY_ARCHIVE_EXPIRES_AFTER=90d # short\n")
+    values = settings.load({**BASE, "PROSODY_ARCHIVE_POLICY": "false"}, file)
+    assert values.policy == "false"
+    assert values.expires_after == 90 * 86_400
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="does not exist"):
+        settings.load(BASE, tmp_path / "none.env")
+
+
+def test_every_variable_is_described() -> None:
+    for name, default, text in settings.variables():
+        assert name.startswith(("PROSODY_", "STANZALAKE_"))
+        assert default == default.strip()
+        assert text
