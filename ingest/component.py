@@ -1,0 +1,74 @@
+"""The ingest component: the answer to each batch of a tap (docs/protocol.md)."""
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from slixmpp.xmlstream.handler import CoroutineCallback
+from slixmpp.xmlstream.matcher import MatchXPath
+
+from archive.component import Component
+from archive.errors import LogUnavailable
+from archive.log import EVENTS, REJECTED, Log
+from ingest.batch import NAMESPACE, sort
+
+_BATCH = f"{{{NAMESPACE}}}batch"
+
+log = logging.getLogger(__name__)
+
+
+class IngestComponent(Component):
+    """Appends what a tap sends to the log, and acknowledges only then.
+
+    Args:
+        jid: The component's name in Prosody's configuration.
+        secret: Its component_secret.
+        address: Host and port of Prosody's component listener.
+        hosts: The VirtualHosts whose taps are heard.
+        log: Where events go.
+    """
+
+    def __init__(
+        self, jid: str, secret: str, address: tuple[str, int], hosts: Collection[str], log: Log
+    ) -> None:
+        super().__init__(jid, secret, address)
+        self._hosts = frozenset(hosts)
+        self._log = log
+        path = MatchXPath(f"{{{self.default_ns}}}iq/{_BATCH}")
+        self.register_handler(CoroutineCallback("batch", path, self._on_batch))
+
+    async def _on_batch(self, iq: Any) -> None:
+        if iq["type"] not in ("get", "set"):
+            return
+        # Anybody may send to a component: only a host itself, not its users, is a tap.
+        host = str(iq["from"])
+        if host not in self._hosts or iq["type"] != "set":
+            log.warning("%s: refused a batch from somebody who is no tap", self.name)
+            self._refuse(iq, "auth", "forbidden")
+            return
+        try:
+            rejected = await self._store(iq.xml.findtext(_BATCH) or "", host)
+        except LogUnavailable as error:
+            log.warning("%s: a batch is not taken yet: %s", self.name, error)
+            self._refuse(iq, "wait", "resource-constraint")
+            return
+        if rejected:
+            log.error("%s: kept %d bad events of %s in %s", self.name, rejected, host, REJECTED)
+            self._refuse(iq, "modify", "bad-request")
+        else:
+            iq.reply().send()
+
+    async def _store(self, text: str, host: str) -> int:
+        """Make the batch durable and give the number of its records that were rejected."""
+        batch = sort(text, host)
+        await self._log.append(REJECTED, batch.rejected)
+        await self._log.append(EVENTS, batch.events)
+        return len(batch.rejected)
+
+    @staticmethod
+    def _refuse(iq: Any, kind: str, condition: str) -> None:
+        reply = iq.reply(clear=True)
+        reply["type"] = "error"
+        reply["error"]["type"] = kind
+        reply["error"]["condition"] = condition
+        reply.send()

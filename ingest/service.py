@@ -1,0 +1,16 @@
+"""Ingest as one of the services: a component connection to each Prosody."""
+
+import asyncio
+
+from archive.log import Log
+from archive.settings import Settings
+from ingest.component import IngestComponent
+
+
+async def run(settings: Settings, log: Log, stop: asyncio.Event) -> None:
+    """Take batches from every Prosody until `stop` is set."""
+    secret = settings.component_secret.get_secret_value()
+    async with asyncio.TaskGroup() as group:
+        for address in settings.prosody:
+            component = IngestComponent(settings.ingest_jid, secret, address, settings.hosts, log)
+            group.create_task(component.run(stop))
