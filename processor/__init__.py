@@ -1,0 +1,1 @@
+"""The stream processor: decode, exclude, decide, insert, commit."""

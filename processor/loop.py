@@ -1,0 +1,139 @@
+"""The loop: gather a batch from the log, write it to the store, commit. Nothing else commits."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from archive.errors import StanzalakeError
+from archive.log import READ_BYTES, REJECTED, Consumer, Log, Record
+from archive.store import Row
+from processor.batch import Batch, Rules, assemble
+
+_IDLE_SECONDS = 1.0
+_FIRST_WAIT = 0.1
+_LONGEST_WAIT = 10.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a batch is full.
+
+    Attributes:
+        rows: Records at most.
+        seconds: Age of its first record at most.
+    """
+
+    rows: int
+    seconds: float
+
+
+class Sink(Protocol):
+    """Takes rows: the store."""
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """Write rows; they are readable when this returns. Blocks."""
+
+
+class Loop:
+    """Moves events from a consumer into the store.
+
+    Args:
+        log: Where rejected records go.
+        consumer: Where events come from.
+        sink: Where rows go; its calls are made in a thread.
+        rules: What decides over a message.
+        limits: When a batch is full.
+    """
+
+    def __init__(
+        self, log: Log, consumer: Consumer, sink: Sink, rules: Rules, limits: Limits
+    ) -> None:
+        self._log = log
+        self._consumer = consumer
+        self._sink = sink
+        self._rules = rules
+        self._limits = limits
+        self._trouble = ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then finish the batch in hand, unless it cannot be written.
+
+        What was not committed is read again by the next run, and is the same rows again.
+        """
+        while not stop.is_set():
+            records = await self._gather(stop)
+            if records:
+                await self._settle(assemble(records, self._rules), stop)
+
+    async def _gather(self, stop: asyncio.Event) -> list[Record]:
+        """Read until the batch is full; bytes bound the memory, as rows do."""
+        records = await self._read(self._limits.rows, _IDLE_SECONDS, stop)
+        size = sum(len(record.value) for record in records)
+        deadline = asyncio.get_running_loop().time() + self._limits.seconds
+        while records and len(records) < self._limits.rows and size < READ_BYTES:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0 or stop.is_set():
+                break
+            within = min(left, _IDLE_SECONDS)
+            more = await self._read(self._limits.rows - len(records), within, stop)
+            size += sum(len(record.value) for record in more)
+            records += more
+        return records
+
+    async def _read(self, limit: int, within: float, stop: asyncio.Event) -> list[Record]:
+        records: list[Record] = []
+
+        async def read() -> None:
+            records.extend(await self._consumer.read(limit, within))
+
+        await self._insist(read, stop)
+        return records
+
+    async def _settle(self, batch: Batch, stop: asyncio.Event) -> None:
+        """Write, then commit; in this order a crash between the two only repeats."""
+
+        async def write() -> None:
+            await self._log.append(REJECTED, batch.rejected)
+            if batch.rows:
+                await asyncio.to_thread(self._sink.insert, batch.rows)
+            await self._consumer.commit(batch.offsets)
+
+        if await self._insist(write, stop):
+            log.debug("archived %d, rejected %d", len(batch.rows), len(batch.rejected))
+
+    async def _insist(self, act: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
+        """Do it, with growing waits, until it works or the worker is told to stop."""
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                await act()
+            except StanzalakeError as error:
+                if not error.retry:
+                    raise
+                self._say(f"waiting: {error}")
+            else:
+                self._say("")
+                return True
+            if await _stopped(stop, wait):
+                return False
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _say(self, trouble: str) -> None:
+        """Log a change of state once."""
+        if trouble and trouble != self._trouble:
+            log.warning("%s", trouble)
+        if self._trouble and not trouble:
+            log.info("working again")
+        self._trouble = trouble
+
+
+async def _stopped(stop: asyncio.Event, within: float) -> bool:
+    try:
+        await asyncio.wait_for(stop.wait(), within)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,20 @@
+"""The processor as one of the services: what it needs, and its run."""
+
+import asyncio
+
+from archive.log import EVENTS, PROCESSOR_GROUP, Log
+from archive.settings import Settings
+from archive.store import Store
+from processor.batch import Rules
+from processor.loop import Limits, Loop
+
+
+async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -> None:
+    """Archive events until `stop` is set."""
+    consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
+    rules = Rules(settings.policy, settings.exclusions)
+    limits = Limits(settings.batch_rows, settings.batch_seconds)
+    try:
+        await Loop(log, consumer, store, rules, limits).run(stop)
+    finally:
+        await consumer.close()
