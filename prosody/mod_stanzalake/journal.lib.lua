@@ -1,0 +1,177 @@
+-- The journal: a log of lines on disk, and the one source of truth about what ingest has not taken yet.
+--
+-- A place is a number of bytes since the journal began. A segment is a file named by the place of its
+-- first byte, and ends where the next one begins. So bytes that a crash or a full disk left behind the last
+-- whole line need no repair: the next segment begins at their place and hides them.
+
+local lfs = require "lfs";
+
+local journal_mt = {};
+journal_mt.__index = journal_mt;
+
+local function make_directory(path)
+	if lfs.attributes(path, "mode") == "directory" then return; end
+	local parent = path:match("^(.+)/[^/]+/*$");
+	if parent then make_directory(parent); end
+	assert(lfs.mkdir(path));
+end
+
+local function read_all(path)
+	local file = assert(io.open(path, "rb"));
+	local text = file:read("a");
+	file:close();
+	return text;
+end
+
+local function find_segments(directory)
+	local starts = {};
+	for name in lfs.dir(directory) do
+		local start = name:match("^(%d+)%.ndjson$");
+		if start then starts[#starts + 1] = math.tointeger(tonumber(start)); end
+	end
+	table.sort(starts);
+	return starts;
+end
+
+-- Gives the bytes of all whole lines, and the last of them.
+local function whole_lines(text)
+	local stop = text:match("^.*\n()");
+	if not stop then return 0; end
+	local lines = text:sub(1, stop - 2);
+	return stop - 1, lines:sub(lines:match("^.*\n()") or 1);
+end
+
+function journal_mt:segment_path(start)
+	return ("%s/%020d.ndjson"):format(self.directory, start);
+end
+
+-- Segments without a whole line hold nothing, and their name is free for the next one.
+function journal_mt:recover()
+	self.starts = find_segments(self.directory);
+	while self.starts[1] do
+		local start = self.starts[#self.starts];
+		local size, line = whole_lines(read_all(self:segment_path(start)));
+		if line then
+			self.written, self.last_line = start + size, line;
+			return;
+		end
+		os.remove(self:segment_path(table.remove(self.starts)));
+	end
+end
+
+-- Without this file, or with one that is damaged, everything is sent again: repeats, never a loss.
+function journal_mt:recover_acked()
+	local file = io.open(self.directory.."/acked", "rb");
+	local acked, position = (file and file:read("a") or ""):match("^(%d+) (%d+)\n$");
+	if file then file:close(); end
+	self.acked = math.tointeger(tonumber(acked)) or 0;
+	self.last_position = math.tointeger(tonumber(position)) or 0;
+end
+
+-- Opens the journal of a directory, which is made if missing.
+--   segment_size, limit: bytes; the limit is on what is not acknowledged
+local function open(directory, segment_size, limit)
+	make_directory(directory);
+	local journal = setmetatable({
+		directory = directory, segment_size = segment_size, limit = limit;
+	}, journal_mt);
+	journal:recover_acked();
+	journal:recover();
+	journal.written = journal.written or journal.acked;
+	journal.acked = math.max(math.min(journal.acked, journal.written), journal.starts[1] or 0);
+	return journal;
+end
+
+function journal_mt:close()
+	if self.file then self.file:close(); end
+	self.file = nil;
+end
+
+function journal_mt:start_segment()
+	local file, err = io.open(self:segment_path(self.written), "wb");
+	if not file then return nil, err; end
+	-- Unbuffered: one line is one write to the OS, and a failed one leaves nothing that is written later.
+	file:setvbuf("no");
+	if self.starts[#self.starts] ~= self.written then
+		table.insert(self.starts, self.written);
+	end
+	self.file = file;
+	return file;
+end
+
+function journal_mt:newest_segment()
+	if self.file and self.written - self.starts[#self.starts] >= self.segment_size then
+		self:close();
+	end
+	if self.file then return self.file; end
+	return self:start_segment();
+end
+
+-- Appends a line, given without its line feed. When this returns, the OS has it.
+-- Gives the place behind it, or nil and the reason.
+function journal_mt:append(line)
+	local data = line.."\n";
+	if self.written - self.acked + #data > self.limit then
+		return nil, "the journal is at its size limit";
+	end
+	local file, err = self:newest_segment();
+	if not file then return nil, err; end
+	local ok, write_err = file:write(data);
+	if not ok then
+		self:close();
+		return nil, write_err;
+	end
+	self.written = self.written + #data;
+	return self.written;
+end
+
+function journal_mt:segment_of(place)
+	for i = #self.starts, 1, -1 do
+		if self.starts[i] <= place then return self.starts[i], self.starts[i + 1] or self.written; end
+	end
+end
+
+local function read_lines(file, bytes, available)
+	local text = file:read(math.min(bytes, available)) or "";
+	if #text == available then return text; end
+	local stop = text:match("^.*\n()");
+	if stop then return text:sub(1, stop - 1); end
+	return text..(file:read("L") or "");
+end
+
+-- Reads whole lines from a place on: as many as fit into so many bytes, at least one.
+-- Gives the text and the place behind it; nothing if there is none; nil and the reason on a fault.
+function journal_mt:read(place, bytes)
+	if place >= self.written then return; end
+	local start, stop = self:segment_of(place);
+	local file, err = io.open(self:segment_path(start), "rb");
+	if not file then return nil, err; end
+	file:seek("set", place - start);
+	local text = read_lines(file, bytes, stop - place);
+	file:close();
+	-- Only if somebody took a file away.
+	if text == "" then return self:read(stop, bytes); end
+	return text, place + #text;
+end
+
+-- Forgets everything before a place. The newest segment that holds a line stays, as the last position is there.
+function journal_mt:release(place)
+	self.acked = place;
+	local starts = self.starts;
+	while starts[2] and starts[2] <= place and starts[2] < self.written do
+		os.remove(self:segment_path(table.remove(starts, 1)));
+	end
+end
+
+-- Remembers what is acknowledged, and the last position that was handed out.
+function journal_mt:save(position)
+	local path = self.directory.."/acked";
+	local file, err = io.open(path.."~", "wb");
+	if not file then return nil, err; end
+	local ok, write_err = file:write(("%d %d\n"):format(self.acked, position));
+	local closed, close_err = file:close();
+	if not (ok and closed) then return nil, write_err or close_err; end
+	return os.rename(path.."~", path);
+end
+
+return { open = open };

@@ -1,0 +1,194 @@
+-- The sender: ships the journal's lines to the ingest components, and knows what they have acknowledged.
+
+local base64 = require "util.encodings".base64.encode;
+local st = require "util.stanza";
+
+local xmlns_batch = "urn:stanzalake:batch:1";
+-- Seconds for which lines gather: short beside a round trip, long enough to make batches under load.
+local COALESCE = 0.02;
+local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30;
+local SAVE_INTERVAL = 1;
+local MAX_OWNERS = 65536;
+
+local sender_mt = {};
+sender_mt.__index = sender_mt;
+
+-- A wait that is under way goes on: a new event does not cut a pause short.
+function sender_mt:schedule(delay)
+	if self.timer then return; end
+	self.timer = module:add_timer(delay, function ()
+		self.timer = nil;
+		self:pump();
+	end);
+end
+
+function sender_mt:reschedule(delay)
+	if self.timer then self.timer:stop(); end
+	self.timer = nil;
+	self:schedule(delay);
+end
+
+function sender_mt:pause()
+	self.failures = self.failures + 1;
+	self:reschedule(math.min(FIRST_PAUSE * 2 ^ (self.failures - 1), LONGEST_PAUSE));
+end
+
+-- Says once that shipping has stopped, and once that it goes on.
+function sender_mt:report(trouble)
+	if trouble and not self.trouble then
+		module:log("warn", "Events wait in the journal: %s", trouble);
+	elseif self.trouble and not trouble then
+		module:log("info", "Events are taken by ingest again");
+	end
+	self.trouble = trouble;
+end
+
+function sender_mt:ship(batch)
+	local jid = self.ingest:pick();
+	if not jid then
+		self:report("no ingest component is connected");
+		return false;
+	end
+	local text, stop = self.journal:read(batch.from, batch.stop and batch.stop - batch.from or self.batch_bytes);
+	if not text then
+		self:report(stop);
+		self:pause();
+		return false;
+	end
+	batch.stop, batch.shipped = stop, true;
+	local payload = st.stanza("batch", { xmlns = xmlns_batch }):text(base64(text));
+	self.ingest:request(jid, payload, self.ack_timeout, function (reply, why) self:answered(batch, reply, why); end);
+	return true;
+end
+
+-- Where the next new batch begins.
+function sender_mt:front()
+	local newest = self.batches[#self.batches];
+	return newest and newest.stop or self.journal.acked;
+end
+
+function sender_mt:pump()
+	for _, batch in ipairs(self.batches) do
+		if not batch.shipped and not self:ship(batch) then return; end
+	end
+	while #self.batches < self.window and self:front() < self.journal.written do
+		local batch = { from = self:front() };
+		if not self:ship(batch) then return; end
+		table.insert(self.batches, batch);
+	end
+end
+
+local function trouble_of(reply, why)
+	if not reply then return why == "gone" and "an ingest component has gone" or "ingest does not answer in time"; end
+	if reply.attr.type == "result" then return nil; end
+	local _, condition = reply:get_error();
+	return condition ~= "bad-request" and "ingest answers "..condition or nil;
+end
+
+function sender_mt:answered(batch, reply, why)
+	local trouble = trouble_of(reply, why);
+	if trouble then
+		batch.shipped = false;
+		self:report(trouble);
+		if why == "gone" then self:schedule(COALESCE); else self:pause(); end
+		return;
+	end
+	if reply.attr.type == "error" then
+		module:log("warn", "Ingest kept some events aside as invalid; see stanzalake.rejected");
+	end
+	batch.acked = true;
+	self.failures = 0;
+	self:report(nil);
+	self:advance();
+	self:schedule(COALESCE);
+end
+
+function sender_mt:advance()
+	local batches = self.batches;
+	while batches[1] and batches[1].acked do
+		self.journal:release(table.remove(batches, 1).stop);
+	end
+	self:save_soon();
+	self:end_holds();
+end
+
+function sender_mt:save()
+	local ok, err = self.journal:save(self.sequence.last);
+	if not ok then module:log("warn", "Acknowledged events will be sent again after a restart: %s", err); end
+end
+
+function sender_mt:save_soon()
+	if self.saving then return; end
+	self.saving = module:add_timer(SAVE_INTERVAL, function ()
+		self.saving = nil;
+		self:save();
+	end);
+end
+
+-- Tells that an owner's line was written, and where it ends.
+function sender_mt:wrote(owner, place)
+	if not self.places[owner] then self.owners = self.owners + 1; end
+	if self.owners > MAX_OWNERS then
+		self.places, self.owners, self.floor = {}, 0, place;
+	else
+		self.places[owner] = place;
+	end
+	self:schedule(COALESCE);
+end
+
+-- Calls back once all lines of the owner that are written by now are acknowledged.
+--   timeout: seconds after which it calls back anyway
+--   resume: called once, with whether they are
+function sender_mt:hold(owner, timeout, resume)
+	-- The query's own position is in no journal line.
+	self:save_soon();
+	local place = math.max(self.places[owner] or 0, self.floor);
+	if place <= self.journal.acked then return resume(true); end
+	local hold = { place = place, resume = resume };
+	hold.timer = module:add_timer(timeout, function () self:end_hold(hold, false); end);
+	self.holds[hold] = true;
+end
+
+-- Ends all holds, for when the module is unloaded.
+function sender_mt:close()
+	for hold in pairs(self.holds) do
+		hold.place = 0;
+	end
+	self:end_holds();
+	self:save();
+end
+
+function sender_mt:end_hold(hold, acked)
+	if not self.holds[hold] then return; end
+	self.holds[hold] = nil;
+	hold.timer:stop();
+	hold.resume(acked);
+end
+
+function sender_mt:end_holds()
+	local ready = {};
+	for hold in pairs(self.holds) do
+		if hold.place <= self.journal.acked then ready[#ready + 1] = hold; end
+	end
+	for _, hold in ipairs(ready) do self:end_hold(hold, true); end
+end
+
+-- A component has connected: what waits goes out now.
+function sender_mt:resume()
+	self.failures = 0;
+	if self.journal.acked < self.journal.written then self:reschedule(0); end
+end
+
+--   ingest: the ingest components
+--   options: window (batches), batch_bytes, ack_timeout (seconds)
+local function new(journal, sequence, ingest, options)
+	return setmetatable({
+		journal = journal, sequence = sequence, ingest = ingest;
+		window = options.window, batch_bytes = options.batch_bytes, ack_timeout = options.ack_timeout;
+		batches = {}, failures = 0, holds = {};
+		-- Where each owner's newest line ends; owners without one here may have lines up to the floor.
+		places = {}, owners = 0, floor = journal.written;
+	}, sender_mt);
+end
+
+return { new = new };

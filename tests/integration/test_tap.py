@@ -1,0 +1,341 @@
+"""What the tap archives, and which ids it announces, in a real Prosody."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from archive import position
+from tests.integration.conftest import StartServer
+from tests.support.clients import RawClient, parsed, stanza_ids
+from tests.support.components import FakeIngest
+from tests.support.server import HOST, JULIET, KEY, ROMEO, Server
+from tests.support.wait import until
+
+SID = "urn:xmpp:sid:0"
+ONE = f"{ROMEO}/one"
+SEALER = position.Sealer([KEY])
+
+
+class Scene(NamedTuple):
+    """Juliet and Romeo online, and ingest."""
+
+    server: Server
+    ingest: FakeIngest
+    juliet: RawClient
+    romeo: RawClient
+
+    async def archived(self, stanza: str) -> list[tuple[str, str]]:
+        """Have Juliet send a stanza, and give (owner, direction) of the events that it made."""
+        self.juliet.send_raw(stanza)
+        await self.settle()
+        made = [(e.owner, e.direction) for e in self.ingest.events if "mark='x'" in e.stanza]
+        return sorted(made)
+
+    async def settle(self) -> None:
+        """Wait until ingest has everything that was sent before."""
+        self.juliet.say(ROMEO, "settled", "settled")
+        await self.ingest.arrival("settled", ROMEO)
+        await self.ingest.arrival("settled", JULIET)
+
+
+@pytest.fixture
+async def scene(server: Server) -> AsyncIterator[Scene]:
+    ingest = await server.ingest()
+    juliet, romeo = await server.client("juliet"), await server.client("romeo")
+    yield Scene(server, ingest, juliet, romeo)
+    assert "Traceback" not in server.log
+    assert "traceback" not in server.log
+
+
+BOTH = [(JULIET, "out"), (ROMEO, "in")]
+
+
+@pytest.mark.requirement("313-01", "313-04", "313-06", "313-16")
+async def test_a_message_is_an_event_for_each_of_the_two(scene: Scene) -> None:
+    scene.juliet.say(ROMEO, "hi", "m1", "<thread>t</thread><x xmlns='urn:other' a='&quot;'/>")
+    out = await scene.ingest.arrival("hi", JULIET)
+    in_ = await scene.ingest.arrival("hi", ROMEO)
+    assert (out.direction, out.peer, out.peer_resource) == ("out", ROMEO, "")
+    assert (in_.direction, in_.peer, in_.peer_resource) == ("in", JULIET, "one")
+    assert out.kind == in_.kind == "chat"
+    assert out.position < in_.position
+    assert not out.contact
+    assert not in_.contact
+    for event in (out, in_):
+        message = parsed(event.stanza)
+        assert message.tag == "{jabber:client}message"
+        addresses = {"from": f"{JULIET}/one", "to": ROMEO, "type": "chat", "id": "m1"}
+        assert addresses.items() <= message.attrib.items()
+        assert message.findtext("{jabber:client}thread") == "t"
+        other = message.find("{urn:other}x")
+        assert other is not None
+        assert other.get("a") == '"'
+        assert stanza_ids(message) == []
+    delivered = await scene.romeo.message("m1")
+    assert stanza_ids(delivered) == [(ROMEO, SEALER.seal(ROMEO, in_.position))]
+
+
+@pytest.mark.requirement("313-16")
+async def test_every_character_arrives_as_it_was(scene: Scene) -> None:
+    body = 'q" b\\ t\tn\n € 𝄞 \u202e \u2028 \x7f é'
+    escaped = body.replace("&", "&amp;").replace("<", "&lt;")
+    scene.juliet.say(ROMEO, escaped, "m1")
+    await until(lambda: len(scene.ingest.events) == 2)
+    for event in scene.ingest.events:
+        assert parsed(event.stanza).findtext("{jabber:client}body") == body
+
+
+ELIGIBLE = {
+    "body": "<body>x</body>",
+    "subject": "<subject>x</subject>",
+    "store hint": "<store xmlns='urn:xmpp:hints'/>",
+    "encrypted": "<encryption xmlns='urn:xmpp:eme:0' namespace='x'/>",
+    "receipt": "<received xmlns='urn:xmpp:receipts' id='x'/>",
+    "marker": "<displayed xmlns='urn:xmpp:chat-markers:0' id='x'/>",
+    "direct invitation": "<x xmlns='jabber:x:conference' jid='r@c'/>",
+    "invitation": "<x xmlns='http://jabber.org/protocol/muc#user'><invite to='a@b'/></x>",
+    "call 0": "<propose xmlns='urn:xmpp:jingle-message:0' id='x'/>",
+    "call 1": "<propose xmlns='urn:xmpp:jingle-message:1' id='x'/>",
+}
+
+
+@pytest.mark.parametrize("name", ELIGIBLE)
+async def test_what_is_worth_archiving_is(scene: Scene, name: str) -> None:
+    stanza = f"<message to='{ROMEO}'><m xmlns='m' mark='x'/>{ELIGIBLE[name]}</message>"
+    assert await scene.archived(stanza) == BOTH
+
+
+HINT = "<{} xmlns='urn:xmpp:hints'/>"
+INELIGIBLE = {
+    "nothing": f"<message to='{ROMEO}'>@</message>",
+    "chat state": f"<message to='{ROMEO}'><a xmlns='http://jabber.org/protocol/chatstates'/>@</message>",
+    "headline": f"<message to='{ROMEO}' type='headline'><body>x</body>@</message>",
+    "groupchat": f"<message to='{ROMEO}' type='groupchat'><body>x</body>@</message>",
+    "no-store": f"<message to='{ROMEO}'><body>x</body>{HINT.format('no-store')}@</message>",
+    "no-permanent-store": (
+        f"<message to='{ROMEO}'><body>x</body>{HINT.format('no-permanent-store')}@</message>"
+    ),
+    "no-store and store": (
+        f"<message to='{ROMEO}'>{HINT.format('store')}{HINT.format('no-store')}@</message>"
+    ),
+    "error to a bare JID": f"<message to='{ROMEO}' type='error'><body>x</body>@</message>",
+    "a domain": f"<message to='{HOST}'><body>x</body>@</message>",
+    "a domain with a space": "<message to='romeo@a b'><body>x</body>@</message>",
+    "an archive's result": (
+        f"<message to='{ROMEO}'><body>x</body><result xmlns='urn:xmpp:mam:2' id='1'/>@</message>"
+    ),
+}
+
+
+@pytest.mark.requirement("313-21")
+@pytest.mark.parametrize("name", INELIGIBLE)
+async def test_what_is_not_worth_archiving_is_not(scene: Scene, name: str) -> None:
+    stanza = INELIGIBLE[name].replace("@</", "<m xmlns='m' mark='x'/></")
+    assert await scene.archived(stanza) == []
+
+
+async def test_an_error_to_a_resource_is_archived_whatever_its_hints(scene: Scene) -> None:
+    stanza = (
+        f"<message to='{ONE}' type='error'><m xmlns='m' mark='x'/>"
+        "<no-store xmlns='urn:xmpp:hints'/></message>"
+    )
+    assert await scene.archived(stanza) == BOTH
+    assert {e.kind for e in scene.ingest.events if "mark=" in e.stanza} == {"error"}
+
+
+async def test_another_module_may_decide_what_is_archived(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    (tmp_path / "mod_decider.lua").write_text(
+        'module:hook("archive-should-store", function (event)\n'
+        '\tif event.stanza:get_child("nothing", "urn:d") then return false; end\n'
+        "end, 1);\n"
+    )
+    server = await start_server(modules=["stanzalake", "decider"], module_dirs=[tmp_path])
+    ingest, juliet = await server.ingest(), await server.client("juliet")
+    juliet.say(ROMEO, "dropped", "m1", "<nothing xmlns='urn:d'/>")
+    juliet.say(ROMEO, "kept", "m2")
+    await ingest.arrival("kept", ROMEO)
+    assert {e.owner for e in ingest.events if "kept" in e.stanza} == {JULIET, ROMEO}
+    assert not [e for e in ingest.events if "dropped" in e.stanza]
+
+
+async def test_nobody_who_does_not_exist_has_an_archive(scene: Scene) -> None:
+    stranger = f"mercutio@{HOST}"
+    assert await scene.archived(
+        f"<message to='{stranger}'><body>x</body><m xmlns='m' mark='x'/></message>"
+    ) == [(JULIET, "out")]
+
+
+async def test_an_unknown_type_is_normal(scene: Scene) -> None:
+    scene.juliet.send_raw(f"<message to='{ROMEO}' type='odd'><body>hm</body></message>")
+    assert (await scene.ingest.arrival("hm", ROMEO)).kind == "normal"
+
+
+async def test_contacts_are_told_apart_whatever_their_subscription(scene: Scene) -> None:
+    await scene.romeo.ask("set", f"<query xmlns='jabber:iq:roster'><item jid='{JULIET}'/></query>")
+    scene.juliet.say(ROMEO, "hi", "m1")
+    assert (await scene.ingest.arrival("hi", ROMEO)).contact
+    assert not (await scene.ingest.arrival("hi", JULIET)).contact
+
+
+async def test_contacts_of_an_absent_user_are_known(scene: Scene) -> None:
+    await scene.romeo.ask("set", f"<query xmlns='jabber:iq:roster'><item jid='{JULIET}'/></query>")
+    await scene.romeo.leave()
+    scene.juliet.say(ROMEO, "hi", "m1")
+    assert (await scene.ingest.arrival("hi", ROMEO)).contact
+
+
+@pytest.mark.parametrize("to", [f" to='{JULIET}'", "", f" to='{JULIET}/two'"])
+async def test_a_message_to_oneself_is_archived_once(scene: Scene, to: str) -> None:
+    two = await scene.server.client("juliet", "two")
+    scene.juliet.send_raw(f"<message{to} type='chat' id='m1'><body>note</body></message>")
+    event = await scene.ingest.arrival("note", JULIET)
+    await scene.settle()
+    assert [e.stanza for e in scene.ingest.events].count(event.stanza) == 1
+    assert event.peer == JULIET
+    assert parsed(event.stanza).get("to", "").startswith(JULIET)
+    expected = [(JULIET, SEALER.seal(JULIET, event.position))]
+    assert stanza_ids(await two.message("m1")) == expected
+
+
+FORGED = "<stanza-id xmlns='urn:xmpp:sid:0' by='{}' id='forged'/>"
+
+
+@pytest.mark.requirement("359-04", "359-06", "359-07", "359-08", "359-09", "359-10", "359-14")
+async def test_forged_ids_go_and_others_stay(scene: Scene) -> None:
+    others = (
+        "<origin-id xmlns='urn:xmpp:sid:0' id='o'/>"
+        + FORGED.format("someone@else.lit")
+        + FORGED.format(f"{ROMEO}/one")
+    )
+    forged = FORGED.format(ROMEO) + FORGED.format("ROMEO@LocalHost")
+    scene.juliet.send_raw(
+        f"<message to='{ROMEO}' id='m1'>{forged}{others}<body>hi</body>{forged}</message>"
+    )
+    event = await scene.ingest.arrival("hi", ROMEO)
+    real = (ROMEO, SEALER.seal(ROMEO, event.position))
+    kept = [("someone@else.lit", "forged"), (f"{ROMEO}/one", "forged")]
+    assert stanza_ids(parsed(event.stanza)) == kept
+    delivered = await scene.romeo.message("m1")
+    assert stanza_ids(delivered) == [*kept, real]
+    assert delivered.find(f"{{{SID}}}origin-id") is not None
+
+
+@pytest.mark.requirement("359-06")
+async def test_forged_ids_go_from_what_is_not_archived(scene: Scene) -> None:
+    scene.juliet.send_raw(
+        f"<message to='{ROMEO}' id='m1'><active xmlns='http://jabber.org/protocol/chatstates'/>"
+        f"{FORGED.format(ROMEO)}{FORGED.format(JULIET)}</message>"
+    )
+    assert stanza_ids(await scene.romeo.message("m1")) == []
+
+
+@pytest.mark.requirement("313-19", "359-06")
+async def test_the_senders_id_never_leaves(scene: Scene) -> None:
+    scene.juliet.say(ROMEO, "hi", "m1", FORGED.format(JULIET))
+    delivered = await scene.romeo.message("m1")
+    assert [by for by, _ in stanza_ids(delivered)] == [ROMEO]
+    event = await scene.ingest.arrival("hi", JULIET)
+    assert stanza_ids(parsed(event.stanza)) == []
+
+
+@pytest.mark.requirement("313-20")
+async def test_carbons_carry_the_owners_id(scene: Scene) -> None:
+    sent_to = await scene.server.client("juliet", "two")
+    received_by = await scene.server.client("romeo", "two")
+    scene.juliet.say(ONE, "hi", "m1")
+    path = "*/{urn:xmpp:forward:0}forwarded/{jabber:client}message"
+    for client, owner in ((sent_to, JULIET), (received_by, ROMEO)):
+        carbon = await client.expect(lambda x: x.find(path) is not None)
+        inner = carbon.find(path)
+        assert inner is not None
+        event = await scene.ingest.arrival("hi", owner)
+        assert stanza_ids(inner) == [(owner, SEALER.seal(owner, event.position))]
+
+
+@pytest.mark.requirement("359-16")
+async def test_the_account_announces_what_it_does(scene: Scene) -> None:
+    info = await scene.juliet.ask(
+        "get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", to=JULIET
+    )
+    features = {x.get("var") for x in info.iter("{http://jabber.org/protocol/disco#info}feature")}
+    assert {"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", SID} <= features
+
+
+async def test_an_absent_users_message_waits_with_its_id_in_offline_storage(
+    scene: Scene,
+) -> None:
+    await scene.romeo.leave()
+    scene.juliet.say(ROMEO, "later", "m1")
+    event = await scene.ingest.arrival("later", ROMEO)
+    romeo = await scene.server.client("romeo")
+    ids = stanza_ids(await romeo.message("m1"))
+    assert ids == [(ROMEO, SEALER.seal(ROMEO, event.position))]
+
+
+async def test_without_offline_storage_an_archived_message_does_not_bounce(
+    start_server: StartServer,
+) -> None:
+    server = await start_server('modules_disabled = { "offline" }')
+    ingest, juliet = await server.ingest(), await server.client("juliet")
+    juliet.say(ROMEO, "later", "m1")
+    await ingest.arrival("later", ROMEO)
+    juliet.send_raw(f"<message to='{ROMEO}' id='m2'><a xmlns='urn:a'/></message>")
+    await juliet.expect(lambda x: x.get("type") == "error" and x.get("id") == "m2")
+    assert not juliet.found(lambda x: x.get("id") == "m1")
+
+
+async def test_other_modules_hear_of_what_was_archived(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    (tmp_path / "mod_listener.lua").write_text(
+        'module:hook("archive-message-added", function (event)\n'
+        '\tmodule:log("info", "added %s %s %s %s", event.for_user, event.id,\n'
+        '\t\tevent.stanza:get_child_text("body"), event.origin.type);\n'
+        "end);\n"
+    )
+    server = await start_server(modules=["stanzalake", "listener"], module_dirs=[tmp_path])
+    ingest, juliet = await server.ingest(), await server.client("juliet")
+    juliet.say(ROMEO, "hi", "m1")
+    for user, owner in (("juliet", JULIET), ("romeo", ROMEO)):
+        event = await ingest.arrival("hi", owner)
+        assert f"added {user} {SEALER.seal(owner, event.position)} hi c2s" in server.log
+
+
+async def test_positions_increase_and_ids_differ(scene: Scene) -> None:
+    for number in range(200):
+        scene.juliet.say(ROMEO, f"n{number}", f"m{number}")
+    await scene.settle()
+    positions = [e.position for e in scene.ingest.events]
+    assert positions == sorted(set(positions))
+    assert len(positions) == 402
+    assert len(scene.ingest.batches) < 100
+    now = position.to_milliseconds(positions[-1])
+    assert now - position.to_milliseconds(positions[0]) < 60_000
+
+
+LOAD_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
+    "no key": ({"id_keys": []}, "stanzalake_id_keys cannot be used"),
+    "a short key": ({"id_keys": ["short"]}, "at least 32 characters"),
+    "a wrong number": ({"options": "stanzalake_window = 'many'"}, "stanzalake_window cannot be"),
+    "a number out of range": ({"options": "stanzalake_window = 0"}, "from 1 to 64"),
+    "a wrong name": ({"query": []}, "stanzalake_query cannot be used"),
+    "mod_mam": ({"modules": ["stanzalake", "mam"]}, "takes the place of mod_mam"),
+}
+
+
+@pytest.mark.parametrize("name", LOAD_ERRORS)
+async def test_it_refuses_to_load_with_a_clear_error(start_server: StartServer, name: str) -> None:
+    arguments, message = LOAD_ERRORS[name]
+    server = await start_server(**arguments)
+    await until(lambda: message in server.log)
+    juliet = await server.client("juliet")
+    info = await juliet.ask(
+        "get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", to=JULIET
+    )
+    assert "mam" in name or "urn:xmpp:mam:2" not in ET.tostring(info, "unicode")
+    assert KEY not in server.log

@@ -1,0 +1,87 @@
+"""A real Prosody with stand-ins for ingest and query, and clients, for one test."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from stanzalake.local.ports import free_port
+from stanzalake.local.prosody import Prosody
+from tests.support.clients import RawClient
+from tests.support.components import FakeIngest, FakeQuery
+
+HOST = "localhost"
+JULIET = f"juliet@{HOST}"
+ROMEO = f"romeo@{HOST}"
+INGEST = "ingest.stanzalake"
+QUERY = "query.stanzalake"
+KEY = "a key for tests that is long enough"
+PASSWORD = "secret"
+
+
+class Server:
+    """What one test runs; everything ends when it is left.
+
+    Args:
+        directory: Prosody's directory.
+        options: Lines for the VirtualHost's section.
+        prosody: More arguments for Prosody.
+    """
+
+    def __init__(self, directory: Path, options: str = "", **prosody: object) -> None:
+        arguments: dict[str, object] = {"host": HOST, "id_keys": [KEY], **prosody}
+        self.prosody = Prosody(
+            directory=directory,
+            client_port=free_port(),
+            component_port=free_port(),
+            extra_host=options,
+            **arguments,  # type: ignore[arg-type]  # the tests name them rightly
+        )
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Start Prosody, with the accounts juliet and romeo."""
+        self.prosody.write_config()
+        for user in ("juliet", "romeo"):
+            await self.prosody.register(user, PASSWORD)
+        self._stack.push_async_callback(self.prosody.stop)
+        await self.prosody.start()
+
+    async def stop(self) -> None:
+        """End everything."""
+        await self._stack.aclose()
+
+    async def crash(self) -> None:
+        """Kill Prosody and start it again."""
+        self.prosody.kill()
+        await self.prosody.stop()
+        await self.prosody.start()
+
+    async def client(self, user: str, resource: str = "one", available: bool = True) -> RawClient:
+        """Give a session of an account."""
+        client = RawClient(f"{user}@{HOST}/{resource}", PASSWORD, self.prosody.client_port)
+        self._stack.push_async_callback(client.leave)
+        await (client.online() if available else client.bind())
+        return client
+
+    async def ingest(self, jid: str = INGEST) -> FakeIngest:
+        """Give a connected ingest component."""
+        fake = FakeIngest(jid, self.prosody.component_secret, self.prosody.component_port)
+        self._stack.push_async_callback(fake.stop)
+        await fake.start()
+        return fake
+
+    async def query(self, jid: str = QUERY) -> FakeQuery:
+        """Give a connected query component."""
+        fake = FakeQuery(jid, self.prosody.component_secret, self.prosody.component_port)
+        self._stack.push_async_callback(fake.stop)
+        await fake.start()
+        return fake
+
+    @property
+    def journal(self) -> Path:
+        """The tap's journal."""
+        return self.prosody.data_path / HOST / "stanzalake"
+
+    @property
+    def log(self) -> str:
+        """Prosody's log so far."""
+        return self.prosody.log_path.read_text()

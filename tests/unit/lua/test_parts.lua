@@ -1,0 +1,290 @@
+-- Tests of the tap's pure parts. Arguments: the module's directory, a scratch directory, the vectors of ids.
+
+local MODULE, SCRATCH, VECTORS = ...;
+
+local lfs = require "lfs";
+
+local function part(name, env)
+	env = setmetatable(env or {}, { __index = _G });
+	return assert(loadfile(MODULE.."/"..name, "t", env));
+end
+
+local event = part("event.lib.lua")();
+local journals = part("journal.lib.lua")();
+local options = part("options.lib.lua")();
+local position = part("position.lib.lua")();
+
+local function equal(found, expected)
+	if found ~= expected then
+		error(("expected %s, found %s"):format(tostring(expected), tostring(found)), 2);
+	end
+end
+
+local directories = 0;
+local function new_directory()
+	directories = directories + 1;
+	return ("%s/%d/deep"):format(SCRATCH, directories);
+end
+
+local function files(directory)
+	local names = {};
+	for name in lfs.dir(directory) do
+		if name:find("ndjson$") then names[#names + 1] = name; end
+	end
+	table.sort(names);
+	return names;
+end
+
+local function change(path, mode, text)
+	local file = assert(io.open(path, mode));
+	file:write(text);
+	file:close();
+end
+
+-- Reads everything from a place on.
+local function read_all(journal, place)
+	local parts = {};
+	while place < journal.written do
+		local text;
+		text, place = assert(journal:read(place, 10));
+		parts[#parts + 1] = text;
+	end
+	return table.concat(parts);
+end
+
+local tests = {};
+
+function tests.ids_are_those_of_the_vectors()
+	local vectors = dofile(VECTORS);
+	assert(#vectors > 10);
+	for _, vector in ipairs(vectors) do
+		equal(position.new_sealer(vector.key)(vector.owner, vector.position), vector.id);
+	end
+end
+
+function tests.positions_increase_when_the_clock_does_not()
+	local times = { 1000.5, 1000.5, 1000.501, 999, 2000 };
+	local sequence = position.new_sequence(function () return table.remove(times, 1); end, 0);
+	equal(sequence:next(), 1000500 << 16);
+	equal(sequence:next(), (1000500 << 16) + 1);
+	equal(sequence:next(), 1000501 << 16);
+	equal(sequence:next(), (1000501 << 16) + 1);
+	equal(sequence:next(), 2000000 << 16);
+end
+
+function tests.positions_go_on_from_the_last_one()
+	local sequence = position.new_sequence(function () return 1; end, 117650718720000000);
+	equal(sequence:next(), 117650718720000001);
+end
+
+local MESSAGE = {
+	position = 117650718720000000, owner = "juliet@capulet.lit", peer = "romeo@montague.lit";
+	peer_resource = "orchard", direction = "in", kind = "chat", contact = true, stanza = "<message/>";
+};
+
+local function with(changes)
+	return event.encode(setmetatable(changes, { __index = MESSAGE }));
+end
+
+function tests.an_event_is_one_line_that_keeps_every_character()
+	local all = {};
+	for code = 0, 255 do all[#all + 1] = string.char(code); end
+	local line = with { stanza = table.concat(all) };
+	assert(not line:find("[\0-\31]"));
+	assert(line:find('\\u0000\\u0001', 1, true));
+	assert(line:find('\\u000a\\u000b', 1, true));
+	assert(line:find(' !\\"#', 1, true));
+	assert(line:find('[\\\\]', 1, true));
+	assert(line:find("\127\128\129", 1, true));
+end
+
+function tests.a_position_is_found_whatever_the_message_says()
+	local line = with { stanza = '"position":1', peer_resource = '","position":2' };
+	equal(event.position_of(line), MESSAGE.position);
+	equal(event.position_of("{}"), nil);
+end
+
+function tests.a_journal_gives_back_what_was_appended()
+	local journal = journals.open(new_directory(), 20, 1000);
+	equal(journal:read(0, 100), nil);
+	for _, line in ipairs { "one", "two", "a line over the ten bytes of a read", "three" } do
+		assert(journal:append(line));
+	end
+	equal(read_all(journal, 0), "one\ntwo\na line over the ten bytes of a read\nthree\n");
+	equal(#files(journal.directory), 2);
+	equal((journal:read(0, 9)), "one\ntwo\n");
+	equal((journal:read(0, 8)), "one\ntwo\n");
+	equal((journal:read(0, 7)), "one\n");
+	equal((journal:read(0, 1)), "one\n");
+end
+
+function tests.a_journal_is_found_again_without_its_torn_line()
+	local directory = new_directory();
+	local journal = journals.open(directory, 1000, 1000);
+	journal:append("one");
+	journal:append("two");
+	journal:close();
+	change(journal:segment_path(0), "ab", "tor");
+	journal = journals.open(directory, 1000, 1000);
+	equal(journal.last_line, "two");
+	equal(journal.written, 8);
+	journal:append("three");
+	equal(read_all(journal, 0), "one\ntwo\nthree\n");
+	journal:close();
+	equal(read_all(journals.open(directory, 1000, 1000), 0), "one\ntwo\nthree\n");
+end
+
+function tests.a_journal_of_a_torn_line_alone_is_empty()
+	local directory = new_directory();
+	journals.open(directory, 1000, 1000):close();
+	change(directory.."/00000000000000000000.ndjson", "wb", "tor");
+	local journal = journals.open(directory, 1000, 1000);
+	equal(journal.written, 0);
+	equal(journal.last_line, nil);
+	journal:append("one");
+	equal(read_all(journal, 0), "one\n");
+end
+
+function tests.a_failed_write_leaves_no_trace()
+	local directory = new_directory();
+	local journal = journals.open(directory, 1000, 1000);
+	journal:append("one");
+	journal:close();
+	assert(lfs.link("/dev/full", journal:segment_path(4), true));
+	for _ = 1, 2 do
+		local place, reason = journal:append("lost");
+		equal(place, nil);
+		assert(reason:find("No space left"));
+	end
+	equal(journal.written, 4);
+	os.remove(journal:segment_path(4));
+	equal(journal:append("two"), 8);
+	equal(read_all(journal, 0), "one\ntwo\n");
+	journal:close();
+	equal(journals.open(directory, 1000, 1000).last_line, "two");
+end
+
+function tests.bytes_of_a_failed_write_are_hidden()
+	local journal = journals.open(new_directory(), 1000, 1000);
+	journal:append("one");
+	change(journal:segment_path(0), "ab", "partial");
+	journal:close();
+	journal:append("two");
+	equal(read_all(journal, 0), "one\ntwo\n");
+end
+
+function tests.a_journal_takes_no_more_than_its_limit()
+	local journal = journals.open(new_directory(), 1000, 10);
+	assert(journal:append("12345"));
+	equal(select(2, journal:append("12345")), "the journal is at its size limit");
+	journal:release(6);
+	assert(journal:append("12345"));
+end
+
+function tests.released_segments_go_but_the_last_line_stays()
+	local directory = new_directory();
+	local journal = journals.open(directory, 5, 1000);
+	for _, line in ipairs { "aaaa", "bbbb", "cccc" } do journal:append(line); end
+	equal(#files(directory), 3);
+	journal:release(9);
+	equal(#files(directory), 3 - 1);
+	journal:release(15);
+	equal(#files(directory), 1);
+	journal:save(7);
+	journal:close();
+	journal = journals.open(directory, 5, 1000);
+	equal(journal.last_line, "cccc");
+	equal(journal.acked, 15);
+	equal(journal.last_position, 7);
+	journal:append("dddd");
+	equal(read_all(journal, 15), "dddd\n");
+end
+
+function tests.without_its_memory_a_journal_begins_at_its_first_line()
+	for _, damage in ipairs { "", "x", "15", "15 7", "99 0\n" } do
+		local directory = new_directory();
+		local journal = journals.open(directory, 5, 1000);
+		for _, line in ipairs { "aaaa", "bbbb" } do journal:append(line); end
+		journal:release(5);
+		journal:close();
+		change(directory.."/acked", "wb", damage);
+		equal(journals.open(directory, 5, 1000).acked, damage == "99 0\n" and 10 or 5);
+	end
+end
+
+function tests.a_segment_that_was_taken_away_is_passed_by()
+	local directory = new_directory();
+	local journal = journals.open(directory, 5, 1000);
+	for _, line in ipairs { "aaaa", "bbbb", "cccc" } do journal:append(line); end
+	journal:close();
+	os.remove(journal:segment_path(5));
+	equal(read_all(journals.open(directory, 5, 1000), 0), "aaaa\ncccc\n");
+end
+
+local KEY = ("k"):rep(32);
+
+local function read_options(given)
+	given.stanzalake_id_keys = given.stanzalake_id_keys or KEY;
+	return options.read(function (name) return given[name]; end, "/journal");
+end
+
+function tests.options_have_defaults()
+	local values = read_options {};
+	equal(values.id_keys[1], KEY);
+	equal(values.ingest[1], "ingest.stanzalake");
+	equal(values.query[1], "query.stanzalake");
+	equal(values.journal_dir, "/journal");
+	equal(values.journal_limit, 1 << 30);
+	equal(values.segment_size, 4 << 20);
+	equal(values.batch_bytes, 128 << 10);
+	equal(values.window, 8);
+end
+
+function tests.lists_may_be_written_with_commas()
+	local values = read_options { stanzalake_id_keys = KEY..", "..KEY:upper(), stanzalake_ingest = "A.b,c.d" };
+	equal(values.id_keys[2], KEY:upper());
+	equal(read_options({ stanzalake_id_keys = " "..KEY.." with spaces ,," }).id_keys[1], KEY.." with spaces");
+	equal(#values.id_keys, 2);
+	equal(table.concat(values.ingest, " "), "a.b c.d");
+	equal(table.concat(read_options { stanzalake_ingest = { "e.f" } }.ingest, " "), "e.f");
+end
+
+function tests.an_option_that_cannot_be_used_is_named()
+	local wrong = {
+		id_keys = { "", "short", ("é"):rep(31), {}, 5, { KEY, "short" }, { 5 } };
+		ingest = { "", {}, 5, "a@b", "a/b", { 5 } };
+		query = { false };
+		journal_dir = { "", 5 };
+		journal_limit = { "1", 1, 0.5, 1e300, 0 / 0 };
+		segment_size = { true };
+		batch_bytes = { 1024.5 };
+		window = { 0, 65 };
+		ack_timeout = { 0, -1, "10" };
+		freshness_timeout = { -1, 61 };
+		query_timeout = { 0, {} };
+	};
+	for name, values in pairs(wrong) do
+		for _, value in ipairs(values) do
+			local ok, err = pcall(read_options, { ["stanzalake_"..name] = value });
+			equal(ok, false);
+			equal(err:match("^stanzalake_(%S+) cannot be used: expected "), name);
+		end
+	end
+end
+
+function tests.an_old_lua_is_refused()
+	local old = part("mod_stanzalake.lua", { math = {}, _VERSION = "Lua 5.2" });
+	local ok, err = pcall(old);
+	equal(ok, false);
+	assert(err:find("Lua 5.3 or newer; this is Lua 5.2", 1, true));
+end
+
+local failed = 0;
+for name, test in pairs(tests) do
+	local ok, err = xpcall(test, debug.traceback);
+	if not ok then
+		failed = failed + 1;
+		print(name..": "..err);
+	end
+end
+os.exit(failed == 0);

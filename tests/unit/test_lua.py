@@ -1,0 +1,57 @@
+"""Runs the tests of the tap's pure parts, which are in Lua, under plain Lua."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from stanzalake.local.prosody import MODULES
+
+_SCRIPT = Path(__file__).with_name("lua") / "test_parts.lua"
+_IDS = Path(__file__).parents[1] / "support" / "ids.json"
+
+
+def _prosody_libraries() -> Path:
+    about = subprocess.run(["prosodyctl", "about"], capture_output=True, text=True, check=True)  # noqa: S607  # wherever it is installed
+    found = re.search(r"^Source directory:\s*(\S+)", about.stdout, re.MULTILINE)
+    assert found, about.stdout
+    return Path(found[1])
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _vectors(path: Path) -> Path:
+    # Lua has no decimal literals over 2^63; its hexadecimal ones wrap around.
+    rows = (
+        f"{{ key = {_text(v['key'])}, owner = {_text(v['owner'])}, "
+        f"position = {int(v['position']):#x}, id = {_text(v['id'])} }};"
+        for v in json.loads(_IDS.read_text())
+    )
+    path.write_text("return {\n" + "\n".join(rows) + "\n}\n")
+    return path
+
+
+def test_the_parts_of_the_tap_hold_their_rules(tmp_path: Path) -> None:
+    libraries = _prosody_libraries()
+    environment = {
+        **os.environ,
+        "LUA_PATH": f"{libraries}/?.lua;;",
+        "LUA_CPATH": f"{libraries}/?.so;;",
+    }
+    result = subprocess.run(  # noqa: S603  # fixed arguments
+        [  # noqa: S607  # wherever it is installed
+            "lua5.4",
+            _SCRIPT,
+            MODULES / "mod_stanzalake",
+            tmp_path,
+            _vectors(tmp_path / "ids.lua"),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
