@@ -26,7 +26,7 @@ class Component(ComponentXMPP):
     """
 
     def __init__(self, jid: str, secret: str, address: tuple[str, int]) -> None:
-        super().__init__(jid, secret, *address)
+        super().__init__(jid, secret, *address)  # type: ignore[no-untyped-call]  # slixmpp's
         self.address = address
         self._trouble = ""
         self._refusal = ""

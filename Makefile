@@ -1,0 +1,38 @@
+# `make up` serves, `make demo` proves, `make test` checks. Each sets up what it needs and says so.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+
+.PHONY: help up demo test check format clean
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+up: $(READY) ## Set up and serve an archive on loopback, with a Prosody and two accounts
+	@$(PYTHON) -m stanzalake.local up
+
+demo: $(READY) ## Send a conversation, read it back from both archives, and end
+	@$(PYTHON) -m stanzalake.local demo
+
+test: $(READY) check ## Set up everything and run all tests
+	@$(PYTHON) -m pytest
+
+check: $(READY) ## Lint, types, formats
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@luacheck --quiet prosody tests
+
+format: $(READY) ## Format the code
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+clean: ## Remove everything that make made, also the archive of `make up`
+	rm -rf $(VENV) .stanzalake
+
+$(READY): pyproject.toml constraints.txt deploy/setup.sh
+	@deploy/setup.sh $(VENV)
+	@touch $@

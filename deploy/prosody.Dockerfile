@@ -1,0 +1,12 @@
+FROM debian:bookworm-slim
+
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends prosody \
+ && rm -rf /var/lib/apt/lists/*
+COPY prosody/mod_stanzalake /usr/local/lib/prosody/modules/mod_stanzalake
+COPY deploy/prosody.cfg.lua /etc/prosody/prosody.cfg.lua
+
+USER prosody
+VOLUME /var/lib/prosody
+EXPOSE 5222
+CMD ["prosody", "-F"]

@@ -1,0 +1,21 @@
+-- An example, and what the container runs. ENV_NAME is the environment variable NAME (Prosody 0.12).
+daemonize = false
+pidfile = "/var/lib/prosody/prosody.pid"
+log = "*console"
+plugin_paths = { "/usr/local/lib/prosody/modules" }
+authentication = "internal_hashed"
+modules_enabled = { "blocklist", "carbons", "disco", "ping", "roster", "saslauth", "smacks", "tls" }
+
+component_interfaces = { "*" }
+-- An archived stanza comes back wrapped twice: above the largest stanza and its wrapping.
+component_stanza_size_limit = 10 * 1024 * 1024
+
+VirtualHost(ENV_STANZALAKE_HOSTS)
+    modules_enabled = { "stanzalake" } -- in place of "mam"
+    stanzalake_id_keys = ENV_STANZALAKE_ID_KEYS
+
+Component "ingest.stanzalake"
+    component_secret = ENV_STANZALAKE_COMPONENT_SECRET
+
+Component "query.stanzalake"
+    component_secret = ENV_STANZALAKE_COMPONENT_SECRET

@@ -1,0 +1,16 @@
+FROM python:3.11-slim-bookworm
+
+WORKDIR /opt/stanzalake
+COPY pyproject.toml constraints.txt README.md ./
+COPY archive archive
+COPY ingest ingest
+COPY processor processor
+COPY query query
+COPY stanzalake stanzalake
+RUN pip install --no-cache-dir --constraint constraints.txt . \
+ && useradd --system --home-dir /var/lib/stanzalake --create-home stanzalake
+
+USER stanzalake
+VOLUME /var/lib/stanzalake
+ENTRYPOINT ["stanzalake"]
+CMD ["up"]

@@ -1,0 +1,5 @@
+"""`python -m stanzalake`, the same as the command `stanzalake`."""
+
+from stanzalake.cli import main
+
+main()

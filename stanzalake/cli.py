@@ -1,0 +1,105 @@
+"""The command line."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from archive import migrations, settings
+from archive.errors import SettingsError, StanzalakeError
+from archive.store import Store
+from stanzalake import up
+
+EXIT_FAILED = 1
+EXIT_UNUSABLE = 2
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def _epilog() -> str:
+    """List the settings below the help, from their only definition."""
+    lines = (f"{name}  {text} [{default}]" for name, default, text in settings.variables())
+    return "Settings (environment variables, or lines of the file):\n\n\b\n" + "\n".join(lines)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_epilog())
+@click.version_option(package_name="stanzalake")
+@click.option(
+    "--env-file",
+    type=click.Path(path_type=Path),
+    help="Read settings from this file of VARIABLE=value lines; the environment wins.",
+)
+@click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
+@click.pass_context
+def cli(context: click.Context, env_file: Path | None, log_level: str) -> None:
+    """Keep the message archive of Prosody: XEP-0313 for clients, SQL for analysts.
+
+    Exit status: 0 if all went well, 1 if it failed, 2 if the settings or the arguments
+    cannot be used.
+    """
+    logging.basicConfig(
+        level=log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    context.obj = env_file
+
+
+@cli.command(name="up")
+@click.pass_obj
+def up_command(env_file: Path | None) -> None:
+    """Run everything in this process: ingest, processor and query.
+
+    The log is a file and the store is the ClickHouse engine in the process, both in
+    STANZALAKE_DATA_DIR. Ends cleanly on SIGTERM and Ctrl-C.
+    """
+    asyncio.run(up.run(settings.load(env_file=env_file)))
+
+
+@cli.command()
+@click.pass_obj
+def migrate(env_file: Path | None) -> None:
+    """Bring the store's schema up to date, and to what the settings say.
+
+    `up` does the same when it starts. Repeating it changes nothing.
+    """
+    values = settings.load(env_file=env_file)
+    store = Store(values.dsn, values.store)
+    for name in migrations.apply(store, values):
+        click.echo(f"applied {name}")
+    store.close()
+
+
+def main() -> NoReturn:
+    """Run the command line; a failure is one clear text on stderr and a status, no traceback."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_UNUSABLE)
+    except click.Abort:
+        sys.exit(EXIT_FAILED)
+    except SettingsError as error:
+        _fail(error, EXIT_UNUSABLE)
+    except StanzalakeError as error:
+        _fail(error, EXIT_FAILED)
+    except BaseExceptionGroup as group:
+        expected, others = group.split(StanzalakeError)
+        if others is not None or expected is None:
+            raise
+        _fail(_first(expected), EXIT_FAILED)
+    sys.exit(0)
+
+
+def _first(group: BaseExceptionGroup[StanzalakeError]) -> StanzalakeError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _fail(error: StanzalakeError, status: int) -> NoReturn:
+    for line in str(error).splitlines():
+        click.echo(f"stanzalake: {line}", err=True)
+    sys.exit(status)

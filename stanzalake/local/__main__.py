@@ -1,0 +1,115 @@
+"""`make up` and `make demo`."""
+
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from stanzalake.local import conversation
+from stanzalake.local.client import Client, Said
+from stanzalake.local.deployment import HOST, USERS, Deployment
+from stanzalake.local.ports import is_free
+
+_CLIENT_PORT = 15222
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@click.group()
+def main() -> None:
+    """Run a whole deployment on loopback: a Prosody with the tap, and the archive beside it."""
+
+
+@main.command()
+@click.option("--directory", type=click.Path(path_type=Path), default=Path(".stanzalake"))
+def up(directory: Path) -> None:
+    """Show that it works with a short conversation, then serve until Ctrl-C."""
+    sys.exit(asyncio.run(_up(directory)))
+
+
+@main.command()
+def demo() -> None:
+    """Send a conversation, read it back from both archives, and end: 0 only if it is right."""
+    with tempfile.TemporaryDirectory(prefix="stanzalake-demo-") as directory:
+        sys.exit(asyncio.run(_demo(Path(directory))))
+
+
+async def _demo(directory: Path) -> int:
+    deployment = Deployment(directory)
+    console.print("Starting a Prosody with mod_stanzalake, and `stanzalake up` …")
+    try:
+        await deployment.start()
+        return await _show(deployment)
+    finally:
+        await deployment.stop()
+
+
+async def _up(directory: Path) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    port = _CLIENT_PORT if is_free(_CLIENT_PORT) else None
+    deployment = Deployment(directory, port)
+    console.print(f"Starting a Prosody with mod_stanzalake, and `stanzalake up`, in {directory} …")
+    try:
+        await deployment.start()
+        status = await _show(deployment)
+        if status == 0:
+            _say_how_to_connect(deployment)
+            await _first(stop.wait(), deployment.wait())
+            console.print("Stopping …")
+        return status
+    finally:
+        await deployment.stop()
+
+
+async def _show(deployment: Deployment) -> int:
+    """Hold the conversation, print both archives, and give 0 if they are right."""
+    juliet, romeo = [await deployment.client(user) for user in USERS]
+    await conversation.hold(juliet, romeo)
+    problems: list[str] = []
+    for reader in (juliet, romeo):
+        archive = await reader.archive(conversation.PAGE)
+        _print_archive(reader, archive)
+        problems += conversation.faults(reader, archive)
+        await reader.offline()
+    for problem in problems:
+        console.print(f"[red]wrong:[/red] {problem}")
+    if not problems:
+        console.print(
+            "[green]Both archives are complete, in order, with the ids seen live.[/green]"
+        )
+    return 1 if problems else 0
+
+
+def _print_archive(reader: Client, archive: list[Said]) -> None:
+    size = conversation.PAGE
+    console.print(f"\nThe archive of [bold]{reader.boundjid.bare}[/bold], in pages of {size}:")
+    for message in archive[-len(conversation.LINES) :]:
+        console.print(f"  {message.id}  {message.sender:<17} ", end="")
+        console.print(message.body, markup=False)
+
+
+def _say_how_to_connect(deployment: Deployment) -> None:
+    console.print(
+        f"\nServing. Connect a client to 127.0.0.1, port {deployment.client_port}, "
+        "without TLS (loopback only):"
+    )
+    for user in USERS:
+        console.print(f"  {user}@{HOST}  password {deployment.passwords[user]}")
+    console.print(f"The archive's log is {deployment.log}. Ctrl-C ends it; the archive stays.")
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+
+if __name__ == "__main__":
+    main()

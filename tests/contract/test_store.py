@@ -1,0 +1,142 @@
+"""The store and its schema, on the engine itself."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from archive import migrations, settings
+from archive.errors import StoreRefused
+from archive.position import from_milliseconds
+from archive.store import Row, Store
+from tests.support.events import JULIET, ROMEO, stanza
+
+YEAR = 31_556_952
+NOW = 1_790_000_000_000
+SETTINGS = {
+    "STANZALAKE_HOSTS": "capulet.lit",
+    "STANZALAKE_COMPONENT_SECRET": "wherefore",
+    "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+}
+_names = (f"store_{n}" for n in itertools.count())
+
+
+def load(**changes: str) -> settings.Settings:
+    return settings.load({**SETTINGS, **changes})
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = Store("chdb://:memory:", next(_names))
+    yield store
+    store.close()
+
+
+def row(position: int, text: str | None = None, peer_resource: str = "orchard") -> Row:
+    return Row(JULIET, position, ROMEO, peer_resource, "in", "chat", text or stanza())
+
+
+def definition(store: Store) -> str:
+    [(text,)] = store.select(
+        "SELECT create_table_query FROM system.tables WHERE name = {name:String}",
+        {"name": store.table},
+    )
+    return str(text)
+
+
+def merge(store: Store) -> None:
+    store.command(f"OPTIMIZE TABLE {store.table} FINAL")
+
+
+def positions(store: Store) -> list[int]:
+    return [p for (p,) in store.select(f"SELECT position FROM {store.table} ORDER BY position")]
+
+
+def test_every_migration_is_applied_once(store: Store) -> None:
+    names = [migration.name for migration in migrations.all_migrations()]
+    assert migrations.apply(store, load()) == names
+    before = definition(store)
+    assert migrations.apply(store, load()) == []
+    assert definition(store) == before
+
+
+def test_a_table_that_followed_its_settings_equals_a_fresh_one(store: Store) -> None:
+    changed = load(
+        PROSODY_ARCHIVE_EXPIRES_AFTER="90d",
+        PROSODY_ARCHIVE_COMPRESSION="false",
+        PROSODY_ARCHIVE_CLEANUP_INTERVAL="604800",
+    )
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    migrations.apply(store, changed)
+    fresh = Store("chdb://:memory:", next(_names))
+    migrations.apply(fresh, changed)
+    assert definition(store).replace(store.table, "t") == definition(fresh).replace(
+        fresh.table, "t"
+    )
+    fresh.close()
+
+
+def test_the_settings_are_in_the_table(store: Store) -> None:
+    migrations.apply(store, load())
+    assert f"toIntervalSecond({YEAR})" in definition(store)
+    assert "`stanza` String CODEC(ZSTD(3))" in definition(store)
+    assert "merge_with_ttl_timeout = 86400" in definition(store)
+    migrations.apply(
+        store,
+        load(
+            PROSODY_ARCHIVE_EXPIRES_AFTER="never",
+            PROSODY_ARCHIVE_COMPRESSION="false",
+            PROSODY_ARCHIVE_CLEANUP_INTERVAL="3600",
+        ),
+    )
+    assert " TTL " not in definition(store)
+    assert "`stanza` String CODEC(NONE)" in definition(store)
+    assert "merge_with_ttl_timeout = 3600" in definition(store)
+
+
+def test_expired_bytes_go(store: Store) -> None:
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    [(now,)] = store.select("SELECT toUnixTimestamp(now())")
+    old, young = (from_milliseconds((now - age) * 1000) for age in (2 * 86_400, 3600))
+    store.insert([row(old), row(young)])
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="1d"))
+    merge(store)
+    assert positions(store) == [young]
+
+
+@pytest.mark.requirement("313-118")
+def test_a_repeat_is_the_same_row(store: Store) -> None:
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    position = from_milliseconds(NOW)
+    for _ in range(3):
+        store.insert([row(position)])
+    merge(store)
+    assert positions(store) == [position]
+
+
+def test_the_time_of_a_row_is_its_positions(store: Store) -> None:
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    store.insert([row(from_milliseconds(1_790_000_000_123, 7))])
+    [(at,)] = store.select(f"SELECT toString(at) FROM {store.table}")
+    assert at == "2026-09-21 14:13:20.123"
+
+
+def test_any_text_comes_back(store: Store) -> None:
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    text = "'\"\\`;-- \t\r\n\x01{x:String} 🌹 \u2028"
+    store.insert([row(1, text, peer_resource=text)])
+    assert store.select(f"SELECT stanza, peer_resource FROM {store.table}") == [(text, text)]
+    found = store.select(
+        f"SELECT count() FROM {store.table} WHERE stanza = {{text:String}}", {"text": text}
+    )
+    assert found == [(1,)]
+
+
+def test_what_the_engine_refuses_is_told_without_values(store: Store) -> None:
+    with pytest.raises(StoreRefused, match="UNKNOWN_TABLE") as caught:
+        store.insert([row(1, "secret")])
+    assert "secret" not in str(caught.value)
+    migrations.apply(store, load())
+    with pytest.raises(StoreRefused) as caught:
+        store.insert([row(1)._replace(position=-1)])
+    assert JULIET not in str(caught.value)

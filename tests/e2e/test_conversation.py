@@ -1,0 +1,47 @@
+"""Real clients, a real Prosody, the whole pipeline: what was said is what both archives hold."""
+
+import pytest
+
+from stanzalake.local import conversation
+from stanzalake.local.client import Client
+from stanzalake.local.deployment import Deployment
+
+Friends = tuple[Client, Client]
+
+
+@pytest.mark.requirement("313-06", "313-16", "313-22", "313-85", "313-88", "359-01")
+async def test_a_conversation_comes_back_from_both_archives(friends: Friends) -> None:
+    juliet, romeo = friends
+    await conversation.hold(juliet, romeo)
+    for reader in friends:
+        assert list(conversation.faults(reader, await reader.archive(conversation.PAGE))) == []
+
+
+@pytest.mark.requirement("313-82", "313-125")
+async def test_a_message_to_somebody_offline_is_archived_once_and_delivered_later(
+    deployment: Deployment, friends: Friends
+) -> None:
+    juliet, romeo = friends
+    await romeo.offline()
+    for number in range(5):
+        juliet.say("romeo@localhost", f"while you were away {number}")
+    sent = [message.body for message in await juliet.archive(2)]
+    romeo = await deployment.client("romeo", "back")
+    await romeo.heard(5)
+    archive = await romeo.archive(2)
+    assert [message.body for message in archive] == sent
+    assert [message.id for message in archive] == [message.id for message in romeo.live]
+    romeo.say("juliet@localhost", "I am back")
+    await juliet.heard(1)
+    assert [m.body for m in await juliet.archive(50)] == [*sent, "I am back"]
+    await romeo.offline()
+
+
+async def test_what_is_asked_for_at_once_is_there(friends: Friends) -> None:
+    """A query sees all that was announced before it (the design's sixth decision)."""
+    juliet, romeo = friends
+    for number in range(200):
+        juliet.say("romeo@localhost", str(number))
+    await romeo.heard(200)
+    assert await romeo.archive(50) == romeo.live
+    assert [message.body for message in await juliet.archive(70)] == [str(n) for n in range(200)]

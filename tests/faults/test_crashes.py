@@ -1,0 +1,98 @@
+"""Prosody and the archive are killed between send and archive: nothing missing, nothing double."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from stanzalake.local.client import Client
+from stanzalake.local.deployment import Deployment
+
+COUNT = 100
+
+
+@pytest.fixture
+async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
+    deployment = Deployment(tmp_path, settings={"PROSODY_ARCHIVE_POLICY": "true"})
+    try:
+        await deployment.start()
+        yield deployment
+    finally:
+        await deployment.stop()
+
+
+def bodies(start: int = 0) -> list[str]:
+    return [f"message {number}" for number in range(start, start + COUNT)]
+
+
+async def send(sender: Client, receiver: Client, start: int = 0) -> None:
+    expected = len(receiver.live) + COUNT
+    for body in bodies(start):
+        sender.say(receiver.boundjid.bare, body)
+    await receiver.heard(expected)
+
+
+async def check(deployment: Deployment, seen: Client, expected: list[str]) -> None:
+    """Both archives hold what was sent, once, in order, under the ids that were seen live."""
+    for user in ("juliet", "romeo"):
+        reader = await deployment.client(user, "reader")
+        archive = await reader.archive(30)
+        assert [message.body for message in archive] == expected
+        if user == seen.boundjid.user:
+            assert [message.id for message in archive] == [message.id for message in seen.live]
+        await reader.offline()
+
+
+async def test_prosody_is_killed_before_it_could_send_what_it_journalled(
+    deployment: Deployment,
+) -> None:
+    juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+    await deployment.kill_service()
+    await send(juliet, romeo)
+    deployment.prosody.kill()
+    await deployment.prosody.stop()
+    await deployment.prosody.start()
+    await deployment.start_service()
+    await check(deployment, romeo, bodies())
+
+
+async def test_the_archive_is_killed_while_messages_flow(deployment: Deployment) -> None:
+    juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+    for turn in range(3):
+        sending = asyncio.ensure_future(send(juliet, romeo, turn * COUNT))
+        await romeo.heard(turn * COUNT + COUNT // 2)
+        await deployment.kill_service()
+        await sending
+        await deployment.start_service()
+    await check(deployment, romeo, bodies() + bodies(COUNT) + bodies(2 * COUNT))
+    await juliet.offline()
+    await romeo.offline()
+
+
+async def test_prosody_is_killed_while_messages_flow(deployment: Deployment) -> None:
+    juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+    for body in bodies():
+        juliet.say("romeo@localhost", body)
+    await romeo.heard(COUNT // 2)
+    deployment.prosody.kill()
+    await deployment.prosody.stop()
+    await deployment.prosody.start()
+    reader = await deployment.client("romeo", "reader")
+    archive = await reader.archive(30)
+    assert archive[: len(romeo.live)] == romeo.live
+    found = [message.body for message in archive]
+    assert found == bodies()[: len(found)]
+    await reader.offline()
+
+
+async def test_a_clean_stop_loses_and_repeats_nothing(deployment: Deployment) -> None:
+    juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+    sending = asyncio.ensure_future(send(juliet, romeo))
+    await romeo.heard(COUNT // 2)
+    assert await deployment.stop_service() == 0
+    await sending
+    await deployment.start_service()
+    await check(deployment, romeo, bodies())
+    await juliet.offline()
+    await romeo.offline()

@@ -1,0 +1,70 @@
+"""What is LocalLog's own: its file, and how long it keeps what."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from archive.errors import LogUnavailable
+from archive.local_log import LocalLog
+from archive.log import EVENTS, Entry
+
+DAY = 86_400
+GROUP = "readers"
+
+
+class Clock:
+    """A clock that is set by hand, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def count(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        return int(connection.execute("SELECT count(*) FROM records").fetchone()[0])
+
+
+async def commit_all(log: LocalLog) -> None:
+    consumer = await log.consumer(EVENTS, GROUP)
+    records = await consumer.read(100, 0)
+    await consumer.commit({record.partition: record.offset + 1 for record in records})
+
+
+async def test_it_keeps_what_is_young_or_not_committed(tmp_path: Path) -> None:
+    clock = Clock()
+    log = LocalLog(tmp_path / "log", retention=DAY, clock=clock)
+    await log.append(EVENTS, [Entry("a@b", b"1")])
+    await commit_all(log)
+    clock.now += 2 * DAY * 1000
+    await log.append(EVENTS, [Entry("a@b", b"2")])
+    await commit_all(log)
+    assert count(tmp_path / "log") == 1
+    await log.append(EVENTS, [Entry("a@b", b"3")])
+    clock.now += 2 * DAY * 1000
+    other = await log.consumer(EVENTS, "other")
+    await other.commit({0: 1})
+    assert count(tmp_path / "log") == 2
+    await log.close()
+
+
+async def test_a_trimmed_offset_is_never_given_again(tmp_path: Path) -> None:
+    clock = Clock()
+    for _ in range(3):
+        log = LocalLog(tmp_path / "log", retention=1, clock=clock)
+        await log.append(EVENTS, [Entry("a@b", b"x")])
+        clock.now += DAY * 1000
+        consumer = await log.consumer(EVENTS, GROUP)
+        [record] = await consumer.read(100, 0)
+        await consumer.commit({0: record.offset + 1})
+        await log.close()
+    assert record.offset == 3
+
+
+async def test_a_file_that_is_no_log_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"not a database" * 100)
+    with pytest.raises(LogUnavailable, match="cannot be opened"):
+        LocalLog(tmp_path / "log")
