@@ -30,6 +30,7 @@ class Component(ComponentXMPP):
         self.address = address
         self._trouble = ""
         self._refusal = ""
+        self._leaving = False
         self._ended = asyncio.Event()
         self._up = asyncio.Event()
         self.add_event_handler("session_start", self._on_start)
@@ -52,6 +53,7 @@ class Component(ComponentXMPP):
             self._up.clear()
             if not stop.is_set():
                 await asyncio.wait({stopping}, timeout=wait)
+        self._leaving = True
         self.cancel_connection_attempt()
         if self.is_connected():
             await self.disconnect(wait=_STOP_WAIT)
@@ -91,7 +93,7 @@ class Component(ComponentXMPP):
             self._end(f"disconnected ({self._refusal or reason or 'closed by the server'})")
 
     def _end(self, trouble: str) -> None:
-        if trouble != self._trouble:
+        if trouble != self._trouble and not self._leaving:
             log.warning("%s: %s; trying again until it works", self.name, trouble)
         self._trouble = trouble
         self._ended.set()

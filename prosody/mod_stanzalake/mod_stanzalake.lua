@@ -24,6 +24,12 @@ if get_modules_for_host(module.host):contains("mam") then
 	error("mod_stanzalake takes the place of mod_mam: remove \"mam\" from modules_enabled", 0);
 end
 
+-- What an account offers through us (XEP-0313 §7, XEP-0059 §4, XEP-0359 §5).
+local features = {
+	"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:mam:2#groupchat-field",
+	"urn:xmpp:sid:0", "http://jabber.org/protocol/rsm",
+};
+
 local function get_option(name) return module:get_option(name); end
 
 local default_directory = ("%s/%s/stanzalake"):format(prosody.paths.data, path_encode(module.host));
@@ -41,7 +47,7 @@ forwarding.new(shipping, sequence, query, settings):start();
 ingest:start(function () shipping:resume(); end);
 
 module:hook("account-disco-info", function (data)
-	for _, feature in ipairs { "urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:sid:0" } do
+	for _, feature in ipairs(features) do
 		(data.reply or data.stanza):tag("feature", { var = feature }):up();
 	end
 end);

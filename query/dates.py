@@ -1,0 +1,84 @@
+"""Dates of XEP-0082, to the millisecond that positions have.
+
+Every year that the format can write is understood: the Gregorian calendar repeats after 400
+years, so any of them is worked out in its like between 2000 and 2399.
+"""
+
+import re
+from datetime import date, timedelta
+
+_DATE = re.compile(
+    r"(?P<year>-?(?:[1-9][0-9]{4,8}|[0-9]{4}))-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
+    r"T(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]+))?"
+    r"(?:Z|(?P<sign>[+-])(?P<zone_hour>[0-9]{2}):(?P<zone_minute>[0-9]{2}))"
+)
+_CYCLE_YEARS = 400
+_CYCLE_DAYS = 146_097
+_CYCLE_START = date(2000, 1, 1)
+_EPOCH_DAYS = (_CYCLE_START - date(1970, 1, 1)).days
+
+_SECOND = 1000
+_MINUTE = 60 * _SECOND
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+_WIDEST_ZONE = 14 * _HOUR
+
+
+def parse(written: str, *, up: bool) -> int:
+    """Give the unix time of a DateTime in milliseconds.
+
+    Args:
+        written: CCYY-MM-DDThh:mm:ss[.s+] and a zone, as XML Schema's dateTime (XEP-0082 §3.2).
+        up: Which millisecond stands for a finer moment: the next if true, else the one before.
+
+    Raises:
+        ValueError: It is no such date.
+    """
+    match = _DATE.fullmatch(written)
+    if match is None:
+        raise ValueError("expected CCYY-MM-DDThh:mm:ss[.s+] with Z or a zone")
+    digits = match["fraction"] or ""
+    whole = int(digits[:3].ljust(3, "0"))
+    finer = bool(digits[3:].strip("0"))
+    time = _time(match) + whole
+    if time + finer > _DAY:
+        raise ValueError("expected a time of day")
+    moment = _days(match) * _DAY + time - _zone(match)
+    return moment + 1 if finer and up else moment
+
+
+def emit(milliseconds: int) -> str:
+    """Give a unix time in milliseconds as a DateTime in UTC, to the millisecond."""
+    days, time = divmod(milliseconds, _DAY)
+    cycles, rest = divmod(days - _EPOCH_DAYS, _CYCLE_DAYS)
+    day = _CYCLE_START + timedelta(days=rest)
+    hour, time = divmod(time, _HOUR)
+    minute, time = divmod(time, _MINUTE)
+    second, fraction = divmod(time, _SECOND)
+    return (
+        f"{day.year + cycles * _CYCLE_YEARS:04}-{day.month:02}-{day.day:02}"
+        f"T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z"
+    )
+
+
+def _days(match: re.Match[str]) -> int:
+    cycles, year = divmod(int(match["year"]) - _CYCLE_START.year, _CYCLE_YEARS)
+    day = date(year + _CYCLE_START.year, int(match["month"]), int(match["day"]))
+    return (day - _CYCLE_START).days + cycles * _CYCLE_DAYS + _EPOCH_DAYS
+
+
+def _time(match: re.Match[str]) -> int:
+    hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
+    if minute >= 60 or second >= 60:  # noqa: PLR2004  # minutes and seconds
+        raise ValueError("expected a time of day")
+    return hour * _HOUR + minute * _MINUTE + second * _SECOND
+
+
+def _zone(match: re.Match[str]) -> int:
+    if match["sign"] is None:
+        return 0
+    hour, minute = int(match["zone_hour"]), int(match["zone_minute"])
+    offset = hour * _HOUR + minute * _MINUTE
+    if minute >= 60 or offset > _WIDEST_ZONE:  # noqa: PLR2004  # minutes
+        raise ValueError("expected a zone of at most 14 hours")
+    return offset if match["sign"] == "+" else -offset

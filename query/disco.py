@@ -1,0 +1,56 @@
+"""What the component tells of itself and adds to its hosts and their users (XEP-0030, XEP-0355)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from query import markup
+from query.errors import StanzaError
+from query.namespaces import (
+    DELEGATION,
+    DISCO_INFO,
+    DISCO_ITEMS,
+    MAM,
+    RSM,
+    STANZA_IDS,
+    tag,
+)
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+INFO = tag(DISCO_INFO, "query")
+ITEMS = tag(DISCO_ITEMS, "query")
+HOST_NODE = f"{DELEGATION}::{MAM}"
+USER_NODE = f"{DELEGATION}:bare:{MAM}"
+
+_COMPONENT_FEATURES = (DISCO_INFO, DISCO_ITEMS, DELEGATION)
+_USER_FEATURES = (MAM, f"{MAM}#extended", f"{MAM}#groupchat-field", STANZA_IDS, RSM)
+_IDENTITY = markup.element(
+    "identity", {"category": "component", "type": "archive", "name": "Stanzalake"}
+)
+
+
+def _features(names: Sequence[str]) -> str:
+    return "".join(markup.element("feature", {"var": name}) for name in names)
+
+
+_INFO = {
+    None: _IDENTITY + _features(_COMPONENT_FEATURES),
+    HOST_NODE: "",
+    USER_NODE: _features(_USER_FEATURES),
+}
+"""A host has no archive of its own: what mam:2 means is added to its users only."""
+
+
+def answer(query: "Element") -> str:
+    """Give the answer to a disco#info or disco#items query, as markup.
+
+    Raises:
+        StanzaError: item-not-found for a node that there is not.
+    """
+    node = query.get("node")
+    if node not in _INFO:
+        raise StanzaError("item-not-found")
+    if query.tag == ITEMS:
+        return markup.element("query", {"xmlns": DISCO_ITEMS, "node": node})
+    return markup.element("query", {"xmlns": DISCO_INFO, "node": node}, _INFO[node])

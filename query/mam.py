@@ -1,0 +1,247 @@
+"""What a request to an archive means (XEP-0313): the form, a search, the metadata."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+
+from archive.position import MAX_POSITION, from_milliseconds, to_milliseconds
+from query import dates, forms, markup, rsm
+from query.delegation import Request
+from query.errors import StanzaError
+from query.namespaces import DATA, DELAY, FORWARD, MAM, ORDER_BY, RSM, tag
+from query.repository import Archive, Item, Selection, Stretch
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+MAX_QUERYID = 1024
+
+
+class Answer(NamedTuple):
+    """What is sent: the messages' contents in their order, then the iq's, as markup."""
+
+    payload: str
+    results: Sequence[str] = ()
+
+
+class Reading(NamedTuple):
+    """What a question is answered from.
+
+    Attributes:
+        archive: The requester's own archive.
+        most: Items in a page at most.
+        stable: False if the archive may still miss what is older than the question.
+    """
+
+    archive: Archive
+    most: int
+    stable: bool
+
+
+class Question(Protocol):
+    """A request that makes sense."""
+
+    reads: ClassVar[bool]
+    """Whether the answer depends on what the archive holds."""
+
+    async def answer(self, reading: Reading) -> Answer:
+        """Answer it.
+
+        Raises:
+            StanzaError: item-not-found for an id that the archive does not have.
+            StoreUnavailable: The store did not answer this time.
+        """
+
+
+@dataclass(frozen=True)
+class FormQuestion:
+    """Which fields can a search have?"""
+
+    reads: ClassVar[bool] = False
+
+    async def answer(self, reading: Reading) -> Answer:  # noqa: ARG002  # the same for everybody
+        """Give the search form."""
+        return Answer(markup.element("query", {"xmlns": MAM}, forms.FORM))
+
+
+@dataclass(frozen=True)
+class MetadataQuestion:
+    """Where does the archive begin and end?"""
+
+    reads: ClassVar[bool] = True
+
+    async def answer(self, reading: Reading) -> Answer:
+        """Give the first and last item's id and time (XEP-0313 §5)."""
+        oldest = await reading.archive.read(Selection(), 1)
+        newest = await reading.archive.read(Selection(), 1, backward=True)
+        ends = [_end("start", item) for item in oldest.items]
+        ends += [_end("end", item) for item in newest.items]
+        return Answer(markup.element("metadata", {"xmlns": MAM}, *ends))
+
+
+@dataclass(frozen=True)
+class SearchQuestion:
+    """Which messages are there?
+
+    Attributes:
+        filters: What is searched for.
+        paging: Which page of it is asked for.
+        flipped: Whether the page is sent newest first.
+        queryid: The client's own name for the search; None if it gave none.
+    """
+
+    filters: forms.Filters
+    paging: rsm.Paging
+    flipped: bool
+    queryid: str | None
+    reads: ClassVar[bool] = True
+
+    async def answer(self, reading: Reading) -> Answer:
+        """Give one page (XEP-0313 §4)."""
+        selection, window = await self._resolve(reading.archive)
+        limit = reading.most if self.paging.most is None else min(self.paging.most, reading.most)
+        page = await reading.archive.read(
+            window, limit, backward=self.paging.backward, skip=self.paging.index
+        )
+        below = page.items[0].position if page.items else 0
+        total, index = await reading.archive.count(selection, below)
+        results = [_result(item, self.queryid) for item in page.items]
+        return Answer(
+            _fin(page, total, index, stable=reading.stable),
+            results[::-1] if self.flipped else results,
+        )
+
+    async def _resolve(self, archive: Archive) -> tuple[Selection, Selection]:
+        """Give what the filters select, and the part of it between the page's anchors."""
+        filters, paging = self.filters, self.paging
+        anchors = (filters.after_id, filters.before_id, paging.after, paging.before)
+        named = {id_ for id_ in (*anchors, *(filters.ids or ())) if id_}
+        places = await archive.find(named) if named else {}
+        if len(places) < len(named):
+            raise StanzaError("item-not-found")
+        selection = await self._selection(archive, places)
+        return selection, _between(selection, paging.after, paging.before, places)
+
+    async def _selection(self, archive: Archive, places: Mapping[str, int]) -> Selection:
+        filters = self.filters
+        selection = Selection(
+            low=_first_position(filters.start),
+            high=_last_position(filters.end),
+            peer=filters.peer.bare if filters.peer else "",
+            resource=filters.peer.resource if filters.peer else "",
+            groupchat=filters.groupchat,
+            positions=await _stored(archive, filters.ids, places),
+        )
+        return _between(selection, filters.after_id, filters.before_id, places)
+
+
+def question(request: Request) -> Question:
+    """Understand a request.
+
+    Raises:
+        StanzaError: It may not be asked, or makes no sense.
+    """
+    payload = request.payload()
+    understand = _QUESTIONS.get((request.kind, payload.tag))
+    if understand is not None:
+        return understand(payload)
+    known = payload.tag.startswith(tag(MAM, ""))
+    raise StanzaError("feature-not-implemented" if known else "service-unavailable")
+
+
+def _form(query: "Element") -> FormQuestion:
+    _refuse_node(query)
+    return FormQuestion()
+
+
+def _metadata(metadata: "Element") -> MetadataQuestion:
+    _refuse_node(metadata)
+    return MetadataQuestion()
+
+
+def _search(query: "Element") -> SearchQuestion:
+    _refuse_node(query)
+    queryid = query.get("queryid")
+    if queryid is not None and len(queryid) > MAX_QUERYID:
+        raise StanzaError("bad-request", "the queryid is too long")
+    if query.find(tag(ORDER_BY, "order")) is not None:
+        raise StanzaError("feature-not-implemented", "results come in the archive's order")
+    return SearchQuestion(
+        filters=forms.parse(_only(query, tag(DATA, "x"))),
+        paging=rsm.parse(_only(query, tag(RSM, "set"))),
+        flipped=query.find(tag(MAM, "flip-page")) is not None,
+        queryid=queryid,
+    )
+
+
+_QUESTIONS: Mapping[tuple[str, str], Callable[["Element"], Question]] = {
+    ("get", tag(MAM, "query")): _form,
+    ("set", tag(MAM, "query")): _search,
+    ("get", tag(MAM, "metadata")): _metadata,
+}
+
+
+def _refuse_node(asked: "Element") -> None:
+    if asked.get("node") is not None:
+        raise StanzaError("feature-not-implemented", "a user's archive has no nodes")
+
+
+def _only(query: "Element", name: str) -> "Element | None":
+    found = query.findall(name)
+    if len(found) > 1:
+        raise StanzaError("bad-request", "a child of the query comes more than once")
+    return found[0] if found else None
+
+
+async def _stored(
+    archive: Archive, ids: Iterable[str] | None, places: Mapping[str, int]
+) -> frozenset[int] | None:
+    if ids is None:
+        return None
+    positions = frozenset(places[id_] for id_ in ids)
+    if await archive.stored(positions) != positions:
+        raise StanzaError("item-not-found")
+    return positions
+
+
+def _between(
+    selection: Selection, after: str | None, before: str | None, places: Mapping[str, int]
+) -> Selection:
+    """Narrow a selection to what lies strictly between two ids, if given."""
+    low = places[after] + 1 if after else 0
+    high = places[before] - 1 if before else MAX_POSITION
+    return replace(selection, low=max(low, selection.low), high=min(high, selection.high))
+
+
+def _first_position(start: int | None) -> int:
+    return 0 if start is None else max(0, from_milliseconds(start))
+
+
+def _last_position(end: int | None) -> int:
+    return MAX_POSITION if end is None else min(MAX_POSITION, from_milliseconds(end + 1) - 1)
+
+
+def _stamp(item: Item) -> str:
+    return dates.emit(to_milliseconds(item.position))
+
+
+def _end(name: str, item: Item) -> str:
+    return markup.element(name, {"id": item.id, "timestamp": _stamp(item)})
+
+
+def _result(item: Item, queryid: str | None) -> str:
+    delay = markup.element("delay", {"xmlns": DELAY, "stamp": _stamp(item)})
+    forwarded = markup.element("forwarded", {"xmlns": FORWARD}, delay, item.stanza)
+    attributes = {"xmlns": MAM, "queryid": queryid, "id": item.id}
+    return markup.element("result", attributes, forwarded)
+
+
+def _fin(page: Stretch, total: int, index: int, *, stable: bool) -> str:
+    attributes = {
+        "xmlns": MAM,
+        "complete": None if page.more else "true",
+        "stable": None if stable else "false",
+    }
+    first = page.items[0].id if page.items else None
+    last = page.items[-1].id if page.items else None
+    return markup.element("fin", attributes, rsm.emit(total, index, first, last))

@@ -1,0 +1,90 @@
+"""Result Set Management (XEP-0059): which page of a result is asked for, and which was given."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from query import markup
+from query.errors import StanzaError
+from query.namespaces import RSM, tag
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_NAMES = ("max", "after", "before", "index")
+
+
+@dataclass(frozen=True)
+class Paging:
+    """A page as it is asked for.
+
+    Attributes:
+        most: Items in it at most; None if the client leaves it to the server.
+        after: The id that the page follows; None for the set's beginning.
+        before: The id that the page precedes; None for the set's end.
+        backward: Whether the page is filled from its newest item. A client that names both
+            ends goes on from the older one, as Movim does.
+        index: How many of the set's items come before the page.
+    """
+
+    most: int | None = None
+    after: str | None = None
+    before: str | None = None
+    backward: bool = False
+    index: int = 0
+
+
+def parse(asked: "Element | None") -> Paging:
+    """Read a <set/>, or its absence.
+
+    Raises:
+        StanzaError: bad-request: a number is none, a child comes twice, or an index meets an id.
+    """
+    values = {} if asked is None else _values(asked)
+    after, before = values.get("after"), values.get("before")
+    if "index" in values and (after or before is not None):
+        raise StanzaError("bad-request", "index goes with neither after nor before")
+    return Paging(
+        most=_number(values, "max"),
+        after=after or None,
+        before=before or None,
+        backward=before is not None and not after,
+        index=_number(values, "index") or 0,
+    )
+
+
+def emit(count: int, index: int = 0, first: str | None = None, last: str | None = None) -> str:
+    """Give the <set/> that describes a page.
+
+    Args:
+        count: Items of the whole set.
+        index: Place of the page's first item in the set, from 0.
+        first: Id of the page's oldest item; None if the page is empty.
+        last: Id of its newest item; None if the page is empty.
+    """
+    ends = ""
+    if first is not None and last is not None:
+        ends = markup.element("first", {"index": str(index)}, markup.text(first))
+        ends += markup.element("last", {}, markup.text(last))
+    return markup.element("set", {"xmlns": RSM}, ends, markup.element("count", {}, str(count)))
+
+
+def _values(asked: "Element") -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name in _NAMES:
+        found = asked.findall(tag(RSM, name))
+        if len(found) > 1:
+            raise StanzaError("bad-request", f"{name} comes more than once")
+        values.update((name, child.text or "") for child in found)
+    return values
+
+
+def _number(values: Mapping[str, str], name: str) -> int | None:
+    if name not in values:
+        return None
+    written = values[name].strip()
+    if not _NUMBER.fullmatch(written):
+        raise StanzaError("bad-request", f"{name} is not a number from 0")
+    return int(written)

@@ -1,0 +1,203 @@
+"""What every archive does: the repository's on the engine itself, and the tests' own in memory."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from archive.errors import StoreRefused
+from archive.position import MAX_POSITION, from_milliseconds
+from archive.store import Row, Store
+from query.repository import MAX_PAGE, Archive, Item, Repository, Selection, Stretch
+from tests.support.archives import SEALER, START, MemoryArchive, row, visible_id
+from tests.support.events import ROMEO, stanza
+
+NOW = START / 1000 + 86_400
+EXPIRES_AFTER = 86_400
+OLDEST = from_milliseconds(START)
+OTHER = "nurse@capulet.lit"
+
+_owners = (f"owner'{n}\\\"@capulet.lit" for n in itertools.count())
+
+Fill = Callable[[list[Row]], Archive]
+
+
+@pytest.fixture
+def owner() -> str:
+    """Give an owner that no other test has."""
+    return next(_owners)
+
+
+@pytest.fixture
+def repository(messages: Store) -> Iterator[Repository]:
+    repository = Repository(messages, SEALER, EXPIRES_AFTER, clock=lambda: NOW)
+    yield repository
+    repository.close()
+
+
+@pytest.fixture(params=["stored", "memory"])
+def fill(
+    request: pytest.FixtureRequest, messages: Store, repository: Repository, owner: str
+) -> Fill:
+    """Give a function that makes an archive of rows, which then are the owner's."""
+
+    def stored(rows: list[Row]) -> Archive:
+        messages.insert(owned(rows, owner))
+        return repository.archive(owner)
+
+    def memory(rows: list[Row]) -> Archive:
+        return MemoryArchive(owned(rows, owner), owner, OLDEST)
+
+    return stored if request.param == "stored" else memory
+
+
+def owned(rows: list[Row], owner: str) -> list[Row]:
+    """Give the rows to an owner, those of the other one but for the name."""
+    return [r if r.owner == OTHER else r._replace(owner=owner) for r in rows]
+
+
+def at(seconds: int, **changes: str) -> Row:
+    return row(from_milliseconds(START + 1000 * seconds), **changes)
+
+
+def bodies(stretch: Stretch) -> list[str]:
+    return [item.stanza for item in stretch.items]
+
+
+@pytest.mark.requirement("313-06", "313-08", "313-118")
+async def test_items_come_once_in_order_with_their_ids(fill: Fill, owner: str) -> None:
+    rows = [at(n, stanza=stanza(str(n))) for n in (3, 1, 2, 1)]
+    archive = fill([*rows, rows[0], at(9)._replace(owner=OTHER)])
+    assert await archive.read(Selection(), 9) == Stretch(
+        [
+            Item(r.position, SEALER.seal(owner, r.position), r.stanza)
+            for r in (rows[1], rows[2], rows[0])
+        ],
+        more=False,
+    )
+    assert await archive.count(Selection(), rows[0].position) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("limit", "backward", "skip", "expected", "more"),
+    [
+        (2, False, 0, ["0", "1"], True),
+        (5, False, 0, ["0", "1", "2", "3", "4"], False),
+        (0, False, 0, [], True),
+        (0, False, 5, [], False),
+        (2, True, 0, ["3", "4"], True),
+        (5, True, 0, ["0", "1", "2", "3", "4"], False),
+        (2, False, 2, ["2", "3"], True),
+        (2, False, 3, ["3", "4"], False),
+        (2, False, 10**18 - 1, [], False),
+    ],
+)
+async def test_a_stretch(  # noqa: PLR0913, PLR0917  # a row of the table above
+    fill: Fill, limit: int, backward: bool, skip: int, expected: list[str], more: bool
+) -> None:
+    archive = fill([at(n, stanza=str(n)) for n in (0, 1, 1, 2, 3, 3, 3, 4)])
+    stretch = await archive.read(Selection(), limit, backward=backward, skip=skip)
+    assert (bodies(stretch), stretch.more) == (expected, more)
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(), ["0", "1", "2", "3"]),
+        (Selection(peer=ROMEO), ["0", "1"]),
+        (Selection(peer=ROMEO, resource="orchard"), ["0"]),
+        (Selection(peer="o'neil\\@x\n\t\"%s"), ["2"]),
+        (Selection(peer="' OR 1=1 --"), []),
+        (Selection(groupchat=False), ["0", "1", "2"]),
+        (Selection(low=at(1).position, high=at(2).position), ["1", "2"]),
+        (Selection(positions=frozenset({at(3).position, at(0).position})), ["0", "3"]),
+        (Selection(positions=frozenset()), []),
+        (Selection(low=at(2).position, high=at(1).position), []),
+        (Selection(low=MAX_POSITION + 1), []),
+        (Selection(low=2**90), []),
+        (Selection(high=-1), []),
+        (Selection(low=MAX_POSITION), []),
+    ],
+)
+async def test_a_selection(fill: Fill, selection: Selection, expected: list[str]) -> None:
+    archive = fill(
+        [
+            at(0, stanza="0"),
+            at(1, stanza="1", peer_resource="o"),
+            at(2, stanza="2", peer="o'neil\\@x\n\t\"%s"),
+            at(3, stanza="3", peer="room@chat.lit", kind="groupchat"),
+        ]
+    )
+    stretch = await archive.read(selection, 9)
+    assert (bodies(stretch), stretch.more) == (expected, False)
+    assert await archive.count(selection, MAX_POSITION) == (len(expected), len(expected))
+
+
+@pytest.mark.requirement("313-59", "313-61", "313-62", "313-148")
+async def test_places_are_found_by_either_kind_of_id(fill: Fill, owner: str) -> None:
+    old = at(1, legacy_id="it's \\ old]\n")
+    archive = fill([at(0), old, at(2, legacy_id="other's")._replace(owner=OTHER)])
+    unused = SEALER.seal(owner, at(7).position)
+    foreign = SEALER.seal(OTHER, at(0).position)
+    asked = [old.legacy_id, unused, foreign, "other's", "made up", "", "x" * 256]
+    assert await archive.find(asked) == {
+        old.legacy_id: old.position,
+        unused: at(7).position,
+    }
+    assert await archive.find([]) == {}
+
+
+async def test_items_of_old_ids_show_them(fill: Fill) -> None:
+    [item] = (await fill([at(1, legacy_id="old")]).read(Selection(), 1)).items
+    assert item.id == visible_id(at(1, legacy_id="old")) == "old"
+
+
+async def test_only_positions_with_an_item_are_stored(fill: Fill) -> None:
+    archive = fill([at(0), at(1), at(1), at(2)._replace(owner=OTHER)])
+    asked = [at(1).position, at(2).position, at(3).position, 0, MAX_POSITION]
+    assert await archive.stored(asked) == {at(1).position}
+    assert await archive.stored([]) == set()
+
+
+@pytest.mark.requirement("313-09", "313-113")
+async def test_what_is_expired_is_not_in_the_archive(fill: Fill, owner: str) -> None:
+    expired = row(OLDEST - 1, stanza="expired", legacy_id="expired")
+    archive = fill([expired, row(OLDEST, stanza="kept")])
+    assert bodies(await archive.read(Selection(), 9)) == ["kept"]
+    assert await archive.count(Selection(), MAX_POSITION) == (1, 1)
+    assert await archive.stored([OLDEST - 1, OLDEST]) == {OLDEST}
+    gone = SEALER.seal(owner, OLDEST - 1)
+    edge = SEALER.seal(owner, OLDEST)
+    assert await archive.find(["expired", gone, edge]) == {edge: OLDEST}
+
+
+async def test_nothing_expires_if_it_is_kept_for_ever(messages: Store, owner: str) -> None:
+    messages.insert(owned([row(0, stanza="first")], owner))
+    repository = Repository(messages, SEALER, None, clock=lambda: NOW)
+    assert bodies(await repository.archive(owner).read(Selection(), 9)) == ["first"]
+    repository.close()
+
+
+async def test_a_page_is_bounded_in_bytes(
+    messages: Store, repository: Repository, owner: str
+) -> None:
+    half = "x" * (MAX_PAGE // 2)
+    rows = [at(n, stanza=half + str(n)) for n in range(4)]
+    messages.insert(owned([*rows, at(5, stanza=half * 3)], owner))
+    archive = repository.archive(owner)
+    forward = await archive.read(Selection(), 4)
+    assert ([s[-1] for s in bodies(forward)], forward.more) == (["0", "1"], True)
+    backward = await archive.read(Selection(high=at(4).position), 4, backward=True)
+    assert ([s[-1] for s in bodies(backward)], backward.more) == (["2", "3"], True)
+    alone = await archive.read(Selection(), 4, backward=True)
+    assert (bodies(alone), alone.more) == ([half * 3], True)
+
+
+async def test_a_refusal_of_the_store_names_no_value(owner: str) -> None:
+    store = Store("chdb://:memory:", "there_is_no_such_table")
+    repository = Repository(store, SEALER, None)
+    with pytest.raises(StoreRefused) as raised:
+        await repository.archive(owner).read(Selection(peer="secret"), 1)
+    assert "secret" not in str(raised.value)
+    repository.close()
+    store.close()

@@ -1,0 +1,84 @@
+"""Archives for tests: one in memory with the repository's interface, and rows to fill them."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from archive.position import Sealer, from_milliseconds
+from archive.store import Row
+from query.repository import Item, Selection, Stretch
+from tests.support.events import JULIET, ROMEO, stanza
+
+SEALER = Sealer(["a-key-for-tests-of-32-characters"])
+START = 1_790_000_000_000
+"""Unix time in milliseconds of the first row of an archive for tests."""
+
+
+def row(position: int, **changes: Any) -> Row:
+    """Give a row of Juliet's archive."""
+    return Row(JULIET, position, ROMEO, "orchard", "in", "chat", stanza())._replace(**changes)
+
+
+def rows(number: int) -> list[Row]:
+    """Give rows of Juliet's archive, a second apart, with bodies "1" to the number."""
+    return [
+        row(from_milliseconds(START + 1000 * n), stanza=stanza(str(n + 1))) for n in range(number)
+    ]
+
+
+def visible_id(given: Row) -> str:
+    """Give the id that clients see of a row."""
+    return given.legacy_id or SEALER.seal(given.owner, given.position)
+
+
+class MemoryArchive:
+    """An owner's archive in memory.
+
+    Args:
+        given: Rows of any owners, in any order, repeats included.
+        owner: Whose archive it is.
+        oldest: Lowest position that is not expired.
+    """
+
+    def __init__(self, given: Iterable[Row], owner: str = JULIET, oldest: int = 0) -> None:
+        self._owner = owner
+        self._oldest = oldest
+        own = {r.position: r for r in given if r.owner == owner and r.position >= oldest}
+        self._rows = [own[position] for position in sorted(own)]
+
+    async def find(self, ids: Collection[str]) -> Mapping[str, int]:
+        legacy = {r.legacy_id: r.position for r in self._rows if r.legacy_id}
+        places = {id_: SEALER.open(self._owner, id_) for id_ in ids}
+        found = {id_: legacy.get(id_) if place is None else place for id_, place in places.items()}
+        return {
+            id_: place
+            for id_, place in found.items()
+            if place is not None and place >= self._oldest
+        }
+
+    async def stored(self, positions: Collection[int]) -> frozenset[int]:
+        return frozenset(r.position for r in self._rows).intersection(positions)
+
+    async def read(
+        self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
+    ) -> Stretch:
+        chosen = self._chosen(selection)[skip:]
+        shown = chosen[max(0, len(chosen) - limit) :] if backward else chosen[:limit]
+        items = [Item(r.position, visible_id(r), r.stanza) for r in shown]
+        return Stretch(items, more=len(shown) < len(chosen))
+
+    async def count(self, selection: Selection, below: int) -> tuple[int, int]:
+        chosen = self._chosen(selection)
+        return len(chosen), sum(r.position < below for r in chosen)
+
+    def _chosen(self, selection: Selection) -> list[Row]:
+        return [r for r in self._rows if _matches(r, selection)]
+
+
+def _matches(given: Row, selection: Selection) -> bool:
+    return (
+        selection.low <= given.position <= selection.high
+        and selection.peer in {"", given.peer}
+        and selection.resource in {"", given.peer_resource}
+        and (selection.groupchat or given.kind != "groupchat")
+        and (selection.positions is None or given.position in selection.positions)
+    )

@@ -1,0 +1,443 @@
+"""The query component on a stream without a socket."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from xml.etree.ElementTree import Element, XMLPullParser, tostring
+
+import pytest
+
+import archive.component
+from archive import settings
+from archive.errors import LogUnavailable, StoreRefused, StoreUnavailable
+from archive.log import EVENTS, PROCESSOR_GROUP, Consumer, Entry
+from query import component as component_module
+from query.component import Component
+from query.freshness import Freshness
+from query.namespaces import (
+    CLIENT,
+    DELEGATION,
+    DISCO_INFO,
+    DISCO_ITEMS,
+    FORWARD,
+    MAM,
+    PRIVILEGE,
+    RSM,
+    STANZAS,
+    tag,
+)
+from query.repository import Archive
+from tests.support.archives import MemoryArchive, rows
+from tests.support.events import JULIET
+from tests.support.queries import BALCONY, COMPONENT, HOST, condition, envelope, form, page, query
+from tests.support.wait import until
+
+DELEGATED = f"<delegation xmlns='{DELEGATION}'><delegated namespace='{MAM}'/></delegation>"
+SENDING = f"<privilege xmlns='{PRIVILEGE}'><perm access='message' type='outgoing'/></privilege>"
+ACCEPT = "jabber:component:accept"
+SETTINGS = settings.load(
+    {
+        "STANZALAKE_HOSTS": HOST,
+        "STANZALAKE_COMPONENT_SECRET": "wherefore",
+        "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+    }
+)
+
+
+class StreamEnd(asyncio.Transport):
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parser: XMLPullParser[Element] = XMLPullParser(["end"])
+        self.stanzas: list[Element] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.parser.feed(bytes(data))
+        # Only an element that ends is asked for, and it comes with the event's name.
+        for event in self.parser.read_events():
+            element = event[-1]
+            assert isinstance(element, Element)
+            if element.tag in {tag(ACCEPT, "iq"), tag(ACCEPT, "message")}:
+                self.stanzas.append(element)
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class SettledLog:
+    """A log of which everything is processed, unless a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+        self.settle: Callable[[], bool] = lambda: True
+        self.held = asyncio.Event()
+        self.held.set()
+
+    async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
+        assert within == SETTINGS.freshness_timeout
+        self.asked.append((topic, group, key))
+        await self.held.wait()
+        return self.settle()
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
+        raise NotImplementedError
+
+    async def consumer(self, topic: str, group: str) -> Consumer:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+
+class Stage:
+    """A component, the end of its stream, and what stands behind it."""
+
+    def __init__(self) -> None:
+        self.log = SettledLog()
+        self.archive = MemoryArchive(rows(3))
+        self.failure: Exception | None = None
+        self.owners: list[str] = []
+        self.component = Component(
+            SETTINGS,
+            ("127.0.0.1", 1),
+            self.archive_of,
+            Freshness(self.log, SETTINGS.freshness_timeout),
+        )
+        self.end = StreamEnd()
+        self.connect()
+
+    def archive_of(self, owner: str) -> Archive:
+        self.owners.append(owner)
+        if self.failure is not None:
+            raise self.failure
+        return self.archive
+
+    def connect(self) -> None:
+        self.end = StreamEnd()
+        self.component.connection_made(self.end)
+        self.hear(f"<stream:stream xmlns='{ACCEPT}' xmlns:stream='s' id='1'>")
+
+    def hear(self, text: str) -> None:
+        self.component.data_received(text.encode())
+
+    def grant(self, *announcements: str) -> None:
+        for announcement in announcements or (DELEGATED, SENDING):
+            self.hear(f"<message from='{HOST}' to='{COMPONENT}'>{announcement}</message>")
+
+    def ask(self, payload: str, kind: str = "set", **changes: str) -> None:
+        """Send a forwarded request; the changes are of the outer iq."""
+        outer = envelope(payload, kind)
+        outer.attrib.update({name.rstrip("_"): value for name, value in changes.items()})
+        self.hear(tostring(outer, "unicode"))
+
+    async def answers(self, number: int = 1) -> list[Element]:
+        """Wait for so many iqs, and give them."""
+        await until(lambda: len(self.iqs) >= number)
+        return self.iqs
+
+    async def inner(self) -> Element:
+        """Wait for one answer, and give the user's part of it."""
+        [outer] = await self.answers()
+        assert outer.get("type") == "result"
+        [[[inner]]] = outer
+        return inner
+
+    @property
+    def iqs(self) -> list[Element]:
+        return [x for x in self.end.stanzas if x.tag == tag(ACCEPT, "iq")]
+
+
+@pytest.fixture
+async def stage() -> Stage:
+    return Stage()
+
+
+@pytest.fixture
+def granted(stage: Stage) -> Stage:
+    stage.grant()
+    return stage
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    with caplog.at_level(logging.INFO):
+        yield caplog
+
+
+@pytest.mark.requirement(
+    "313-27", "313-77", "313-86", "355-10", "356-04", "RFC-01", "RFC-08", "297-06"
+)
+async def test_results_and_then_the_answer_go_down_the_stream(granted: Stage) -> None:
+    granted.ask(query())
+    await granted.answers()
+    assert [x.tag for x in granted.end.stanzas] == [tag(ACCEPT, "message")] * 3 + [
+        tag(ACCEPT, "iq")
+    ]
+    for outer in granted.end.stanzas[:3]:
+        [[[inner]]] = outer
+        assert inner.attrib == {"id": outer.get("id"), "from": JULIET, "to": BALCONY}
+        assert [child.tag for child in inner] == [tag(MAM, "result")]
+    assert len({outer.get("id") for outer in granted.end.stanzas[:3]}) == 3
+    inner = await granted.inner()
+    assert (inner.get("type"), inner[0].tag, len(inner)) == ("result", tag(MAM, "fin"), 1)
+    assert (granted.owners, granted.log.asked) == ([JULIET], [(EVENTS, PROCESSOR_GROUP, JULIET)])
+
+
+@pytest.mark.requirement("355-04", "356-02", "355-32", "355-33")
+@pytest.mark.parametrize("announcements", [[], [DELEGATED], [SENDING]])
+async def test_nothing_is_served_that_was_not_granted(
+    stage: Stage, announcements: list[str]
+) -> None:
+    stage.grant(*announcements, "<body/>")
+    stage.ask(query())
+    [answer] = await stage.answers()
+    assert condition(answer[0]) == ("cancel", "service-unavailable")
+    assert not stage.owners
+
+
+@pytest.mark.requirement("355-32", "355-33", "114-06")
+@pytest.mark.parametrize(
+    "sender", ["evil.example", f"{HOST}/x", BALCONY, f"x.{HOST}", "capulet.lit.", "CAPULET.LIT"]
+)
+async def test_only_the_host_itself_can_forward(granted: Stage, sender: str) -> None:
+    granted.ask(query(), from_=sender)
+    [answer] = await granted.answers()
+    assert condition(answer[0]) == ("auth", "forbidden")
+    assert (answer.get("from"), answer.get("to"), answer.get("id")) == (COMPONENT, sender, "X1")
+    assert not granted.owners
+
+
+@pytest.mark.requirement("114-08", "355-06")
+async def test_a_new_connection_needs_new_grants(granted: Stage) -> None:
+    granted.component.connection_lost(None)
+    granted.connect()
+    granted.ask(query())
+    [answer] = await granted.answers()
+    assert condition(answer[0]) == ("cancel", "service-unavailable")
+
+
+@pytest.mark.requirement("114-08")
+async def test_what_was_asked_on_a_lost_connection_is_not_answered_on_the_next(
+    granted: Stage,
+) -> None:
+    granted.log.held.clear()
+    granted.ask(query())
+    await until(lambda: granted.log.asked)
+    granted.component.connection_lost(None)
+    granted.connect()
+    granted.log.held.set()
+    granted.grant()
+    granted.ask(query(), id="X2")
+    [answer] = await granted.answers()
+    assert answer.get("id") == "X2"
+
+
+@pytest.mark.requirement("313-103", "313-104")
+async def test_a_page_that_did_not_wait_long_enough_says_so(granted: Stage) -> None:
+    granted.log.settle = lambda: False
+    granted.ask(query())
+    assert (await granted.inner())[0].get("stable") == "false"
+
+
+@pytest.mark.requirement("313-103")
+async def test_a_page_without_a_log_says_so(granted: Stage) -> None:
+    def away() -> bool:
+        raise LogUnavailable("away")
+
+    granted.log.settle = away
+    granted.ask(query())
+    assert (await granted.inner())[0].get("stable") == "false"
+
+
+async def test_the_form_waits_for_nothing(granted: Stage) -> None:
+    granted.log.held.clear()
+    granted.ask(query(), "get")
+    assert (await granted.inner())[0].tag == tag(MAM, "query")
+
+
+@pytest.mark.requirement("355-17", "355-18", "355-34", "313-29")
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (query(page("<after>x</after>")), ("cancel", "item-not-found")),
+        (query(page("<max>x</max>")), ("modify", "bad-request")),
+        (query(form("<field var='x'/>")), ("cancel", "feature-not-implemented")),
+        (query() + query(), ("modify", "bad-request")),
+    ],
+)
+async def test_an_error_of_the_user_travels_inside(
+    granted: Stage, payload: str, expected: tuple[str, str]
+) -> None:
+    granted.ask(payload)
+    inner = await granted.inner()
+    assert (inner.get("type"), condition(inner[0])) == ("error", expected)
+    assert len(granted.end.stanzas) == 1
+
+
+@pytest.mark.requirement("355-34", "355-31")
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (StoreUnavailable("secret"), ("wait", "resource-constraint")),
+        (TimeoutError("secret"), ("wait", "resource-constraint")),
+        (StoreRefused("secret"), ("cancel", "internal-server-error")),
+        (KeyError("secret"), ("cancel", "internal-server-error")),
+    ],
+)
+async def test_a_failure_inside_is_answered_and_keeps_its_details(
+    granted: Stage,
+    said: pytest.LogCaptureFixture,
+    error: Exception,
+    expected: tuple[str, str],
+) -> None:
+    granted.failure = error
+    granted.ask(query())
+    inner = await granted.inner()
+    assert condition(inner[0]) == expected
+    assert "secret" not in tostring(inner, "unicode")
+    assert len(said.records) == 1
+    assert isinstance(error, StoreUnavailable | TimeoutError) or "secret" not in said.text
+
+
+@pytest.mark.requirement("355-34")
+async def test_a_store_that_does_not_answer_is_not_waited_for(
+    granted: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(granted.archive, "read", hang)
+    monkeypatch.setattr(component_module, "ANSWER_WITHIN", 0.01)
+    granted.ask(query())
+    assert condition((await granted.inner())[0]) == ("wait", "resource-constraint")
+
+
+@pytest.mark.requirement("355-34")
+async def test_too_many_requests_are_told_to_come_again(
+    granted: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(component_module, "MAX_REQUESTS", 2)
+    granted.log.held.clear()
+    for n in range(3):
+        granted.ask(query(), id=f"X{n}")
+    [refused] = await granted.answers()
+    [[[inner]]] = refused
+    assert (refused.get("id"), condition(inner[0])) == ("X2", ("wait", "resource-constraint"))
+    granted.log.held.set()
+    answers = await granted.answers(3)
+    assert sorted(answer.get("id", "") for answer in answers) == ["X0", "X1", "X2"]
+    granted.ask(query(), id="X3")
+    await granted.answers(4)
+
+
+async def test_a_full_stream_holds_pages_back(granted: Stage) -> None:
+    granted.component.pause_writing()
+    granted.ask(query())
+    granted.ask(query(), id="X2")
+    await until(lambda: granted.owners)
+    assert granted.end.stanzas == []
+    granted.component.resume_writing()
+    await granted.answers(2)
+    assert len(granted.owners) == 2
+    kinds = [x.tag.partition("}")[2] for x in granted.end.stanzas]
+    assert kinds == ["message", "message", "message", "iq"] * 2
+
+
+@pytest.mark.requirement("RFC-01", "RFC-03", "RFC-06", "RFC-02", "30-05", "30-07")
+@pytest.mark.parametrize(
+    ("attributes", "payload", "expected"),
+    [
+        ("type='get'", "<ping xmlns='urn:xmpp:ping'/>", ("cancel", "service-unavailable")),
+        ("type='set'", "<ping xmlns='urn:xmpp:ping'/>", ("cancel", "service-unavailable")),
+        ("type='get'", f"<query xmlns='{MAM}'/>", ("cancel", "service-unavailable")),
+        ("type='set'", f"<query xmlns='{DISCO_INFO}'/>", ("cancel", "service-unavailable")),
+        ("type='get'", f"<query xmlns='{DISCO_INFO}' node='x'/>", ("cancel", "item-not-found")),
+        ("type='get'", "", ("modify", "bad-request")),
+        ("type='get'", "<a/><b/>", ("modify", "bad-request")),
+        ("type='set'", f"<delegation xmlns='{DELEGATION}'/>", ("modify", "bad-request")),
+    ],
+)
+async def test_every_other_iq_gets_one_error(
+    granted: Stage, attributes: str, payload: str, expected: tuple[str, str]
+) -> None:
+    granted.hear(f"<iq {attributes} id='i&quot;1' from='{HOST}' to='{COMPONENT}'>{payload}</iq>")
+    [answer] = await granted.answers()
+    assert (answer.get("id"), answer.get("to")) == ('i"1', HOST)
+    assert condition(answer[0]) == expected
+
+
+async def test_an_address_below_the_component_is_no_service(granted: Stage) -> None:
+    granted.hear(
+        f"<iq type='get' id='1' from='{HOST}' to='x@{COMPONENT}'><query xmlns='{DISCO_INFO}'/></iq>"
+    )
+    granted.ask(query(), to=f"x@{COMPONENT}")
+    for answer in await granted.answers(2):
+        assert condition(answer[0]) == ("cancel", "service-unavailable")
+        assert answer.get("from") == f"x@{COMPONENT}"
+
+
+@pytest.mark.requirement("RFC-01", "RFC-03")
+async def test_answers_presence_and_messages_are_not_answered(granted: Stage) -> None:
+    for kind in ("result", "error"):
+        granted.hear(f"<iq type='{kind}' id='1' from='{HOST}' to='{COMPONENT}'/>")
+    for kind in ("subscribe", "probe", "unavailable"):
+        granted.hear(f"<presence type='{kind}' from='{JULIET}' to='{COMPONENT}'/>")
+    granted.hear(f"<message from='{JULIET}' to='{COMPONENT}'><body>hello</body></message>")
+    granted.ask(query())
+    await granted.answers()
+    assert len(granted.end.stanzas) == 4
+
+
+@pytest.mark.requirement("30-01", "30-02", "355-29")
+@pytest.mark.parametrize("namespace", [DISCO_INFO, DISCO_ITEMS])
+async def test_disco_is_answered_at_once(stage: Stage, namespace: str) -> None:
+    node = f"{DELEGATION}:bare:{MAM}"
+    stage.hear(
+        f"<iq type='get' id='d1' from='{HOST}' to='{COMPONENT}'>"
+        f"<query xmlns='{namespace}' node='{node}'/></iq>"
+    )
+    [answer] = stage.iqs
+    assert (answer.get("type"), answer[0].get("node")) == ("result", node)
+
+
+async def test_a_bounced_result_is_told_once_and_without_its_content(
+    granted: Stage, said: pytest.LogCaptureFixture
+) -> None:
+    for sender in ("evil.example", HOST, HOST):
+        granted.hear(
+            f"<message type='error' id='1' from='{sender}' to='{COMPONENT}'>"
+            f"<privilege xmlns='{PRIVILEGE}'><forwarded xmlns='{FORWARD}'>"
+            f"<message xmlns='{CLIENT}'><body>secret</body></message></forwarded></privilege>"
+            f"<error type='auth'><forbidden xmlns='{STANZAS}'/></error></message>"
+        )
+    [record] = said.records
+    assert HOST in record.message
+    assert "forbidden" in record.message
+    assert "secret" not in said.text
+
+
+@pytest.mark.requirement("355-34")
+async def test_stopping_finishes_what_is_in_work_and_takes_no_more(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stay(_: object, stop: asyncio.Event) -> None:
+        await stop.wait()
+
+    monkeypatch.setattr(archive.component.Component, "run", stay)
+    stop = asyncio.Event()
+    running = asyncio.create_task(stage.component.run(stop))
+    stage.grant()
+    stage.log.held.clear()
+    stage.ask(query(page("<max>0</max>")))
+    await until(lambda: stage.log.asked)
+    stop.set()
+    await until(lambda: stage.component.closing)
+    stage.ask(query(), id="X2")
+    [refused] = await stage.answers()
+    assert refused.get("id") == "X2"
+    assert not running.done()
+    stage.log.held.set()
+    await running
+    assert [x.get("id") for x in stage.iqs] == ["X2", "X1"]
+    assert stage.iqs[1].find(f".//{tag(RSM, 'count')}") is not None
