@@ -6,17 +6,21 @@ of the topic.
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from archive.errors import InvalidEvent
 from archive.position import MAX_POSITION
 
-VERSION = 1
+VERSION: Final = 1
 MAX_STANZA = 1024 * 1024
+MAX_JIDS = 1000
+"""JIDs in one list of an owner's preferences."""
 MAX_EVENT = 2 * MAX_STANZA
 """Bytes of one encoded event; twice the stanza, as JSON escapes a quote to two bytes."""
+
+Wish = Literal["always", "never", "roster"]
 
 Owner = Annotated[
     str,
@@ -40,6 +44,15 @@ Position = Annotated[
         description="unix milliseconds << 16 | sequence: over 2^53, so read it as a 64-bit integer",
         ge=0,
     ),
+]
+
+
+Jids = Annotated[
+    tuple[
+        Annotated[str, msgspec.Meta(pattern=r"^[^\s]+$", max_length=3071)],
+        ...,
+    ],
+    msgspec.Meta(description="Bare or full JIDs, normalised", max_length=MAX_JIDS),
 ]
 
 
@@ -80,11 +93,47 @@ class Message(
     ]
 
 
-Event = Message
+class Preferences(
+    msgspec.Struct,
+    tag="preferences",
+    tag_field="type",
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+):
+    """An owner's wishes (XEP-0441), in force for messages of greater positions until the next."""
+
+    v: Literal[1]
+    owner: Owner
+    position: Position
+    default: Annotated[
+        Wish,
+        msgspec.Meta(description="What is archived of a peer in neither list"),
+    ]
+    always: Jids
+    never: Jids
+
+
+class Activation(
+    msgspec.Struct,
+    tag="activation",
+    tag_field="type",
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+):
+    """An owner asked for the archive: under smart archiving, messages are kept from here on."""
+
+    v: Literal[1]
+    owner: Owner
+    position: Position
+
+
+Event = Message | Preferences | Activation
 
 # What was found where a name belongs may be anything, a body too: the reason leaves it out.
 _UNQUOTED = re.compile(r"(enum value|unknown field) (['`]).*\2", re.DOTALL)
-_decoder = msgspec.json.Decoder(Event)
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
 
 

@@ -1,18 +1,56 @@
-"""The store: one ClickHouse table of messages, behind an HTTP client or in the process (chDB)."""
+"""The store: ClickHouse over HTTP, or its engine in the process (chDB), behind one client."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, DataError
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    DatabaseError,
+    DataError,
+    ProgrammingError,
+)
 
-from archive.errors import StoreRefused, StoreUnavailable
+from archive.errors import StanzalakeError, StoreDenied, StoreRefused, StoreUnavailable
+from archive.settings import Settings
 
-_PASSING = frozenset({159, 202, 203, 209, 210, 241, 242, 243, 252, 279, 319, 394, 425, 999})
-"""Codes of what may work later: time-outs, memory, space, too many parts or queries, read-only
-replicas, networks (src/Common/ErrorCodes.cpp)."""
+PASSING = {
+    159: "TIMEOUT_EXCEEDED",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    203: "NO_FREE_CONNECTION",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    236: "ABORTED",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    242: "TABLE_IS_READ_ONLY",
+    243: "NOT_ENOUGH_SPACE",
+    252: "TOO_MANY_PARTS",
+    254: "NO_ACTIVE_REPLICAS",
+    279: "ALL_CONNECTION_TRIES_FAILED",
+    285: "TOO_FEW_LIVE_REPLICAS",
+    286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
+    319: "UNKNOWN_STATUS_OF_INSERT",
+    394: "QUERY_WAS_CANCELLED",
+    425: "SYSTEM_ERROR",
+    439: "CANNOT_SCHEDULE_TASK",
+    745: "SERVER_OVERLOADED",
+    999: "KEEPER_EXCEPTION",
+}
+"""Errors of ClickHouse after which the same may work later (src/Common/ErrorCodes.cpp)."""
+
+DENIED = {
+    192: "UNKNOWN_USER",
+    193: "WRONG_PASSWORD",
+    194: "REQUIRED_PASSWORD",
+    497: "ACCESS_DENIED",
+    516: "AUTHENTICATION_FAILED",
+}
+"""Errors of ClickHouse that an operator has to mend."""
+
+_CONNECT_SECONDS = 10
 
 # They log what cannot be encoded, values included; the errors below say all that is needed.
 for _name in ("clickhouse_connect", "urllib3"):
@@ -33,30 +71,59 @@ class Row(NamedTuple):
 
 
 class Store:
-    """A client of the store. Its calls block: call them from a thread, one at a time.
+    """A client of the store. Its calls block: call them from threads.
 
     Args:
-        dsn: Where it is: ``chdb:///directory``, ``chdb://:memory:`` or ``clickhouse://...``.
+        dsn: Where it is, as `STANZALAKE_CLICKHOUSE_DSN` says it.
         table: Name of the table of messages; an identifier.
+        server: What the client of a server is made with besides; see `of`.
+        setting: The setting that the DSN comes from, for errors that an operator has to mend.
 
     Raises:
         StoreUnavailable: It does not answer, or cannot be opened.
+        StoreDenied: It does not let the DSN's user in.
     """
 
-    def __init__(self, dsn: str, table: str) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        table: str,
+        server: Mapping[str, Any] | None = None,
+        setting: str = "STANZALAKE_CLICKHOUSE_DSN",
+    ) -> None:
         self.table = table
-        with _translated():
-            self._client = clickhouse_connect.get_client(dsn=dsn)
+        self._setting = setting
+        self._user = unquote(urlsplit(dsn).username or "default")
+        with self._translated():
+            self._client = clickhouse_connect.get_client(
+                dsn=dsn, **({} if dsn.startswith("chdb:") else _server(dsn, server or {}))
+            )
 
-    def insert(self, rows: Sequence[Row]) -> None:
+    @classmethod
+    def of(cls, settings: Settings) -> "Store":
+        """Open the store as the settings say; raises as the class does."""
+        return cls(settings.dsn, settings.store, _options(settings))
+
+    @classmethod
+    def for_admin(cls, settings: Settings) -> "Store":
+        """Open the store for a user that may change the schema; raises as the class does."""
+        own = settings.clickhouse_admin_dsn is not None
+        setting = "STANZALAKE_CLICKHOUSE_ADMIN_DSN" if own else "STANZALAKE_CLICKHOUSE_DSN"
+        return cls(settings.admin_dsn, settings.store, _options(settings), setting)
+
+    def insert(self, rows: Sequence[Any], part: str = "") -> None:
         """Write rows; they are readable when this returns. A repeat is the same row.
+
+        Args:
+            rows: Named tuples, at least one, with the names of the table's columns.
+            part: What the table's name ends with, if it is not the table of messages.
 
         Raises:
             StoreUnavailable: They may or may not be written: write them again.
             StoreRefused: The store says no, and would again.
         """
-        with _translated():
-            self._client.insert(self.table, rows, column_names=Row._fields)
+        with self._translated():
+            self._client.insert(self.table + part, rows, column_names=rows[0]._fields)
 
     def select(
         self, statement: str, parameters: Mapping[str, Any] | None = None
@@ -67,33 +134,84 @@ class Store:
             StoreUnavailable: It did not answer this time.
             StoreRefused: The statement is at fault.
         """
-        with _translated():
+        with self._translated():
             return self._client.query(statement, parameters=dict(parameters or {})).result_rows
 
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that gives no rows; raises as `select` does."""
-        with _translated():
+        with self._translated():
             self._client.command(statement, parameters=dict(parameters or {}))
 
     def close(self) -> None:
         """Close the client. Written rows stay, unless the store is in memory."""
         self._client.close()
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the client's errors into ours, which never quote a value."""
+        try:
+            yield
+        except DatabaseError as error:
+            raise self._ours(error) from None
+        except (ClickHouseError, OSError, RuntimeError) as error:
+            raise StoreUnavailable(f"ClickHouse does not answer ({_reason(error)})") from None
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Tell what the engine refused from what it could not do just now; never quote a value."""
-    try:
-        yield
-    except DataError:
-        raise StoreRefused("a value does not fit its column") from None
-    except DatabaseError as error:
-        if error.code is None or error.code in _PASSING:
-            raise StoreUnavailable(f"ClickHouse does not answer {_name_of(error)}") from None
-        raise StoreRefused(f"ClickHouse refused it {_name_of(error)}") from None
-    except (ClickHouseError, OSError, RuntimeError) as error:
-        raise StoreUnavailable(f"ClickHouse does not answer ({type(error).__name__})") from None
+    def _ours(self, error: DatabaseError) -> StanzalakeError:
+        if isinstance(error, DataError):
+            return StoreRefused("a value does not fit its column")
+        if error.code in DENIED:
+            return StoreDenied(
+                f"ClickHouse does not let user {self._user!r} do this ({_reason(error)}): "
+                f"look at {self._setting}, and at what this user is granted"
+            )
+        answered = error.code is not None and error.code not in PASSING
+        if answered or isinstance(error, ProgrammingError):
+            return StoreRefused(f"ClickHouse refused it ({_reason(error)})")
+        return StoreUnavailable(f"ClickHouse does not answer ({_reason(error)})")
 
 
-def _name_of(error: DatabaseError) -> str:
-    return f"(error {error.code} {error.name})" if error.code else f"({type(error).__name__})"
+def _options(settings: Settings) -> dict[str, Any]:
+    timeout = settings.clickhouse_timeout
+    return {
+        "compress": "zstd" if settings.compression else False,
+        "connect_timeout": min(timeout, _CONNECT_SECONDS),
+        "send_receive_timeout": timeout,
+        "ca_cert": settings.clickhouse_ca_file and str(settings.clickhouse_ca_file),
+        "settings": _cluster_settings(timeout) if settings.clickhouse_cluster else {},
+    }
+
+
+def _cluster_settings(timeout: int) -> dict[str, Any]:
+    """Make the answer to an insert a promise, and let reads see what was promised."""
+    return {
+        # An insert is answered once the shards have it, and most replicas of each. The server
+        # gives up on them before the client gives up on the server.
+        "distributed_foreground_insert": 1,
+        "insert_quorum": "auto",
+        "insert_quorum_timeout": timeout * 900,
+        # Reads go where writes went: to the first replica that is up.
+        "load_balancing": "in_order",
+        "prefer_localhost_replica": 0,
+        # An owner's rows are on one shard.
+        "optimize_skip_unused_shards": 1,
+    }
+
+
+def _server(dsn: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    secure = urlsplit(dsn).scheme in {"clickhouses", "https"}
+    return {
+        "interface": "https" if secure else "http",
+        "client_name": "stanzalake",
+        # One session would serve one query at a time.
+        "autogenerate_session_id": False,
+        "dedicated_pool": True,
+        **options,
+    }
+
+
+def _reason(error: Exception) -> str:
+    """Name an error by the server's word for it, or by what happened on the way."""
+    if isinstance(error, DatabaseError) and error.code is not None:
+        return f"error {error.code} {error.name}"
+    cause = error.__cause__ or error
+    return type(getattr(cause, "reason", None) or cause).__name__

@@ -1,13 +1,50 @@
-"""A batch: the rows and rejected records of a run of the log, and the offsets they end at."""
+"""A batch: what a run of the log comes to, and the offsets it ends at."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archive.errors import InvalidEvent
-from archive.event import Message, decode
+from archive.event import Event, Message, decode
+from archive.histories import History, State
 from archive.log import EVENTS, Entry, Record
 from archive.store import Row
-from processor import exclusion, policy
+from processor import exclusion
+from processor.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides over a message, besides what its owner said.
+
+    Attributes:
+        policy: The server's policy.
+        exclusions: The namespaces whose elements are not stored.
+    """
+
+    policy: Policy
+    exclusions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A run of records, read.
+
+    Attributes:
+        messages: Each with the record that it came in.
+        states: What owners said.
+        rejected: What the rejected topic gets: original bytes, reason and source.
+        offsets: For each partition the next offset to read (last + 1).
+    """
+
+    messages: list[tuple[Record, Message]] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
+    rejected: list[Entry] = field(default_factory=list)
+    offsets: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def owners(self) -> frozenset[str]:
+        """Whose archives it is about."""
+        return frozenset(message.owner for _, message in self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,50 +52,69 @@ class Batch:
     """What one round writes.
 
     Attributes:
-        rows: What the store gets.
-        rejected: What the rejected topic gets: original bytes, reason and source.
-        offsets: For each partition the next offset to read (last + 1), committed after both.
+        rows: What the store gets of messages.
+        states: What it gets of what owners said.
+        rejected: What the rejected topic gets.
+        offsets: What is committed after all of it is written.
     """
 
-    rows: list[Row] = field(default_factory=list)
-    rejected: list[Entry] = field(default_factory=list)
-    offsets: dict[int, int] = field(default_factory=dict)
+    rows: Sequence[Row]
+    states: Sequence[State]
+    rejected: Sequence[Entry]
+    offsets: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What decides over a message.
-
-    Attributes:
-        default: The server's policy.
-        exclusions: The namespaces whose elements are not stored.
-    """
-
-    default: policy.Default
-    exclusions: frozenset[str]
-
-
-def assemble(records: Iterable[Record], rules: Rules) -> Batch:
-    """Decode, exclude and decide: every record ends as a row, as rejected, or as unwanted."""
-    batch = Batch()
+def read(records: Iterable[Record]) -> Decoded:
+    """Decode records; what is no event is rejected."""
+    decoded = Decoded()
     for record in records:
+        decoded.offsets[record.partition] = record.offset + 1
         try:
-            row = _row(decode(record.value), rules)
+            _sort(record, decode(record.value), decoded)
         except InvalidEvent as error:
-            batch.rejected.append(_reject(record, error))
+            decoded.rejected.append(_reject(record, error))
+    return decoded
+
+
+def assemble(decoded: Decoded, histories: Mapping[str, History], rules: Rules) -> Batch:
+    """Exclude and decide: every message ends as a row, as rejected, or as unwanted.
+
+    Args:
+        decoded: The run of records.
+        histories: What each of its owners said, this run's states included.
+        rules: What else decides.
+    """
+    rejected = list(decoded.rejected)
+    rows = list(_rows(decoded.messages, histories, rules, rejected))
+    return Batch(rows, decoded.states, rejected, decoded.offsets)
+
+
+def _sort(record: Record, event: Event, decoded: Decoded) -> None:
+    if isinstance(event, Message):
+        decoded.messages.append((record, event))
+    else:
+        decoded.states.append(event)
+
+
+def _rows(
+    messages: Iterable[tuple[Record, Message]],
+    histories: Mapping[str, History],
+    rules: Rules,
+    rejected: list[Entry],
+) -> Iterator[Row]:
+    for record, message in messages:
+        if not rules.policy.admits(message, histories[message.owner]):
+            continue
+        try:
+            stored = exclusion.strip(message.stanza, rules.exclusions)
+        except InvalidEvent as error:
+            rejected.append(_reject(record, error))
         else:
-            if row is not None:
-                batch.rows.append(row)
-        batch.offsets[record.partition] = record.offset + 1
-    return batch
+            if stored is not None:
+                yield _row(message, stored)
 
 
-def _row(message: Message, rules: Rules) -> Row | None:
-    if not policy.admits(rules.default, message):
-        return None
-    stored = exclusion.strip(message.stanza, rules.exclusions)
-    if stored is None:
-        return None
+def _row(message: Message, stanza: str) -> Row:
     return Row(
         owner=message.owner,
         position=message.position,
@@ -66,7 +122,7 @@ def _row(message: Message, rules: Rules) -> Row | None:
         peer_resource=message.peer_resource,
         direction=message.direction,
         kind=message.kind,
-        stanza=stored,
+        stanza=stanza,
     )
 
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from archive.errors import StanzalakeError
 from archive.log import READ_BYTES, REJECTED, Consumer, Log, Record
-from archive.store import Row
-from processor.batch import Batch, Rules, assemble
+from processor.batch import Decoded, Rules, assemble, read
+from processor.sink import Sink
 
 _IDLE_SECONDS = 1.0
 _FIRST_WAIT = 0.1
@@ -31,20 +30,13 @@ class Limits:
     seconds: float
 
 
-class Sink(Protocol):
-    """Takes rows: the store."""
-
-    def insert(self, rows: Sequence[Row]) -> None:
-        """Write rows; they are readable when this returns. Blocks."""
-
-
 class Loop:
     """Moves events from a consumer into the store.
 
     Args:
         log: Where rejected records go.
         consumer: Where events come from.
-        sink: Where rows go; its calls are made in a thread.
+        sink: Where a batch is written; its calls are made in a thread.
         rules: What decides over a message.
         limits: When a batch is full.
     """
@@ -67,7 +59,7 @@ class Loop:
         while not stop.is_set():
             records = await self._gather(stop)
             if records:
-                await self._settle(assemble(records, self._rules), stop)
+                await self._settle(read(records), stop)
 
     async def _gather(self, stop: asyncio.Event) -> list[Record]:
         """Read until the batch is full; bytes bound the memory, as rows do."""
@@ -93,17 +85,17 @@ class Loop:
         await self._insist(read, stop)
         return records
 
-    async def _settle(self, batch: Batch, stop: asyncio.Event) -> None:
-        """Write, then commit; in this order a crash between the two only repeats."""
+    async def _settle(self, decoded: Decoded, stop: asyncio.Event) -> None:
+        """Judge and write, then commit; in this order a crash between the two only repeats."""
 
         async def write() -> None:
+            histories = await asyncio.to_thread(self._sink.histories, decoded)
+            batch = assemble(decoded, histories, self._rules)
             await self._log.append(REJECTED, batch.rejected)
-            if batch.rows:
-                await asyncio.to_thread(self._sink.insert, batch.rows)
+            await asyncio.to_thread(self._sink.write, batch)
             await self._consumer.commit(batch.offsets)
 
-        if await self._insist(write, stop):
-            log.debug("archived %d, rejected %d", len(batch.rows), len(batch.rejected))
+        await self._insist(write, stop)
 
     async def _insist(self, act: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
         """Do it, with growing waits, until it works or the worker is told to stop."""

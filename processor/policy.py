@@ -1,21 +1,51 @@
-"""Policy: whether an eligible message goes into its owner's archive."""
+"""Policy: whether an eligible message goes into its owner's archive.
 
+It depends on the message and on what its owner said before it, and on nothing else: neither the
+order in which events are processed nor a second processing can change it.
+"""
+
+from dataclasses import dataclass
 from typing import Literal
 
-from archive.event import Message
+from archive.event import Message, Preferences
+from archive.histories import History
 
 Default = Literal["false", "roster", "true"]
 
 
-def admits(default: Default, message: Message) -> bool:
-    """Tell whether a message is archived.
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The server's part of the decision.
 
-    Args:
-        default: The server's policy for owners who set nothing: ``roster`` archives the talk
-            with anybody who was in the owner's roster, whatever the subscription
-            (XEP-0441 §2.1.1).
-        message: The event.
+    Attributes:
+        default: What is archived of owners without preferences. ``roster`` keeps the talk with
+            anybody who was in the owner's roster, whatever the subscription (XEP-0441 §2.1.1).
+        smart: Whether nothing of an owner is archived before the first request for the archive.
     """
-    if default == "roster":
-        return message.contact
-    return default == "true"
+
+    default: Default
+    smart: bool = False
+
+    def admits(self, message: Message, history: History) -> bool:
+        """Tell whether a message is archived, given what its owner ever said."""
+        earlier = [state for state in history if state.position < message.position]
+        if self.smart and not earlier:
+            return False
+        chosen = next((s for s in reversed(earlier) if isinstance(s, Preferences)), None)
+        if chosen is None:
+            return message.contact if self.default == "roster" else self.default == "true"
+        return _chosen(chosen, message)
+
+
+def _chosen(preferences: Preferences, message: Message) -> bool:
+    """Apply an owner's own lists: the full JID before the bare one, never before always.
+
+    XEP-0441 §2.3; it leaves open what a JID in both lists means.
+    """
+    full = f"{message.peer}/{message.peer_resource}"
+    for jid in (full, message.peer):
+        if jid in preferences.never:
+            return False
+        if jid in preferences.always:
+            return True
+    return message.contact if preferences.default == "roster" else preferences.default == "always"

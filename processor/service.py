@@ -7,14 +7,16 @@ from archive.settings import Settings
 from archive.store import Store
 from processor.batch import Rules
 from processor.loop import Limits, Loop
+from processor.policy import Policy
+from processor.sink import Sink
 
 
 async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -> None:
     """Archive events until `stop` is set."""
     consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
-    rules = Rules(settings.policy, settings.exclusions)
+    rules = Rules(Policy(settings.policy, settings.smart), settings.exclusions)
     limits = Limits(settings.batch_rows, settings.batch_seconds)
     try:
-        await Loop(log, consumer, store, rules, limits).run(stop)
+        await Loop(log, consumer, Sink(store), rules, limits).run(stop)
     finally:
         await consumer.close()

@@ -16,7 +16,9 @@ from query.errors import StanzaError
 from query.freshness import Freshness
 from query.grants import Grants
 from query.namespaces import STANZAS, tag
+from query.question import Answer, Reading
 from query.repository import Archive
+from query.voice import Voices
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -46,6 +48,7 @@ class Component(component.Component):
         address: Host and port of the Prosody's component listener.
         archive_of: Gives the archive of an owner, as of now.
         freshness: Waits for what was announced before a request.
+        voices: Gives a request its voice.
 
     Attributes:
         closing: Whether it takes no more requests, because it is to stop.
@@ -57,11 +60,13 @@ class Component(component.Component):
         address: tuple[str, int],
         archive_of: Callable[[str], Archive],
         freshness: Freshness,
+        voices: Voices,
     ) -> None:
         super().__init__(settings.query_jid, settings.component_secret.get_secret_value(), address)
         self._most = settings.max_query_results
         self._archive_of = archive_of
         self._freshness = freshness
+        self._voices = voices
         self._grants = Grants(settings.hosts)
         self._requests: set[asyncio.Task[None]] = set()
         self.closing = False
@@ -159,11 +164,14 @@ class Component(component.Component):
         # One page in memory at a time, however many are asked for.
         async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turn:
             archive = self._archive_of(request.owner)
-            answer = await question.answer(mam.Reading(archive, self._most, stable))
+            voice = self._voices.of(request)
+            if question.activates:
+                await self._voices.activate(voice, archive)
+            answer = await question.answer(Reading(archive, self._most, stable, voice))
             deadline.reschedule(None)
             await self._send(request, answer)
 
-    async def _send(self, request: Request, answer: mam.Answer) -> None:
+    async def _send(self, request: Request, answer: Answer) -> None:
         for result in answer.results:
             await self._writable.wait()
             self.send_raw(delegation.seal_message(request, result))

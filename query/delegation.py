@@ -5,16 +5,20 @@ outer addresses is the user's own writing, and any user of any server can be its
 read an archive is decided here.
 """
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from archive.position import MAX_POSITION
 from query import markup
 from query.errors import StanzaError
 from query.namespaces import CLIENT, DELEGATION, FORWARD, PRIVILEGE, STAMP, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+_POSITION = re.compile("[0-9]{1,20}")
 
 REQUEST = tag(DELEGATION, "delegation")
 
@@ -27,11 +31,13 @@ class Request:
         outer: The iq that brought it.
         inner: The user's own: of type get or set, with id and from.
         stable: False if the host says that events older than the request may still be missing.
+        position: The request's place among the owner's events; None if the host gives none.
     """
 
     outer: "Element"
     inner: "Element"
     stable: bool
+    position: int | None
 
     @property
     def kind(self) -> str:
@@ -83,7 +89,16 @@ def open_request(outer: "Element") -> Request:
     ):
         raise StanzaError("bad-request", "no forwarded iq of type get or set with id and from")
     stamp = outer.find(f"{REQUEST}/{tag(STAMP, 'stamp')}")
-    return Request(outer, inner, stable=stamp is None or stamp.get("stable") != "false")
+    if stamp is None:
+        return Request(outer, inner, stable=True, position=None)
+    return Request(outer, inner, stamp.get("stable") != "false", _position(stamp))
+
+
+def _position(stamp: "Element") -> int:
+    written = stamp.get("position", "")
+    if not _POSITION.fullmatch(written) or int(written) > MAX_POSITION:
+        raise StanzaError("bad-request", "the stamp has no position")
+    return int(written)
 
 
 def seal_answer(request: Request, kind: str, content: str) -> str:

@@ -12,6 +12,7 @@ Condition = Literal[
     "forbidden",
     "internal-server-error",
     "item-not-found",
+    "policy-violation",
     "resource-constraint",
     "service-unavailable",
 ]
@@ -23,6 +24,7 @@ _TYPES = MappingProxyType(
         "forbidden": "auth",
         "internal-server-error": "cancel",
         "item-not-found": "cancel",
+        "policy-violation": "modify",
         "resource-constraint": "wait",
         "service-unavailable": "cancel",
     }

@@ -1,14 +1,15 @@
-"""What a request to an archive means (XEP-0313): the form, a search, the metadata."""
+"""What a request to an archive means (XEP-0313): the form, a search, the metadata, preferences."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from archive.position import MAX_POSITION, from_milliseconds, to_milliseconds
-from query import dates, forms, markup, rsm
+from query import dates, forms, markup, preferences, rsm
 from query.delegation import Request
 from query.errors import StanzaError
 from query.namespaces import DATA, DELAY, FORWARD, MAM, ORDER_BY, RSM, tag
+from query.question import Answer, Question, Reading
 from query.repository import Archive, Item, Selection, Stretch
 
 if TYPE_CHECKING:
@@ -17,47 +18,12 @@ if TYPE_CHECKING:
 MAX_QUERYID = 1024
 
 
-class Answer(NamedTuple):
-    """What is sent: the messages' contents in their order, then the iq's, as markup."""
-
-    payload: str
-    results: Sequence[str] = ()
-
-
-class Reading(NamedTuple):
-    """What a question is answered from.
-
-    Attributes:
-        archive: The requester's own archive.
-        most: Items in a page at most.
-        stable: False if the archive may still miss what is older than the question.
-    """
-
-    archive: Archive
-    most: int
-    stable: bool
-
-
-class Question(Protocol):
-    """A request that makes sense."""
-
-    reads: ClassVar[bool]
-    """Whether the answer depends on what the archive holds."""
-
-    async def answer(self, reading: Reading) -> Answer:
-        """Answer it.
-
-        Raises:
-            StanzaError: item-not-found for an id that the archive does not have.
-            StoreUnavailable: The store did not answer this time.
-        """
-
-
 @dataclass(frozen=True)
 class FormQuestion:
     """Which fields can a search have?"""
 
     reads: ClassVar[bool] = False
+    activates: ClassVar[bool] = True
 
     async def answer(self, reading: Reading) -> Answer:  # noqa: ARG002  # the same for everybody
         """Give the search form."""
@@ -69,6 +35,7 @@ class MetadataQuestion:
     """Where does the archive begin and end?"""
 
     reads: ClassVar[bool] = True
+    activates: ClassVar[bool] = False
 
     async def answer(self, reading: Reading) -> Answer:
         """Give the first and last item's id and time (XEP-0313 §5)."""
@@ -95,6 +62,7 @@ class SearchQuestion:
     flipped: bool
     queryid: str | None
     reads: ClassVar[bool] = True
+    activates: ClassVar[bool] = True
 
     async def answer(self, reading: Reading) -> Answer:
         """Give one page (XEP-0313 §4)."""
@@ -178,6 +146,8 @@ _QUESTIONS: Mapping[tuple[str, str], Callable[["Element"], Question]] = {
     ("get", tag(MAM, "query")): _form,
     ("set", tag(MAM, "query")): _search,
     ("get", tag(MAM, "metadata")): _metadata,
+    ("get", tag(MAM, "prefs")): preferences.ask,
+    ("set", tag(MAM, "prefs")): preferences.wish,
 }
 
 

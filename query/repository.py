@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from archive.histories import Histories, History
 from archive.position import MAX_POSITION, Sealer, from_milliseconds
 from archive.store import Store
 
@@ -78,6 +79,9 @@ class Archive(Protocol):
             backward: Whether to read from the newest.
             skip: How many items to leave out before the first.
         """
+
+    async def history(self) -> History:
+        """Give what the owner said of the archive, oldest first."""
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int]:
         """Give the number of items of a selection, and of those below a position."""
@@ -175,6 +179,13 @@ class _StoredArchive:
             {_SETTINGS}"""  # noqa: S608  # values travel as parameters
         [[total, before]] = await self._run(statement, {**parameters, "below": below})
         return total, before
+
+    async def history(self) -> History:
+        loop = asyncio.get_running_loop()
+        histories = Histories(self._store)
+        return (await loop.run_in_executor(self._thread, histories.read, [self._owner]))[
+            self._owner
+        ]
 
     async def _legacy(self, ids: Sequence[str]) -> Mapping[str, int]:
         if not ids:

@@ -9,6 +9,7 @@ from archive.store import Store
 from query.component import Component
 from query.freshness import Freshness
 from query.repository import Repository
+from query.voice import Voices
 
 
 async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -> None:
@@ -23,10 +24,11 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     sealer = Sealer(settings.id_key_list)
     repository = Repository(store, sealer, settings.expires_after)
     freshness = Freshness(log, settings.freshness_timeout)
+    voices = Voices(log, settings.policy, settings.smart)
     try:
         async with asyncio.TaskGroup() as group:
             for address in settings.prosody:
-                component = Component(settings, address, repository.archive, freshness)
+                component = Component(settings, address, repository.archive, freshness, voices)
                 group.create_task(component.run(stop))
     finally:
         repository.close()

@@ -14,6 +14,8 @@ from archive.settings import DEFAULT_EXCLUSIONS
 from archive.store import Row
 from processor.batch import Rules
 from processor.loop import Limits, Loop
+from processor.policy import Policy
+from processor.sink import Sink
 from tests.support.events import JULIET, encoded
 from tests.support.wait import until
 
@@ -28,11 +30,17 @@ class Rows:
         self.batches: list[int] = []
         self.failures: list[Exception] = []
 
-    def insert(self, rows: Sequence[Row]) -> None:
+    def insert(self, rows: Sequence[Row], part: str = "") -> None:
+        assert part == ""
         if self.failures:
             raise self.failures.pop(0)
         self.rows += rows
         self.batches.append(len(rows))
+
+    def select(self, *_: object) -> list[object]:
+        return []
+
+    table = "messages"
 
     @property
     def positions(self) -> list[int]:
@@ -52,8 +60,9 @@ async def working(
 ) -> AsyncIterator[asyncio.Task[None]]:
     stop = asyncio.Event()
     consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
-    rules = Rules("true", DEFAULT_EXCLUSIONS)
-    loop = Loop(log, consumer, store, rules, limits or Limits(100, 0.01))
+    sink = Sink(store)  # type: ignore[arg-type]  # stands in for the engine
+    rules = Rules(Policy("true"), DEFAULT_EXCLUSIONS)
+    loop = Loop(log, consumer, sink, rules, limits or Limits(100, 0.01))
     task = asyncio.ensure_future(loop.run(stop))
     try:
         yield task

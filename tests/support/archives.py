@@ -1,8 +1,11 @@
 """Archives for tests: one in memory with the repository's interface, and rows to fill them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from archive.event import Event, decode
+from archive.histories import History
+from archive.log import EVENTS, Consumer, Entry
 from archive.position import Sealer, from_milliseconds
 from archive.store import Row
 from query.repository import Item, Selection, Stretch
@@ -37,9 +40,17 @@ class MemoryArchive:
         given: Rows of any owners, in any order, repeats included.
         owner: Whose archive it is.
         oldest: Lowest position that is not expired.
+        said: What its owner said of it, oldest first.
     """
 
-    def __init__(self, given: Iterable[Row], owner: str = JULIET, oldest: int = 0) -> None:
+    def __init__(
+        self,
+        given: Iterable[Row],
+        owner: str = JULIET,
+        oldest: int = 0,
+        said: History = (),
+    ) -> None:
+        self._said = said
         self._owner = owner
         self._oldest = oldest
         own = {r.position: r for r in given if r.owner == owner and r.position >= oldest}
@@ -66,12 +77,46 @@ class MemoryArchive:
         items = [Item(r.position, visible_id(r), r.stanza) for r in shown]
         return Stretch(items, more=len(shown) < len(chosen))
 
+    async def history(self) -> History:
+        return self._said
+
     async def count(self, selection: Selection, below: int) -> tuple[int, int]:
         chosen = self._chosen(selection)
         return len(chosen), sum(r.position < below for r in chosen)
 
     def _chosen(self, selection: Selection) -> list[Row]:
         return [r for r in self._rows if _matches(r, selection)]
+
+
+class HeardLog:
+    """A log that keeps what is said to it.
+
+    Attributes:
+        heard: The events.
+        failure: What appending raises instead, if a test sets it.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+        self.failure: Exception | None = None
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        assert topic == EVENTS
+        for entry in entries:
+            event = decode(entry.value)
+            assert entry.key == event.owner
+            self.heard.append(event)
+
+    async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
+        raise NotImplementedError
+
+    async def consumer(self, topic: str, group: str) -> Consumer:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        raise NotImplementedError
 
 
 def _matches(given: Row, selection: Selection) -> bool:

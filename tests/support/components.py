@@ -72,29 +72,29 @@ class FakeIngest(Fake):
 
     def __init__(self, jid: str, secret: str, port: int) -> None:
         super().__init__(jid, secret, port)
-        self.batches: list[list[event.Event]] = []
+        self.batches: list[list[event.Message]] = []
         self.answer: Answer = self.result
         path = f"{ACCEPT}iq/{BATCH}"
         self.register_handler(Callback("batch", MatchXPath(path), self._on_batch))
 
     @property
-    def events(self) -> list[event.Event]:
+    def events(self) -> list[event.Message]:
         """Everything that came."""
         return [one for batch in self.batches for one in batch]
 
-    async def arrival(self, body: str, owner: str, within: float = 10.0) -> event.Event:
+    async def arrival(self, body: str, owner: str, within: float = 10.0) -> event.Message:
         """Give the first event of an owner whose stanza has this text."""
         await until(lambda: self._find(body, owner), within)
         return self._find(body, owner)[0]
 
-    def _find(self, body: str, owner: str) -> list[event.Event]:
+    def _find(self, body: str, owner: str) -> list[event.Message]:
         return [e for e in self.events if e.owner == owner and f">{body}<" in e.stanza]
 
     def _on_batch(self, iq: Any) -> None:
         text = iq.xml.findtext(BATCH) or ""
         lines = base64.b64decode(text, validate=True)
         assert lines.endswith(b"\n")
-        self.batches.append([event.decode(line) for line in lines.splitlines()])
+        self.batches.append([_message(line) for line in lines.splitlines()])
         answer = self.answer(iq.xml)
         if answer is not None:
             self.send_raw(answer)
@@ -176,3 +176,9 @@ def privileged(component: str, host: str, sender: str, to: str, id_: str) -> str
         "<message xmlns='jabber:client' type='chat'><body>old</body></message>"
         "</forwarded></result></message></forwarded></privilege></message>"
     )
+
+
+def _message(line: bytes) -> event.Message:
+    decoded = event.decode(line)
+    assert isinstance(decoded, event.Message)
+    return decoded

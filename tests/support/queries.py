@@ -8,7 +8,10 @@ from xml.etree.ElementTree import Element, fromstring
 from query import mam
 from query.delegation import Request, open_request
 from query.namespaces import CLIENT, DELAY, DELEGATION, FORWARD, MAM, RSM, STANZAS, tag
+from query.question import Answer, Reading
 from query.repository import Archive
+from query.voice import Voice
+from tests.support.archives import HeardLog
 from tests.support.events import JULIET
 
 HOST = "capulet.lit"
@@ -122,12 +125,19 @@ class Reply:
         return None if first is None else int(first.get("index", ""))
 
 
-async def answer(
-    archive: Archive, payload: str, kind: str = "set", most: int = 250, *, stable: bool = True
-) -> mam.Answer:
+async def answer(  # noqa: PLR0913  # what a question is answered from, each with a default
+    archive: Archive,
+    payload: str,
+    kind: str = "set",
+    most: int = 250,
+    *,
+    stable: bool = True,
+    voice: Voice | None = None,
+) -> Answer:
     """Ask an archive, as its owner."""
     question = mam.question(request(payload, kind))
-    return await question.answer(mam.Reading(archive, most, stable))
+    silent = Voice(JULIET, 0, "roster", HeardLog())
+    return await question.answer(Reading(archive, most, stable, voice or silent))
 
 
 async def search(

@@ -80,7 +80,11 @@ def test_an_envelope_without_a_request_is_a_bad_request(inner: str) -> None:
 
 @pytest.mark.parametrize(
     ("attributes", "stable"),
-    [("position='7'", True), ("position='7' stable='true'", True), ("stable='false'", False)],
+    [
+        ("position='7'", True),
+        ("position='7' stable='true'", True),
+        ("stable='false' position='1'", False),
+    ],
 )
 def test_the_host_may_say_that_events_are_missing(attributes: str, stable: bool) -> None:
     stamp = f"<stamp xmlns='{STAMP}' {attributes}/>"

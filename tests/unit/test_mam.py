@@ -427,8 +427,6 @@ async def test_the_metadata_of_an_empty_archive_are_empty() -> None:
 @pytest.mark.parametrize(
     ("kind", "payload", "condition"),
     [
-        ("get", f"<prefs xmlns='{MAM}'/>", "feature-not-implemented"),
-        ("set", f"<prefs xmlns='{MAM}' default='always'/>", "feature-not-implemented"),
         ("set", f"<metadata xmlns='{MAM}'/>", "feature-not-implemented"),
         ("get", f"<unknown xmlns='{MAM}'/>", "feature-not-implemented"),
         ("set", query(attributes="node='n'"), "feature-not-implemented"),

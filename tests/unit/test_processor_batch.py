@@ -1,42 +1,50 @@
-"""Every record ends as a row, as rejected, or as unwanted; offsets travel with them."""
+"""Every record ends as a row, as a state, as rejected, or as unwanted; offsets travel with them."""
+
+from collections.abc import Sequence
 
 import pytest
 
+from archive.event import VERSION, Preferences, encode
+from archive.histories import State
 from archive.log import Record
 from archive.settings import DEFAULT_EXCLUSIONS
-from processor.batch import Rules, assemble
-from processor.policy import Default, admits
-from tests.support.events import JULIET, ROMEO, encoded, message, stanza
+from processor.batch import Batch, Rules, assemble, read
+from processor.policy import Policy
+from tests.support.events import JULIET, ROMEO, encoded, stanza
 
-RULES = Rules("true", DEFAULT_EXCLUSIONS)
+ALL = Rules(Policy("true"), DEFAULT_EXCLUSIONS)
 
 
 def record(offset: int, value: bytes, partition: int = 0) -> Record:
     return Record(partition, offset, JULIET, value)
 
 
-@pytest.mark.parametrize(
-    ("default", "contact", "admitted"),
-    [
-        ("true", True, True),
-        ("true", False, True),
-        ("roster", True, True),
-        ("roster", False, False),
-        ("false", True, False),
-        ("false", False, False),
-    ],
-)
-def test_policy(default: Default, contact: bool, admitted: bool) -> None:
-    assert admits(default, message(1, contact=contact)) is admitted
+def batch(records: Sequence[Record], rules: Rules = ALL, history: Sequence[State] = ()) -> Batch:
+    return assemble(read(records), {JULIET: history}, rules)
 
 
 @pytest.mark.requirement("313-01")
 def test_a_message_becomes_a_row() -> None:
-    batch = assemble([record(4, encoded(9))], RULES)
-    [row] = batch.rows
+    result = batch([record(4, encoded(9))])
+    [row] = result.rows
     assert row == (JULIET, 9, ROMEO, "orchard", "in", "chat", stanza(), "")
-    assert batch.offsets == {0: 5}
-    assert batch.rejected == []
+    assert result.offsets == {0: 5}
+    assert result.rejected == []
+
+
+def test_what_an_owner_says_is_kept() -> None:
+    wishes = Preferences(
+        v=VERSION, owner=JULIET, position=3, default="never", always=(ROMEO,), never=()
+    )
+    result = batch([record(1, encode(wishes))])
+    assert result.states == [wishes]
+    assert (result.rows, result.offsets) == ([], {0: 2})
+
+
+def test_a_message_is_judged_by_its_owners_history() -> None:
+    never = Preferences(v=VERSION, owner=JULIET, position=3, default="never", always=(), never=())
+    result = batch([record(1, encoded(2)), record(2, encoded(4))], history=[never])
+    assert [row.position for row in result.rows] == [2]
 
 
 def test_what_is_no_event_is_rejected_with_its_bytes_reason_and_source() -> None:
@@ -45,16 +53,16 @@ def test_what_is_no_event_is_rejected_with_its_bytes_reason_and_source() -> None
         record(2, encoded(1)),
         record(3, encoded(2, stanza="<message>"), partition=1),
     ]
-    batch = assemble(records, RULES)
-    assert [entry.value for entry in batch.rejected] == [records[0].value, records[2].value]
-    assert dict(batch.rejected[0].headers)["source"] == "stanzalake.events/0/1"
-    assert "not well-formed" in dict(batch.rejected[1].headers)["reason"]
-    assert len(batch.rows) == 1
-    assert batch.offsets == {0: 3, 1: 4}
+    result = batch(records)
+    assert [entry.value for entry in result.rejected] == [records[0].value, records[2].value]
+    assert dict(result.rejected[0].headers)["source"] == "stanzalake.events/0/1"
+    assert "not well-formed" in dict(result.rejected[1].headers)["reason"]
+    assert len(result.rows) == 1
+    assert result.offsets == {0: 3, 1: 4}
 
 
 def test_what_is_unwanted_is_passed_over_and_committed() -> None:
-    only_excluded = stanza().replace("<body>hello</body>", "<x xmlns='urn:xmpp:jingle-message:0'/>")
-    records = [record(1, encoded(1, contact=False)), record(2, encoded(2, stanza=only_excluded))]
-    batch = assemble(records, Rules("roster", DEFAULT_EXCLUSIONS))
-    assert (batch.rows, batch.rejected, batch.offsets) == ([], [], {0: 3})
+    excluded = stanza().replace("<body>hello</body>", "<x xmlns='urn:xmpp:jingle-message:0'/>")
+    records = [record(1, encoded(1, contact=False)), record(2, encoded(2, stanza=excluded))]
+    result = batch(records, Rules(Policy("roster"), DEFAULT_EXCLUSIONS))
+    assert (result.rows, result.rejected, result.offsets) == ([], [], {0: 3})

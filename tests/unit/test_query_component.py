@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from xml.etree.ElementTree import Element, XMLPullParser, tostring
 
 import pytest
@@ -10,7 +10,8 @@ import pytest
 import archive.component
 from archive import settings
 from archive.errors import LogUnavailable, StoreRefused, StoreUnavailable
-from archive.log import EVENTS, PROCESSOR_GROUP, Consumer, Entry
+from archive.event import Activation, Preferences
+from archive.log import EVENTS, PROCESSOR_GROUP
 from query import component as component_module
 from query.component import Component
 from query.freshness import Freshness
@@ -27,8 +28,9 @@ from query.namespaces import (
     tag,
 )
 from query.repository import Archive
-from tests.support.archives import MemoryArchive, rows
-from tests.support.events import JULIET
+from query.voice import Voices
+from tests.support.archives import HeardLog, MemoryArchive, rows
+from tests.support.events import JULIET, ROMEO
 from tests.support.queries import BALCONY, COMPONENT, HOST, condition, envelope, form, page, query
 from tests.support.wait import until
 
@@ -65,10 +67,11 @@ class StreamEnd(asyncio.Transport):
         return False
 
 
-class SettledLog:
+class SettledLog(HeardLog):
     """A log of which everything is processed, unless a test says otherwise."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[tuple[str, str, str]] = []
         self.settle: Callable[[], bool] = lambda: True
         self.held = asyncio.Event()
@@ -80,20 +83,11 @@ class SettledLog:
         await self.held.wait()
         return self.settle()
 
-    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
-        raise NotImplementedError
-
-    async def consumer(self, topic: str, group: str) -> Consumer:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
-
 
 class Stage:
     """A component, the end of its stream, and what stands behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, smart: bool = False) -> None:
         self.log = SettledLog()
         self.archive = MemoryArchive(rows(3))
         self.failure: Exception | None = None
@@ -103,6 +97,7 @@ class Stage:
             ("127.0.0.1", 1),
             self.archive_of,
             Freshness(self.log, SETTINGS.freshness_timeout),
+            Voices(self.log, "roster", smart),
         )
         self.end = StreamEnd()
         self.connect()
@@ -441,3 +436,75 @@ async def test_stopping_finishes_what_is_in_work_and_takes_no_more(
     await running
     assert [x.get("id") for x in stage.iqs] == ["X2", "X1"]
     assert stage.iqs[1].find(f".//{tag(RSM, 'count')}") is not None
+
+
+STAMP = "<stamp xmlns='urn:stanzalake:stamp:1' position='{}'/>"
+PREFS = f"<prefs xmlns='{MAM}' default='never'><always><jid>{ROMEO}</jid></always></prefs>"
+
+
+@pytest.mark.requirement("441-02", "441-06")
+async def test_wishes_go_into_the_log_under_the_requests_position(granted: Stage) -> None:
+    outer = envelope(PREFS, extra=STAMP.format(77))
+    granted.hear(tostring(outer, "unicode"))
+    inner = await granted.inner()
+    assert inner[0].get("default") == "never"
+    [said] = granted.log.heard
+    assert isinstance(said, Preferences)
+    assert (said.owner, said.position, said.always) == (JULIET, 77, (ROMEO,))
+
+
+async def test_without_a_stamp_positions_still_increase(granted: Stage) -> None:
+    for number in range(1, 4):
+        granted.ask(PREFS, id=f"X{number}")
+        await granted.answers(number)
+    positions = [said.position for said in granted.log.heard]
+    assert positions == sorted(set(positions))
+
+
+@pytest.mark.parametrize("position", ["", "-1", "x", "1.5", str(2**64), "9" * 30])
+async def test_a_stamp_that_is_none_is_a_bad_request(granted: Stage, position: str) -> None:
+    granted.hear(tostring(envelope(query(), extra=STAMP.format(position)), "unicode"))
+    [answer] = await granted.answers()
+    assert condition(answer[0]) == ("modify", "bad-request")
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind", "activates"),
+    [
+        (query(), "set", True),
+        (f"<query xmlns='{MAM}'/>", "get", True),
+        (f"<prefs xmlns='{MAM}'/>", "get", True),
+        (f"<metadata xmlns='{MAM}'/>", "get", False),
+    ],
+)
+async def test_smart_archiving_begins_with_the_first_request(
+    payload: str, kind: str, activates: bool
+) -> None:
+    stage = Stage(smart=True)
+    stage.grant()
+    for number in (1, 2):
+        stage.ask(payload, kind, id=f"X{number}")
+        await stage.answers(number)
+    assert [type(said) for said in stage.log.heard] == [Activation] * activates
+
+
+async def test_without_smart_archiving_nothing_has_to_begin(granted: Stage) -> None:
+    granted.ask(query())
+    await granted.answers()
+    assert granted.log.heard == []
+
+
+async def test_a_begun_archive_is_not_begun_again() -> None:
+    stage = Stage(smart=True)
+    stage.archive = MemoryArchive(rows(3), said=(Activation(v=1, owner=JULIET, position=1),))
+    stage.grant()
+    stage.ask(query())
+    await stage.answers()
+    assert stage.log.heard == []
+
+
+async def test_a_log_that_does_not_hear_means_try_again(granted: Stage) -> None:
+    granted.log.failure = LogUnavailable("full")
+    granted.ask(PREFS)
+    inner = await granted.inner()
+    assert condition(inner[0]) == ("wait", "resource-constraint")

@@ -66,12 +66,14 @@ def test_the_guides_values() -> None:
         PROSODY_ARCHIVE_MAX_QUERY_RESULTS="500",
         PROSODY_ARCHIVE_CLEANUP_INTERVAL="604800",
         PROSODY_ARCHIVE_COMPRESSION="false",
+        PROSODY_MAM_SMART_ENABLE="true",
         PROSODY_ARCHIVE_EXCLUDE_NAMESPACES="custom:namespace:1, custom:namespace:2",
         PROSODY_ARCHIVE_STORE="archive2",
     )
     assert values.policy == "true"
     assert values.max_query_results == 500
     assert values.cleanup_interval == 604_800
+    assert values.smart is True
     assert values.compression is False
     assert {"custom:namespace:1", "custom:namespace:2"} < values.exclusions
     assert values.store == "archive2"
@@ -85,7 +87,7 @@ def test_the_guides_values() -> None:
         ("PROSODY_ARCHIVE_MAX_QUERY_RESULTS", "0", "greater than or equal to 1"),
         ("PROSODY_ARCHIVE_CLEANUP_INTERVAL", "1", "greater than or equal to 60"),
         ("PROSODY_ARCHIVE_COMPRESSION", "ja", "true or false"),
-        ("PROSODY_MAM_SMART_ENABLE", "true", "only false"),
+        ("PROSODY_MAM_SMART_ENABLE", "1", "true or false"),
         ("PROSODY_ARCHIVE_STORE", "a; DROP TABLE b", "pattern"),
         ("STANZALAKE_HOSTS", "", "at least 1"),
         ("STANZALAKE_HOSTS", "juliet@capulet.lit", "domain"),

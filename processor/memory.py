@@ -1,0 +1,69 @@
+"""The processor's memory of what owners said: a bounded cache over the store's histories."""
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
+
+from archive.histories import History, State
+
+OWNERS = 100_000
+"""Owners remembered; most said nothing, and cost some hundred bytes each."""
+
+
+class Source(Protocol):
+    """Where histories are kept."""
+
+    def read(self, owners: Collection[str]) -> Mapping[str, History]:
+        """Give the history of each owner. Blocks."""
+
+
+class Memory:
+    """Histories of the owners seen last.
+
+    Args:
+        source: Where the others are looked up.
+        most: Owners remembered.
+    """
+
+    def __init__(self, source: Source, most: int = OWNERS) -> None:
+        self._source = source
+        self._most = most
+        self._known: OrderedDict[str, History] = OrderedDict()
+
+    def recall(self, owners: Collection[str], news: Iterable[State]) -> Mapping[str, History]:
+        """Give the history of each owner, with the news in it. Blocks if one is not known.
+
+        Args:
+            owners: Whose histories are asked for.
+            news: States that may not be in the source yet.
+
+        Raises:
+            StoreUnavailable: The source did not answer this time; nothing has changed.
+        """
+        news = list(news)
+        wanted = {*owners, *(state.owner for state in news)}
+        missing = wanted - self._known.keys()
+        if missing:
+            self._known.update(self._source.read(missing))
+        for state in news:
+            self._known[state.owner] = _with(self._known[state.owner], state)
+        recalled = {owner: self._known[owner] for owner in wanted}
+        self._forget(recalled)
+        return recalled
+
+    def clear(self) -> None:
+        """Forget everything: somebody else may have written since."""
+        self._known.clear()
+
+    def _forget(self, used: Iterable[str]) -> None:
+        for owner in used:
+            self._known.move_to_end(owner)
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+
+def _with(history: History, state: State) -> History:
+    if state in history:
+        return history
+    return tuple(heapq.merge(history, (state,), key=lambda one: one.position))

@@ -1,0 +1,44 @@
+"""The sink: where a batch is written, and where the histories that judge it are looked up."""
+
+from collections.abc import Mapping
+
+from archive.histories import Histories, History
+from archive.store import Store
+from processor.batch import Batch, Decoded
+from processor.memory import Memory
+
+
+class Sink:
+    """The store, as the loop needs it. Its calls block.
+
+    Args:
+        store: Where everything goes.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._histories = Histories(store)
+        self._memory = Memory(self._histories)
+
+    def histories(self, decoded: Decoded) -> Mapping[str, History]:
+        """Give what the owners of a run of records said, that run included.
+
+        Raises:
+            StoreUnavailable: The store did not answer this time.
+        """
+        return self._memory.recall(decoded.owners, decoded.states)
+
+    def write(self, batch: Batch) -> None:
+        """Write a batch; it is readable when this returns, and the same again is no change.
+
+        Raises:
+            StoreUnavailable: It may or may not be written: write it again.
+            StoreRefused: The store says no, and would again.
+        """
+        self._histories.write(batch.states)
+        if batch.rows:
+            self._store.insert(batch.rows)
+
+    def forget(self) -> None:
+        """Forget histories: other workers may have written since."""
+        self._memory.clear()

@@ -1,0 +1,48 @@
+"""A question: a request that makes sense, and what it is answered from."""
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple, Protocol
+
+from query.repository import Archive
+from query.voice import Voice
+
+
+class Answer(NamedTuple):
+    """What is sent: the messages' contents in their order, then the iq's, as markup."""
+
+    payload: str
+    results: Sequence[str] = ()
+
+
+class Reading(NamedTuple):
+    """What a question is answered from.
+
+    Attributes:
+        archive: The requester's own archive.
+        most: Items in a page at most.
+        stable: False if the archive may still miss what is older than the question.
+        voice: What the requester says for the archive.
+    """
+
+    archive: Archive
+    most: int
+    stable: bool
+    voice: Voice
+
+
+class Question(Protocol):
+    """A request that makes sense."""
+
+    reads: ClassVar[bool]
+    """Whether the answer depends on what the archive holds."""
+
+    activates: ClassVar[bool]
+    """Whether asking it begins an archive, under smart archiving."""
+
+    async def answer(self, reading: Reading) -> Answer:
+        """Answer it.
+
+        Raises:
+            StanzaError: item-not-found for an id that the archive does not have.
+            StoreUnavailable: The store did not answer this time.
+        """

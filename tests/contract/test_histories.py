@@ -1,0 +1,68 @@
+"""Histories in the store."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from archive import migrations
+from archive.event import VERSION, Activation, Preferences
+from archive.histories import Histories, State
+from archive.store import Store
+from tests.contract.test_store import load
+
+_names = (f"histories_{n}" for n in itertools.count())
+A, B, C = "a@h", "b@h", "'; DROP TABLE x; --@h"
+
+
+def wishes(owner: str, position: int) -> Preferences:
+    return Preferences(
+        v=VERSION,
+        owner=owner,
+        position=position,
+        default="roster",
+        always=("x@y/Ä 'quoted'", "z"),
+        never=(),
+    )
+
+
+def activation(owner: str, position: int) -> Activation:
+    return Activation(v=VERSION, owner=owner, position=position)
+
+
+@pytest.fixture
+def histories() -> Iterator[Histories]:
+    store = Store("chdb://:memory:", next(_names))
+    migrations.apply(store, load())
+    yield Histories(store)
+    store.close()
+
+
+def test_states_come_back_by_owner_and_in_order(histories: Histories) -> None:
+    states: list[State] = [activation(A, 9), wishes(A, 3), wishes(B, 2**64 - 1), wishes(C, 1)]
+    histories.write(states)
+    histories.write([wishes(A, 5)])
+    assert histories.read([A, B, C, "none@h"]) == {
+        A: (wishes(A, 3), wishes(A, 5), activation(A, 9)),
+        B: (wishes(B, 2**64 - 1),),
+        C: (wishes(C, 1),),
+        "none@h": (),
+    }
+
+
+def test_a_repeat_is_the_same_state(histories: Histories) -> None:
+    for _ in range(3):
+        histories.write([wishes(A, 3)])
+    assert histories.read([A]) == {A: (wishes(A, 3),)}
+
+
+def test_nothing_is_nothing(histories: Histories) -> None:
+    histories.write([])
+    assert histories.read([]) == {}
+
+
+def test_many_owners_are_looked_up_in_pieces(histories: Histories) -> None:
+    owners = [f"{n}@h" for n in range(12_000)]
+    histories.write([activation(owner, 1) for owner in owners])
+    found = histories.read(owners)
+    assert all(found[owner] == (activation(owner, 1),) for owner in owners)

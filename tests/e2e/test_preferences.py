@@ -1,0 +1,102 @@
+"""What users want archived, set over MAM and in force for the next message."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from stanzalake.local.client import Client
+from stanzalake.local.deployment import Deployment
+
+MAM = "urn:xmpp:mam:2"
+JULIET, ROMEO = "juliet@localhost", "romeo@localhost"
+
+
+@pytest.fixture
+async def deployment(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Deployment]:
+    """A deployment with the settings that a test is marked with, its accounts no contacts."""
+    deployment = Deployment(tmp_path, settings=getattr(request, "param", {}))
+    try:
+        await deployment.start()
+        yield deployment
+    finally:
+        await deployment.stop()
+
+
+async def prefs(client: Client, default: str | None = None, **lists: str) -> ET.Element:
+    """Set preferences, or get them if there is no default, and give what is answered."""
+    asked = ET.Element(f"{{{MAM}}}prefs")
+    for name, jid in lists.items():
+        ET.SubElement(ET.SubElement(asked, f"{{{MAM}}}{name}"), f"{{{MAM}}}jid").text = jid
+    if default is not None:
+        asked.set("default", default)
+    iq = client.make_iq(itype="get" if default is None else "set")
+    iq.append(asked)
+    answer: ET.Element | None = (await iq.send(timeout=20)).xml.find(f"{{{MAM}}}prefs")
+    assert answer is not None
+    return answer
+
+
+async def say(sender: Client, receiver: Client, *bodies: str) -> None:
+    before = len(receiver.live)
+    for body in bodies:
+        sender.say(receiver.boundjid.bare, body)
+    await receiver.heard(before + len(bodies))
+
+
+async def archived(client: Client) -> list[str]:
+    return [message.body for message in await client.archive(50)]
+
+
+@pytest.mark.requirement("441-09", "441-12", "441-17", "441-18", "441-21")
+async def test_wishes_are_in_force_for_the_next_message(deployment: Deployment) -> None:
+    juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+    await say(juliet, romeo, "no contacts, by the server's default")
+    assert (await prefs(juliet)).get("default") == "roster"
+    await prefs(juliet, "always")
+    await say(juliet, romeo, "kept 1")
+    await prefs(juliet, "always", never=ROMEO)
+    await say(juliet, romeo, "not kept")
+    await say(romeo, juliet, "not kept either")
+    assert (await prefs(juliet)).findtext(f"{{{MAM}}}never/{{{MAM}}}jid") == ROMEO
+    await prefs(juliet, "never", always=ROMEO)
+    await say(romeo, juliet, "kept 2")
+    await prefs(juliet, "roster")
+    await say(romeo, juliet, "no contact")
+    await juliet.befriend(ROMEO)
+    await say(romeo, juliet, "kept 3")
+    assert await archived(juliet) == ["kept 1", "kept 2", "kept 3"]
+    assert await archived(romeo) == []
+    await juliet.offline()
+    await romeo.offline()
+
+
+@pytest.mark.parametrize(
+    "deployment",
+    [{"PROSODY_MAM_SMART_ENABLE": "true", "PROSODY_ARCHIVE_POLICY": "true"}],
+    indirect=True,
+)
+async def test_smart_archiving_begins_with_the_first_request(deployment: Deployment) -> None:
+    juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+    await say(juliet, romeo, "before anybody asks")
+    assert await archived(juliet) == []
+    await say(romeo, juliet, "juliet has asked")
+    assert await archived(juliet) == ["juliet has asked"]
+    assert await archived(romeo) == []
+    await say(romeo, juliet, "both have asked")
+    assert await archived(romeo) == ["both have asked"]
+    await juliet.offline()
+    await romeo.offline()
+
+
+@pytest.mark.parametrize("deployment", [{"PROSODY_ARCHIVE_POLICY": "false"}], indirect=True)
+async def test_nothing_is_kept_by_default_if_the_server_says_so(deployment: Deployment) -> None:
+    juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+    await juliet.befriend(ROMEO)
+    await say(juliet, romeo, "not kept")
+    await prefs(juliet, "roster")
+    await say(juliet, romeo, "kept")
+    assert await archived(juliet) == ["kept"]
+    await juliet.offline()
+    await romeo.offline()

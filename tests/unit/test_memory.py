@@ -1,0 +1,89 @@
+"""The processor's memory of what owners said."""
+
+from collections.abc import Collection, Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archive.errors import StoreUnavailable
+from archive.event import VERSION, Activation
+from archive.histories import History
+from processor.memory import Memory
+
+OWNERS = ("a@h", "b@h", "c@h", "d@h")
+
+
+def said(owner: str, position: int) -> Activation:
+    return Activation(v=VERSION, owner=owner, position=position)
+
+
+class Source:
+    """Histories in a dictionary."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, History] = {}
+        self.reads: list[set[str]] = []
+
+    def read(self, owners: Collection[str]) -> Mapping[str, History]:
+        self.reads.append(set(owners))
+        return {owner: self.kept.get(owner, ()) for owner in owners}
+
+    def add(self, state: Activation) -> None:
+        history = {*self.kept.get(state.owner, ()), state}
+        self.kept[state.owner] = tuple(sorted(history, key=lambda one: one.position))
+
+
+def test_only_the_unknown_are_looked_up() -> None:
+    source = Source()
+    memory = Memory(source)
+    memory.recall(["a@h"], [])
+    memory.recall(["a@h", "b@h"], [])
+    memory.recall(["a@h", "b@h"], [])
+    assert source.reads == [{"a@h"}, {"b@h"}]
+
+
+def test_forgetting_looks_up_again() -> None:
+    source = Source()
+    memory = Memory(source)
+    memory.recall(["a@h"], [])
+    source.add(said("a@h", 1))
+    assert memory.recall(["a@h"], []) == {"a@h": ()}
+    memory.clear()
+    assert memory.recall(["a@h"], []) == {"a@h": (said("a@h", 1),)}
+
+
+def test_a_source_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source()
+    memory = Memory(source)
+
+    def fail(_: Collection[str]) -> Mapping[str, History]:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "read", fail)
+        with pytest.raises(StoreUnavailable):
+            memory.recall(["a@h"], [said("a@h", 1)])
+    assert memory.recall(["a@h"], []) == {"a@h": ()}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(OWNERS), max_size=4),
+            st.lists(st.builds(said, st.sampled_from(OWNERS), st.integers(0, 9)), max_size=4),
+        )
+    ),
+    st.integers(1, 4),
+)
+def test_it_knows_what_the_source_knows_however_small_it_is(
+    rounds: list[tuple[list[str], list[Activation]]], most: int
+) -> None:
+    source = Source()
+    memory = Memory(source, most)
+    for owners, news in rounds:
+        recalled = memory.recall(owners, news)
+        for state in news:
+            source.add(state)
+        for owner in owners:
+            assert tuple(recalled[owner]) == tuple(source.kept.get(owner, ()))

@@ -1,0 +1,101 @@
+"""Policy: the server's default, the owner's wishes, smart archiving; judged as of a position."""
+
+import itertools
+
+import pytest
+
+from archive.event import VERSION, Activation, Preferences, Wish
+from archive.histories import State
+from processor.policy import Default, Policy
+from tests.support.events import JULIET, ROMEO, message
+
+FULL = f"{ROMEO}/orchard"
+
+
+def wishes(
+    position: int, default: Wish, always: tuple[str, ...] = (), never: tuple[str, ...] = ()
+) -> Preferences:
+    return Preferences(
+        v=VERSION,
+        owner=JULIET,
+        position=position,
+        default=default,
+        always=always,
+        never=never,
+    )
+
+
+def activation(position: int) -> Activation:
+    return Activation(v=VERSION, owner=JULIET, position=position)
+
+
+def admits(
+    *history: State, default: Default = "true", smart: bool = False, contact: bool = True
+) -> bool:
+    return Policy(default, smart).admits(message(100, contact=contact), history)
+
+
+@pytest.mark.parametrize(
+    ("default", "contact", "admitted"),
+    [
+        ("true", True, True),
+        ("true", False, True),
+        ("roster", True, True),
+        ("roster", False, False),
+        ("false", True, False),
+        ("false", False, False),
+    ],
+)
+def test_the_servers_default(default: Default, contact: bool, admitted: bool) -> None:
+    assert admits(default=default, contact=contact) is admitted
+
+
+@pytest.mark.requirement("441-09", "441-10", "441-12", "441-15")
+@pytest.mark.parametrize(
+    ("default", "listed", "contact"),
+    itertools.product(("always", "never", "roster"), ("", "always", "never"), (True, False)),
+)
+def test_an_owners_wishes(default: Wish, listed: str, contact: bool) -> None:
+    lists = {
+        "always": (ROMEO,) if listed == "always" else (),
+        "never": (ROMEO,) if listed == "never" else (),
+    }
+    admitted = admits(wishes(1, default, **lists), default="false", contact=contact)
+    by_default = contact if default == "roster" else default == "always"
+    assert admitted is {"always": True, "never": False, "": by_default}[listed]
+
+
+@pytest.mark.requirement("441-16")
+def test_a_full_jid_in_a_list_means_that_resource_only() -> None:
+    assert admits(wishes(1, "never", always=(FULL,)))
+    assert not admits(wishes(1, "never", always=(f"{ROMEO}/balcony",)))
+    assert not admits(wishes(1, "always", never=(FULL,)))
+
+
+@pytest.mark.requirement("441-19")
+def test_the_more_exact_entry_wins_and_then_never() -> None:
+    assert admits(wishes(1, "never", always=(FULL,), never=(ROMEO,)))
+    assert not admits(wishes(1, "always", always=(ROMEO,), never=(FULL,)))
+    assert not admits(wishes(1, "always", always=(ROMEO,), never=(ROMEO,)))
+
+
+@pytest.mark.requirement("441-21")
+def test_only_what_was_said_before_the_message_counts() -> None:
+    history = (wishes(50, "never"), wishes(99, "always"), wishes(101, "never"))
+    assert admits(*history, default="false")
+    assert not admits(*history[:1])
+    assert admits(*history[2:], default="true")
+
+
+def test_smart_archiving_waits_for_the_owner() -> None:
+    assert not admits(smart=True)
+    assert not admits(activation(101), smart=True)
+    assert admits(activation(99), smart=True)
+    assert not admits(activation(99), smart=True, default="roster", contact=False)
+    assert admits(wishes(99, "always"), smart=True, default="false")
+    assert not admits(wishes(99, "never"), activation(98), smart=True)
+
+
+def test_an_activation_says_nothing_without_smart_archiving() -> None:
+    assert admits(activation(99), default="true")
+    assert not admits(activation(99), default="false")
