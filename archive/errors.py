@@ -51,3 +51,21 @@ class StoreRefused(StanzalakeError):
     """ClickHouse answered, and said no: the statement or the rows are at fault."""
 
     code = "store-refused"
+
+
+class StoreDenied(StanzalakeError):
+    """ClickHouse does not know the user, or does not let it do this: an operator's to mend."""
+
+    code = "store-denied"
+
+
+class SchemaBehind(StanzalakeError):
+    """The store lacks migrations that this version needs."""
+
+    code = "schema-behind"
+
+
+class LogRefused(StanzalakeError):
+    """The log answered, and said no: rights, settings or a topic are at fault."""
+
+    code = "log-refused"

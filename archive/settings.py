@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
 )
 from pydantic_core import ErrorDetails
 
@@ -31,6 +33,13 @@ DEFAULT_EXCLUSIONS = frozenset(
 )
 _OURS = re.compile(r"STANZALAKE_\w+|PROSODY_(ARCHIVE|MAM)_\w+")
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+_PREFIX = r"^[A-Za-z0-9_.-]{0,64}$"
+_CLUSTER = r"^[A-Za-z0-9_.-]{0,64}$"
+_DSN = re.compile(r"chdb:///?[^?#]+|(?:clickhouses?|https?)://(?:[^/?#@]*@)?[^/?#@]+(?:/\w+)?/?")
+_DSN_FORM = (
+    "clickhouse://USER:PASSWORD@HOST:PORT/DATABASE, clickhouses:// for TLS, chdb:///DIRECTORY, "
+    "or chdb://:memory:; what is special in a URL is percent-encoded"
+)
 _MAX_ADDRESSES = 64
 _MAX_PORT = 65_535
 
@@ -52,12 +61,6 @@ def _switch(value: object) -> object:
     if isinstance(value, bool):
         return value
     raise ValueError("expected true or false")
-
-
-def _no_smart(value: bool) -> bool:
-    if value:
-        raise ValueError("smart archiving is not there yet: only false can be used")
-    return value
 
 
 def _address(value: str) -> tuple[str, int]:
@@ -93,12 +96,77 @@ def _filled(value: SecretStr) -> SecretStr:
     return value
 
 
+def _dsn(value: SecretStr | None) -> SecretStr | None:
+    """Check where a store is; the password is in there, so no error quotes it."""
+    if value is not None and not _DSN.fullmatch(value.get_secret_value()):
+        raise ValueError(f"expected {_DSN_FORM}")
+    return value
+
+
+def _of_a_server(value: Any, info: ValidationInfo) -> Any:
+    """Refuse what would be ignored, because the store is the engine in the process."""
+    if not value or "clickhouse_dsn" not in info.data:
+        return value
+    dsn = info.data["clickhouse_dsn"]
+    if dsn is None or urlsplit(dsn.get_secret_value()).scheme == "chdb":
+        raise ValueError("it needs STANZALAKE_CLICKHOUSE_DSN to name a server")
+    return value
+
+
+def _file(value: Path | None) -> Path | None:
+    if value is not None and not value.is_file():
+        raise ValueError("expected a file that can be read")
+    return value
+
+
+def _unset(value: object) -> object:
+    """Take the empty text, as compose files pass it on, for a variable that is not set."""
+    return None if value == "" else value
+
+
+def _of_kafka(value: Any, info: ValidationInfo) -> Any:
+    """Refuse what would be ignored, because the log is the embedded one."""
+    if value != "PLAINTEXT" and info.data.get("kafka_bootstrap_servers") == ():
+        raise ValueError("it needs STANZALAKE_KAFKA_BOOTSTRAP_SERVERS to name the brokers")
+    return value
+
+
+def _of_sasl(value: Any, info: ValidationInfo) -> Any:
+    """Hold a part of the log-in against the security protocol: all of it or nothing."""
+    protocol = info.data.get("kafka_security_protocol", "")
+    variable = f"STANZALAKE_KAFKA_SECURITY_PROTOCOL={protocol}"
+    if protocol.startswith("SASL") and value is None:
+        raise ValueError(f"{variable} needs it")
+    if protocol in {"PLAINTEXT", "SSL"} and value is not None:
+        raise ValueError(f"{variable} has no use for it")
+    return value
+
+
+def _of_tls(value: Any, info: ValidationInfo) -> Any:
+    """Refuse a file that would be ignored, because the connection is plain text."""
+    protocol = info.data.get("kafka_security_protocol", "")
+    if value is not None and protocol.endswith("PLAINTEXT"):
+        raise ValueError(f"STANZALAKE_KAFKA_SECURITY_PROTOCOL={protocol} has no use for it")
+    return value
+
+
+def _of_certificate(value: Any, info: ValidationInfo) -> Any:
+    """A certificate and its key come together."""
+    if "kafka_cert_file" in info.data and (value is None) != (info.data["kafka_cert_file"] is None):
+        raise ValueError("it goes together with STANZALAKE_KAFKA_CERT_FILE")
+    return value
+
+
 Seconds = Annotated[int | None, BeforeValidator(_seconds)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Domain = Annotated[str, AfterValidator(_domain)]
 Items = Annotated[tuple[str, ...], BeforeValidator(_items)]
 Domains = Annotated[tuple[Domain, ...], BeforeValidator(_items)]
+Dsn = Annotated[SecretStr | None, AfterValidator(_dsn)]
 Addresses = Annotated[tuple[tuple[str, int], ...], BeforeValidator(_addresses)]
+TlsFile = Annotated[
+    Path | None, BeforeValidator(_unset), AfterValidator(_file), AfterValidator(_of_tls)
+]
 
 
 def _setting(name: str, default: Any, description: str, **limits: Any) -> Any:
@@ -135,15 +203,15 @@ class Settings(BaseModel):
         ge=60,
         le=366 * 86_400,
     )
-    smart: Annotated[Switch, AfterValidator(_no_smart)] = _setting(
+    smart: Switch = _setting(
         "PROSODY_MAM_SMART_ENABLE",
         "false",
-        "Whether users are archived only once they ask for their archive; only false as yet",
+        "Whether users are archived only once they have asked for their archive: true or false",
     )
     compression: Switch = _setting(
         "PROSODY_ARCHIVE_COMPRESSION",
         "true",
-        "Whether stored stanzas are compressed: true or false",
+        "Whether stanzas are compressed, stored and on the way to a server: true or false",
     )
     exclude_namespaces: Items = _setting(
         "PROSODY_ARCHIVE_EXCLUDE_NAMESPACES",
@@ -194,16 +262,113 @@ class Settings(BaseModel):
         "/var/lib/stanzalake",
         "Directory of the embedded log and store",
     )
-    clickhouse_dsn: SecretStr | None = _setting(
+    clickhouse_dsn: Dsn = _setting(
         "STANZALAKE_CLICKHOUSE_DSN",
         None,
-        "Where the store is; chdb://:memory: keeps nothing. "
+        "Where the store is: clickhouse://USER:PASSWORD@HOST:8123/DATABASE, or clickhouses:// for "
+        "TLS; chdb://:memory: keeps nothing. "
         "Default: the engine in the process, in the data directory",
+    )
+    clickhouse_admin_dsn: Annotated[Dsn, AfterValidator(_of_a_server)] = _setting(
+        "STANZALAKE_CLICKHOUSE_ADMIN_DSN",
+        None,
+        "The same store for a user that may change the schema. Default: STANZALAKE_CLICKHOUSE_DSN",
+    )
+    clickhouse_ca_file: Annotated[
+        Path | None, AfterValidator(_file), AfterValidator(_of_a_server)
+    ] = _setting(
+        "STANZALAKE_CLICKHOUSE_CA_FILE",
+        None,
+        "File of the authorities whose certificates are trusted. Default: the system's",
+    )
+    clickhouse_timeout: int = _setting(
+        "STANZALAKE_CLICKHOUSE_TIMEOUT",
+        30,
+        "Seconds that a ClickHouse server may be silent before it counts as away",
+        ge=1,
+        le=600,
+    )
+    clickhouse_cluster: Annotated[str, AfterValidator(_of_a_server)] = _setting(
+        "STANZALAKE_CLICKHOUSE_CLUSTER",
+        "",
+        "Name of the ClickHouse cluster that the tables are spread over. Default: a single server",
+        pattern=_CLUSTER,
     )
     log_retention: Seconds = _setting(
         "STANZALAKE_LOG_RETENTION",
-        "1d",
-        f"How long the log keeps what is archived already: {duration.ALLOWED}",
+        "1w",
+        "How long the log keeps what is archived already; in Kafka, what is not archived yet as "
+        f"well, so let it outlast any outage: {duration.ALLOWED}",
+    )
+    kafka_bootstrap_servers: Addresses = _setting(
+        "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS",
+        "",
+        "HOST:PORT of Kafka brokers, with commas. Default: the embedded log, in the data directory",
+        max_length=_MAX_ADDRESSES,
+    )
+    kafka_partitions: int = _setting(
+        "STANZALAKE_KAFKA_PARTITIONS",
+        12,
+        "Partitions of a topic when it is made: the largest number of processors with work",
+        ge=1,
+        le=10_000,
+    )
+    kafka_replication: int = _setting(
+        "STANZALAKE_KAFKA_REPLICATION",
+        3,
+        "Brokers that hold each partition of a topic when it is made; a single broker needs 1",
+        ge=1,
+        le=100,
+    )
+    kafka_topic_prefix: str = _setting(
+        "STANZALAKE_KAFKA_TOPIC_PREFIX",
+        "",
+        "What stands before the names of topics and groups, in a Kafka that others use as well",
+        pattern=_PREFIX,
+    )
+    kafka_security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], AfterValidator(_of_kafka)
+    ] = _setting(
+        "STANZALAKE_KAFKA_SECURITY_PROTOCOL",
+        "PLAINTEXT",
+        "How Kafka is spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+    )
+    kafka_sasl_mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None,
+        BeforeValidator(_unset),
+        AfterValidator(_of_sasl),
+    ] = _setting(
+        "STANZALAKE_KAFKA_SASL_MECHANISM",
+        None,
+        "How to log in to Kafka: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+    )
+    kafka_username: Annotated[str | None, BeforeValidator(_unset), AfterValidator(_of_sasl)] = (
+        _setting("STANZALAKE_KAFKA_USERNAME", None, "The user that logs in to Kafka")
+    )
+    kafka_password: Annotated[
+        SecretStr | None, BeforeValidator(_unset), AfterValidator(_of_sasl)
+    ] = _setting("STANZALAKE_KAFKA_PASSWORD", None, "That user's password")
+    kafka_ca_file: TlsFile = _setting(
+        "STANZALAKE_KAFKA_CA_FILE",
+        None,
+        "File of the authorities whose certificates are trusted. Default: the system's",
+    )
+    kafka_cert_file: TlsFile = _setting(
+        "STANZALAKE_KAFKA_CERT_FILE",
+        None,
+        "File of the certificate that is shown to Kafka",
+    )
+    kafka_key_file: Annotated[TlsFile, AfterValidator(_of_certificate)] = _setting(
+        "STANZALAKE_KAFKA_KEY_FILE",
+        None,
+        "File of that certificate's key, without a passphrase",
+    )
+    processor_port: int = _setting(
+        "STANZALAKE_PROCESSOR_PORT",
+        0,
+        "Port on 127.0.0.1 of `stanzalake processor`'s web server; 0 is none",
+        ge=0,
+        le=_MAX_PORT,
     )
     batch_rows: int = _setting(
         "STANZALAKE_BATCH_ROWS",
@@ -226,6 +391,12 @@ class Settings(BaseModel):
         ge=0,
         le=60,
     )
+    http: Addresses = _setting(
+        "STANZALAKE_HTTP_ADDRESS",
+        "",
+        "HOST:PORT for /metrics, /healthz and /readyz; empty for none",
+        max_length=1,
+    )
 
     @property
     def exclusions(self) -> frozenset[str]:
@@ -243,6 +414,18 @@ class Settings(BaseModel):
         if self.clickhouse_dsn is None:
             return f"chdb://{self.data_dir.absolute() / 'clickhouse'}"
         return self.clickhouse_dsn.get_secret_value()
+
+    @property
+    def embedded_store(self) -> bool:
+        """Whether the store is the engine in the process, which no other process can share."""
+        return self.dsn.startswith("chdb:")
+
+    @property
+    def admin_dsn(self) -> str:
+        """Where the store is for a user that may change the schema."""
+        if self.clickhouse_admin_dsn is None:
+            return self.dsn
+        return self.clickhouse_admin_dsn.get_secret_value()
 
 
 def load(environment: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
@@ -268,8 +451,12 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
 def variables() -> Iterator[tuple[str, str, str]]:
     """Give each variable's name, its default as text, and its description."""
     for field in Settings.model_fields.values():
-        default = "required" if field.is_required() else str(field.default or "")
+        default = "required" if field.is_required() else _text(field.default)
         yield str(field.alias), default, str(field.description)
+
+
+def _text(default: object) -> str:
+    return "" if default is None else str(default)
 
 
 def _from_file(path: Path | None) -> dict[str, str]:
@@ -285,9 +472,15 @@ def _problems(error: ValidationError) -> dict[str, str]:
     fields: dict[str, Any] = {str(f.alias): f for f in Settings.model_fields.values()}
     problems: dict[str, str] = {}
     for problem in error.errors():
-        name = str(problem["loc"][0])
+        name = _variable(str(problem["loc"][0]))
         problems.setdefault(name, _line(name, problem, fields.get(name)))
     return problems
+
+
+def _variable(place: str) -> str:
+    """Give a variable's name; pydantic names the field where it is the default that is wrong."""
+    field = Settings.model_fields.get(place)
+    return place if field is None else str(field.alias)
 
 
 def _line(name: str, problem: ErrorDetails, field: Any) -> str:
@@ -295,8 +488,11 @@ def _line(name: str, problem: ErrorDetails, field: Any) -> str:
         return f"{name} is not set: {field.description}"
     if problem["type"] == "extra_forbidden":
         return f"{name} is not a setting of Stanzalake"
+    reason = problem["msg"].removeprefix("Value error, ")
+    if problem["input"] is None:
+        return f"{name} is not set: {reason}"
     value = "" if _secret(field) else f"={problem['input']!s}"
-    return f"{name}{value} cannot be used: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{name}{value} cannot be used: {reason}"
 
 
 def _secret(field: Any) -> bool:

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import (
 )
 
 from archive.errors import StanzalakeError, StoreDenied, StoreRefused, StoreUnavailable
+from archive.metrics import STORAGE_OPERATIONS
 from archive.settings import Settings
 
 PASSING = {
@@ -115,13 +116,16 @@ class Store:
         """Write rows; they are readable when this returns. A repeat is the same row.
 
         Args:
-            rows: Named tuples, at least one, with the names of the table's columns.
+            rows: Named tuples with the names of the table's columns.
             part: What the table's name ends with, if it is not the table of messages.
 
         Raises:
             StoreUnavailable: They may or may not be written: write them again.
             StoreRefused: The store says no, and would again.
         """
+        if not rows:
+            return
+        STORAGE_OPERATIONS.labels("archive", "insert").inc()
         with self._translated():
             self._client.insert(self.table + part, rows, column_names=rows[0]._fields)
 
@@ -134,13 +138,24 @@ class Store:
             StoreUnavailable: It did not answer this time.
             StoreRefused: The statement is at fault.
         """
+        STORAGE_OPERATIONS.labels("archive", "select").inc()
         with self._translated():
             return self._client.query(statement, parameters=dict(parameters or {})).result_rows
 
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that gives no rows; raises as `select` does."""
+        STORAGE_OPERATIONS.labels("archive", "command").inc()
         with self._translated():
             self._client.command(statement, parameters=dict(parameters or {}))
+
+    def size(self) -> int:
+        """Give the bytes that the messages take on this server's disk; raises as `select` does."""
+        [(size,)] = self.select(
+            "SELECT sum(bytes_on_disk) FROM system.parts WHERE active"
+            " AND database = currentDatabase() AND table IN {tables:Array(String)}",
+            {"tables": [self.table, f"{self.table}_local"]},
+        )
+        return int(size)
 
     def close(self) -> None:
         """Close the client. Written rows stay, unless the store is in memory."""
@@ -173,16 +188,20 @@ class Store:
 def _options(settings: Settings) -> dict[str, Any]:
     timeout = settings.clickhouse_timeout
     return {
-        "compress": "zstd" if settings.compression else False,
+        **({} if settings.compression else {"compress": False}),
         "connect_timeout": min(timeout, _CONNECT_SECONDS),
         "send_receive_timeout": timeout,
         "ca_cert": settings.clickhouse_ca_file and str(settings.clickhouse_ca_file),
-        "settings": _cluster_settings(timeout) if settings.clickhouse_cluster else {},
+        "settings": cluster_settings(timeout) if settings.clickhouse_cluster else {},
     }
 
 
-def _cluster_settings(timeout: int) -> dict[str, Any]:
-    """Make the answer to an insert a promise, and let reads see what was promised."""
+def cluster_settings(timeout: int) -> dict[str, Any]:
+    """Give what makes the answer to an insert a promise, and lets reads see what was promised.
+
+    Args:
+        timeout: Seconds that the client waits for an answer.
+    """
     return {
         # An insert is answered once the shards have it, and most replicas of each. The server
         # gives up on them before the client gives up on the server.
@@ -192,8 +211,9 @@ def _cluster_settings(timeout: int) -> dict[str, Any]:
         # Reads go where writes went: to the first replica that is up.
         "load_balancing": "in_order",
         "prefer_localhost_replica": 0,
-        # An owner's rows are on one shard.
+        # An owner's rows are on one shard, and so is what a subquery asks about them.
         "optimize_skip_unused_shards": 1,
+        "distributed_product_mode": "local",
     }
 
 
@@ -202,6 +222,7 @@ def _server(dsn: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "interface": "https" if secure else "http",
         "client_name": "stanzalake",
+        "compress": "zstd",
         # One session would serve one query at a time.
         "autogenerate_session_id": False,
         "dedicated_pool": True,

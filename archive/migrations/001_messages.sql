@@ -1,4 +1,4 @@
-CREATE TABLE {table}
+CREATE TABLE IF NOT EXISTS {table}{local}{on_cluster}
 (
     owner         String               CODEC(ZSTD(1)),
     position      UInt64               CODEC(Delta, ZSTD(1)),
@@ -13,4 +13,4 @@ CREATE TABLE {table}
 ENGINE = {engine}
 PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC'))
 ORDER BY (owner, position)
-SETTINGS index_granularity = 512
+SETTINGS index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1

@@ -1,26 +1,38 @@
-"""The store's schema: numbered SQL files, applied once each, and what the settings say of it."""
+"""The store's schema: numbered SQL files, applied once each, and what the settings say of it.
+
+In the files ``{table}`` is the name of the table of messages, ``{local}`` and ``{on_cluster}`` are
+empty on a single server. On a cluster every server has a replicated ``..._local`` table, and a
+`Distributed` table under the plain name spreads owners over the shards.
+"""
 
 import logging
+import re
 from collections.abc import Iterator
 from importlib import resources
 from typing import NamedTuple
 
+from archive.errors import SchemaBehind
 from archive.settings import Settings
 from archive.store import Store
 
 log = logging.getLogger(__name__)
 
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
-_ENGINE = "ReplacingMergeTree"
 _AGE = "toDateTime(intDiv(position, 65536000), 'UTC')"
+_SPREAD_TABLE = re.compile(r"\{table\}(\w*)\{local\}")
 _RECORD = """
-CREATE TABLE IF NOT EXISTS {table}_migrations
+CREATE TABLE IF NOT EXISTS {table}_migrations{on_cluster}
 (
     number     UInt16,
     name       String,
     applied_at DateTime('UTC') DEFAULT now('UTC')
 )
-ENGINE = MergeTree ORDER BY number
+ENGINE = {record_engine} ORDER BY number
+"""
+# A replacement follows the columns of the table behind it, and holds no rows that could be lost.
+_SPREAD = """
+CREATE OR REPLACE TABLE {table}{part}{on_cluster} AS {table}{part}_local
+ENGINE = Distributed('{cluster}', currentDatabase(), '{table}{part}_local', cityHash64(owner))
 """
 
 
@@ -30,6 +42,58 @@ class Migration(NamedTuple):
     number: int
     name: str
     sql: str
+
+
+class Target(NamedTuple):
+    """Where migrations are applied.
+
+    Attributes:
+        table: Name of the table of messages.
+        cluster: Name of the cluster; empty for a single server.
+    """
+
+    table: str
+    cluster: str = ""
+
+    @property
+    def local(self) -> str:
+        """Name of the table that holds the messages' bytes."""
+        return f"{self.table}_local" if self.cluster else self.table
+
+    def record(self) -> str:
+        """Give the statement that makes the record of what is applied."""
+        return self._fill(_RECORD)
+
+    def statements(self, migration: Migration) -> Iterator[str]:
+        """Give a migration's statements; each may be run again."""
+        yield from filter(str.strip, self._fill(migration.sql).split(";\n"))
+        if self.cluster:
+            for part in dict.fromkeys(_SPREAD_TABLE.findall(migration.sql)):
+                yield self._fill(_SPREAD, part)
+
+    def alter(self, change: str) -> str:
+        """Give the statement that changes the table of messages."""
+        return self._fill("ALTER TABLE {table}{local}{on_cluster} ") + change
+
+    def _fill(self, sql: str, part: str = "") -> str:
+        spread = bool(self.cluster)
+        return sql.format(
+            table=self.table,
+            part=part,
+            cluster=self.cluster,
+            local="_local" if spread else "",
+            on_cluster=f" ON CLUSTER '{self.cluster}'" if spread else "",
+            engine="ReplicatedReplacingMergeTree" if spread else "ReplacingMergeTree",
+            record_engine=_RECORD_ENGINES[spread],
+            codec=_CODECS[True],
+        )
+
+
+_RECORD_ENGINES = {
+    False: "MergeTree",
+    # One path without the shard: all servers of the cluster share one record.
+    True: "ReplicatedMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}')",
+}
 
 
 def all_migrations() -> Iterator[Migration]:
@@ -46,18 +110,37 @@ def apply(store: Store, settings: Settings) -> list[str]:
     Returns:
         The names of the migrations that were missing.
     """
-    store.command(_RECORD.format(table=store.table))
-    done = {row[0] for row in store.select(f"SELECT number FROM {store.table}_migrations")}  # noqa: S608  # an identifier
-    missing = [migration for migration in all_migrations() if migration.number not in done]
+    target = Target(store.table, settings.clickhouse_cluster)
+    store.command(target.record())
+    missing = list(_missing(store))
     for migration in missing:
-        _apply(store, migration)
-    _follow(store, settings)
+        _apply(store, target, migration)
+    _follow(store, target, settings)
     return [migration.name for migration in missing]
 
 
-def _apply(store: Store, migration: Migration) -> None:
-    statements = migration.sql.format(table=store.table, codec=_CODECS[True], engine=_ENGINE)
-    for statement in filter(str.strip, statements.split(";\n")):
+def check(store: Store) -> None:
+    """Return if every migration of this version is applied; newer ones do no harm.
+
+    For the services, whose users may not alter anything.
+
+    Raises:
+        SchemaBehind: One is missing; the text names the command that applies it.
+    """
+    [(known,)] = store.select(f"EXISTS TABLE {store.table}_migrations")
+    missing = list(_missing(store) if known else all_migrations())
+    if missing:
+        names = ", ".join(f"{migration.number:03d} {migration.name}" for migration in missing)
+        raise SchemaBehind(f"the schema of {store.table} lacks {names}: run stanzalake migrate")
+
+
+def _missing(store: Store) -> Iterator[Migration]:
+    done = {row[0] for row in store.select(f"SELECT number FROM {store.table}_migrations")}  # noqa: S608  # an identifier
+    return (migration for migration in all_migrations() if migration.number not in done)
+
+
+def _apply(store: Store, target: Target, migration: Migration) -> None:
+    for statement in target.statements(migration):
         store.command(statement)
     store.command(
         f"INSERT INTO {store.table}_migrations (number, name) "  # noqa: S608  # an identifier
@@ -67,18 +150,18 @@ def _apply(store: Store, migration: Migration) -> None:
     log.info("schema of %s: applied %03d %s", store.table, migration.number, migration.name)
 
 
-def _follow(store: Store, settings: Settings) -> None:
+def _follow(store: Store, target: Target, settings: Settings) -> None:
     """Let the table follow the settings, by as few changes as it takes: a new TTL is a rewrite."""
     [(current,)] = store.select(
         "SELECT create_table_query FROM system.tables"
         " WHERE database = currentDatabase() AND name = {name:String}",
-        {"name": store.table},
+        {"name": target.local},
     )
     for wanted, change in _clauses(settings):
         if (wanted in current) != change.startswith("REMOVE"):
             continue
-        store.command(f"ALTER TABLE {store.table} {change}")
-        log.info("schema of %s: %s", store.table, change)
+        store.command(target.alter(change))
+        log.info("schema of %s: %s", target.local, change)
 
 
 def _clauses(settings: Settings) -> Iterator[tuple[str, str]]:

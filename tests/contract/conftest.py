@@ -1,19 +1,40 @@
-"""The table of messages that the repository's tests share, on the engine in the process."""
+"""The stores that the contract tests run on: in the process, and over HTTP."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from archive import migrations, settings
 from archive.store import Store
+from stanzalake.local.clickhouse import ClickHouse
 
 TABLE = "repository"
 
 
 @pytest.fixture(scope="session")
-def messages() -> Iterator[Store]:
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """Give a ClickHouse that every test of the session may use."""
+    with asyncio.Runner() as runner:
+        server = ClickHouse(directory=tmp_path_factory.mktemp("clickhouse"))
+        runner.run(server.start())
+        yield server
+        runner.run(server.stop())
+
+
+@pytest.fixture(scope="session", params=["embedded", "http"])
+def dsn(request: pytest.FixtureRequest) -> str:
+    """Give the DSN of each kind of store."""
+    if request.param == "embedded":
+        return "chdb://:memory:"
+    server: ClickHouse = request.getfixturevalue("clickhouse")
+    return server.dsn()
+
+
+@pytest.fixture(scope="session")
+def messages(dsn: str) -> Iterator[Store]:
     """Give a migrated table. Its parts are never merged: a repeated row stays repeated."""
-    store = Store("chdb://:memory:", TABLE)
+    store = Store(dsn, TABLE)
     migrations.apply(
         store,
         settings.load(

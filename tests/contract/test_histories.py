@@ -31,8 +31,8 @@ def activation(owner: str, position: int) -> Activation:
 
 
 @pytest.fixture
-def histories() -> Iterator[Histories]:
-    store = Store("chdb://:memory:", next(_names))
+def histories(dsn: str) -> Iterator[Histories]:
+    store = Store(dsn, next(_names))
     migrations.apply(store, load())
     yield Histories(store)
     store.close()

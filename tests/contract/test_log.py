@@ -9,6 +9,7 @@ import pytest
 
 from archive.local_log import LocalLog
 from archive.log import EVENTS, READ_BYTES, REJECTED, Consumer, Entry, Log, Record
+from tests.support.kafka_log import open_kafka, unique_prefix
 
 GROUP = "readers"
 OWNER = "juliet@capulet.lit"
@@ -17,19 +18,26 @@ SOON = 10.0
 Opened = Callable[[], AbstractAsyncContextManager[Log]]
 
 
-@pytest.fixture(params=["local"])
-def opened(tmp_path: Path) -> Opened:
+@pytest.fixture(params=["local", "kafka"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     """Open the log under test; opening it again finds what was there before."""
+    if request.param == "kafka":
+        kafka = request.getfixturevalue("kafka")
+        prefix = unique_prefix()
 
     @asynccontextmanager
-    async def open_local() -> AsyncIterator[Log]:
-        log = LocalLog(tmp_path / "log.sqlite")
+    async def open_log() -> AsyncIterator[Log]:
+        log: Log
+        if request.param == "kafka":
+            log = await open_kafka(kafka, prefix)
+        else:
+            log = LocalLog(tmp_path / "log.sqlite")
         try:
             yield log
         finally:
             await log.close()
 
-    return open_local
+    return open_log
 
 
 @pytest.fixture
@@ -153,6 +161,7 @@ async def test_settled_does_not_wait_for_what_comes_later(log: Log) -> None:
     consumer = await log.consumer(EVENTS, GROUP)
     await log.append(EVENTS, entries(b"1"))
     records = await read(consumer, 1)
+    assert not await log.settled(EVENTS, GROUP, OWNER, 0)
     waiting = asyncio.ensure_future(log.settled(EVENTS, GROUP, OWNER, SOON))
     await asyncio.sleep(0)
     await log.append(EVENTS, entries(b"2"))

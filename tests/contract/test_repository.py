@@ -193,8 +193,8 @@ async def test_a_page_is_bounded_in_bytes(
     assert (bodies(alone), alone.more) == ([half * 3], True)
 
 
-async def test_a_refusal_of_the_store_names_no_value(owner: str) -> None:
-    store = Store("chdb://:memory:", "there_is_no_such_table")
+async def test_a_refusal_of_the_store_names_no_value(dsn: str, owner: str) -> None:
+    store = Store(dsn, "there_is_no_such_table")
     repository = Repository(store, SEALER, None)
     with pytest.raises(StoreRefused) as raised:
         await repository.archive(owner).read(Selection(peer="secret"), 1)

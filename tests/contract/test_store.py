@@ -1,4 +1,4 @@
-"""The store and its schema, on the engine itself."""
+"""The store and its schema, on the engine in the process and over HTTP."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from archive import migrations, settings
-from archive.errors import StoreRefused
+from archive.errors import SchemaBehind, StoreRefused
 from archive.position import from_milliseconds
-from archive.store import Row, Store
+from archive.store import DENIED, PASSING, Row, Store
 from tests.support.events import JULIET, ROMEO, stanza
 
 YEAR = 31_556_952
@@ -26,8 +26,8 @@ def load(**changes: str) -> settings.Settings:
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
-    store = Store("chdb://:memory:", next(_names))
+def store(dsn: str) -> Iterator[Store]:
+    store = Store(dsn, next(_names))
     yield store
     store.close()
 
@@ -60,7 +60,7 @@ def test_every_migration_is_applied_once(store: Store) -> None:
     assert definition(store) == before
 
 
-def test_a_table_that_followed_its_settings_equals_a_fresh_one(store: Store) -> None:
+def test_a_table_that_followed_its_settings_equals_a_fresh_one(store: Store, dsn: str) -> None:
     changed = load(
         PROSODY_ARCHIVE_EXPIRES_AFTER="90d",
         PROSODY_ARCHIVE_COMPRESSION="false",
@@ -68,12 +68,32 @@ def test_a_table_that_followed_its_settings_equals_a_fresh_one(store: Store) -> 
     )
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     migrations.apply(store, changed)
-    fresh = Store("chdb://:memory:", next(_names))
+    fresh = Store(dsn, next(_names))
     migrations.apply(fresh, changed)
     assert definition(store).replace(store.table, "t") == definition(fresh).replace(
         fresh.table, "t"
     )
     fresh.close()
+
+
+def test_a_migration_that_was_cut_short_is_applied_again(store: Store) -> None:
+    migrations.apply(store, load())
+    before = definition(store)
+    store.command(f"TRUNCATE TABLE {store.table}_migrations")
+    assert migrations.apply(store, load())
+    assert definition(store) == before
+
+
+def test_a_schema_that_is_behind_says_what_to_run(store: Store) -> None:
+    with pytest.raises(SchemaBehind, match=r"lacks 001 messages.*: run stanzalake migrate"):
+        migrations.check(store)
+    migrations.apply(store, load())
+    migrations.check(store)
+    store.command(
+        f"ALTER TABLE {store.table}_migrations DELETE WHERE number = 2 SETTINGS mutations_sync = 1"
+    )
+    with pytest.raises(SchemaBehind, match="lacks 002 preferences:"):
+        migrations.check(store)
 
 
 def test_the_settings_are_in_the_table(store: Store) -> None:
@@ -140,3 +160,18 @@ def test_what_the_engine_refuses_is_told_without_values(store: Store) -> None:
     with pytest.raises(StoreRefused) as caught:
         store.insert([row(1)._replace(position=-1)])
     assert JULIET not in str(caught.value)
+
+
+def test_the_engine_has_the_same_names_for_errors(store: Store) -> None:
+    known = PASSING | DENIED
+    named = store.select(
+        "SELECT arrayJoin({codes:Array(UInt16)}) AS code, errorCodeToName(code)",
+        {"codes": sorted(known)},
+    )
+    assert named == sorted(known.items())
+
+
+def test_a_parameter_may_be_longer_than_any_url(store: Store) -> None:
+    positions = list(range(50_000))
+    found = store.select("SELECT length({positions:Array(UInt64)})", {"positions": positions})
+    assert found == [(50_000,)]

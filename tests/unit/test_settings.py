@@ -158,3 +158,64 @@ def test_every_variable_is_described() -> None:
         assert name.startswith(("PROSODY_", "STANZALAKE_"))
         assert default == default.strip()
         assert text
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "clickhouse://processor:p%40ss@db.capulet.lit:8123/stanzalake",
+        "clickhouses://db.capulet.lit",
+        "https://u:p@[::1]:8443/stanzalake",
+        "chdb:///var/lib/stanzalake/clickhouse",
+        "chdb://:memory:",
+    ],
+)
+def test_a_store_is_where_its_dsn_says(dsn: str) -> None:
+    values = load(STANZALAKE_CLICKHOUSE_DSN=dsn)
+    assert values.dsn == values.admin_dsn == dsn
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "",
+        "db.capulet.lit:8123",
+        "postgresql://u:hunter2@db.capulet.lit/stanzalake",
+        "clickhouse://u:hunter2@db.capulet.lit/stanzalake?compress=lz4",
+        "clickhouse://u:hunter#2@db.capulet.lit/stanzalake",
+    ],
+)
+def test_a_dsn_that_is_none_says_what_is_allowed_and_no_password(dsn: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(STANZALAKE_CLICKHOUSE_DSN=dsn, STANZALAKE_CLICKHOUSE_CLUSTER="archive")
+    [line] = str(caught.value).splitlines()
+    assert line.startswith("STANZALAKE_CLICKHOUSE_DSN cannot be used: expected clickhouse://")
+    assert "hunter" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STANZALAKE_CLICKHOUSE_CLUSTER", "archive"),
+        ("STANZALAKE_CLICKHOUSE_ADMIN_DSN", "clickhouse://admin:hunter2@db.capulet.lit/stanzalake"),
+        ("STANZALAKE_CLICKHOUSE_CA_FILE", __file__),
+    ],
+)
+@pytest.mark.parametrize("embedded", [{}, {"STANZALAKE_CLICKHOUSE_DSN": "chdb:///srv/store"}])
+def test_what_only_a_server_has_is_refused_without_one(
+    embedded: dict[str, str], name: str, value: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{name}.* cannot be used: it needs STANZALAKE_") as e:
+        load(**{name: value}, **embedded)
+    assert "hunter" not in str(e.value)
+    assert load(
+        **{"STANZALAKE_CLICKHOUSE_DSN": "clickhouse://db.capulet.lit:8123/stanzalake", name: value}
+    )
+
+
+def test_the_administrators_dsn_is_another() -> None:
+    values = load(
+        STANZALAKE_CLICKHOUSE_DSN="clickhouse://query@db.capulet.lit/stanzalake",
+        STANZALAKE_CLICKHOUSE_ADMIN_DSN="clickhouse://admin@db.capulet.lit/stanzalake",
+    )
+    assert values.admin_dsn == "clickhouse://admin@db.capulet.lit/stanzalake"

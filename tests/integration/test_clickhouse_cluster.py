@@ -1,0 +1,248 @@
+"""The cluster's schema: its statements word by word, and all of it that one engine can run.
+
+The engine has a cluster of two shards which are both itself: distribution is real, replication
+and `ON CLUSTER` are not. What is read from both shards comes twice, so a read that is right reads
+one. Replicated tables can be made with a Keeper in memory, but not written.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archive import migrations
+from archive.errors import StoreRefused
+from archive.event import VERSION, Activation
+from archive.histories import Histories
+from archive.migrations import Target
+from archive.position import MAX_POSITION, from_milliseconds
+from archive.store import Store, cluster_settings
+from query.repository import Repository, Selection
+from stanzalake.local.clickhouse import ClickHouse
+from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of, load
+from tests.support.archives import SEALER, rows
+from tests.support.events import JULIET
+
+CLUSTER = "demo-1"
+SHARD = """
+<shard>
+    <internal_replication>1</internal_replication>
+    <replica><host>127.0.0.1</host><port>9000</port></replica>
+</shard>
+"""
+CONFIG = f"""
+<clickhouse>
+    <macros><shard>1</shard><replica>one</replica></macros>
+    <default_replica_path>/clickhouse/tables/{{uuid}}/{{shard}}</default_replica_path>
+    <default_replica_name>{{replica}}</default_replica_name>
+    <tcp_port>9000</tcp_port>
+    <remote_servers><{CLUSTER}>{2 * SHARD}</{CLUSTER}></remote_servers>
+</clickhouse>
+"""
+KEEPER = CONFIG.replace(
+    "<macros>", "<zookeeper><implementation>testkeeper</implementation></zookeeper><macros>"
+)
+# The engine has no native port at which it could connect to itself.
+OPTIONS = {"settings": {**cluster_settings(30), "prefer_localhost_replica": 1}}
+MESSAGES = """\
+CREATE TABLE IF NOT EXISTS messages_local ON CLUSTER 'demo-1' (
+    owner String CODEC(ZSTD(1)),
+    position UInt64 CODEC(Delta, ZSTD(1)),
+    peer String CODEC(ZSTD(1)),
+    peer_resource String CODEC(ZSTD(1)),
+    direction Enum8('in' = 1, 'out' = 2),
+    kind LowCardinality(String),
+    stanza String CODEC(ZSTD(3)),
+    legacy_id String CODEC(ZSTD(1)),
+    at DateTime64(3, 'UTC') ALIAS
+        fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC')
+)
+ENGINE = ReplicatedReplacingMergeTree
+PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC'))
+ORDER BY (owner, position)
+SETTINGS index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1"""
+SPREAD = """\
+CREATE OR REPLACE TABLE messages ON CLUSTER 'demo-1' AS messages_local
+ENGINE = Distributed('demo-1', currentDatabase(), 'messages_local', cityHash64(owner))"""
+RECORD = """\
+CREATE TABLE IF NOT EXISTS messages_migrations ON CLUSTER 'demo-1' (
+    number UInt16, name String, applied_at DateTime('UTC') DEFAULT now('UTC')
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}')
+ORDER BY number"""
+
+
+class OneServer(Store):
+    """A store whose engine is the whole cluster, and has no other replica to write to."""
+
+    def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Do here what ON CLUSTER asks of all."""
+        here = statement.replace(f" ON CLUSTER '{CLUSTER}'", "")
+        plain = re.sub(r"Replicated(\w+)(\('[^)]*'\))?", r"\1", here)
+        super().command(plain, parameters)
+
+
+def words(statement: str) -> str:
+    return re.sub(r"\s+", " ", statement).replace("( ", "(").replace(" )", ")").strip()
+
+
+def statements() -> Iterator[str]:
+    target = Target("messages", CLUSTER)
+    yield target.record()
+    for migration in migrations.all_migrations():
+        yield from target.statements(migration)
+    yield target.alter("MODIFY COLUMN stanza CODEC(NONE)")
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[ClickHouse]:
+    """Give a ClickHouse that is a cluster."""
+    server = configured(tmp_path, CONFIG)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def configured(directory: Path, config: str, users: Path | None = None) -> ClickHouse:
+    file = directory / "cluster.xml"
+    file.write_text(config)
+    return ClickHouse(
+        directory=directory / "clickhouse", config=file, users=users, environment=PASSWORDS
+    )
+
+
+@pytest.fixture
+async def store(cluster: ClickHouse) -> AsyncIterator[Store]:
+    """Give the migrated store of a cluster."""
+    values = load(cluster.dsn(), STANZALAKE_CLICKHOUSE_CLUSTER=CLUSTER)
+    store = OneServer(cluster.dsn(), "messages", OPTIONS)
+    assert migrations.apply(store, values)
+    yield store
+    store.close()
+
+
+def test_the_statements_of_a_cluster() -> None:
+    record, messages, spread, *_ = statements()
+    assert [words(record), words(messages), words(spread)] == [
+        words(RECORD),
+        words(MESSAGES),
+        words(SPREAD),
+    ]
+    assert words(list(statements())[-1]) == (
+        "ALTER TABLE messages_local ON CLUSTER 'demo-1' MODIFY COLUMN stanza CODEC(NONE)"
+    )
+
+
+def test_every_table_that_is_spread_has_both_tables() -> None:
+    made = [m[1] for s in statements() if (m := re.search(r"TABLE (?:IF NOT EXISTS )?(\w+)", s))]
+    local = {name for name in made if name.endswith("_local")}
+    assert local
+    assert {name.removesuffix("_local") for name in local} < set(made)
+
+
+async def test_the_engine_reads_every_statement(cluster: ClickHouse) -> None:
+    store = await asyncio.to_thread(Store.of, load(cluster.dsn()))
+    for statement in statements():
+        [(text,)] = store.select("SELECT formatQuery({sql:String})", {"sql": statement})
+        assert "ON CLUSTER" in text
+    store.close()
+
+
+async def test_the_engine_makes_every_table(tmp_path: Path) -> None:
+    server = configured(tmp_path, KEEPER)
+    await server.start()
+    store = await asyncio.to_thread(Store.of, load(server.dsn()))
+    for statement in filter(lambda text: "CREATE" in text, statements()):
+        # ON CLUSTER would give all servers the same one.
+        place = f" UUID '{uuid.uuid4()}'" if "ENGINE = Replicated" in statement else ""
+        store.command(statement.replace(f" ON CLUSTER '{CLUSTER}'", place))
+    made = store.select("SELECT name, engine FROM system.tables WHERE name LIKE 'messages%'")
+    assert ("messages_local", "ReplicatedReplacingMergeTree") in made
+    assert ("messages_migrations", "ReplicatedMergeTree") in made
+    assert ("messages", "Distributed") in made
+    store.close()
+    await server.kill()  # the Keeper in memory does not let it end
+
+
+async def test_the_schema_follows_its_settings(cluster: ClickHouse, store: Store) -> None:
+    values = load(
+        cluster.dsn(),
+        STANZALAKE_CLICKHOUSE_CLUSTER=CLUSTER,
+        PROSODY_ARCHIVE_EXPIRES_AFTER="90d",
+        PROSODY_ARCHIVE_COMPRESSION="false",
+    )
+    assert migrations.apply(store, values) == []
+    migrations.check(store)
+    [(text,)] = store.select(
+        "SELECT create_table_query FROM system.tables WHERE name = 'messages_local'"
+    )
+    assert "toIntervalSecond(7776000)" in text
+    assert "`stanza` String CODEC(NONE)" in text
+
+
+async def test_an_owner_is_read_from_one_shard(store: Store) -> None:
+    given = rows(5)
+    store.insert(given)
+    store.insert(given[:2])
+    assert store.select("SELECT count() FROM messages") in ([(10,)], [(14,)])
+    [(own,)] = store.select("SELECT count() FROM messages WHERE owner = {o:String}", {"o": JULIET})
+    assert own in {5, 7}
+    repository = Repository(store, SEALER, None)
+    archive = repository.archive(JULIET)
+    page = await archive.read(Selection(), 3)
+    assert ([item.position for item in page.items], page.more) == (
+        [row.position for row in given[:3]],
+        True,
+    )
+    assert await archive.count(Selection(), MAX_POSITION) == (5, 5)
+    repository.close()
+
+
+async def test_the_repositorys_reads_can_all_skip_shards(cluster: ClickHouse, store: Store) -> None:
+    store.insert(rows(3))
+    settings = {**OPTIONS["settings"], "force_optimize_skip_unused_shards": 1}
+    forced = Store(cluster.dsn(), "messages", {"settings": settings})
+    with pytest.raises(StoreRefused):
+        forced.select("SELECT count() FROM messages")
+    repository = Repository(forced, SEALER, None)
+    archive = repository.archive(JULIET)
+    assert len((await archive.read(Selection(), 9, backward=True)).items) == 3
+    assert await archive.find(["made up"]) == {}
+    assert await archive.stored([rows(1)[0].position]) == {rows(1)[0].position}
+    repository.close()
+    forced.close()
+
+
+async def test_what_owners_said_is_spread_with_them(store: Store) -> None:
+    said = [
+        Activation(v=VERSION, owner=f"{n}@capulet.lit", position=from_milliseconds(n))
+        for n in range(20)
+    ]
+    histories = Histories(store)
+    histories.write(said)
+    for state in said:
+        assert histories.read([state.owner]) == {state.owner: (state,)}
+
+
+async def test_each_user_may_do_its_part(tmp_path: Path) -> None:
+    server = configured(tmp_path, CONFIG, USERS)
+    await server.start()
+    admin, processor, query = (
+        OneServer(dsn_of(server, user), "messages", OPTIONS)
+        for user in ("admin", "processor", "query")
+    )
+    migrations.apply(admin, load(dsn_of(server, "admin"), STANZALAKE_CLICKHOUSE_CLUSTER=CLUSTER))
+    processor.insert(rows(3))
+    assert Histories(processor).read([JULIET]) == {JULIET: ()}
+    repository = Repository(query, SEALER, None)
+    assert await repository.archive(JULIET).count(Selection(), 0) == (3, 0)
+    for store in (processor, query):
+        migrations.check(store)
+    repository.close()
+    for store in (admin, processor, query):
+        store.close()
+    assert await server.stop() == 0

@@ -1,0 +1,295 @@
+"""The store over HTTP: who is let in, what goes wrong on the way, and what travels."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archive import migrations, settings
+from archive.errors import SchemaBehind, StanzalakeError, StoreDenied, StoreUnavailable
+from archive.event import VERSION, Activation
+from archive.histories import Histories
+from archive.position import from_milliseconds
+from archive.store import Store
+from query.repository import Repository, Selection
+from stanzalake.local.clickhouse import ClickHouse
+from tests.support.archives import SEALER, rows
+from tests.support.events import JULIET
+from tests.support.wait import until
+
+USERS = Path(__file__).parents[2] / "deploy" / "clickhouse" / "users.xml"
+PASSWORDS = {
+    "STANZALAKE_PROCESSOR_PASSWORD": "p/r@o:c#",
+    "STANZALAKE_QUERY_PASSWORD": "query's",
+    "STANZALAKE_ADMIN_PASSWORD": "admin",
+}
+
+Start = Callable[..., Awaitable[ClickHouse]]
+
+
+def load(dsn: str, **changes: str) -> settings.Settings:
+    return settings.load(
+        {
+            "STANZALAKE_HOSTS": "capulet.lit",
+            "STANZALAKE_COMPONENT_SECRET": "wherefore",
+            "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+            "STANZALAKE_CLICKHOUSE_DSN": dsn,
+            "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Give a function that starts a ClickHouse; it takes what ClickHouse takes."""
+    servers: list[ClickHouse] = []
+
+    async def start(**options: object) -> ClickHouse:
+        server = ClickHouse(directory=tmp_path / f"clickhouse-{len(servers)}", **options)  # type: ignore[arg-type]  # passed through
+        servers.append(server)
+        await server.start()
+        return server
+
+    yield start
+    for server in servers:
+        await server.stop()
+
+
+@pytest.fixture
+async def server(start: Start) -> ClickHouse:
+    """Give a ClickHouse where everybody may do everything."""
+    return await start()
+
+
+@pytest.fixture
+async def guarded(start: Start) -> ClickHouse:
+    """Give a ClickHouse with the users that the project ships."""
+    return await start(users=USERS, environment=PASSWORDS)
+
+
+def migrated(dsn: str, **changes: str) -> Store:
+    """Open a store and bring its schema up to date."""
+    values = load(dsn, **changes)
+    store = Store.for_admin(values)
+    migrations.apply(store, values)
+    return store
+
+
+def dsn_of(server: ClickHouse, user: str) -> str:
+    return server.dsn(f"stanzalake_{user}", PASSWORDS[f"STANZALAKE_{user.upper()}_PASSWORD"])
+
+
+def count(store: Store) -> int:
+    [(number,)] = store.select(f"SELECT uniqExact(owner, position) FROM {store.table}")
+    return int(number)
+
+
+async def test_sigterm_ends_it_and_the_data_stay(server: ClickHouse) -> None:
+    store = await asyncio.to_thread(migrated, server.dsn())
+    await asyncio.to_thread(store.insert, rows(3))
+    assert await server.stop() == 0
+    await server.start()
+    assert await asyncio.to_thread(count, store) == 3
+    store.close()
+
+
+@pytest.mark.parametrize("user", ["stanzalake_query", "nobody", "default"])
+async def test_a_wrong_password_names_the_user_and_the_setting(
+    guarded: ClickHouse, user: str
+) -> None:
+    with pytest.raises(StoreDenied) as caught:
+        await asyncio.to_thread(Store.of, load(guarded.dsn(user, "not the word")))
+    text = str(caught.value)
+    assert f"'{user}'" in text
+    assert "516 AUTHENTICATION_FAILED" in text
+    assert "STANZALAKE_CLICKHOUSE_DSN" in text
+    assert "not the word" not in text
+    assert not caught.value.retry
+
+
+async def test_an_administrator_who_is_refused_is_told_of_the_other_setting(
+    guarded: ClickHouse,
+) -> None:
+    values = load(
+        dsn_of(guarded, "query"), STANZALAKE_CLICKHOUSE_ADMIN_DSN=guarded.dsn("nobody", "x")
+    )
+    with pytest.raises(StoreDenied, match=r"'nobody'.*STANZALAKE_CLICKHOUSE_ADMIN_DSN"):
+        await asyncio.to_thread(Store.for_admin, values)
+
+
+async def test_each_service_may_do_what_it_does(guarded: ClickHouse) -> None:
+    migrated(dsn_of(guarded, "admin")).close()
+    processor = Store.of(load(dsn_of(guarded, "processor")))
+    migrations.check(processor)
+    processor.insert(rows(3))
+    said = Activation(v=VERSION, owner=JULIET, position=from_milliseconds(1))
+    Histories(processor).write([said])
+    assert Histories(processor).read([JULIET]) == {JULIET: (said,)}
+    processor.close()
+
+    query = Store.of(load(dsn_of(guarded, "query")))
+    migrations.check(query)
+    repository = Repository(query, SEALER, None)
+    archive = repository.archive(JULIET)
+    assert len((await archive.read(Selection(), 9)).items) == 3
+    assert await archive.count(Selection(), 0) == (3, 0)
+    assert await archive.find(["made up"]) == {}
+    repository.close()
+    query.close()
+
+
+async def test_the_administrator_may_follow_changed_settings(guarded: ClickHouse) -> None:
+    dsn = dsn_of(guarded, "admin")
+    migrated(dsn).close()
+    store = migrated(dsn, PROSODY_ARCHIVE_EXPIRES_AFTER="90d", PROSODY_ARCHIVE_COMPRESSION="false")
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "statement"),
+    [
+        ("query", "INSERT INTO messages (owner) VALUES ('x')"),
+        ("query", "ALTER TABLE messages DELETE WHERE 1"),
+        ("query", "SELECT * FROM file('/etc/hostname', 'LineAsString')"),
+        ("processor", "SELECT stanza FROM messages"),
+        ("processor", "ALTER TABLE messages DELETE WHERE 1"),
+        ("processor", "DROP TABLE messages"),
+        ("admin", "CREATE USER somebody"),
+        ("admin", "DROP DATABASE stanzalake"),
+    ],
+)
+async def test_no_user_may_do_more(guarded: ClickHouse, user: str, statement: str) -> None:
+    migrated(dsn_of(guarded, "admin")).close()
+    store = Store.of(load(dsn_of(guarded, user)))
+    with pytest.raises(StanzalakeError, match=r"497 ACCESS_DENIED|164 READONLY") as caught:
+        store.command(statement)
+    assert not caught.value.retry
+    store.close()
+
+
+async def test_a_service_says_what_to_run_before_it_starts(guarded: ClickHouse) -> None:
+    store = Store.of(load(dsn_of(guarded, "query")))
+    with pytest.raises(SchemaBehind, match="run stanzalake migrate"):
+        migrations.check(store)
+    store.close()
+
+
+async def test_nobody_there_is_a_matter_of_time(server: ClickHouse) -> None:
+    store = await asyncio.to_thread(migrated, server.dsn())
+    await server.stop()
+    for call in (lambda: store.insert(rows(1)), lambda: count(store)):
+        with pytest.raises(StoreUnavailable) as caught:
+            await asyncio.to_thread(call)
+        assert caught.value.retry
+    with pytest.raises(StoreUnavailable):
+        await asyncio.to_thread(Store.of, load(server.dsn()))
+    await server.start()
+    await asyncio.to_thread(store.insert, rows(1))
+    assert await asyncio.to_thread(count, store) == 1
+    store.close()
+
+
+async def test_killed_in_an_insert_it_is_written_again_and_there_once(server: ClickHouse) -> None:
+    store = await asyncio.to_thread(migrated, server.dsn())
+    given = rows(200_000)
+    inserts = _inserts(server)
+    insert = asyncio.create_task(asyncio.to_thread(store.insert, given))
+    await until(lambda: _inserts(server) > inserts)
+    await server.kill()
+    with pytest.raises(StoreUnavailable):
+        await insert
+    await server.start()
+    await asyncio.to_thread(store.insert, given)
+    assert await asyncio.to_thread(count, store) == len(given)
+    store.close()
+
+
+def _inserts(server: ClickHouse) -> int:
+    return sum(line.get("encoding") == "zstd" and "user" in line for line in said(server))
+
+
+def said(server: ClickHouse) -> list[dict[str, Any]]:
+    """Give what the server says of its requests and its answers."""
+    return [json.loads(line) for line in server.log.splitlines() if line.endswith("}")]
+
+
+@pytest.mark.parametrize(("compression", "encoding"), [("true", "zstd"), ("false", "")])
+async def test_what_travels_is_compressed_as_the_setting_says(
+    server: ClickHouse, compression: str, encoding: str
+) -> None:
+    def use() -> None:
+        store = migrated(server.dsn(), PROSODY_ARCHIVE_COMPRESSION=compression)
+        store.insert(rows(100))
+        assert len(store.select("SELECT stanza FROM messages")) == 100
+        store.close()
+
+    await asyncio.to_thread(use)
+    request, answer, _, rows_answer = said(server)[-4:]
+    assert (request["encoding"], answer["status"]) == (encoding, 200)
+    assert rows_answer["encoding"] == encoding
+
+
+async def test_silence_counts_as_away(server: ClickHouse) -> None:
+    def ask() -> float:
+        store = Store.of(load(server.dsn(), STANZALAKE_CLICKHOUSE_TIMEOUT="1"))
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="ReadTimeoutError"):
+            store.select("SELECT sleep(3)")
+        store.close()
+        return time.monotonic() - began
+
+    assert await asyncio.to_thread(ask) < 2.5
+
+
+async def test_one_store_answers_many_at_once(server: ClickHouse) -> None:
+    def ask() -> float:
+        store = Store.of(load(server.dsn()))
+        began = time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            answers = pool.map(lambda n: store.select(f"SELECT {n} + sleep(0.5)"), range(8))
+            assert [number for [(number,)] in answers] == list(range(8))
+        store.close()
+        return time.monotonic() - began
+
+    assert await asyncio.to_thread(ask) < 8 * 0.5
+
+
+async def test_tls_with_an_authority_of_ones_own(start: Start, tmp_path: Path) -> None:
+    authority, certificate = await certificates(tmp_path)
+    server = await start(certificate=certificate)
+    store = Store.of(load(server.dsn(), STANZALAKE_CLICKHOUSE_CA_FILE=str(authority)))
+    assert store.select("SELECT 1") == [(1,)]
+    store.close()
+    with pytest.raises(StoreUnavailable, match="SSLError"):
+        Store.of(load(server.dsn()))
+
+
+async def certificates(directory: Path) -> tuple[Path, Path]:
+    """Make an authority, and a certificate of it for 127.0.0.1 with its key."""
+    await openssl(
+        directory,
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=authority"
+        " -keyout authority.key -out authority.pem -addext keyUsage=critical,keyCertSign",
+    )
+    await openssl(
+        directory,
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=server"
+        " -keyout server.key -out server.pem -addext subjectAltName=IP:127.0.0.1"
+        " -addext basicConstraints=critical,CA:FALSE -CA authority.pem -CAkey authority.key",
+    )
+    both = directory / "both.pem"
+    both.write_bytes(b"".join((directory / f"server.{end}").read_bytes() for end in ("key", "pem")))
+    return directory / "authority.pem", both
+
+
+async def openssl(directory: Path, arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "openssl", *arguments.split(), cwd=directory, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert await process.wait() == 0
