@@ -6,6 +6,8 @@ from typing import Any
 
 from slixmpp import ComponentXMPP
 
+from archive import health
+
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 30.0
 _STOP_WAIT = 2.0
@@ -70,6 +72,7 @@ class Component(ComponentXMPP):
     def _on_start(self, _: Any) -> None:
         self._trouble = ""
         self._up.set()
+        health.report(self.name, up=True)
         log.info("%s: connected", self.name)
 
     def _on_refusal(self, error: Any) -> None:
@@ -96,4 +99,5 @@ class Component(ComponentXMPP):
         if trouble != self._trouble and not self._leaving:
             log.warning("%s: %s; trying again until it works", self.name, trouble)
         self._trouble = trouble
+        health.report(self.name, up=False)
         self._ended.set()

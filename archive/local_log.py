@@ -71,7 +71,12 @@ class LocalLog:
             await self._call(self._append, topic, entries)
             await self._announce()
 
-    async def consumer(self, topic: str, group: str) -> "LocalConsumer":
+    async def consumer(
+        self,
+        topic: str,
+        group: str,
+        moved: Callable[[], None] | None = None,  # noqa: ARG002  # one process reads all there is
+    ) -> "LocalConsumer":
         """Open a consumer at the group's last commit, or at the first record there is."""
         return LocalConsumer(self, topic, group, self._commits.get((topic, group), 0))
 
@@ -84,6 +89,10 @@ class LocalLog:
         """Close the file."""
         await self._call(self._connection.close)
         self._thread.shutdown()
+
+    def end(self, topic: str) -> int:
+        """Give the offset behind the last record of a topic; used by the consumers."""
+        return self._ends.get(topic, 0)
 
     async def read(self, topic: str, start: int, limit: int, within: float) -> list[Record]:
         """Give records of a topic from an offset on; used by the consumers."""
@@ -210,6 +219,10 @@ class LocalConsumer:
         """Remember the next offset of the only partition."""
         if PARTITION in offsets:
             await self._log.commit(self._topic, self._group, offsets[PARTITION])
+
+    def lag(self) -> Mapping[int, int]:
+        """Give how many records are left, those of other topics between them included."""
+        return {PARTITION: self._log.end(self._topic) - self._next}
 
     async def close(self) -> None:
         """Nothing is held: the log owns the file."""

@@ -1,6 +1,6 @@
 """The log: ordered, durable, at least once. One interface, whatever stands behind it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 EVENTS = "stanzalake.events"
@@ -55,6 +55,9 @@ class Consumer(Protocol):
             LogUnavailable: The log cannot take it just now.
         """
 
+    def lag(self) -> Mapping[int, int]:
+        """Give, for each partition it reads, how many records are known to be left to read."""
+
     async def close(self) -> None:
         """Stop reading. What was read and not committed is read again by the next consumer."""
 
@@ -69,8 +72,17 @@ class Log(Protocol):
             LogUnavailable: They may or may not be there: append them again.
         """
 
-    async def consumer(self, topic: str, group: str) -> Consumer:
-        """Open a consumer at the group's last commit, or at the first record there is."""
+    async def consumer(
+        self, topic: str, group: str, moved: Callable[[], None] | None = None
+    ) -> Consumer:
+        """Open a consumer at the group's last commit, or at the first record there is.
+
+        Args:
+            topic: The topic to read.
+            group: Whose commits count, and among whose consumers the partitions are shared.
+            moved: Called before a read gives records of partitions that others may have read
+                meanwhile: what is remembered of their keys may be out of date.
+        """
 
     async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
         """Wait until the group has committed all that was appended before this call.

@@ -11,6 +11,9 @@ need prosody prosody
 need /usr/lib/prosody/modules/mod_delegation prosody-modules
 need luacheck lua-check
 need lua5.4 lua5.4
+need docker-compose docker-compose
+need java openjdk-17-jre-headless
+need mvn maven
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
@@ -37,3 +40,13 @@ fi
 echo "setup: installing Python packages into $venv"
 "$venv/bin/python" -m pip --quiet --disable-pip-version-check install \
     --constraint constraints.txt --editable '.[dev]'
+
+# Kafka, for the tests and for `make up MODE=kafka`: as pom.xml says it, copied once.
+kafka=.cache/kafka pom=tests/support/kafka/pom.xml
+if ! cmp -s "$pom" "$kafka/pom.xml"; then
+    echo "setup: fetching Kafka into $kafka"
+    rm -rf "$kafka"
+    mvn --quiet --batch-mode -Dstyle.color=never --file "$pom" \
+        dependency:copy-dependencies -DoutputDirectory="$PWD/$kafka"
+    cp "$pom" "$kafka/pom.xml"
+fi

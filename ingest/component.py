@@ -8,8 +8,9 @@ from slixmpp.xmlstream.handler import CoroutineCallback
 from slixmpp.xmlstream.matcher import MatchXPath
 
 from archive.component import Component
-from archive.errors import LogUnavailable
+from archive.errors import StanzalakeError
 from archive.log import EVENTS, REJECTED, Log
+from archive.metrics import APPEND_SECONDS, EVENTS_TAKEN
 from ingest.batch import NAMESPACE, sort
 
 _BATCH = f"{{{NAMESPACE}}}batch"
@@ -48,8 +49,9 @@ class IngestComponent(Component):
             return
         try:
             rejected = await self._store(iq.xml.findtext(_BATCH) or "", host)
-        except LogUnavailable as error:
-            log.warning("%s: a batch is not taken yet: %s", self.name, error)
+        except StanzalakeError as error:
+            level = logging.WARNING if error.retry else logging.ERROR
+            log.log(level, "%s: a batch is not taken yet: %s", self.name, error)
             self._refuse(iq, "wait", "resource-constraint")
             return
         if rejected:
@@ -61,8 +63,11 @@ class IngestComponent(Component):
     async def _store(self, text: str, host: str) -> int:
         """Make the batch durable and give the number of its records that were rejected."""
         batch = sort(text, host)
-        await self._log.append(REJECTED, batch.rejected)
-        await self._log.append(EVENTS, batch.events)
+        with APPEND_SECONDS.time():
+            await self._log.append(REJECTED, batch.rejected)
+            await self._log.append(EVENTS, batch.events)
+        EVENTS_TAKEN.labels("taken").inc(len(batch.events))
+        EVENTS_TAKEN.labels("rejected").inc(len(batch.rejected))
         return len(batch.rejected)
 
     @staticmethod

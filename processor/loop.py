@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from archive import health
 from archive.errors import StanzalakeError
 from archive.log import READ_BYTES, REJECTED, Consumer, Log, Record
-from processor.batch import Decoded, Rules, assemble, read
+from processor import meter
+from processor.batch import Batch, Rules, assemble, read
 from processor.sink import Sink
 
+_PART = "processor"
 _IDLE_SECONDS = 1.0
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
@@ -56,25 +59,35 @@ class Loop:
 
         What was not committed is read again by the next run, and is the same rows again.
         """
+        health.report(_PART, up=True)
         while not stop.is_set():
-            records = await self._gather(stop)
+            records, trigger = await self._gather(stop)
             if records:
-                await self._settle(read(records), stop)
+                await self._settle(records, trigger, stop)
+            meter.behind(self._consumer.lag())
 
-    async def _gather(self, stop: asyncio.Event) -> list[Record]:
-        """Read until the batch is full; bytes bound the memory, as rows do."""
+    async def _gather(self, stop: asyncio.Event) -> tuple[list[Record], str]:
+        """Read until the batch is full, and say what filled it; bytes bound the memory."""
         records = await self._read(self._limits.rows, _IDLE_SECONDS, stop)
-        size = sum(len(record.value) for record in records)
+        size = _size(records)
         deadline = asyncio.get_running_loop().time() + self._limits.seconds
-        while records and len(records) < self._limits.rows and size < READ_BYTES:
+        while records and not stop.is_set():
             left = deadline - asyncio.get_running_loop().time()
-            if left <= 0 or stop.is_set():
-                break
+            full = self._full(len(records), size, left)
+            if full:
+                return records, full
             within = min(left, _IDLE_SECONDS)
             more = await self._read(self._limits.rows - len(records), within, stop)
-            size += sum(len(record.value) for record in more)
+            size += _size(more)
             records += more
-        return records
+        return records, "stop"
+
+    def _full(self, rows: int, size: int, left: float) -> str:
+        if rows >= self._limits.rows:
+            return "rows"
+        if size >= READ_BYTES:
+            return "bytes"
+        return "" if left > 0 else "age"
 
     async def _read(self, limit: int, within: float, stop: asyncio.Event) -> list[Record]:
         records: list[Record] = []
@@ -85,17 +98,22 @@ class Loop:
         await self._insist(read, stop)
         return records
 
-    async def _settle(self, decoded: Decoded, stop: asyncio.Event) -> None:
+    async def _settle(self, records: list[Record], trigger: str, stop: asyncio.Event) -> None:
         """Judge and write, then commit; in this order a crash between the two only repeats."""
 
         async def write() -> None:
-            histories = await asyncio.to_thread(self._sink.histories, decoded)
-            batch = assemble(decoded, histories, self._rules)
+            batch = await asyncio.to_thread(self._judge, records)
             await self._log.append(REJECTED, batch.rejected)
             await asyncio.to_thread(self._sink.write, batch)
+            meter.written(batch, len(records))
             await self._consumer.commit(batch.offsets)
 
-        await self._insist(write, stop)
+        with meter.flushing(trigger):
+            await self._insist(write, stop)
+
+    def _judge(self, records: list[Record]) -> Batch:
+        decoded = read(records)
+        return assemble(decoded, self._sink.histories(decoded), self._rules)
 
     async def _insist(self, act: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
         """Do it, with growing waits, until it works or the worker is told to stop."""
@@ -120,7 +138,13 @@ class Loop:
             log.warning("%s", trouble)
         if self._trouble and not trouble:
             log.info("working again")
+        if trouble != self._trouble:
+            health.report(_PART, up=not trouble)
         self._trouble = trouble
+
+
+def _size(records: Iterable[Record]) -> int:
+    return sum(len(record.value) for record in records)
 
 
 async def _stopped(stop: asyncio.Event, within: float) -> bool:

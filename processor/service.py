@@ -13,10 +13,11 @@ from processor.sink import Sink
 
 async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -> None:
     """Archive events until `stop` is set."""
-    consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
+    sink = Sink(store)
+    consumer = await log.consumer(EVENTS, PROCESSOR_GROUP, sink.forget)
     rules = Rules(Policy(settings.policy, settings.smart), settings.exclusions)
     limits = Limits(settings.batch_rows, settings.batch_seconds)
     try:
-        await Loop(log, consumer, Sink(store), rules, limits).run(stop)
+        await Loop(log, consumer, sink, rules, limits).run(stop)
     finally:
         await consumer.close()

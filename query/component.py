@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,14 @@ from slixmpp import Iq, Message, Presence
 
 from archive import component
 from archive.errors import StanzalakeError
+from archive.metrics import ARCHIVE_QUERIES, QUERY_SECONDS
 from query import delegation, disco, mam, markup
 from query.delegation import Request
 from query.errors import StanzaError
 from query.freshness import Freshness
 from query.grants import Grants
 from query.namespaces import STANZAS, tag
-from query.question import Answer, Reading
+from query.question import Answer, Question, Reading
 from query.repository import Archive
 from query.voice import Voices
 
@@ -149,15 +151,22 @@ class Component(component.Component):
             task.add_done_callback(self._requests.discard)
 
     async def _serve(self, request: Request) -> None:
+        kind, outcome = "none", "answered"
+        start = time.monotonic()
         try:
-            await self._answer(request)
+            question = mam.question(request)
+            kind = question.kind
+            await self._answer(request, question)
         except StanzaError as error:
+            outcome = error.condition
             self._refuse(request, error)
         except Exception as error:  # noqa: BLE001  # no request stays without an answer
+            outcome = "failed"
             self._refuse(request, self._explain(error))
+        ARCHIVE_QUERIES.labels(kind, outcome).inc()
+        QUERY_SECONDS.labels(kind).observe(time.monotonic() - start)
 
-    async def _answer(self, request: Request) -> None:
-        question = mam.question(request)
+    async def _answer(self, request: Request, question: Question) -> None:
         stable = request.stable
         if question.reads:
             stable = await self._freshness.reached(request.owner) and stable
@@ -185,6 +194,9 @@ class Component(component.Component):
         if isinstance(error, TimeoutError) or (isinstance(error, StanzalakeError) and error.retry):
             log.warning("%s: a request was put off: %s", self.name, error or "no answer in time")
             return StanzaError("resource-constraint", "the archive is busy: try again later")
+        if isinstance(error, StanzalakeError):
+            log.error("%s: a request failed: %s", self.name, error)
+            return StanzaError("internal-server-error")
         place = "".join(traceback.format_tb(error.__traceback__))
         log.error("%s: a request failed: %s\n%s", self.name, type(error).__name__, place)
         return StanzaError("internal-server-error")

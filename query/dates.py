@@ -27,9 +27,13 @@ _WIDEST_ZONE = 14 * _HOUR
 def parse(written: str, *, up: bool) -> int:
     """Give the unix time of a DateTime in milliseconds.
 
+    Without a fraction it is a whole second: clients that write none cut the stamps that they were
+    given to the second, and mean to reach the message that had them.
+
     Args:
         written: CCYY-MM-DDThh:mm:ss[.s+] and a zone, as XML Schema's dateTime (XEP-0082 §3.2).
-        up: Which millisecond stands for a finer moment: the next if true, else the one before.
+        up: Which millisecond stands for it: the first that is not before it if true, else the
+            last that is not behind it.
 
     Raises:
         ValueError: It is no such date.
@@ -44,7 +48,9 @@ def parse(written: str, *, up: bool) -> int:
     if time + finer > _DAY:
         raise ValueError("expected a time of day")
     moment = _days(match) * _DAY + time - _zone(match)
-    return moment + 1 if finer and up else moment
+    if up:
+        return moment + 1 if finer else moment
+    return moment if digits else moment + _SECOND - 1
 
 
 def emit(milliseconds: int) -> str:

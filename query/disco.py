@@ -10,6 +10,7 @@ from query.namespaces import (
     DISCO_INFO,
     DISCO_ITEMS,
     MAM,
+    RETRACTION,
     RSM,
     STANZA_IDS,
     tag,
@@ -24,7 +25,14 @@ HOST_NODE = f"{DELEGATION}::{MAM}"
 USER_NODE = f"{DELEGATION}:bare:{MAM}"
 
 _COMPONENT_FEATURES = (DISCO_INFO, DISCO_ITEMS, DELEGATION)
-_USER_FEATURES = (MAM, f"{MAM}#extended", f"{MAM}#groupchat-field", STANZA_IDS, RSM)
+_USER_FEATURES = (
+    MAM,
+    f"{MAM}#extended",
+    f"{MAM}#groupchat-field",
+    STANZA_IDS,
+    RSM,
+    RETRACTION,
+)
 _IDENTITY = markup.element(
     "identity", {"category": "component", "type": "archive", "name": "Stanzalake"}
 )

@@ -1,7 +1,8 @@
 """Freshness: a query sees everything that was announced before it."""
 
-from archive.errors import LogUnavailable
+from archive.errors import LogRefused, LogUnavailable
 from archive.log import EVENTS, PROCESSOR_GROUP, Log
+from archive.metrics import FRESHNESS_SECONDS, FRESHNESS_TIMEOUTS
 
 
 class Freshness:
@@ -18,7 +19,14 @@ class Freshness:
 
     async def reached(self, owner: str) -> bool:
         """Wait for all of an owner's events; false if some may still be on their way."""
+        with FRESHNESS_SECONDS.time():
+            reached = await self._settled(owner)
+        if not reached:
+            FRESHNESS_TIMEOUTS.inc()
+        return reached
+
+    async def _settled(self, owner: str) -> bool:
         try:
             return await self._log.settled(EVENTS, PROCESSOR_GROUP, owner, self._within)
-        except LogUnavailable:
+        except (LogUnavailable, LogRefused):
             return False

@@ -22,6 +22,7 @@ MAX_QUERYID = 1024
 class FormQuestion:
     """Which fields can a search have?"""
 
+    kind: ClassVar[str] = "form"
     reads: ClassVar[bool] = False
     activates: ClassVar[bool] = True
 
@@ -34,6 +35,7 @@ class FormQuestion:
 class MetadataQuestion:
     """Where does the archive begin and end?"""
 
+    kind: ClassVar[str] = "metadata"
     reads: ClassVar[bool] = True
     activates: ClassVar[bool] = False
 
@@ -61,6 +63,7 @@ class SearchQuestion:
     paging: rsm.Paging
     flipped: bool
     queryid: str | None
+    kind: ClassVar[str] = "search"
     reads: ClassVar[bool] = True
     activates: ClassVar[bool] = True
 
@@ -74,8 +77,11 @@ class SearchQuestion:
         below = page.items[0].position if page.items else 0
         total, index = await reading.archive.count(selection, below)
         results = [_result(item, self.queryid) for item in page.items]
+        # slixmpp takes a page for its last if index and size come to the count, also when it reads
+        # backward and has only begun. Nobody may depend on the index (XEP-0313 §4.3.2).
+        begins = self.paging.backward and page.more and index + len(results) == total
         return Answer(
-            _fin(page, total, index, stable=reading.stable),
+            _fin(page, total, None if begins else index, stable=reading.stable),
             results[::-1] if self.flipped else results,
         )
 
@@ -206,7 +212,7 @@ def _result(item: Item, queryid: str | None) -> str:
     return markup.element("result", attributes, forwarded)
 
 
-def _fin(page: Stretch, total: int, index: int, *, stable: bool) -> str:
+def _fin(page: Stretch, total: int, index: int | None, *, stable: bool) -> str:
     attributes = {
         "xmlns": MAM,
         "complete": None if page.more else "true",

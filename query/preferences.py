@@ -22,6 +22,7 @@ _WISHES: dict[str, Wish] = {wish: wish for wish in get_args(Wish)}
 class AskQuestion:
     """What do I want archived?"""
 
+    kind: ClassVar[str] = "prefs-get"
     reads: ClassVar[bool] = True
     activates: ClassVar[bool] = True
 
@@ -47,6 +48,7 @@ class WishQuestion:
     default: Wish
     always: Sequence[str]
     never: Sequence[str]
+    kind: ClassVar[str] = "prefs-set"
     reads: ClassVar[bool] = False
     activates: ClassVar[bool] = False
 

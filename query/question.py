@@ -33,6 +33,9 @@ class Reading(NamedTuple):
 class Question(Protocol):
     """A request that makes sense."""
 
+    kind: ClassVar[str]
+    """What it is called in metrics."""
+
     reads: ClassVar[bool]
     """Whether the answer depends on what the archive holds."""
 

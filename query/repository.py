@@ -114,6 +114,15 @@ class Repository:
         """Give an owner's archive as of now."""
         return _StoredArchive(self._store, self._sealer, self._thread, owner, self._oldest())
 
+    async def size(self) -> int:
+        """Give the bytes that all archives take on the store's disk.
+
+        Raises:
+            StanzalakeError: It cannot be told just now, or not to this user.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._store.size)
+
     def close(self) -> None:
         """Wait for the statement that runs, if any. The store stays open."""
         self._thread.shutdown(cancel_futures=True)

@@ -55,18 +55,21 @@ def parse(asked: "Element | None") -> Paging:
     )
 
 
-def emit(count: int, index: int = 0, first: str | None = None, last: str | None = None) -> str:
+def emit(
+    count: int, index: int | None = None, first: str | None = None, last: str | None = None
+) -> str:
     """Give the <set/> that describes a page.
 
     Args:
         count: Items of the whole set.
-        index: Place of the page's first item in the set, from 0.
+        index: Place of the page's first item in the set, from 0; None if it is not told.
         first: Id of the page's oldest item; None if the page is empty.
         last: Id of its newest item; None if the page is empty.
     """
     ends = ""
     if first is not None and last is not None:
-        ends = markup.element("first", {"index": str(index)}, markup.text(first))
+        place = None if index is None else str(index)
+        ends = markup.element("first", {"index": place}, markup.text(first))
         ends += markup.element("last", {}, markup.text(last))
     return markup.element("set", {"xmlns": RSM}, ends, markup.element("count", {}, str(count)))
 

@@ -1,8 +1,11 @@
 """The query service: one component for each Prosody, one store, one log."""
 
 import asyncio
+from contextlib import suppress
 
+from archive.errors import StanzalakeError
 from archive.log import Log
+from archive.metrics import ARCHIVE_SIZE
 from archive.position import Sealer
 from archive.settings import Settings
 from archive.store import Store
@@ -10,6 +13,8 @@ from query.component import Component
 from query.freshness import Freshness
 from query.repository import Repository
 from query.voice import Voices
+
+_MEASURE_SECONDS = 60.0
 
 
 async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -> None:
@@ -30,5 +35,15 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
             for address in settings.prosody:
                 component = Component(settings, address, repository.archive, freshness, voices)
                 group.create_task(component.run(stop))
+            group.create_task(_measure(repository, stop))
     finally:
         repository.close()
+
+
+async def _measure(repository: Repository, stop: asyncio.Event) -> None:
+    """Show the archive's size; what cannot be measured keeps its last value."""
+    while not stop.is_set():
+        with suppress(StanzalakeError):
+            ARCHIVE_SIZE.set(await repository.size())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _MEASURE_SECONDS)

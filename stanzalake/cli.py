@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from archive import migrations, settings
+import processor.app
+from archive import settings
 from archive.errors import SettingsError, StanzalakeError
-from archive.store import Store
-from stanzalake import up
+from stanzalake import services, up
 
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
@@ -53,10 +54,47 @@ def cli(context: click.Context, env_file: Path | None, log_level: str) -> None:
 def up_command(env_file: Path | None) -> None:
     """Run everything in this process: ingest, processor and query.
 
-    The log is a file and the store is the ClickHouse engine in the process, both in
-    STANZALAKE_DATA_DIR. Ends cleanly on SIGTERM and Ctrl-C.
+    Unless the settings say otherwise, the log is a file and the store is the ClickHouse engine
+    in the process, both in STANZALAKE_DATA_DIR. Ends cleanly on SIGTERM and Ctrl-C.
     """
     asyncio.run(up.run(settings.load(env_file=env_file)))
+
+
+@cli.command(name="ingest")
+@click.pass_obj
+def ingest_command(env_file: Path | None) -> None:
+    """Take batches of events from Prosody into Kafka.
+
+    Run as many as you like, each under a component name of its own or for a Prosody of its own.
+    Needs STANZALAKE_KAFKA_BOOTSTRAP_SERVERS.
+    """
+    values = settings.load(env_file=env_file)
+    asyncio.run(services.until_stopped(partial(services.run_ingest, values)))
+
+
+@cli.command(name="processor")
+@click.pass_obj
+def processor_command(env_file: Path | None) -> None:
+    """Archive events: from Kafka into ClickHouse.
+
+    Run as many as there are partitions, at most: they share them. Needs
+    STANZALAKE_KAFKA_BOOTSTRAP_SERVERS, and a server in STANZALAKE_CLICKHOUSE_DSN.
+    """
+    values = settings.load(env_file=env_file)
+    work = partial(services.run_processor, values)
+    asyncio.run(processor.app.run(work, values.processor_port))
+
+
+@cli.command(name="query")
+@click.pass_obj
+def query_command(env_file: Path | None) -> None:
+    """Answer the archive queries of Prosody's clients.
+
+    Run as many as you like, each under a component name of its own or for a Prosody of its own.
+    Needs STANZALAKE_KAFKA_BOOTSTRAP_SERVERS, and a server in STANZALAKE_CLICKHOUSE_DSN.
+    """
+    values = settings.load(env_file=env_file)
+    asyncio.run(services.until_stopped(partial(services.run_query, values)))
 
 
 @cli.command()
@@ -66,11 +104,8 @@ def migrate(env_file: Path | None) -> None:
 
     `up` does the same when it starts. Repeating it changes nothing.
     """
-    values = settings.load(env_file=env_file)
-    store = Store(values.dsn, values.store)
-    for name in migrations.apply(store, values):
+    for name in up.migrate(settings.load(env_file=env_file)):
         click.echo(f"applied {name}")
-    store.close()
 
 
 def main() -> NoReturn:

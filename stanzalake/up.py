@@ -1,23 +1,22 @@
-"""`stanzalake up`: ingest, processor and query in one process, on the embedded log and store."""
+"""`stanzalake up`: ingest, processor and query in one process; log and store embedded or not."""
 
 import asyncio
 import fcntl
 import logging
 import os
-import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import ingest.service
 import processor.service
 import query.service
-from archive import migrations
+from archive import health, logs, migrations
 from archive.errors import DataDirInUse, SettingsError
-from archive.local_log import LocalLog
 from archive.settings import Settings
 from archive.store import Store
+from stanzalake.services import opened_store, together, until_stopped
 
 log = logging.getLogger(__name__)
 
@@ -29,38 +28,38 @@ async def run(settings: Settings) -> None:
         DataDirInUse: Another process serves from the same data directory.
         SettingsError: The data directory cannot be made or written.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _stop, stop, number)
-    with _data_dir(settings.data_dir):
-        async with (
-            _local_log(settings) as local,
-            _store(settings) as writes,
-            _store(settings) as reads,
-        ):
-            _tell(settings)
-            await asyncio.to_thread(migrations.apply, writes, settings)
-            # The components go first and the processor after them: what they took is archived.
-            closing = asyncio.Event()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(processor.service.run(settings, local, writes, closing))
-                await _together(
-                    ingest.service.run(settings, local, stop),
-                    query.service.run(settings, local, reads, stop),
-                )
-                closing.set()
-    log.info("stopped")
+    embedded = settings.embedded_store or not settings.kafka_bootstrap_servers
+    with _data_dir(settings.data_dir) if embedded else nullcontext():
+        await until_stopped(partial(_serve, settings))
 
 
-async def _together(*services: Coroutine[Any, Any, None]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for service in services:
-            group.create_task(service)
+async def _serve(settings: Settings, stop: asyncio.Event) -> None:
+    async with (
+        health.served(settings.http),
+        logs.opened(settings) as events,
+        opened_store(settings) as writes,
+        opened_store(settings) as reads,
+    ):
+        _tell(settings)
+        await asyncio.to_thread(migrate, settings)
+        # The components go first and the processor after them: what they took is archived.
+        closing = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(processor.service.run(settings, events, writes, closing))
+            await together(
+                ingest.service.run(settings, events, stop),
+                query.service.run(settings, events, reads, stop),
+            )
+            closing.set()
 
 
-def _stop(stop: asyncio.Event, number: int) -> None:
-    log.info("stopping on %s", signal.Signals(number).name)
-    stop.set()
+def migrate(settings: Settings) -> list[str]:
+    """Bring the store's schema up to date, and give the names of what was missing."""
+    store = Store.for_admin(settings)
+    try:
+        return migrations.apply(store, settings)
+    finally:
+        store.close()
 
 
 @contextmanager
@@ -85,31 +84,24 @@ def _data_dir(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-@asynccontextmanager
-async def _local_log(settings: Settings) -> AsyncIterator[LocalLog]:
-    local = LocalLog(settings.data_dir / "log.sqlite", settings.log_retention)
-    try:
-        yield local
-    finally:
-        await local.close()
-
-
-@asynccontextmanager
-async def _store(settings: Settings) -> AsyncIterator[Store]:
-    store = await asyncio.to_thread(Store, settings.dsn, settings.store)
-    try:
-        yield store
-    finally:
-        await asyncio.to_thread(store.close)
-
-
 def _tell(settings: Settings) -> None:
     """Say what is served, and which lines Prosody's configuration needs for it."""
     addresses = ", ".join(f"{host}:{port}" for host, port in settings.prosody)
-    log.info("archive of %s in %s", ", ".join(settings.hosts), settings.data_dir)
+    log.info("archive of %s", ", ".join(settings.hosts))
+    for kept in _places(settings):
+        log.info("%s", kept)
     log.info("no port of its own; connecting to Prosody's component listeners at %s", addresses)
     for line in _prosody_lines(settings):
         log.info("prosody.cfg.lua needs: %s", line)
+
+
+def _places(settings: Settings) -> Iterator[str]:
+    brokers = ", ".join(f"{host}:{port}" for host, port in settings.kafka_bootstrap_servers)
+    yield f"the log is Kafka at {brokers}" if brokers else f"the log is in {settings.data_dir}"
+    if settings.embedded_store:
+        yield f"the store is in {settings.data_dir}"
+    else:
+        yield "the store is the server of STANZALAKE_CLICKHOUSE_DSN"
 
 
 def _prosody_lines(settings: Settings) -> Iterator[str]:

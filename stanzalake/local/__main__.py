@@ -13,10 +13,24 @@ from rich.console import Console
 
 from stanzalake.local import conversation
 from stanzalake.local.client import Client, Said
-from stanzalake.local.deployment import HOST, USERS, Deployment
+from stanzalake.local.deployment import HOST, USERS, Deployment, Distributed
 from stanzalake.local.ports import is_free
 
 _CLIENT_PORT = 15222
+
+_MODES = {"embedded": Deployment, "kafka": Distributed}
+_STARTING = {
+    "embedded": "Starting a Prosody with mod_stanzalake, and `stanzalake up` …",
+    "kafka": "Starting a Prosody with mod_stanzalake, Kafka, a ClickHouse, and two each of "
+    "`stanzalake ingest`, `processor` and `query` …",
+}
+_mode = click.option(
+    "--mode",
+    type=click.Choice(list(_MODES)),
+    default="embedded",
+    show_default=True,
+    help="All in one process, or what docker-compose.yml does.",
+)
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -28,21 +42,23 @@ def main() -> None:
 
 @main.command()
 @click.option("--directory", type=click.Path(path_type=Path), default=Path(".stanzalake"))
-def up(directory: Path) -> None:
+@_mode
+def up(directory: Path, mode: str) -> None:
     """Show that it works with a short conversation, then serve until Ctrl-C."""
-    sys.exit(asyncio.run(_up(directory)))
+    sys.exit(asyncio.run(_up(directory / mode, mode)))
 
 
 @main.command()
-def demo() -> None:
+@_mode
+def demo(mode: str) -> None:
     """Send a conversation, read it back from both archives, and end: 0 only if it is right."""
     with tempfile.TemporaryDirectory(prefix="stanzalake-demo-") as directory:
-        sys.exit(asyncio.run(_demo(Path(directory))))
+        sys.exit(asyncio.run(_demo(Path(directory), mode)))
 
 
-async def _demo(directory: Path) -> int:
-    deployment = Deployment(directory)
-    console.print("Starting a Prosody with mod_stanzalake, and `stanzalake up` …")
+async def _demo(directory: Path, mode: str) -> int:
+    deployment = _MODES[mode](directory)
+    console.print(_STARTING[mode])
     try:
         await deployment.start()
         return await _show(deployment)
@@ -50,13 +66,13 @@ async def _demo(directory: Path) -> int:
         await deployment.stop()
 
 
-async def _up(directory: Path) -> int:
+async def _up(directory: Path, mode: str) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     port = _CLIENT_PORT if is_free(_CLIENT_PORT) else None
-    deployment = Deployment(directory, port)
-    console.print(f"Starting a Prosody with mod_stanzalake, and `stanzalake up`, in {directory} …")
+    deployment = _MODES[mode](directory, port)
+    console.print(f"{_STARTING[mode]} in {directory}")
     try:
         await deployment.start()
         status = await _show(deployment)
@@ -103,7 +119,7 @@ def _say_how_to_connect(deployment: Deployment) -> None:
     )
     for user in USERS:
         console.print(f"  {user}@{HOST}  password {deployment.passwords[user]}")
-    console.print(f"The archive's log is {deployment.log}. Ctrl-C ends it; the archive stays.")
+    console.print(f"Logs are in {deployment.directory}. Ctrl-C ends it; the archive stays.")
 
 
 async def _first(*waits: Coroutine[Any, Any, object]) -> None:

@@ -1,32 +1,38 @@
-"""A Prosody with the tap, and `stanzalake up` beside it, in one directory on loopback."""
+"""Whole deployments in one directory on loopback: a Prosody with the tap, and the archive."""
 
 import asyncio
 import os
 import secrets
-import signal
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stanzalake.local.clickhouse import ClickHouse
 from stanzalake.local.client import Client
+from stanzalake.local.kafka import Kafka
 from stanzalake.local.ports import free_port
 from stanzalake.local.prosody import Prosody
+from stanzalake.local.service import Service, ServiceFailed
 
 HOST = "localhost"
 USERS = ("juliet", "romeo")
 INGEST = "ingest.stanzalake"
 QUERY = "query.stanzalake"
 
-_STOP_SECONDS = 20.0
-
 
 class Deployment:
-    """Everything that `make up` runs.
+    """Prosody, and `stanzalake up` beside it on the embedded log and store.
 
     Args:
         directory: Where configuration, secrets, accounts and the archive are kept.
         client_port: Prosody's port for clients; a free one if None.
-        settings: More settings for `stanzalake up`.
+        settings: More settings of the archive.
+        ingest: Names of the ingest components.
+        query: Names of the query components.
+
+    Attributes:
+        prosody: The server.
+        services: The archive's processes, by name, in the order in which they start.
+        passwords: Of the accounts, once it is started.
     """
 
     def __init__(
@@ -34,86 +40,83 @@ class Deployment:
         directory: Path,
         client_port: int | None = None,
         settings: Mapping[str, str] | None = None,
+        *,
+        ingest: Sequence[str] = (INGEST,),
+        query: Sequence[str] = (QUERY,),
     ) -> None:
-        directory = directory.absolute()
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory = directory.absolute()
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.client_port = client_port or free_port()
-        self.log = directory / "stanzalake.log"
         self.passwords: dict[str, str] = {}
-        self._directory = directory
-        self._service: asyncio.subprocess.Process | None = None
+        self.services: dict[str, Service] = {}
         component_port = free_port()
-        self._settings = {
+        self.settings = {
             "STANZALAKE_HOSTS": HOST,
             "STANZALAKE_PROSODY": f"127.0.0.1:{component_port}",
-            "STANZALAKE_INGEST_JID": INGEST,
-            "STANZALAKE_QUERY_JID": QUERY,
-            "STANZALAKE_DATA_DIR": str(directory / "archive"),
-            "STANZALAKE_COMPONENT_SECRET": self._secret("component-secret"),
-            "STANZALAKE_ID_KEYS": self._secret("id-key"),
+            "STANZALAKE_DATA_DIR": str(self.directory / "archive"),
+            "STANZALAKE_COMPONENT_SECRET": self.secret("component-secret"),
+            "STANZALAKE_ID_KEYS": self.secret("id-key"),
             **(settings or {}),
         }
         self.prosody = Prosody(
-            directory=directory / "prosody",
+            directory=self.directory / "prosody",
             host=HOST,
             client_port=self.client_port,
             component_port=component_port,
-            component_secret=self._settings["STANZALAKE_COMPONENT_SECRET"],
-            id_keys=(self._settings["STANZALAKE_ID_KEYS"],),
-            ingest=(INGEST,),
-            query=(QUERY,),
+            component_secret=self.settings["STANZALAKE_COMPONENT_SECRET"],
+            id_keys=(self.settings["STANZALAKE_ID_KEYS"],),
+            ingest=ingest,
+            query=query,
         )
+        self._declare()
 
     @property
-    def environment(self) -> dict[str, str]:
-        """The environment of `stanzalake`: the caller's own settings do not leak in."""
-        foreign = ("STANZALAKE_", "PROSODY_")
-        outer = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
-        return {**outer, **self._settings}
+    def log(self) -> Path:
+        """The log of the first of the archive's processes."""
+        return next(iter(self.services.values())).log
 
     async def start(self) -> None:
-        """Start Prosody and the archive, and make the two accounts.
+        """Start everything, and make the two accounts.
 
         Raises:
-            RuntimeError: One of them ended at once; the text has the end of its log.
+            ProsodyFailed: Prosody ended at once; the text has the end of its log.
+            ServiceFailed: A process of the archive did.
         """
+        await self.prepare()
         self.prosody.write_config()
         for user in USERS:
-            self.passwords[user] = self._secret(f"password-{user}")
+            self.passwords[user] = self.secret(f"password-{user}")
             await self.prosody.register(user, self.passwords[user])
         await self.prosody.start()
         await self.start_service()
 
+    async def prepare(self) -> None:
+        """Start what the archive's processes need; the embedded archive needs nothing."""
+
     async def start_service(self) -> None:
-        """Start `stanzalake up`, and wait until Prosody has both its components."""
-        with self.log.open("ab") as output:
-            start = output.tell()
-            self._service = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "stanzalake", "up"),
-                env=self.environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is for the parent, which stops all in order
-            )
-        await self._connected(start)
+        """Start the archive's processes, and wait until they work."""
+        for service in self.services.values():
+            await service.start()
 
     async def stop_service(self) -> int:
-        """Stop `stanzalake up` with SIGTERM and give its exit status."""
-        return await self._end(signal.SIGTERM)
+        """Stop the archive's processes with SIGTERM and give the greatest exit status."""
+        return max(await asyncio.gather(*(s.stop() for s in self.services.values())), default=0)
 
     async def kill_service(self) -> None:
-        """Kill `stanzalake up` with SIGKILL."""
-        await self._end(signal.SIGKILL)
+        """Kill the archive's processes with SIGKILL."""
+        await asyncio.gather(*(service.kill() for service in self.services.values()))
 
     async def stop(self) -> None:
-        """Stop both."""
+        """Stop everything."""
         await self.stop_service()
         await self.prosody.stop()
 
     async def wait(self) -> None:
-        """Wait until `stanzalake up` ends by itself."""
-        if self._service is not None:
-            await self._service.wait()
+        """Wait until one of the archive's processes ends by itself."""
+        waits = [asyncio.ensure_future(service.wait()) for service in self.services.values()]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def client(self, user: str, resource: str = "local") -> Client:
         """Give a client of an account, online."""
@@ -121,28 +124,81 @@ class Deployment:
         await client.online()
         return client
 
-    async def _connected(self, start: int) -> None:
-        async with asyncio.timeout(60):
-            while self._log_since(start).count(": connected") < len((INGEST, QUERY)):
-                if self._service is None or self._service.returncode is not None:
-                    raise RuntimeError(f"stanzalake up ended:\n{self._log_since(start)}")
-                await asyncio.sleep(0.05)
-
-    def _log_since(self, start: int) -> str:
-        return self.log.read_bytes()[start:].decode(errors="replace")
-
-    async def _end(self, number: signal.Signals) -> int:
-        if self._service is None:
-            return 0
-        if self._service.returncode is None:
-            self._service.send_signal(number)
-        async with asyncio.timeout(_STOP_SECONDS):
-            return await self._service.wait()
-
-    def _secret(self, name: str) -> str:
+    def secret(self, name: str) -> str:
         """Give a secret that stays the same from one start to the next."""
-        file = self._directory / name
+        file = self.directory / name
         if not file.exists():
             file.touch(mode=0o600)
             file.write_text(secrets.token_hex(24))
         return file.read_text()
+
+    def declare(self, name: str, command: str, settings: Mapping[str, str] | None = None) -> None:
+        """Add a process of the archive."""
+        self.services[name] = self.service(name, command, settings)
+
+    def service(
+        self, name: str, command: str, settings: Mapping[str, str] | None = None
+    ) -> Service:
+        """Give a process of the archive; the caller's own settings do not leak into it."""
+        foreign = ("STANZALAKE_", "PROSODY_")
+        outer = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        return Service(
+            command=command,
+            environment={**outer, **self.settings, **(settings or {})},
+            log=self.directory / f"{name}.log",
+        )
+
+    def _declare(self) -> None:
+        self.declare("stanzalake", "up")
+
+
+class Distributed(Deployment):
+    """The same at the size of a large deployment: Kafka, a ClickHouse, several of each service.
+
+    What docker-compose.yml does, on loopback and without containers.
+
+    Attributes:
+        kafka: The broker.
+        clickhouse: The engine behind its HTTP interface.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        client_port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        number: int = 2,
+    ) -> None:
+        names = range(1, number + 1)
+        self.kafka = Kafka(directory=directory / "kafka")
+        self.clickhouse = ClickHouse(directory=directory / "clickhouse")
+        shared = {
+            "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS": self.kafka.address,
+            "STANZALAKE_KAFKA_PARTITIONS": "6",
+            "STANZALAKE_KAFKA_REPLICATION": "1",
+            "STANZALAKE_CLICKHOUSE_DSN": self.clickhouse.dsn(),
+            **(settings or {}),
+        }
+        self._ingest = [f"ingest-{n}.stanzalake" for n in names]
+        self._query = [f"query-{n}.stanzalake" for n in names]
+        super().__init__(directory, client_port, shared, ingest=self._ingest, query=self._query)
+
+    async def prepare(self) -> None:
+        """Start Kafka and ClickHouse, and bring the schema up to date."""
+        await asyncio.gather(self.kafka.start(), self.clickhouse.start())
+        migrate = self.service("migrate", "migrate")
+        await migrate.launch()
+        if await migrate.wait():
+            raise ServiceFailed(f"migrate failed:\n{migrate.log.read_text(errors='replace')}")
+
+    async def stop(self) -> None:
+        """Stop everything, the archive's processes first."""
+        await super().stop()
+        await self.clickhouse.stop()
+        await self.kafka.stop()
+
+    def _declare(self) -> None:
+        for number, (ingest, query) in enumerate(zip(self._ingest, self._query, strict=True), 1):
+            self.declare(f"ingest-{number}", "ingest", {"STANZALAKE_INGEST_JID": ingest})
+            self.declare(f"processor-{number}", "processor")
+            self.declare(f"query-{number}", "query", {"STANZALAKE_QUERY_JID": query})

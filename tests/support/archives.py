@@ -112,7 +112,7 @@ class HeardLog:
     async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
         raise NotImplementedError
 
-    async def consumer(self, topic: str, group: str) -> Consumer:
+    async def consumer(self, topic: str, group: str, moved: object = None) -> Consumer:
         raise NotImplementedError
 
     async def close(self) -> None:

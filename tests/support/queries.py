@@ -120,9 +120,10 @@ class Reply:
 
     @property
     def index(self) -> int | None:
-        """The place of the page's first item."""
+        """The place of the page's first item, if it is told."""
         first = self.fin.find(f"{tag(RSM, 'set')}/{tag(RSM, 'first')}")
-        return None if first is None else int(first.get("index", ""))
+        index = None if first is None else first.get("index")
+        return None if index is None else int(index)
 
 
 async def answer(  # noqa: PLR0913  # what a question is answered from, each with a default

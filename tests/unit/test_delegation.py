@@ -112,7 +112,7 @@ def test_an_error_for_the_user_travels_in_an_outer_result() -> None:
     assert (inner.get("from"), inner.get("to")) == ("romeo@capulet.lit", BALCONY)
 
 
-@pytest.mark.requirement("313-86", "356-04", "356-05", "356-07")
+@pytest.mark.requirement("313-86", "356-04", "356-05", "356-07", "280-02")
 def test_a_message_is_sent_in_the_owners_name_under_an_id_of_its_own() -> None:
     request = open_request(envelope(query()))
     outer, other = (parsed(seal_message(request, "<result/>")) for _ in range(2))

@@ -7,6 +7,7 @@ from query.namespaces import DELEGATION, MAM, PRIVILEGE
 from tests.support.queries import HOST, parsed
 
 DELEGATED = f"<delegation xmlns='{DELEGATION}'><delegated namespace='{MAM}'/></delegation>"
+FILTERED = DELEGATED.replace("'/></", "'><attribute name='queryid'/></delegated></")
 ELSEWHERE = f"<delegation xmlns='{DELEGATION}'><delegated namespace='other'/></delegation>"
 SENDING = f"<privilege xmlns='{PRIVILEGE}'><perm access='message' type='outgoing'/></privilege>"
 SILENT = f"<privilege xmlns='{PRIVILEGE}'><perm access='message' type='none'/></privilege>"
@@ -18,7 +19,7 @@ def hear(grants: Grants, *announcements: str, sender: str = HOST) -> Grants:
     return grants
 
 
-@pytest.mark.requirement("355-03", "355-04", "356-01", "356-02", "356-08")
+@pytest.mark.requirement("355-03", "355-04", "356-01", "356-02", "356-08", "355-05")
 @pytest.mark.parametrize(
     ("announcements", "complete"),
     [
@@ -28,6 +29,7 @@ def hear(grants: Grants, *announcements: str, sender: str = HOST) -> Grants:
         ([DELEGATED, SENDING], True),
         ([SENDING, DELEGATED], True),
         ([SENDING + DELEGATED], True),
+        ([SENDING, FILTERED], True),
         ([SENDING, ELSEWHERE], False),
         ([SILENT, DELEGATED], False),
     ],

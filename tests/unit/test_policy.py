@@ -50,6 +50,7 @@ def test_the_servers_default(default: Default, contact: bool, admitted: bool) ->
     assert admits(default=default, contact=contact) is admitted
 
 
+@pytest.mark.behaviour(52, 54)
 @pytest.mark.requirement("441-09", "441-10", "441-12", "441-15")
 @pytest.mark.parametrize(
     ("default", "listed", "contact"),

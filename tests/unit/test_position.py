@@ -58,7 +58,7 @@ def test_a_changed_id_does_not_open(position: int, place: int, character: str) -
     assert changed == sealed or Sealer([KEY]).open(OWNER, changed) is None
 
 
-@pytest.mark.requirement("313-148", "359-18")
+@pytest.mark.requirement("313-148", "359-18", "359-03", "313-161")
 def test_neighbours_have_nothing_in_common() -> None:
     sealer = Sealer([KEY])
     ids = [sealer.seal(OWNER, from_milliseconds(1_700_000_000_000, n)) for n in range(200)]

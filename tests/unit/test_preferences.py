@@ -57,6 +57,7 @@ async def test_the_last_wishes_are_shown() -> None:
     assert (shown.get("default"), jids(shown, "always")) == ("always", [TYBALT])
 
 
+@pytest.mark.behaviour(53)
 @pytest.mark.requirement("441-06", "441-20")
 async def test_what_is_set_is_echoed_as_it_is_applied() -> None:
     log = HeardLog()

@@ -9,7 +9,7 @@ import pytest
 
 import archive.component
 from archive import settings
-from archive.errors import LogUnavailable, StoreRefused, StoreUnavailable
+from archive.errors import LogUnavailable, StanzalakeError, StoreRefused, StoreUnavailable
 from archive.event import Activation, Preferences
 from archive.log import EVENTS, PROCESSOR_GROUP
 from query import component as component_module
@@ -292,7 +292,8 @@ async def test_a_failure_inside_is_answered_and_keeps_its_details(
     assert condition(inner[0]) == expected
     assert "secret" not in tostring(inner, "unicode")
     assert len(said.records) == 1
-    assert isinstance(error, StoreUnavailable | TimeoutError) or "secret" not in said.text
+    # The text of an error of ours is made for the operator; another one may hold anything.
+    assert isinstance(error, StanzalakeError | TimeoutError) or "secret" not in said.text
 
 
 @pytest.mark.requirement("355-34")

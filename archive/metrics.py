@@ -1,0 +1,73 @@
+"""The catalogue: every metric of every service, and nothing else counts anything.
+
+A name that is not here cannot be used, and a test holds that each is used and documented
+(docs/operating.md). Labels never hold a JID.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600)
+_ROWS = (1, 10, 100, 1_000, 10_000, 50_000, 100_000, 1_000_000)
+
+# The operator's guide names these three.
+ARCHIVE_SIZE = Gauge("prosody_archive_size_bytes", "Bytes that the archive takes in the store")
+ARCHIVE_QUERIES = Counter(
+    "prosody_archive_query_total",
+    "Requests to archives, by what was asked and how it ended",
+    ["kind", "outcome"],
+)
+STORAGE_OPERATIONS = Counter(
+    "prosody_storage_operations_total",
+    "Operations on the store, by kind: insert, select or command",
+    ["store", "operation"],
+)
+
+PART_UP = Gauge(
+    "stanzalake_up", "Whether a component is connected, or the processor is working", ["part"]
+)
+
+EVENTS_TAKEN = Counter(
+    "stanzalake_ingest_events_total", "Events from taps, by how they ended", ["outcome"]
+)
+APPEND_SECONDS = Histogram(
+    "stanzalake_ingest_append_seconds", "Time to make a batch durable in the log", buckets=_SECONDS
+)
+
+EVENTS_PROCESSED = Counter(
+    "stanzalake_processor_events_total",
+    "Events of the log, by how they ended: stored, said, unwanted or rejected",
+    ["outcome"],
+)
+BATCH_ROWS = Histogram("stanzalake_batch_rows", "Rows in one insert", buckets=_ROWS)
+FLUSH_SECONDS = Histogram(
+    "stanzalake_flush_seconds",
+    "Time to write and commit a batch, by what ended it: rows, bytes, age or stop",
+    ["trigger"],
+    buckets=_SECONDS,
+)
+STAMP_TO_QUERYABLE = Histogram(
+    "stanzalake_stamp_to_queryable_seconds",
+    "Age of the oldest message of a batch when it could be read",
+    buckets=_SECONDS,
+)
+OLDEST_UNARCHIVED = Gauge(
+    "stanzalake_oldest_unarchived_seconds", "Age of the oldest event in the batch in hand"
+)
+PARTITION_LAG = Gauge(
+    "stanzalake_partition_lag_records", "Records behind the end of the log", ["partition"]
+)
+
+QUERY_SECONDS = Histogram(
+    "stanzalake_query_seconds", "Time to answer a request, by kind", ["kind"], buckets=_SECONDS
+)
+FRESHNESS_SECONDS = Histogram(
+    "stanzalake_freshness_wait_seconds",
+    "Time that a request waited for what was announced before it",
+    buckets=_SECONDS,
+)
+FRESHNESS_TIMEOUTS = Counter(
+    "stanzalake_freshness_timeouts_total", "Pages given though older messages were on their way"
+)
+
+ALL = tuple(value for name, value in list(globals().items()) if name.isupper() and name[0] != "_")
+"""Every metric."""

@@ -1,0 +1,112 @@
+"""The processor as a Faust worker: the only file that knows Faust.
+
+Faust gives the signals, the supervision and the web server. It has no connection to Kafka: the
+loop reads, writes and commits by itself.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+import faust
+import mode
+from faust.app.base import BootStrategy
+
+from archive.errors import SettingsError
+
+_LOOPBACK = "127.0.0.1"
+
+log = logging.getLogger(__name__)
+
+# They tell of each of their parts. What ends the worker is raised below.
+for _name in ("faust", "mode"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
+async def run(work: Callable[[asyncio.Event], Awaitable[None]], port: int = 0) -> None:
+    """Work until SIGTERM or SIGINT, or until the work fails; then raise what it raised.
+
+    Args:
+        work: What is done until its event is set.
+        port: Port of Faust's web server on loopback; 0 is none.
+
+    Raises:
+        SettingsError: The port is taken.
+    """
+    _probe(port)
+    stop = asyncio.Event()
+    working = asyncio.ensure_future(work(stop))
+    worker = _worker(_app(port), _Hosted(working, stop))
+    serving = asyncio.ensure_future(worker.start())
+    await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
+    await worker.stop()
+    await asyncio.gather(serving, working)
+    if worker.crash_reason is not None:
+        raise worker.crash_reason
+    log.info("stopped")
+
+
+def _probe(port: int) -> None:
+    try:
+        with socket.create_server((_LOOPBACK, port)):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"STANZALAKE_PROCESSOR_PORT={port} cannot be used: {error.strerror}"
+        ) from None
+
+
+class _Hosted(mode.Service):
+    """The work as a service of the worker, whose stop waits for the work's end."""
+
+    logger = logging.getLogger("mode")
+
+    def __init__(self, working: asyncio.Future[None], stop: asyncio.Event) -> None:
+        super().__init__()
+        self._working = working
+        self._stop = stop
+
+    async def on_stop(self) -> None:
+        """Let the batch in hand be finished, or given up if it cannot be."""
+        if not self._working.done():
+            log.info("stopping")
+        self._stop.set()
+        await asyncio.wait({self._working})
+
+
+class _Boot(BootStrategy):
+    enable_kafka = False
+
+
+class _App(faust.App):
+    logger = logging.getLogger("faust")
+    BootStrategy = _Boot
+    producer_only = True
+
+    def _create_directories(self) -> None:
+        """Make none in the working directory: they are for tables, and there are no tables."""
+
+
+def _app(port: int) -> faust.App:
+    return _App(
+        "stanzalake-processor",
+        web_enabled=port > 0,
+        web_bind=_LOOPBACK,
+        web_host=_LOOPBACK,
+        web_port=port or None,
+    )
+
+
+def _worker(app: faust.App, hosted: _Hosted) -> faust.Worker:
+    worker = faust.Worker(
+        app,
+        hosted,
+        loop=asyncio.get_running_loop(),
+        quiet=True,
+        override_logging=False,
+        redirect_stdouts=False,
+    )
+    # It draws on the terminal, also if told to be quiet.
+    worker.spinner = None
+    return worker

@@ -1,0 +1,57 @@
+"""The processor's meter: what the loop did, as metrics."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from archive.metrics import (
+    BATCH_ROWS,
+    EVENTS_PROCESSED,
+    FLUSH_SECONDS,
+    OLDEST_UNARCHIVED,
+    PARTITION_LAG,
+    STAMP_TO_QUERYABLE,
+)
+from archive.position import to_milliseconds
+from processor.batch import Batch
+
+
+def written(batch: Batch, records: int) -> None:
+    """Count a batch that is written.
+
+    Args:
+        batch: What was written.
+        records: How many records it came of.
+    """
+    stored, said, rejected = len(batch.rows), len(batch.states), len(batch.rejected)
+    for outcome, number in (
+        ("stored", stored),
+        ("said", said),
+        ("rejected", rejected),
+        ("unwanted", records - stored - said - rejected),
+    ):
+        EVENTS_PROCESSED.labels(outcome).inc(number)
+    if batch.rows:
+        BATCH_ROWS.observe(stored)
+        STAMP_TO_QUERYABLE.observe(_age(min(row.position for row in batch.rows)))
+    OLDEST_UNARCHIVED.set(0)
+
+
+def behind(lag: Mapping[int, int]) -> None:
+    """Show how many records each partition is behind the end of the log."""
+    PARTITION_LAG.clear()
+    for partition, records in lag.items():
+        PARTITION_LAG.labels(str(partition)).set(records)
+
+
+@contextmanager
+def flushing(trigger: str) -> Iterator[None]:
+    """Measure a flush, and show its age while it lasts."""
+    start = time.time()
+    OLDEST_UNARCHIVED.set_function(lambda: time.time() - start)
+    with FLUSH_SECONDS.labels(trigger).time():
+        yield
+
+
+def _age(position: int) -> float:
+    return max(0.0, time.time() - to_milliseconds(position) / 1000)

@@ -1,0 +1,321 @@
+"""What is KafkaLog's own: topics, partitions, groups whose members come and go, log-ins."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from archive.errors import LogRefused, LogUnavailable
+from archive.event import MAX_EVENT
+from archive.kafka_log import KafkaLog, partition
+from archive.kafka_topics import Topics
+from archive.log import EVENTS, READ_BYTES, REJECTED, Consumer, Entry, Record
+from stanzalake.local.kafka import Kafka
+from stanzalake.local.ports import free_port
+from tests.conftest import PASSWORD, USER
+from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
+from tests.support.wait import until
+
+GROUP = "readers"
+OWNERS = [f"owner-{n}@capulet.lit" for n in range(40)]
+SOON = 20.0
+DAY = 86_400
+
+
+@pytest.fixture
+def prefix() -> str:
+    return unique_prefix()
+
+
+@pytest.fixture
+async def log(kafka: Kafka, prefix: str) -> AsyncIterator[KafkaLog]:
+    log = await open_kafka(kafka, prefix)
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+async def admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+    await admin.start()
+    yield admin
+    await admin.close()
+
+
+def client(kafka: Kafka) -> dict[str, Any]:
+    return {"bootstrap_servers": kafka.address}
+
+
+async def described(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    answers: list[Any] = await admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, topic)]
+    )
+    return {entry[0]: entry[1] for entry in answers[0].resources[0][4]}
+
+
+async def count_partitions(admin: AIOKafkaAdminClient, topic: str) -> int:
+    [answer] = await admin.describe_topics([topic])
+    return len(answer["partitions"])
+
+
+async def read(consumer: Consumer, count: int) -> list[Record]:
+    records: list[Record] = []
+    async with asyncio.timeout(SOON):
+        while len(records) < count:
+            records += await consumer.read(1000, 0.1)
+    return records
+
+
+def following(records: Sequence[Record]) -> dict[int, int]:
+    return {record.partition: record.offset + 1 for record in records}
+
+
+async def test_topics_are_made_as_the_settings_say(
+    kafka: Kafka, admin: AIOKafkaAdminClient, prefix: str
+) -> None:
+    topics = Topics(PARTITIONS, replication=1, retention=DAY, prefix=prefix)
+    for _ in range(2):
+        await topics.ensure(client(kafka))
+    assert await count_partitions(admin, prefix + EVENTS) == PARTITIONS
+    events = await described(admin, prefix + EVENTS)
+    assert events["retention.ms"] == str(DAY * 1000)
+    assert int(events["segment.ms"]) < DAY * 1000
+    assert int(events["max.message.bytes"]) > MAX_EVENT
+    assert (await described(admin, prefix + REJECTED))["retention.ms"] == "-1"
+
+
+async def test_topics_that_are_there_are_left_alone(
+    kafka: Kafka, admin: AIOKafkaAdminClient, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Topics(3, replication=1, retention=DAY, prefix=prefix)
+    await made.ensure(client(kafka))
+    await replace(made, partitions=5, retention=2 * DAY).ensure(client(kafka))
+    assert (await described(admin, prefix + EVENTS))["retention.ms"] == str(DAY * 1000)
+    assert "has 3 partitions, not STANZALAKE_KAFKA_PARTITIONS=5" in caplog.text
+    assert f"has retention.ms={DAY * 1000}, while the settings say {2 * DAY * 1000}" in caplog.text
+
+
+async def test_a_topic_that_no_large_event_fits_is_refused(
+    kafka: Kafka, admin: AIOKafkaAdminClient, prefix: str
+) -> None:
+    small = {"max.message.bytes": "1000000"}
+    await admin.create_topics([NewTopic(prefix + EVENTS, 1, 1, topic_configs=small)])
+    with pytest.raises(LogRefused, match=r"max\.message\.bytes=1000000"):
+        await open_kafka(kafka, prefix)
+
+
+async def test_more_replicas_than_brokers_name_the_setting(kafka: Kafka, prefix: str) -> None:
+    with pytest.raises(LogRefused, match="STANZALAKE_KAFKA_REPLICATION=3"):
+        await Topics(1, replication=3, retention=None, prefix=prefix).ensure(client(kafka))
+
+
+async def test_no_kafka_is_unavailable() -> None:
+    nobody = {"bootstrap_servers": f"127.0.0.1:{free_port()}"}
+    with pytest.raises(LogUnavailable, match="does not answer"):
+        await KafkaLog.open(nobody, Topics(1, 1, None))
+
+
+async def test_owners_are_where_they_are_looked_for(log: KafkaLog) -> None:
+    await log.append(EVENTS, [Entry(owner, b"x") for owner in OWNERS])
+    records = await read(await log.consumer(EVENTS, GROUP), len(OWNERS))
+    assert {r.key: r.partition for r in records} == {o: partition(o, PARTITIONS) for o in OWNERS}
+    assert {r.partition for r in records} == set(range(PARTITIONS))
+
+
+async def test_partitions_that_are_added_later_are_looked_at(
+    log: KafkaLog, admin: AIOKafkaAdminClient, prefix: str
+) -> None:
+    await admin.create_partitions({prefix + EVENTS: NewPartitions(2 * PARTITIONS)})
+    async with asyncio.timeout(SOON):
+        while await count_partitions(admin, prefix + EVENTS) != 2 * PARTITIONS:
+            pass
+    moved = next(o for o in OWNERS if partition(o, 2 * PARTITIONS) != partition(o, PARTITIONS))
+    await log.append(EVENTS, [Entry(moved, b"x")])
+    assert not await log.settled(EVENTS, GROUP, moved, 0)
+
+
+async def test_the_largest_event_and_the_largest_rejected_batch_fit(log: KafkaLog) -> None:
+    for topic, size in ((EVENTS, MAX_EVENT), (REJECTED, READ_BYTES)):
+        value = os.urandom(size)
+        await log.append(topic, [Entry("a@b", value, (("reason", "r" * 1000),))])
+        [record] = await read(await log.consumer(topic, topic), 1)
+        assert record.value == value
+
+
+async def test_what_others_write_is_read_as_it_is(log: KafkaLog, kafka: Kafka, prefix: str) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=kafka.address) as producer:
+        await producer.send_and_wait(
+            prefix + EVENTS, None, key=b"\xff", headers=[("h", b"\xfe"), ("n", None)]
+        )
+    [record] = await read(await log.consumer(EVENTS, GROUP), 1)
+    assert (record.key, record.value) == ("\udcff", b"")
+    assert record.headers == (("h", "\udcfe"), ("n", ""))
+    await log.append(REJECTED, [Entry(record.key, record.value, record.headers)])
+
+
+async def test_a_group_that_never_committed_has_nothing_to_settle_in_an_emptied_topic(
+    log: KafkaLog, admin: AIOKafkaAdminClient, prefix: str
+) -> None:
+    await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
+    place = TopicPartition(prefix + EVENTS, partition(OWNERS[0], PARTITIONS))
+    assert not await log.settled(EVENTS, GROUP, OWNERS[0], 0)
+    await admin.delete_records({place: RecordsToDelete(before_offset=1)})
+    assert await log.settled(EVENTS, GROUP, OWNERS[0], 0)
+
+
+async def test_a_member_keeps_its_place_while_it_does_not_read(
+    kafka: Kafka, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that is: aiokafka leaves the group by itself after its longest idle time."""
+    idle = "aiokafka.consumer.subscription_state.SubscriptionState.fetcher_idle_time"
+    monkeypatch.setattr(idle, 14 * DAY)
+    session = 1.0
+    log = await open_kafka(kafka, prefix, session)
+    await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
+    consumer = await log.consumer(EVENTS, GROUP)
+    records = await read(consumer, 1)
+    assert not await log.settled(EVENTS, GROUP, OWNERS[0], 4 * session)
+    await consumer.commit(following(records))
+    assert await log.settled(EVENTS, GROUP, OWNERS[0], 0)
+    await log.close()
+
+
+@asynccontextmanager
+async def reading(consumer: Consumer) -> AsyncIterator[list[Record]]:
+    """Read and commit in the background; give what was read so far."""
+    records: list[Record] = []
+
+    async def run() -> None:
+        while True:
+            more = await consumer.read(1000, 0.1)
+            records.extend(more)
+            await consumer.commit(following(more))
+
+    task = asyncio.ensure_future(run())
+    try:
+        yield records
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def send(log: KafkaLog, value: bytes) -> None:
+    await log.append(EVENTS, [Entry(owner, value) for owner in OWNERS])
+
+
+def keys(records: Sequence[Record]) -> list[str]:
+    return sorted(record.key for record in records)
+
+
+async def test_members_share_the_partitions(log: KafkaLog) -> None:
+    first, second = [await log.consumer(EVENTS, GROUP) for _ in range(2)]
+    async with reading(first) as of_first, reading(second) as of_second:
+        while not (of_first and of_second):
+            await send(log, b"x")
+            assert await log.settled(EVENTS, GROUP, OWNERS[0], SOON)
+        of_first.clear()
+        of_second.clear()
+        await send(log, b"y")
+        await until(lambda: len(of_first) + len(of_second) >= len(OWNERS))
+    assert keys(of_first + of_second) == sorted(OWNERS)
+    assert not {r.partition for r in of_first} & {r.partition for r in of_second}
+
+
+async def test_a_batch_in_hand_is_committed_before_its_partitions_move(log: KafkaLog) -> None:
+    first, second = [await log.consumer(EVENTS, GROUP) for _ in range(2)]
+    await send(log, b"x")
+    batch = await read(first, len(OWNERS))
+    async with reading(second) as of_second:
+        # The second member has its partitions only once the first gave the batch back.
+        assert await first.read(1000, 0.5) == []
+        await first.commit(following(batch))
+        async with reading(first) as of_first:
+            while not of_second:
+                await send(log, b"y")
+                assert await log.settled(EVENTS, GROUP, OWNERS[0], SOON)
+    assert {record.value for record in of_first + of_second} == {b"y"}
+
+
+async def test_a_batch_that_took_too_long_is_read_again_and_committed_by_its_new_owner(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archive.kafka_consumer._REVOKE_SECONDS", 0.1)
+    first, second = [await log.consumer(EVENTS, GROUP) for _ in range(2)]
+    await send(log, b"x")
+    batch = await read(first, len(OWNERS))
+    async with reading(second) as of_second:
+        await until(lambda: of_second)
+        await first.commit(following(batch))
+        missing = set(OWNERS) - {record.key for record in of_second}
+        for owner in missing:
+            assert not await log.settled(EVENTS, GROUP, owner, 0)
+        async with reading(first) as of_first:
+            await until(lambda: {r.key for r in of_first + of_second} == set(OWNERS))
+            for owner in OWNERS:
+                assert await log.settled(EVENTS, GROUP, owner, SOON)
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+async def test_a_log_in(kafka: Kafka, prefix: str, mechanism: str) -> None:
+    log = await KafkaLog.open(sasl(kafka, mechanism, PASSWORD), Topics(1, 1, None, prefix))
+    await log.append(EVENTS, [Entry("a@b", b"x")])
+    assert await read(await log.consumer(EVENTS, GROUP), 1)
+    assert not await log.settled(EVENTS, GROUP, "a@b", 0)
+    await log.close()
+
+
+async def test_a_wrong_password_is_said(
+    kafka: Kafka, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(LogUnavailable):
+        await KafkaLog.open(sasl(kafka, "PLAIN", "wrong"), Topics(1, 1, None, prefix))
+    assert "Authentication failed" in caplog.text
+
+
+def sasl(kafka: Kafka, mechanism: str, password: str) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": f"127.0.0.1:{kafka.sasl_port}",
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": USER,
+        "sasl_plain_password": password,
+    }
+
+
+async def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path) -> None:
+    """Appends fail cleanly or succeed, and reading goes on by itself."""
+    kafka = Kafka(directory=tmp_path)
+    await kafka.start()
+    log = await open_kafka(kafka, "")
+    taken: list[str] = []
+
+    async def write() -> None:
+        for number in range(500):
+            try:
+                await log.append(EVENTS, [Entry(OWNERS[number % 40], b"%d" % number)])
+            except LogUnavailable:
+                continue
+            taken.append(str(number))
+
+    consumer = await log.consumer(EVENTS, GROUP)
+    async with reading(consumer) as records:
+        writing = asyncio.ensure_future(write())
+        await until(lambda: len(records) > 100)
+        kafka.kill()
+        await kafka.stop()
+        await kafka.start()
+        await asyncio.wait_for(writing, 60)
+        await until(lambda: {r.value.decode() for r in records} >= set(taken), 60)
+        for owner in OWNERS:
+            assert await log.settled(EVENTS, GROUP, owner, SOON)
+    assert len(taken) > 450
+    await log.close()
+    await kafka.stop()

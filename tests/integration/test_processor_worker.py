@@ -1,0 +1,267 @@
+"""`stanzalake processor`: workers share the log, come, go and die, and every event is kept once."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from archive import settings
+from archive.kafka_log import KafkaLog
+from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
+from archive.store import Store
+from stanzalake.local.clickhouse import ClickHouse
+from stanzalake.local.kafka import Kafka
+from stanzalake.local.ports import free_port
+from stanzalake.local.service import Service
+from stanzalake.up import migrate
+from tests.support.events import encoded
+from tests.support.kafka_log import open_kafka, unique_prefix
+from tests.support.wait import until
+
+OWNERS = [f"owner-{n}@capulet.lit" for n in range(40)]
+SOON = 60.0
+QUICK = 6.0
+"""Seconds in which a worker has ended after SIGTERM, whatever it was doing."""
+
+Start = Callable[..., Service]
+
+
+@pytest.fixture
+async def clickhouse(tmp_path: Path) -> AsyncIterator[ClickHouse]:
+    """Give a ClickHouse of the test's own, that it may end."""
+    server = ClickHouse(directory=tmp_path / "clickhouse")
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+def environment(kafka: Kafka, clickhouse: ClickHouse) -> dict[str, str]:
+    """Give the settings of a worker, whose store's schema is there."""
+    environment = {
+        "STANZALAKE_HOSTS": "capulet.lit",
+        "STANZALAKE_COMPONENT_SECRET": "wherefore",
+        "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+        "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS": kafka.address,
+        "STANZALAKE_KAFKA_REPLICATION": "1",
+        "STANZALAKE_KAFKA_PARTITIONS": "4",
+        "STANZALAKE_KAFKA_TOPIC_PREFIX": unique_prefix(),
+        "STANZALAKE_LOG_RETENTION": "never",
+        "STANZALAKE_CLICKHOUSE_DSN": clickhouse.dsn(),
+        "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
+    }
+    migrate(settings.load(environment))
+    return environment
+
+
+@pytest.fixture
+async def start(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[Start]:
+    """Give a function that gives a worker, to be started; it takes more settings."""
+    workers: list[Service] = []
+    outer = {k: v for k, v in os.environ.items() if not k.startswith(("STANZALAKE", "PROSODY"))}
+
+    def worker(**more: str) -> Service:
+        one = Service(
+            command="processor",
+            environment={**outer, **environment, **more},
+            log=tmp_path / f"worker-{len(workers)}.log",
+        )
+        workers.append(one)
+        return one
+
+    yield worker
+    await asyncio.gather(*(one.kill() for one in workers))
+
+
+@pytest.fixture
+async def log(kafka: Kafka, environment: dict[str, str]) -> AsyncIterator[KafkaLog]:
+    log = await open_kafka(kafka, environment["STANZALAKE_KAFKA_TOPIC_PREFIX"])
+    yield log
+    await log.close()
+
+
+class Writer:
+    """Appends events of every owner, round after round."""
+
+    def __init__(self, log: KafkaLog) -> None:
+        self._log = log
+        self.written: set[tuple[str, int]] = set()
+
+    async def write(self, rounds: int = 1) -> None:
+        """Append so many events of each owner."""
+        for _ in range(rounds):
+            position = len(self.written) + 1
+            await self._log.append(EVENTS, [Entry(o, encoded(position, owner=o)) for o in OWNERS])
+            self.written |= {(owner, position) for owner in OWNERS}
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Go on appending while the context is open."""
+        done = asyncio.Event()
+
+        async def write() -> None:
+            while not done.is_set():
+                await self.write()
+
+        task = asyncio.ensure_future(write())
+        yield
+        done.set()
+        await task
+
+
+async def settled(log: KafkaLog, owners: Iterable[str] = OWNERS) -> bool:
+    answers = [log.settled(EVENTS, PROCESSOR_GROUP, owner, SOON) for owner in owners]
+    return all(await asyncio.gather(*answers))
+
+
+def stored(clickhouse: ClickHouse) -> list[tuple[str, int]]:
+    """Give what is read of the archive: identities, as often as they are seen."""
+    with ExitStack() as stack:
+        store = Store(clickhouse.dsn(), "messages")
+        stack.callback(store.close)
+        return [(o, p) for o, p in store.select("SELECT owner, position FROM messages FINAL")]
+
+
+async def test_workers_that_join_leave_and_die_lose_and_double_nothing(
+    start: Start, log: KafkaLog, clickhouse: ClickHouse
+) -> None:
+    first, second, third = start(), start(), start()
+    await first.start()
+    writer = Writer(log)
+    async with writer.writing():
+        await second.start()
+        await third.start()
+        assert await second.stop() == 0
+        await third.kill()
+    assert await settled(log)
+    assert sorted(stored(clickhouse)) == sorted(writer.written)
+    assert await first.stop() == 0
+    assert "Traceback" not in first.log.read_text() + second.log.read_text()
+
+
+async def test_workers_share_the_partitions(start: Start) -> None:
+    workers = start(), start()
+    await asyncio.gather(*(one.start() for one in workers))
+
+    def shares() -> set[frozenset[str]]:
+        texts = [one.log.read_text().splitlines() for one in workers]
+        said = [[line for line in lines if "reading partitions" in line][-1] for lines in texts]
+        return {frozenset(line.rpartition(": ")[2].split(", ")) for line in said}
+
+    await until(lambda: {len(share) for share in shares()} == {2} and len(shares()) == 2)
+    assert frozenset.union(*shares()) == {"0", "1", "2", "3"}
+
+
+async def test_it_stops_while_it_has_nothing_to_do(start: Start) -> None:
+    worker = start()
+    await worker.start()
+    async with asyncio.timeout(QUICK):
+        assert await worker.stop() == 0
+    assert worker.log.read_text().splitlines()[-1].endswith("stopped")
+
+
+async def test_it_stops_in_the_middle_of_its_work_and_the_next_goes_on(
+    start: Start, log: KafkaLog, clickhouse: ClickHouse
+) -> None:
+    writer = Writer(log)
+    await writer.write(200)
+    worker = start(STANZALAKE_BATCH_ROWS="100")
+    await worker.start()
+    await until(lambda: stored(clickhouse))
+    async with asyncio.timeout(QUICK):
+        assert await worker.stop() == 0
+    assert len(stored(clickhouse)) < len(writer.written)
+    await start().start()
+    assert await settled(log)
+    assert sorted(stored(clickhouse)) == sorted(writer.written)
+
+
+async def test_it_stops_while_the_store_is_away_and_has_committed_nothing(
+    start: Start, log: KafkaLog, clickhouse: ClickHouse
+) -> None:
+    worker = start()
+    await worker.start()
+    await clickhouse.kill()
+    writer = Writer(log)
+    await writer.write()
+    await until(lambda: "waiting: ClickHouse does not answer" in worker.log.read_text())
+    async with asyncio.timeout(QUICK):
+        assert await worker.stop() == 0
+    assert not await log.settled(EVENTS, PROCESSOR_GROUP, OWNERS[0], 0)
+    await clickhouse.start()
+    await start().start()
+    assert await settled(log)
+    assert sorted(stored(clickhouse)) == sorted(writer.written)
+
+
+async def test_a_store_that_comes_back_finds_the_worker_in_its_place(
+    start: Start, log: KafkaLog, clickhouse: ClickHouse
+) -> None:
+    worker = start()
+    await worker.start()
+    await clickhouse.kill()
+    writer = Writer(log)
+    await writer.write()
+    await until(lambda: "waiting: ClickHouse does not answer" in worker.log.read_text())
+    await clickhouse.start()
+    assert await settled(log)
+    assert sorted(stored(clickhouse)) == sorted(writer.written)
+    assert worker.log.read_text().count("reading partitions") == 1
+
+
+async def test_a_fatal_error_ends_it_with_one_clear_line(
+    start: Start, log: KafkaLog, clickhouse: ClickHouse
+) -> None:
+    worker = start()
+    await worker.start()
+    store = Store(clickhouse.dsn(), "messages")
+    store.command("DROP TABLE messages")
+    store.close()
+    await Writer(log).write()
+    async with asyncio.timeout(SOON):
+        assert await worker.wait() == 1
+    assert worker.log.read_text().splitlines()[-1].startswith("stanzalake: ClickHouse refused it")
+    assert "Traceback" not in worker.log.read_text()
+    assert not await log.settled(EVENTS, PROCESSOR_GROUP, OWNERS[0], 0)
+
+
+async def test_garbage_is_kept_aside(start: Start, log: KafkaLog) -> None:
+    await start().start()
+    await log.append(EVENTS, [Entry(OWNERS[0], b"garbage")])
+    assert await settled(log)
+    consumer = await log.consumer(REJECTED, "test")
+    async with asyncio.timeout(SOON):
+        while not (records := await consumer.read(10, 1.0)):
+            pass
+    assert [record.value for record in records] == [b"garbage"]
+
+
+async def test_a_web_port(start: Start) -> None:
+    port = free_port()
+    worker = start(STANZALAKE_PROCESSOR_PORT=str(port))
+    await worker.start()
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    other = start(STANZALAKE_PROCESSOR_PORT=str(port))
+    await other.launch()
+    async with asyncio.timeout(SOON):
+        assert await other.wait() == 2
+    assert f"STANZALAKE_PROCESSOR_PORT={port} cannot be used" in other.log.read_text()
+
+
+async def test_it_stops_while_kafka_is_away(start: Start, tmp_path: Path) -> None:
+    own = Kafka(directory=tmp_path / "kafka")
+    await own.start()
+    try:
+        worker = start(STANZALAKE_KAFKA_BOOTSTRAP_SERVERS=own.address)
+        await worker.start()
+        own.kill()
+        await until(lambda: "Unable connect to node" in worker.log.read_text())
+        async with asyncio.timeout(2 * QUICK):
+            assert await worker.stop() == 0
+        assert "Traceback" not in worker.log.read_text()
+    finally:
+        await own.stop()

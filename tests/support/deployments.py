@@ -1,0 +1,69 @@
+"""A whole deployment for the tests of a module, and what its users' archives hold."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+from stanzalake.local.deployment import HOST, Deployment
+from tests.support.clients import CLIENT, RawClient
+from tests.support.queries import page, query
+
+JULIET = f"juliet@{HOST}"
+ROMEO = f"romeo@{HOST}"
+
+_RESULT = "{urn:xmpp:mam:2}result"
+_FORWARDED = "{urn:xmpp:forward:0}forwarded"
+_LAST = page("<max>250</max><before/>")
+
+
+class Entry(NamedTuple):
+    """A result as its owner reads it.
+
+    Attributes:
+        id: The archive's id.
+        stamp: When it was archived, as written.
+        message: The message inside.
+    """
+
+    id: str
+    stamp: str
+    message: ET.Element
+
+
+@asynccontextmanager
+async def deployed(directory: Path, **settings: str) -> AsyncIterator[Deployment]:
+    """Run a deployment that archives for everybody, unless the settings say otherwise."""
+    deployment = Deployment(directory, settings={"PROSODY_ARCHIVE_POLICY": "true", **settings})
+    try:
+        await deployment.start()
+        yield deployment
+    finally:
+        await deployment.stop()
+
+
+async def session(deployment: Deployment, user: str, resource: str = "one") -> RawClient:
+    """Give a session of an account, available and with carbons."""
+    jid = f"{user}@{HOST}/{resource}"
+    client = RawClient(jid, deployment.passwords[user], deployment.client_port)
+    await client.online()
+    return client
+
+
+async def entries(client: RawClient, *content: str) -> list[Entry]:
+    """Give the last 250 entries of a client's archive that a form selects, oldest first."""
+    before = len(client.received)
+    answer = await client.ask("set", query(*content, _LAST))
+    assert answer.get("type") == "result", ET.tostring(answer)
+    messages = client.received[before : client.received.index(answer)]
+    results = [message.find(_RESULT) for message in messages]
+    return [_entry(result) for result in results if result is not None]
+
+
+def _entry(result: ET.Element) -> Entry:
+    forwarded = result.find(_FORWARDED)
+    assert forwarded is not None
+    delay, message = forwarded
+    assert message.tag == f"{CLIENT}message"
+    return Entry(result.get("id", ""), delay.get("stamp", ""), message)

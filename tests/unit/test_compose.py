@@ -1,0 +1,101 @@
+"""The distributed deployment, as far as it can be checked without an engine."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from archive import settings
+from archive.metrics import ALL
+from stanzalake.cli import cli
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+OURS = sorted(name for name, service in SERVICES.items() if "STANZALAKE_PROSODY" in str(service))
+PROSODYS_OWN = {"prosody_archive_size_bytes", "prosody_archive_query_total"}
+
+
+def test_every_service_is_there() -> None:
+    assert set(SERVICES) == {
+        *("prosody", "kafka", "clickhouse", "migrate", "ingest", "processor", "query"),
+        *("prometheus", "grafana"),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_image_is_pinned(name: str) -> None:
+    assert re.search(r":v?\d+\.\d+", SERVICES[name]["image"])
+    for file in (ROOT / "deploy").glob("*.Dockerfile"):
+        assert re.search(r"^FROM \S+:\S*\d{2,}\S*$", file.read_text(), re.MULTILINE), file
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_and_setting_of_ours_is_known(name: str) -> None:
+    [command] = SERVICES[name]["command"]
+    assert command in cli.commands
+    known = {variable for variable, _, _ in settings.variables()}
+    assert set(SERVICES[name]["environment"]) <= known
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_settings_of_compose_can_be_used(name: str) -> None:
+    environment = {
+        variable: re.sub(r"\$\{\w+(?::-([^}]*))?[^}]*\}", _substitute, str(value))
+        for variable, value in SERVICES[name]["environment"].items()
+    }
+    assert settings.load(environment).hosts == ("localhost",)
+
+
+def _substitute(match: re.Match[str]) -> str:
+    return "x" * 32 if match[1] is None else match[1]
+
+
+def test_no_secret_is_in_the_file() -> None:
+    for line in (ROOT / "docker-compose.yml").read_text().splitlines():
+        if re.search(r"(PASSWORD|SECRET|KEYS)\w*:", line):
+            assert re.search(r"\$\{\w+:\?", line), line
+    for line in (ROOT / "deploy" / "compose.env").read_text().splitlines():
+        assert not re.match(r"\w*(PASSWORD|SECRET|KEYS)=.", line)
+
+
+def test_what_others_wait_for_has_a_health_check() -> None:
+    for service in SERVICES.values():
+        waits = service.get("depends_on", {})
+        for name in waits if isinstance(waits, dict) else ():
+            if waits[name]["condition"] == "service_healthy":
+                assert "test" in SERVICES[name]["healthcheck"]
+
+
+def test_files_that_are_mounted_are_there() -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            assert source in COMPOSE["volumes"] or (ROOT / source).exists(), volume
+
+
+def names_in(query: str) -> set[str]:
+    return set(re.findall(r"\b(?:stanzalake|prosody)_\w+", query))
+
+
+def queries() -> Iterator[str]:
+    board = json.loads((ROOT / "deploy/grafana/dashboards/stanzalake.json").read_text())
+    for panel in board["panels"]:
+        yield from (target["expr"] for target in panel["targets"])
+    alerts = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
+    for group in alerts["groups"]:
+        yield from (rule["expr"] for rule in group["rules"])
+
+
+def test_dashboard_and_alerts_name_real_metrics() -> None:
+    known = set()
+    for metric in ALL:
+        for family in metric.collect():
+            known.update({family.name, f"{family.name}_total", f"{family.name}_bucket"})
+    asked = set().union(*(names_in(query) for query in queries()))
+    assert asked <= known
+    assert asked >= PROSODYS_OWN
