@@ -5,26 +5,32 @@ SHELL := /bin/bash
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 READY  := $(VENV)/.ready
+MODE   := embedded
+ROUNDS := 50
 
-.PHONY: help up demo test check format clean
+.PHONY: help up demo test faults check format clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-up: $(READY) ## Set up and serve an archive on loopback, with a Prosody and two accounts
-	@$(PYTHON) -m stanzalake.local up
+up: $(READY) ## Set up and serve an archive on loopback, with a Prosody and two accounts; MODE=kafka for all of it
+	@$(PYTHON) -m stanzalake.local up --mode $(MODE)
 
-demo: $(READY) ## Send a conversation, read it back from both archives, and end
-	@$(PYTHON) -m stanzalake.local demo
+demo: $(READY) ## Send a conversation, read it back from both archives, and end; MODE=kafka for all of it
+	@$(PYTHON) -m stanzalake.local demo --mode $(MODE)
 
 test: $(READY) check ## Set up everything and run all tests
 	@$(PYTHON) -m pytest
+
+faults: $(READY) ## Kill, freeze and restart everything under load: MODE=kafka ROUNDS=100 SEED=7
+	@$(PYTHON) -m tests.faults.storm --mode $(MODE) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 check: $(READY) ## Lint, types, formats
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
-	@luacheck --quiet prosody tests
+	@luacheck --quiet prosody deploy/probe.lua tests
+	@docker-compose --env-file tests/support/compose.env config --quiet
 
 format: $(READY) ## Format the code
 	@$(VENV)/bin/ruff format .

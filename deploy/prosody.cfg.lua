@@ -4,7 +4,15 @@ pidfile = "/var/lib/prosody/prosody.pid"
 log = "*console"
 plugin_paths = { "/usr/local/lib/prosody/modules" }
 authentication = "internal_hashed"
-modules_enabled = { "blocklist", "carbons", "disco", "ping", "roster", "saslauth", "smacks", "tls" }
+modules_enabled = {
+    "blocklist", "carbons", "disco", "ping", "roster", "saslauth", "smacks", "tls", "http_openmetrics",
+}
+statistics = "internal"
+statistics_interval = 15
+http_interfaces = { "*" }
+http_default_host = ENV_STANZALAKE_HOSTS
+-- Prometheus comes from another address of the same network; no port is published.
+openmetrics_allow_cidr = "0.0.0.0/0"
 
 component_interfaces = { "*" }
 -- An archived stanza comes back wrapped twice: above the largest stanza and its wrapping.

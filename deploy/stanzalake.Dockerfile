@@ -1,4 +1,4 @@
-FROM python:3.11-slim-bookworm
+FROM python:3.11.14-slim-bookworm
 
 WORKDIR /opt/stanzalake
 COPY pyproject.toml constraints.txt README.md ./

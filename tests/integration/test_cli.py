@@ -101,7 +101,7 @@ async def test_settings_come_from_a_file(stanzalake: Command, tmp_path: Path) ->
 
 
 async def test_migrating_twice_changes_nothing(stanzalake: Command) -> None:
-    assert (await stanzalake.run("migrate"))[:2] == (0, "applied messages\n")
+    assert (await stanzalake.run("migrate"))[:2] == (0, "applied messages\napplied preferences\n")
     assert (await stanzalake.run("migrate"))[:2] == (0, "")
 
 

@@ -1,0 +1,18 @@
+"""A short form of the fault storm (`make faults` is the long one)."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.storm import rage
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("mode", "rounds"), [("embedded", 8), ("kafka", 10)])
+async def test_nothing_is_lost_or_doubled(tmp_path: Path, mode: str, rounds: int) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    outcome = await rage(tmp_path, mode, rounds, seed)
+    print(f"mode {mode}, seed {seed}: {outcome.hits}\n{outcome}")  # noqa: T201  # a failure is repeated by it
+    assert outcome.problems == []
+    assert all(len(talk.delivered) > 50 for talk in outcome.talks)

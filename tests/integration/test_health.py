@@ -1,0 +1,78 @@
+"""Metrics and health over HTTP."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+from prometheus_client.parser import text_string_to_metric_families
+
+from archive import health
+from archive.errors import SettingsError
+from archive.metrics import ALL
+from stanzalake.local import conversation
+from stanzalake.local.deployment import Deployment
+from stanzalake.local.ports import free_port
+
+NAMES = {metric._name for metric in ALL}  # noqa: SLF001  # it has no other way to ask
+
+
+async def get(port: int, path: str) -> tuple[int, str]:
+    async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.status, await answer.text()
+
+
+async def values(port: int) -> dict[str, float]:
+    """Give the samples of a service, those of one name added up."""
+    _, text = await get(port, "/metrics")
+    sums: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return sums
+
+
+async def test_a_port_that_is_taken_is_a_clear_error() -> None:
+    port = free_port()
+    async with health.served([("127.0.0.1", port)]):
+        assert (await get(port, "/healthz"))[0] == 200
+        assert (await get(port, "/nonsense"))[0] == 404
+        with pytest.raises(SettingsError, match=f"STANZALAKE_HTTP_ADDRESS=127.0.0.1:{port}"):
+            async with health.served([("127.0.0.1", port)]):
+                pass
+
+
+async def test_a_deployment_shows_what_it_did(tmp_path: Path) -> None:
+    port = free_port()
+    deployment = Deployment(tmp_path, settings={"STANZALAKE_HTTP_ADDRESS": f"127.0.0.1:{port}"})
+    try:
+        await deployment.start()
+        juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+        await conversation.hold(juliet, romeo)
+        lines = len(conversation.LINES)
+        await juliet.archive(3)
+        shown = await values(port)
+        assert shown["stanzalake_ingest_events_total"] == 2 * lines
+        assert shown["stanzalake_processor_events_total"] == 2 * lines
+        assert shown["stanzalake_stamp_to_queryable_seconds_count"] >= 1
+        assert shown["prosody_archive_query_total"] == 3
+        assert shown["stanzalake_freshness_wait_seconds_count"] == 3
+        assert shown["prosody_storage_operations_total"] > 3
+        assert (await get(port, "/readyz"))[0] == 200
+        await juliet.offline()
+        await romeo.offline()
+        await deployment.prosody.stop()
+        async with asyncio.timeout(20):
+            while (await get(port, "/readyz"))[0] != 503:  # noqa: ASYNC110  # another process
+                await asyncio.sleep(0.05)
+        assert (await get(port, "/healthz"))[0] == 200
+    finally:
+        await deployment.stop()
+
+
+async def test_every_metric_of_the_catalogue_is_shown() -> None:
+    port = free_port()
+    async with health.served([("127.0.0.1", port)]):
+        _, text = await get(port, "/metrics")
+    families = {family.name for family in text_string_to_metric_families(text)}
+    assert families >= NAMES
