@@ -29,6 +29,7 @@ local by_child = {
 	{ "x", "jabber:x:conference", "invite" };
 	{ nil, "urn:xmpp:jingle-message:0", "jingle call" };
 	{ nil, "urn:xmpp:jingle-message:1", "jingle call" };
+	{ "retract", "urn:xmpp:message-retract:1", "retraction" };
 };
 
 local function eligible_by_content(stanza)
@@ -39,7 +40,7 @@ local function eligible_by_content(stanza)
 	return false, "default";
 end
 
--- Whether a message is worth archiving, and why: mod_mam's rule.
+-- Whether a message is worth archiving, and why: mod_mam's rule, and retractions (XEP-0424 §5).
 local function eligible(stanza)
 	local kind = stanza.attr.type;
 	if kind == "headline" or kind == "groupchat" then return false, kind; end

@@ -17,6 +17,7 @@ async def test_a_conversation_comes_back_from_both_archives(friends: Friends) ->
         assert list(conversation.faults(reader, await reader.archive(conversation.PAGE))) == []
 
 
+@pytest.mark.behaviour(7)
 @pytest.mark.requirement("313-82", "313-125")
 async def test_a_message_to_somebody_offline_is_archived_once_and_delivered_later(
     deployment: Deployment, friends: Friends
@@ -37,6 +38,7 @@ async def test_a_message_to_somebody_offline_is_archived_once_and_delivered_late
     await romeo.offline()
 
 
+@pytest.mark.requirement("313-07", "313-22")
 async def test_what_is_asked_for_at_once_is_there(friends: Friends) -> None:
     """A query sees all that was announced before it (the design's sixth decision)."""
     juliet, romeo = friends

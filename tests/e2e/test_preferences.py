@@ -49,7 +49,8 @@ async def archived(client: Client) -> list[str]:
     return [message.body for message in await client.archive(50)]
 
 
-@pytest.mark.requirement("441-09", "441-12", "441-17", "441-18", "441-21")
+@pytest.mark.behaviour(55)
+@pytest.mark.requirement("441-09", "441-12", "441-17", "441-18", "441-21", "313-158")
 async def test_wishes_are_in_force_for_the_next_message(deployment: Deployment) -> None:
     juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
     await say(juliet, romeo, "no contacts, by the server's default")

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha1
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
@@ -11,7 +12,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from archive import migrations, settings
+from archive.component import Component
+from archive.event import Preferences, decode
 from archive.local_log import LocalLog
+from archive.log import EVENTS
 from archive.position import Sealer, from_milliseconds
 from archive.store import Row, Store
 from query import service
@@ -31,6 +35,7 @@ Component "{QUERY}"
 component_secret = "{SECRET}"
 modules_enabled = {{ "delegation", "privilege" }}
 """
+METADATA = f"<metadata xmlns='{MAM}'/>"
 _tables = (f"query_component_{n}" for n in itertools.count())
 
 
@@ -38,6 +43,7 @@ class Scene(NamedTuple):
     """Juliet with three messages in her archive, Romeo with none."""
 
     server: Server
+    log: LocalLog
     juliet: RawClient
     romeo: RawClient
 
@@ -55,11 +61,17 @@ def row(number: int) -> Row:
         f"id='m{number}'><body>€ &amp; {number}</body><x xmlns='urn:other'/></message>"
     )
     position = from_milliseconds(START + number)
-    return Row(JULIET, position, ROMEO, "one", "in", "chat", text)
+    legacy_id = "an imported <id>" if number == 1 else ""
+    return Row(JULIET, position, ROMEO, "one", "in", "chat", text, legacy_id)
+
+
+def id_of(number: int) -> str:
+    """Give the id that clients see of a row."""
+    return row(number).legacy_id or SEALER.seal(JULIET, row(number).position)
 
 
 @asynccontextmanager
-async def serving(server: Server, directory: Path) -> AsyncIterator[None]:
+async def serving(server: Server, directory: Path) -> AsyncIterator[LocalLog]:
     """Run the query service over a store of three messages."""
     given = settings.load(
         {
@@ -78,7 +90,7 @@ async def serving(server: Server, directory: Path) -> AsyncIterator[None]:
     stop = asyncio.Event()
     running = asyncio.create_task(service.run(given, log, store, stop))
     try:
-        yield
+        yield log
     finally:
         stop.set()
         await running
@@ -100,10 +112,10 @@ async def scene(
             ingest=[],
             component_secret=SECRET,
         )
-    async with serving(server, tmp_path):
+    async with serving(server, tmp_path) as log:
         juliet, romeo = await server.client("juliet"), await server.client("romeo")
         await delegated(juliet)
-        yield Scene(server, juliet, romeo)
+        yield Scene(server, log, juliet, romeo)
 
 
 async def delegated(client: RawClient) -> None:
@@ -119,7 +131,7 @@ def canonical(text: str) -> str:
 
 @pytest.mark.requirement(
     "313-13", "313-27", "313-77", "313-86", "355-01", "355-09", "355-11", "355-12", "356-09",
-    "RFC-08", "297-05",
+    "RFC-08", "297-05", "356-22", "114-01", "114-02", "313-82",
 )  # fmt: skip
 async def test_a_page_reaches_the_client_whole_and_in_order(scene: Scene) -> None:
     messages, answer = await scene.search()
@@ -127,10 +139,7 @@ async def test_a_page_reaches_the_client_whole_and_in_order(scene: Scene) -> Non
     for number, message in enumerate(messages):
         assert (message.get("from"), message.get("to")) == (JULIET, f"{JULIET}/one")
         [result] = message
-        assert (result.get("queryid"), result.get("id")) == (
-            "f27",
-            SEALER.seal(JULIET, row(number).position),
-        )
+        assert (result.get("queryid"), result.get("id")) == ("f27", id_of(number))
         stored = result.find(f"{tag(FORWARD, 'forwarded')}/{CLIENT}message")
         assert stored is not None
         assert canonical(ET.tostring(stored, "unicode")) == canonical(row(number).stanza)
@@ -145,7 +154,7 @@ async def test_a_client_may_name_its_own_account(scene: Scene) -> None:
     assert (answer.get("type"), answer.get("from")) == ("result", JULIET)
 
 
-@pytest.mark.requirement("355-18", "313-59", "313-76", "441-05")
+@pytest.mark.requirement("355-18", "313-59", "313-76")
 @pytest.mark.parametrize(
     ("payload", "expected"),
     [
@@ -159,37 +168,127 @@ async def test_an_error_reaches_the_client(scene: Scene, payload: str, expected:
     assert condition(await scene.juliet.ask("set", payload)) == expected
 
 
-@pytest.mark.requirement("313-154", "355-31")
-async def test_nobody_reads_the_archive_of_another(scene: Scene) -> None:
+@pytest.mark.behaviour(16)
+@pytest.mark.requirement("313-114", "313-154", "313-155", "313-160", "355-31", "30-06")
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("set", query()),
+        ("get", query()),
+        ("get", METADATA),
+        ("get", f"<prefs xmlns='{MAM}'/>"),
+        ("set", f"<prefs xmlns='{MAM}' default='always'/>"),
+    ],
+)
+async def test_nobody_asks_the_archive_of_another(scene: Scene, kind: str, payload: str) -> None:
     refusals = {
-        condition(await scene.romeo.ask("set", query(), to=to)) for to in (JULIET, f"nobody@{HOST}")
+        condition(await scene.romeo.ask(kind, payload, to=to))
+        for to in (JULIET, f"nobody@{HOST}", HOST)
     }
     assert len(refusals) == 1
     assert not scene.romeo.found(lambda x: x.find(tag(MAM, "result")) is not None)
+
+
+@pytest.mark.requirement("313-58", "313-148", "59-09")
+async def test_an_imported_message_is_found_by_its_old_id(scene: Scene) -> None:
+    old = "an imported &lt;id&gt;"
+    found, _ = await scene.search(form(field("ids", old)))
+    assert [message[0].get("id") for message in found] == [id_of(1)]
+    newer, _ = await scene.search(page(f"<after>{old}</after>"))
+    assert [message[0].get("id") for message in newer] == [id_of(2)]
+    older, answer = await scene.search(form(field("before-id", old)), page("<before/>"))
+    assert [message[0].get("id") for message in older] == [id_of(0)]
+    assert answer.findtext(f".//{tag(RSM, 'last')}") == id_of(0)
+
+
+@pytest.mark.behaviour(51)
+@pytest.mark.requirement("441-03", "441-04", "441-06")
+async def test_preferences_are_shown_set_and_heard(scene: Scene) -> None:
+    shown = await scene.juliet.ask("get", f"<prefs xmlns='{MAM}'/>")
+    assert (shown[0].get("default"), [child.tag for child in shown[0]]) == (
+        "roster",
+        [tag(MAM, "always"), tag(MAM, "never")],
+    )
+    never = f"<never><jid>{ROMEO}</jid></never>"
+    echoed = await scene.juliet.ask("set", f"<prefs xmlns='{MAM}' default='always'>{never}</prefs>")
+    assert echoed[0].get("default") == "always"
+    assert [jid.text for jid in echoed.iter(tag(MAM, "jid"))] == [ROMEO]
+    consumer = await scene.log.consumer(EVENTS, "test")
+    [record] = await consumer.read(9, 10)
+    await consumer.close()
+    heard = decode(record.value)
+    assert isinstance(heard, Preferences)
+    assert (heard.owner, heard.never) == (JULIET, (ROMEO,))
 
 
 @pytest.mark.requirement("313-69", "313-110", "313-112")
 async def test_the_form_and_the_metadata_reach_the_client(scene: Scene) -> None:
     served = await scene.juliet.ask("get", query())
     assert len(served.findall(".//*[@var]")) == 8
-    metadata = await scene.juliet.ask("get", f"<metadata xmlns='{MAM}'/>")
-    assert [end.get("id") for end in metadata[0]] == [
-        SEALER.seal(JULIET, row(n).position) for n in (0, 2)
-    ]
-    nothing = await scene.romeo.ask("get", f"<metadata xmlns='{MAM}'/>")
+    metadata = await scene.juliet.ask("get", METADATA)
+    assert [end.get("id") for end in metadata[0]] == [id_of(0), id_of(2)]
+    nothing = await scene.romeo.ask("get", METADATA)
     assert len(nothing[0]) == 0
 
 
-@pytest.mark.requirement("313-149", "355-23", "355-29", "30-03")
+@pytest.mark.behaviour(1)
+@pytest.mark.requirement("313-149", "355-23", "355-29", "30-03", "355-24")
 async def test_the_account_shows_the_features_of_an_archive(scene: Scene) -> None:
     info = await scene.juliet.ask("get", f"<query xmlns='{DISCO_INFO}'/>", to=JULIET)
     features = {x.get("var") for x in info.iter(tag(DISCO_INFO, "feature"))}
     assert {MAM, f"{MAM}#extended", f"{MAM}#groupchat-field", "urn:xmpp:sid:0"} <= features
 
 
-async def test_many_queries_at_once_are_all_answered(scene: Scene) -> None:
-    ids = [scene.juliet.send_iq("set", query()) for _ in range(50)]
-    for id_ in ids:
-        assert (await scene.juliet.answer(id_)).get("type") == "result"
-    results = scene.juliet.found(lambda x: x.find(tag(MAM, "result")) is not None)
-    assert len(results) == 3 * len(ids)
+@pytest.mark.requirement("30-01", "30-02", "355-21", "355-23")
+async def test_the_component_tells_of_itself(scene: Scene) -> None:
+    info = await scene.juliet.ask("get", f"<query xmlns='{DISCO_INFO}'/>", to=QUERY)
+    assert [x.get("type") for x in info.iter(tag(DISCO_INFO, "identity"))] == ["archive"]
+    node = f"urn:xmpp:delegation:2:bare:{MAM}"
+    nested = await scene.juliet.ask("get", f"<query xmlns='{DISCO_INFO}' node='{node}'/>", to=QUERY)
+    assert nested[0].get("node") == node
+    assert MAM in {x.get("var") for x in nested.iter(tag(DISCO_INFO, "feature"))}
+
+
+@pytest.mark.requirement("313-27", "313-30", "313-85")
+async def test_many_queries_at_once_are_all_answered_each_in_its_order(scene: Scene) -> None:
+    ids = [scene.juliet.send_iq("set", query(attributes=f"queryid='{n}'")) for n in range(50)]
+    answers = [await scene.juliet.answer(id_) for id_ in ids]
+    assert {answer.get("type") for answer in answers} == {"result"}
+    for number, answer in enumerate(answers):
+        before = scene.juliet.received[: scene.juliet.received.index(answer)]
+        results = [x.find(f"*[@queryid='{number}']") for x in before]
+        assert [x.get("id") for x in results if x is not None] == [id_of(n) for n in range(3)]
+    assert len(scene.juliet.found(lambda x: x.find(tag(MAM, "result")) is not None)) == 3 * 50
+
+
+@pytest.mark.requirement("114-01", "114-02", "114-04")
+async def test_the_handshake_is_all_that_is_said_before_its_answer() -> None:
+    said: list[str] = []
+    answered = asyncio.Event()
+
+    async def host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said.append((await reader.readuntil(b">")).decode())
+        writer.write(
+            b"<stream:stream xmlns='jabber:component:accept' id='a&amp;b' "
+            b"xmlns:stream='http://etherx.jabber.org/streams' from='query.stanzalake'>"
+        )
+        said.append((await reader.readuntil(b"</handshake>")).decode())
+        answered.set()
+        writer.write(b"<handshake/>")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(host, "127.0.0.1", 0) as server:
+        component = Component(QUERY, SECRET, server.sockets[0].getsockname())
+        stop = asyncio.Event()
+        running = asyncio.create_task(component.run(stop))
+        async with asyncio.timeout(10):
+            await component.ready()
+        assert answered.is_set()
+        stop.set()
+        await running
+    header, handshake = said
+    assert 'xmlns="jabber:component:accept"' in header
+    assert f'to="{QUERY}"' in header
+    digest = sha1(f"a&b{SECRET}".encode(), usedforsecurity=False).hexdigest()
+    assert ET.fromstring(handshake).text == digest  # noqa: S314  # what the test itself was sent

@@ -53,7 +53,7 @@ async def scene(server: Server) -> AsyncIterator[Scene]:
 BOTH = [(JULIET, "out"), (ROMEO, "in")]
 
 
-@pytest.mark.requirement("313-01", "313-04", "313-06", "313-16")
+@pytest.mark.requirement("313-01", "313-04", "313-06", "313-16", "313-18")
 async def test_a_message_is_an_event_for_each_of_the_two(scene: Scene) -> None:
     scene.juliet.say(ROMEO, "hi", "m1", "<thread>t</thread><x xmlns='urn:other' a='&quot;'/>")
     out = await scene.ingest.arrival("hi", JULIET)
@@ -99,9 +99,11 @@ ELIGIBLE = {
     "invitation": "<x xmlns='http://jabber.org/protocol/muc#user'><invite to='a@b'/></x>",
     "call 0": "<propose xmlns='urn:xmpp:jingle-message:0' id='x'/>",
     "call 1": "<propose xmlns='urn:xmpp:jingle-message:1' id='x'/>",
+    "retraction": "<retract xmlns='urn:xmpp:message-retract:1' id='x'/>",
 }
 
 
+@pytest.mark.requirement("334-05", "313-120")
 @pytest.mark.parametrize("name", ELIGIBLE)
 async def test_what_is_worth_archiving_is(scene: Scene, name: str) -> None:
     stanza = f"<message to='{ROMEO}'><m xmlns='m' mark='x'/>{ELIGIBLE[name]}</message>"
@@ -130,13 +132,14 @@ INELIGIBLE = {
 }
 
 
-@pytest.mark.requirement("313-21")
+@pytest.mark.requirement("313-21", "334-01", "334-02", "334-08", "313-121", "313-122")
 @pytest.mark.parametrize("name", INELIGIBLE)
 async def test_what_is_not_worth_archiving_is_not(scene: Scene, name: str) -> None:
     stanza = INELIGIBLE[name].replace("@</", "<m xmlns='m' mark='x'/></")
     assert await scene.archived(stanza) == []
 
 
+@pytest.mark.requirement("334-06")
 async def test_an_error_to_a_resource_is_archived_whatever_its_hints(scene: Scene) -> None:
     stanza = (
         f"<message to='{ONE}' type='error'><m xmlns='m' mark='x'/>"
@@ -205,7 +208,10 @@ async def test_a_message_to_oneself_is_archived_once(scene: Scene, to: str) -> N
 FORGED = "<stanza-id xmlns='urn:xmpp:sid:0' by='{}' id='forged'/>"
 
 
-@pytest.mark.requirement("359-04", "359-06", "359-07", "359-08", "359-09", "359-10", "359-14")
+@pytest.mark.requirement(
+    "359-04", "359-06", "359-07", "359-08", "359-09", "359-10", "359-14", "313-17", "313-81",
+    "313-161",
+)  # fmt: skip
 async def test_forged_ids_go_and_others_stay(scene: Scene) -> None:
     others = (
         "<origin-id xmlns='urn:xmpp:sid:0' id='o'/>"
@@ -257,13 +263,14 @@ async def test_carbons_carry_the_owners_id(scene: Scene) -> None:
         assert stanza_ids(inner) == [(owner, SEALER.seal(owner, event.position))]
 
 
-@pytest.mark.requirement("359-16")
+@pytest.mark.requirement("359-16", "424-01")
 async def test_the_account_announces_what_it_does(scene: Scene) -> None:
     info = await scene.juliet.ask(
         "get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", to=JULIET
     )
     features = {x.get("var") for x in info.iter("{http://jabber.org/protocol/disco#info}feature")}
-    assert {"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", SID} <= features
+    mam = {"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:mam:2#groupchat-field"}
+    assert {*mam, SID, "urn:xmpp:message-retract:1"} <= features
 
 
 async def test_an_absent_users_message_waits_with_its_id_in_offline_storage(
@@ -306,6 +313,7 @@ async def test_other_modules_hear_of_what_was_archived(
         assert f"added {user} {SEALER.seal(owner, event.position)} hi c2s" in server.log
 
 
+@pytest.mark.requirement("313-10", "313-145", "313-146")
 async def test_positions_increase_and_ids_differ(scene: Scene) -> None:
     for number in range(200):
         scene.juliet.say(ROMEO, f"n{number}", f"m{number}")

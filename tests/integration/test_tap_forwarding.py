@@ -100,6 +100,7 @@ async def test_stamps_are_positions_of_the_messages_sequence(scene: Scene) -> No
     assert stamp(scene.query.envelopes[1]).get("stable") is None
 
 
+@pytest.mark.requirement("355-07")
 @pytest.mark.parametrize("to", [ROMEO, HOST, f"nobody@{HOST}"])
 async def test_other_archives_are_not_asked(scene: Scene, to: str) -> None:
     answer = await scene.juliet.ask("set", QUERY_ALL, to)
@@ -339,6 +340,7 @@ async def test_a_user_cannot_speak_as_a_component(scene: Scene, kind: str) -> No
     assert not scene.juliet.found(lambda x: x.get("id") == "r1")
 
 
+@pytest.mark.requirement("313-126")
 async def test_a_client_of_the_archive_gets_no_offline_messages(scene: Scene) -> None:
     romeo = await scene.server.client("romeo", available=False)
     scene.juliet.say(ROMEO, "missed", "m1")

@@ -127,6 +127,7 @@ async def test_a_torn_line_is_cut_off_and_positions_go_on(server: Server) -> Non
     assert positions == sorted(set(positions))
 
 
+@pytest.mark.requirement("313-10", "313-146")
 async def test_positions_never_go_back_when_the_clock_did(server: Server) -> None:
     server.prosody.kill()
     await server.prosody.stop()

@@ -1,0 +1,55 @@
+"""The page of requirements says what the tests hold, and leaves none out."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from tests.support import conformance
+from tests.support.conformance import PAGE, Row
+
+ROWS = tuple(conformance.rows(PAGE.read_text()))
+HELD = conformance.marked("requirement")
+ENTRIES = {
+    "313": 161, "59": 29, "297": 8, "359": 19, "441": 21, "355": 36, "356": 22, "334": 9,
+    "114": 8, "4": 15, "68": 6, "122": 4, "82": 8, "203": 5, "30": 7, "280": 7, "IM": 10,
+    "424": 13, "413": 8, "431": 6, "RFC": 8,
+}  # fmt: skip
+"""How many requirements each document has."""
+
+BEHAVIOURS = frozenset(range(1, 56)) - {2}
+"""What other servers' suites check, by number; the second is of rooms, which have no archive."""
+
+STATE = re.compile(r"holds(: .+)?|(chosen|departs|not applicable): .+")
+
+
+def ids(row: Row) -> str:
+    return row.entry
+
+
+def test_every_requirement_is_listed_once() -> None:
+    groups = Counter(row.entry.rpartition("-")[0] for row in ROWS)
+    assert groups == ENTRIES
+    assert [row.entry for row in ROWS] == [
+        f"{group}-{number:02}" for group in groups for number in range(1, groups[group] + 1)
+    ]
+
+
+def test_every_marker_names_a_requirement() -> None:
+    assert HELD.keys() <= {row.entry for row in ROWS}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ids)
+def test_a_state_is_one_of_four_and_has_its_reason(row: Row) -> None:
+    assert STATE.fullmatch(row.state)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ids)
+def test_the_tests_named_are_those_that_carry_the_marker(row: Row) -> None:
+    held = tuple(HELD.get(row.entry, ()))
+    assert row.tests == held, "run python -m tests.support.conformance"
+    assert bool(held) is not row.state.startswith("not applicable")
+
+
+def test_every_behaviour_has_its_test() -> None:
+    assert conformance.marked("behaviour").keys() == BEHAVIOURS
