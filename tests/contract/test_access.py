@@ -1,0 +1,95 @@
+"""No text that a client can send reaches into another archive, whatever SQL it looks like."""
+
+from collections.abc import Iterator
+from xml.sax.saxutils import escape
+
+import pytest
+
+from archive.store import Store
+from query.errors import StanzaError
+from query.repository import Repository
+from tests.support.archives import SEALER, row, rows, visible_id
+from tests.support.queries import Reply, field, form, page, search
+
+MALLORY = "mallory@capulet.lit"
+VICTIM = "access-victim@capulet.lit"
+NOBODY = "access-nobody@capulet.lit"
+METACHARACTERS = (
+    "' OR 1=1 --",
+    f"' OR owner = '{VICTIM}",
+    "') OR (1=1",
+    "\\' OR 1=1 --",
+    "{owner:String}",
+    "%(owner)s",
+    "'; DROP TABLE repository; --",
+    "' UNION ALL SELECT 1, '', stanza, 1 FROM repository --",
+    "%",
+    "_",
+    "\x7f",
+    "\u2019 OR 1=1",
+)
+FIELDS = ("with", "start", "end", "before-id", "after-id", "ids", "include-groupchat", "other")
+
+
+@pytest.fixture
+def repository(messages: Store) -> Iterator[Repository]:
+    messages.insert([given._replace(owner=VICTIM) for given in rows(5)])
+    repository = Repository(messages, SEALER, None)
+    yield repository
+    repository.close()
+
+
+async def outcome(repository: Repository, *content: str, owner: str = MALLORY) -> object:
+    """Give what an owner is told: the error, or the bodies, the count and whether it ends."""
+    try:
+        reply: Reply = await search(repository.archive(owner), *content)
+    except StanzaError as error:
+        return error.condition
+    return (reply.bodies, reply.count, reply.complete)
+
+
+@pytest.mark.requirement("313-154")
+@pytest.mark.parametrize("text", METACHARACTERS)
+@pytest.mark.parametrize("name", FIELDS)
+async def test_a_field_finds_nothing_of_others(
+    repository: Repository, name: str, text: str
+) -> None:
+    told = await outcome(repository, form(field(name, escape(text))))
+    assert told in (([], 0, True), "bad-request", "item-not-found", "feature-not-implemented")
+
+
+@pytest.mark.requirement("313-154")
+@pytest.mark.parametrize("text", METACHARACTERS)
+@pytest.mark.parametrize("name", ["max", "after", "before", "index"])
+async def test_a_page_finds_nothing_of_others(repository: Repository, name: str, text: str) -> None:
+    told = await outcome(repository, page(f"<{name}>{escape(text)}</{name}>"))
+    assert told in ("bad-request", "item-not-found")
+
+
+@pytest.mark.requirement("313-61", "359-19", "355-31")
+@pytest.mark.parametrize(
+    "content",
+    [
+        form(field("with", VICTIM)),
+        form(field("with", NOBODY)),
+        form(field("ids", visible_id(row(1)._replace(owner=VICTIM)))),
+        page(f"<after>{visible_id(rows(1)[0]._replace(owner=VICTIM))}</after>"),
+        page("<before/>"),
+    ],
+)
+async def test_it_is_the_same_whether_or_not_the_victim_exists(
+    repository: Repository, messages: Store, content: str
+) -> None:
+    before = await outcome(repository, content)
+    assert before == await outcome(repository, content.replace(VICTIM, NOBODY))
+    messages.insert([given._replace(owner=VICTIM, legacy_id="old") for given in rows(7)[5:]])
+    assert await outcome(repository, content) == before
+
+
+@pytest.mark.parametrize("owner", ["' OR 1=1 --@h", "%@h", "{owner:String}@h", "\\@h", "a'b\"@h"])
+async def test_an_owners_own_name_is_no_statement(
+    repository: Repository, messages: Store, owner: str
+) -> None:
+    assert await outcome(repository, owner=owner) == ([], 0, True)
+    messages.insert([rows(1)[0]._replace(owner=owner)])
+    assert await outcome(repository, owner=owner) == (["1"], 1, True)
