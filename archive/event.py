@@ -56,19 +56,19 @@ Jids = Annotated[
 ]
 
 
-class Message(
-    msgspec.Struct,
-    tag="message",
-    tag_field="type",
-    frozen=True,
-    forbid_unknown_fields=True,
-    kw_only=True,
+class _Said(
+    msgspec.Struct, tag_field="type", frozen=True, forbid_unknown_fields=True, kw_only=True
 ):
-    """One eligible message, seen from one owner. One stanza between local users makes two."""
+    """What every event has."""
 
     v: Literal[1]
     owner: Owner
     position: Position
+
+
+class Message(_Said, tag="message", frozen=True, kw_only=True):
+    """One eligible message, seen from one owner. One stanza between local users makes two."""
+
     peer: Peer
     peer_resource: Annotated[
         str, msgspec.Meta(description="Empty if the peer's JID was bare", max_length=1023)
@@ -93,19 +93,9 @@ class Message(
     ]
 
 
-class Preferences(
-    msgspec.Struct,
-    tag="preferences",
-    tag_field="type",
-    frozen=True,
-    forbid_unknown_fields=True,
-    kw_only=True,
-):
+class Preferences(_Said, tag="preferences", frozen=True, kw_only=True):
     """An owner's wishes (XEP-0441), in force for messages of greater positions until the next."""
 
-    v: Literal[1]
-    owner: Owner
-    position: Position
     default: Annotated[
         Wish,
         msgspec.Meta(description="What is archived of a peer in neither list"),
@@ -114,19 +104,8 @@ class Preferences(
     never: Jids
 
 
-class Activation(
-    msgspec.Struct,
-    tag="activation",
-    tag_field="type",
-    frozen=True,
-    forbid_unknown_fields=True,
-    kw_only=True,
-):
+class Activation(_Said, tag="activation", frozen=True, kw_only=True):
     """An owner asked for the archive: under smart archiving, messages are kept from here on."""
-
-    v: Literal[1]
-    owner: Owner
-    position: Position
 
 
 Event = Message | Preferences | Activation
