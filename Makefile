@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 MODE   := embedded
 ROUNDS := 50
 
-.PHONY: help up demo test faults check format clean
+.PHONY: help up demo test faults bench check format clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,6 +24,9 @@ test: $(READY) check ## Set up everything and run all tests
 
 faults: $(READY) ## Kill, freeze and restart everything under load: MODE=kafka ROUNDS=100 SEED=7
 	@$(PYTHON) -m tests.faults.storm --mode $(MODE) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+bench: $(READY) ## What an archive costs Prosody: ours, none, and mod_mam, in one run
+	@$(PYTHON) -m bench.tap
 
 check: $(READY) ## Lint, types, formats
 	@$(VENV)/bin/ruff format --check .

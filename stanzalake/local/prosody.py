@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import Signals
 
 LOOPBACK = "127.0.0.1"
 MODULES = Path(__file__).parents[2] / "prosody"
@@ -119,6 +120,11 @@ class Prosody:
         """Whether the process runs."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def pid(self) -> int:
+        """The number of the process; 0 if there is none."""
+        return 0 if self._process is None else self._process.pid
+
     def write_config(self) -> None:
         """Write the configuration file, in place of the one that may be there."""
         # Prosody looks for certificates beside its configuration, and complains if it cannot.
@@ -191,6 +197,11 @@ class Prosody:
         """End the process with SIGKILL, as a crash would; `stop` then waits for its end."""
         if self._process is not None and self.alive:
             self._process.kill()
+
+    def signal(self, number: Signals) -> None:
+        """Send the process a signal."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
 
     def _config(self) -> str:
         secret = _lua(self.component_secret)

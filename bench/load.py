@@ -1,0 +1,128 @@
+"""A load of chat messages over plain TCP: raw clients with stanzas that are built beforehand."""
+
+import asyncio
+import base64
+import random
+import re
+import time
+from dataclasses import dataclass, field
+
+_END = b"</message>"
+_STAMP = re.compile(rb"id='(\d+)'|id=\"(\d+)\"")
+_WORDS = 5000
+
+
+class Session:
+    """One client, logged in by PLAIN, its stream read as bytes.
+
+    Args:
+        user: Local part of its JID.
+        password: The account's.
+        host: Domain of its JID.
+        port: Prosody's port for clients on 127.0.0.1.
+    """
+
+    def __init__(self, user: str, password: str, host: str, port: int) -> None:
+        self.jid = f"{user}@{host}"
+        self._user = user
+        self._password = password
+        self._host = host
+        self._port = port
+
+    async def open(self) -> None:
+        """Log in, bind and become available."""
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
+        await self._stream()
+        token = base64.b64encode(f"\0{self._user}\0{self._password}".encode()).decode()
+        self._write(
+            f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>"
+        )
+        await self.reader.readuntil(b"<success")
+        await self._stream()
+        self._write("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+        await self.reader.readuntil(b"</iq>")
+        self._write("<presence/>")
+        await self.reader.readuntil(b"presence")
+
+    async def close(self) -> None:
+        """Leave."""
+        self.writer.close()
+        await self.writer.wait_closed()
+
+    async def _stream(self) -> None:
+        self._write(
+            f"<stream:stream to='{self._host}' version='1.0' xmlns='jabber:client' "
+            "xmlns:stream='http://etherx.jabber.org/streams'>"
+        )
+        await self.reader.readuntil(b"</stream:features>")
+
+    def _write(self, text: str) -> None:
+        self.writer.write(text.encode())
+
+
+@dataclass
+class Result:
+    """What a load came to.
+
+    Attributes:
+        seconds: From the first message sent to the last one received.
+        latencies: Seconds from send to receipt of each message, in order of size.
+    """
+
+    seconds: float
+    latencies: list[float] = field(default_factory=list)
+
+    def latency(self, share: float) -> float:
+        """Give the latency in seconds that a share of the messages stays under."""
+        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+
+
+def bodies(number: int, seed: int) -> list[str]:
+    """Give texts of realistic lengths whose words are distributed as Zipf says."""
+    chance = random.Random(seed)  # noqa: S311  # a seed repeats the load
+    words = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(_WORDS)]
+    weights = [1 / rank for rank in range(1, _WORDS + 1)]
+    lengths = [max(1, int(chance.lognormvariate(2.2, 0.8))) for _ in range(number)]
+    return [" ".join(chance.choices(words, weights, k=length)) for length in lengths]
+
+
+async def run(senders: list[Session], receivers: list[Session], texts: list[str]) -> Result:
+    """Send the texts, in equal parts from each sender to its receiver, as fast as they go."""
+    share = len(texts) // len(senders)
+    sent = [0.0] * len(texts)
+    result = Result(0.0)
+    start = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for k, (sender, receiver) in enumerate(zip(senders, receivers, strict=True)):
+            first = k * share
+            group.create_task(
+                _send(sender, receiver.jid, texts[first : first + share], first, sent)
+            )
+            group.create_task(_receive(receiver, share, sent, result))
+    result.seconds = time.perf_counter() - start
+    result.latencies.sort()
+    return result
+
+
+async def _send(sender: Session, to: str, texts: list[str], first: int, sent: list[float]) -> None:
+    for number, text in enumerate(texts, first):
+        sent[number] = time.perf_counter()
+        sender.writer.write(
+            f"<message to='{to}' type='chat' id='{number}'><body>{text}</body></message>".encode()
+        )
+        await sender.writer.drain()
+
+
+async def _receive(receiver: Session, count: int, sent: list[float], result: Result) -> None:
+    left = b""
+    while count:
+        data = await receiver.reader.read(1 << 16)
+        if not data:
+            raise ConnectionError("Prosody closed a client's stream")
+        *stanzas, left = (left + data).split(_END)
+        now = time.perf_counter()
+        for stanza in stanzas:
+            found = _STAMP.search(stanza)
+            if found is not None:
+                result.latencies.append(now - sent[int(found[1] or found[2])])
+                count -= 1
