@@ -4,8 +4,10 @@ SHELL := /bin/bash
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
-READY  := $(VENV)/.ready
 MODE   := embedded
+SERVE  := $(VENV)/.serve
+TEST   := $(VENV)/.test
+READY  := $(if $(filter kafka,$(MODE)),$(TEST),$(SERVE))
 ROUNDS := 50
 
 .PHONY: help up demo test faults bench check format clean
@@ -19,29 +21,33 @@ up: $(READY) ## Set up and serve an archive on loopback, with a Prosody and two 
 demo: $(READY) ## Send a conversation, read it back from both archives, and end; MODE=kafka for all of it
 	@$(PYTHON) -m stanzalake.local demo --mode $(MODE)
 
-test: $(READY) check ## Set up everything and run all tests
+test: $(TEST) check ## Set up everything and run all tests
 	@$(PYTHON) -m pytest
 
-faults: $(READY) ## Kill, freeze and restart everything under load: MODE=kafka ROUNDS=100 SEED=7
+faults: $(TEST) ## Kill, freeze and restart everything under load: MODE=kafka ROUNDS=100 SEED=7
 	@$(PYTHON) -m tests.faults.storm --mode $(MODE) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
-bench: $(READY) ## What an archive costs Prosody: ours, none, and mod_mam, in one run
+bench: $(TEST) ## What an archive costs Prosody: ours, none, and mod_mam, in one run
 	@$(PYTHON) -m bench.tap
 
-check: $(READY) ## Lint, types, formats
+check: $(TEST) ## Lint, types, formats
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@luacheck --quiet prosody deploy/probe.lua tests
 	@docker-compose --env-file tests/support/compose.env config --quiet
 
-format: $(READY) ## Format the code
+format: $(TEST) ## Format the code
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
 clean: ## Remove everything that make made, also the archive of `make up`
 	rm -rf $(VENV) .stanzalake
 
-$(READY): pyproject.toml constraints.txt deploy/setup.sh
-	@deploy/setup.sh $(VENV)
+$(SERVE): pyproject.toml constraints.txt deploy/setup.sh
+	@deploy/setup.sh serve $(VENV)
 	@touch $@
+
+$(TEST): pyproject.toml constraints.txt deploy/setup.sh tests/support/kafka/pom.xml
+	@deploy/setup.sh test $(VENV)
+	@touch $@ $(SERVE)
