@@ -53,10 +53,28 @@ class StoreRefused(StanzalakeError):
     code = "store-refused"
 
 
+class RowRefused(StoreRefused):
+    """ClickHouse does not take a row, or one of several: its values are at fault, not the rest."""
+
+    code = "row-refused"
+
+
 class StoreDenied(StanzalakeError):
     """ClickHouse does not know the user, or does not let it do this: an operator's to mend."""
 
     code = "store-denied"
+
+
+class TooManyRejected(StanzalakeError):
+    """One record after the other is rejected: something else than the records is at fault."""
+
+    code = "too-many-rejected"
+
+
+class NotFound(StanzalakeError):
+    """What was asked for by its name is not there."""
+
+    code = "not-found"
 
 
 class SchemaBehind(StanzalakeError):

@@ -175,7 +175,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
                     found = await inner.getmany(timeout_ms=wait, max_records=most)
                     if not found:
                         break
-                    more = [_record(one) for taken in found.values() for one in taken]
+                    more = [as_record(one) for taken in found.values() for one in taken]
                     size += sum(len(record.value) for record in more)
                     records += more
         return records
@@ -190,13 +190,15 @@ class KafkaConsumer(ConsumerRebalanceListener):
             raise KafkaConnectionError(f"no answer for {_SILENCE_SECONDS:.0f} seconds")
 
 
-def _record(given: ConsumerRecord[bytes, bytes]) -> Record:
+def as_record(given: ConsumerRecord[bytes, bytes]) -> Record:
+    """Give a record of Kafka as the log's own."""
     return Record(
         given.partition,
         given.offset,
         _text(given.key),
         given.value or b"",
         tuple((name, _text(value)) for name, value in given.headers),
+        given.timestamp,
     )
 
 

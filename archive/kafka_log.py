@@ -1,7 +1,7 @@
 """The log on Apache Kafka: the same interface as the embedded one, for any number of processes."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -9,14 +9,15 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from archive import kafka
-from archive.kafka_consumer import SESSION_SECONDS, KafkaConsumer
+from archive.kafka_consumer import SESSION_SECONDS, KafkaConsumer, as_record
 from archive.kafka_topics import MAX_REQUEST, Topics
-from archive.log import Entry
+from archive.log import Entry, Record
 
 _APPEND_SECONDS = 10.0
 _LINGER_MS = 5
 _BATCH_BYTES = 512 * 1024
 _LOOK_SECONDS = 1.0
+_SILENCE_SECONDS = 10.0
 _FIRST_WAIT = 0.02
 _LONGEST_WAIT = 0.2
 
@@ -102,6 +103,19 @@ class KafkaLog:
                 await kafka.stop(lookup)
                 raise
 
+    async def browse(self, topic: str) -> AsyncGenerator[Record, None]:
+        """Give what a topic holds now, for no group."""
+        with kafka.translated():
+            reader = AIOKafkaConsumer(
+                self._prefix + topic, **self._client, group_id=None, auto_offset_reset="earliest"
+            )
+            await kafka.start(reader)
+            try:
+                async for record in _all(reader):
+                    yield record
+            finally:
+                await kafka.stop(reader)
+
     async def close(self) -> None:
         """Close every connection; consumers that are still open leave their groups."""
         for consumer in self._consumers:
@@ -158,6 +172,30 @@ async def _send(producer: AIOKafkaProducer, topic: str, entries: Sequence[Entry]
     finally:
         for one in sent:
             one.cancel()
+
+
+async def _all(reader: AIOKafkaConsumer) -> AsyncGenerator[Record, None]:
+    """Give the records of all partitions from where the reader stands to their present ends."""
+    ends = await reader.end_offsets(list(reader.assignment()))
+    clock = asyncio.get_running_loop().time
+    heard = clock()
+    while left := await _unread(reader, ends):
+        found = await reader.getmany(*left, timeout_ms=int(_LOOK_SECONDS * 1000))
+        if found:
+            heard = clock()
+        elif clock() - heard > _SILENCE_SECONDS:
+            raise TimeoutError
+        for place, records in found.items():
+            for record in records:
+                if record.offset < ends[place]:
+                    yield as_record(record)
+
+
+async def _unread(
+    reader: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
+) -> list[TopicPartition]:
+    async with asyncio.timeout(_SILENCE_SECONDS):
+        return [place for place, end in ends.items() if await reader.position(place) < end]
 
 
 async def _place(lookup: AIOKafkaConsumer, topic: str, key: str) -> TopicPartition:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,8 @@ from archive.log import READ_BYTES, Entry, Record
 
 PARTITION = 0
 
+_BROWSE_RECORDS = 1000
+_MAX_KEYS = 65_536
 _TRIM_INTERVAL_MS = 60_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -44,6 +46,8 @@ def _now() -> int:
 
 class LocalLog:
     """A log in one file, for the services of one process.
+
+    Others may read beside them, and append: that is noticed by the next read.
 
     Args:
         path: The file; made if it is missing. Its directory must be there.
@@ -80,10 +84,21 @@ class LocalLog:
         """Open a consumer at the group's last commit, or at the first record there is."""
         return LocalConsumer(self, topic, group, self._commits.get((topic, group), 0))
 
-    async def settled(self, topic: str, group: str, key: str, within: float) -> bool:  # noqa: ARG002  # one partition holds all keys
-        """Wait until the group has committed all that was appended before this call."""
-        end = self._ends.get(topic, 0)
+    async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
+        """Wait until the group has committed all that was appended of the key before this call."""
+        newest, floors = self._places
+        end = newest.get((topic, key), floors.get(topic, 0))
         return await self._until(lambda: self._commits.get((topic, group), 0) >= end, within)
+
+    async def browse(self, topic: str) -> AsyncGenerator[Record, None]:
+        """Give what a topic holds now, for no group."""
+        start = 0
+        end = await self._call(self._last, topic)
+        while start <= end:
+            for record in await self._call(self._read, topic, start, _BROWSE_RECORDS):
+                if record.offset <= end:
+                    yield record
+                start = record.offset + 1
 
     async def close(self) -> None:
         """Close the file."""
@@ -114,6 +129,7 @@ class LocalLog:
                 'SELECT topic, max("offset") + 1 FROM records GROUP BY 1'
             )
             self._ends: dict[str, int] = dict(ends.fetchall())
+            self._places = self._no_places()
             commits = self._connection.execute('SELECT topic, "group", next FROM commits')
             self._commits = {(topic, group): following for topic, group, following in commits}
         except sqlite3.Error as error:
@@ -128,17 +144,35 @@ class LocalLog:
             )
             (last,) = self._connection.execute('SELECT max("offset") FROM records').fetchone()
         self._ends[topic] = last + 1
+        newest, _ = self._places
+        newest.update(dict.fromkeys(((topic, e.key) for e in entries), last + 1))
+        if len(newest) > _MAX_KEYS:
+            self._places = self._no_places()
+
+    def _no_places(self) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
+        """Give where each key's newest record ends, and the floor up to which others have theirs.
+
+        Both in one, as they are replaced while others read them.
+        """
+        return {}, dict(self._ends)
+
+    def _last(self, topic: str) -> int:
+        """Give the offset of a topic's last record, whoever appended it; -1 if there is none."""
+        (last,) = self._connection.execute(
+            'SELECT max("offset") FROM records WHERE topic = ?', (topic,)
+        ).fetchone()
+        return -1 if last is None else int(last)
 
     def _read(self, topic: str, start: int, limit: int) -> list[Record]:
         rows = self._connection.execute(
-            'SELECT "offset", key, value, headers FROM records'
+            'SELECT "offset", key, value, headers, at FROM records'
             ' WHERE topic = ? AND "offset" >= ? ORDER BY "offset" LIMIT ?',
             (topic, start, limit),
         )
         records: list[Record] = []
         size = 0
-        for offset, key, value, headers in rows:
-            records.append(Record(PARTITION, offset, key, value, _unpack(headers)))
+        for offset, key, value, headers, at in rows:
+            records.append(Record(PARTITION, offset, key, value, _unpack(headers), at))
             size += len(value)
             if size >= READ_BYTES:
                 break
@@ -222,7 +256,7 @@ class LocalConsumer:
 
     def lag(self) -> Mapping[int, int]:
         """Give how many records are left, those of other topics between them included."""
-        return {PARTITION: self._log.end(self._topic) - self._next}
+        return {PARTITION: max(0, self._log.end(self._topic) - self._next)}
 
     async def close(self) -> None:
         """Nothing is held: the log owns the file."""

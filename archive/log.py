@@ -1,6 +1,6 @@
 """The log: ordered, durable, at least once. One interface, whatever stands behind it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 EVENTS = "stanzalake.events"
@@ -25,13 +25,21 @@ class Entry(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is read: an entry and its place, which travels with it until it is committed."""
+    """What is read: an entry and its place, which travels with it until it is committed.
+
+    Attributes:
+        partition: The partition that it is in.
+        offset: Its place there.
+        key: As it was appended; so are value and headers.
+        at: When it was appended, unix milliseconds.
+    """
 
     partition: int
     offset: int
     key: str
     value: bytes
     headers: tuple[tuple[str, str], ...] = ()
+    at: int = 0
 
 
 class Consumer(Protocol):
@@ -97,6 +105,15 @@ class Log(Protocol):
 
         Returns:
             False if the time ran out first.
+        """
+
+    def browse(self, topic: str) -> AsyncGenerator[Record, None]:
+        """Give what a topic holds now, each partition's records in order, for no group.
+
+        Nothing is committed, and who reads for a group does not notice.
+
+        Raises:
+            LogUnavailable: The log cannot be read just now.
         """
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from archive.errors import SettingsError
@@ -26,11 +27,16 @@ async def opened(settings: Settings) -> AsyncIterator[Log]:
     if settings.kafka_bootstrap_servers:
         log = await KafkaLog.open(client_arguments(settings), _topics(settings))
     else:
-        log = LocalLog(settings.data_dir / "log.sqlite", settings.log_retention)
+        log = LocalLog(local_file(settings), settings.log_retention)
     try:
         yield log
     finally:
         await log.close()
+
+
+def local_file(settings: Settings) -> Path:
+    """Give the file of the embedded log."""
+    return settings.data_dir / "log.sqlite"
 
 
 def client_arguments(settings: Settings) -> dict[str, Any]:

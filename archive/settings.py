@@ -384,6 +384,13 @@ class Settings(BaseModel):
         gt=0,
         le=60,
     )
+    max_rejected: int = _setting(
+        "STANZALAKE_MAX_REJECTED_IN_A_ROW",
+        1000,
+        "Events rejected in a row after which the processor ends; 0 is never",
+        ge=0,
+        le=1_000_000_000,
+    )
     freshness_timeout: float = _setting(
         "STANZALAKE_FRESHNESS_TIMEOUT",
         5.0,

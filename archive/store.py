@@ -1,7 +1,7 @@
 """The store: ClickHouse over HTTP, or its engine in the process (chDB), behind one client."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -14,7 +14,13 @@ from clickhouse_connect.driver.exceptions import (
     ProgrammingError,
 )
 
-from archive.errors import StanzalakeError, StoreDenied, StoreRefused, StoreUnavailable
+from archive.errors import (
+    RowRefused,
+    StanzalakeError,
+    StoreDenied,
+    StoreRefused,
+    StoreUnavailable,
+)
 from archive.metrics import STORAGE_OPERATIONS
 from archive.settings import Settings
 
@@ -51,7 +57,26 @@ DENIED = {
 }
 """Errors of ClickHouse that an operator has to mend."""
 
+ROW = {
+    6: "CANNOT_PARSE_TEXT",
+    38: "CANNOT_PARSE_DATE",
+    41: "CANNOT_PARSE_DATETIME",
+    69: "ARGUMENT_OUT_OF_BOUND",
+    70: "CANNOT_CONVERT_TYPE",
+    72: "CANNOT_PARSE_NUMBER",
+    128: "TOO_LARGE_ARRAY_SIZE",
+    131: "TOO_LARGE_STRING_SIZE",
+    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
+    407: "DECIMAL_OVERFLOW",
+    469: "VIOLATED_CONSTRAINT",
+    691: "UNKNOWN_ELEMENT_OF_ENUM",
+}
+"""Errors of ClickHouse that are about the values of a row, if they answer an insert."""
+
 _CONNECT_SECONDS = 10
+_INSERT = {"max_partitions_per_insert_block": 0}
+"""A batch may hold messages of any number of months: more than 100 would never be taken."""
 
 # They log what cannot be encoded, values included; the errors below say all that is needed.
 for _name in ("clickhouse_connect", "urllib3"):
@@ -121,13 +146,16 @@ class Store:
 
         Raises:
             StoreUnavailable: They may or may not be written: write them again.
-            StoreRefused: The store says no, and would again.
+            RowRefused: The values of one of them, at least, do not fit; none is written.
+            StoreRefused: The store says no to any row, and would again.
         """
         if not rows:
             return
         STORAGE_OPERATIONS.labels("archive", "insert").inc()
-        with self._translated():
-            self._client.insert(self.table + part, rows, column_names=rows[0]._fields)
+        with self._translated(ROW):
+            self._client.insert(
+                self.table + part, rows, column_names=rows[0]._fields, settings=_INSERT
+            )
 
     def select(
         self, statement: str, parameters: Mapping[str, Any] | None = None
@@ -162,18 +190,24 @@ class Store:
         self._client.close()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn the client's errors into ours, which never quote a value."""
+    def _translated(self, row: Collection[int] = ()) -> Iterator[None]:
+        """Turn the client's errors into ours, which never quote a value.
+
+        Args:
+            row: Codes that are about the values of a row.
+        """
         try:
             yield
         except DatabaseError as error:
-            raise self._ours(error) from None
+            raise self._ours(error, row) from None
         except (ClickHouseError, OSError, RuntimeError) as error:
             raise StoreUnavailable(f"ClickHouse does not answer ({_reason(error)})") from None
 
-    def _ours(self, error: DatabaseError) -> StanzalakeError:
+    def _ours(self, error: DatabaseError, row: Collection[int]) -> StanzalakeError:
         if isinstance(error, DataError):
-            return StoreRefused("a value does not fit its column")
+            return RowRefused("a value does not fit its column")
+        if error.code in row:
+            return RowRefused(f"ClickHouse does not take a row ({_reason(error)})")
         if error.code in DENIED:
             return StoreDenied(
                 f"ClickHouse does not let user {self._user!r} do this ({_reason(error)}): "

@@ -5,10 +5,13 @@ import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from archive import rejected
 from archive.errors import InvalidEvent
 from archive.event import MAX_EVENT, decode
 from archive.log import Entry
 
+SOURCE = "tap of "
+"""What the source of a rejected record of a tap begins with; its host follows."""
 NAMESPACE = "urn:stanzalake:batch:1"
 MAX_BATCH = 2 * MAX_EVENT
 """Bytes of a batch's text; one event of the largest size fits."""
@@ -65,14 +68,19 @@ def _lines(text: str) -> Iterator[bytes]:
 
 def _sort_line(line: bytes, host: str, result: Sorted) -> None:
     try:
-        owner = _owner(line, host)
+        owner = owner_of(line, host)
     except InvalidEvent as error:
         result.rejected.append(_reject(line, host, error))
     else:
         result.events.append(Entry(owner, line))
 
 
-def _owner(line: bytes, host: str) -> str:
+def owner_of(line: bytes, host: str) -> str:
+    """Give the owner of an event that a host sent.
+
+    Raises:
+        InvalidEvent: It is no event, or about another host's archive.
+    """
     owner = decode(line).owner
     if owner.rpartition("@")[2] != host:
         raise InvalidEvent("the owner is not of the host that sent it")
@@ -80,4 +88,4 @@ def _owner(line: bytes, host: str) -> str:
 
 
 def _reject(value: bytes, host: str, error: InvalidEvent) -> Entry:
-    return Entry(host, value, (("reason", str(error)), ("source", f"tap of {host}")))
+    return rejected.entry(host, value, str(error), f"{SOURCE}{host}")

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from slixmpp.xmlstream.handler import CoroutineCallback
 from slixmpp.xmlstream.matcher import MatchXPath
@@ -13,7 +14,11 @@ from archive.log import EVENTS, REJECTED, Log
 from archive.metrics import APPEND_SECONDS, EVENTS_TAKEN
 from ingest.batch import NAMESPACE, sort
 
+MAX_IN_WORK = 64 * 1024 * 1024
+"""Bytes of batches in work on one connection; a tap keeps what is more, and sends it again."""
+
 _BATCH = f"{{{NAMESPACE}}}batch"
+_STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +40,7 @@ class IngestComponent(Component):
         super().__init__(jid, secret, address)
         self._hosts = frozenset(hosts)
         self._log = log
+        self._in_work = 0
         path = MatchXPath(f"{{{self.default_ns}}}iq/{_BATCH}")
         self.register_handler(CoroutineCallback("batch", path, self._on_batch))
 
@@ -47,8 +53,20 @@ class IngestComponent(Component):
             log.warning("%s: refused a batch from somebody who is no tap", self.name)
             self._refuse(iq, "auth", "forbidden")
             return
+        text = iq.xml.findtext(_BATCH) or ""
+        if self._in_work + len(text) > MAX_IN_WORK:
+            self._refuse(iq, "wait", "resource-constraint")
+            return
+        self._in_work += len(text)
         try:
-            rejected = await self._store(iq.xml.findtext(_BATCH) or "", host)
+            await self._take(iq, text, host)
+        finally:
+            self._in_work -= len(text)
+
+    async def _take(self, iq: Any, text: str, host: str) -> None:
+        """Answer a batch once what is in it is durable."""
+        try:
+            rejected = await self._store(text, host)
         except StanzalakeError as error:
             level = logging.WARNING if error.retry else logging.ERROR
             log.log(level, "%s: a batch is not taken yet: %s", self.name, error)
@@ -70,10 +88,10 @@ class IngestComponent(Component):
         EVENTS_TAKEN.labels("rejected").inc(len(batch.rejected))
         return len(batch.rejected)
 
-    @staticmethod
-    def _refuse(iq: Any, kind: str, condition: str) -> None:
+    def _refuse(self, iq: Any, kind: str, condition: str) -> None:
         reply = iq.reply(clear=True)
         reply["type"] = "error"
-        reply["error"]["type"] = kind
-        reply["error"]["condition"] = condition
+        # slixmpp's own error is of a client's namespace, which is none on a component's stream.
+        error = ET.SubElement(reply.xml, f"{{{self.default_ns}}}error", type=kind)
+        ET.SubElement(error, f"{{{_STANZAS}}}{condition}")
         reply.send()

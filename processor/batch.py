@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from archive import rejected
 from archive.errors import InvalidEvent
 from archive.event import Event, Message, decode
 from archive.histories import History, State
@@ -25,6 +27,20 @@ class Rules:
     exclusions: frozenset[str]
 
 
+class Rejected(NamedTuple):
+    """A record that is not archived, and why."""
+
+    record: Record
+    reason: str
+
+    @property
+    def entry(self) -> Entry:
+        """What the rejected topic gets: the original bytes, reason and source."""
+        record = self.record
+        source = f"{EVENTS}/{record.partition}/{record.offset}"
+        return rejected.entry(record.key, record.value, self.reason, source)
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A run of records, read.
@@ -32,13 +48,13 @@ class Decoded:
     Attributes:
         messages: Each with the record that it came in.
         states: What owners said.
-        rejected: What the rejected topic gets: original bytes, reason and source.
+        rejected: What is no event.
         offsets: For each partition the next offset to read (last + 1).
     """
 
     messages: list[tuple[Record, Message]] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
-    rejected: list[Entry] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -54,13 +70,13 @@ class Batch:
     Attributes:
         rows: What the store gets of messages.
         states: What it gets of what owners said.
-        rejected: What the rejected topic gets.
+        rejected: What is kept aside.
         offsets: What is committed after all of it is written.
     """
 
     rows: Sequence[Row]
     states: Sequence[State]
-    rejected: Sequence[Entry]
+    rejected: Sequence[Rejected]
     offsets: Mapping[int, int]
 
 
@@ -72,7 +88,7 @@ def read(records: Iterable[Record]) -> Decoded:
         try:
             _sort(record, decode(record.value), decoded)
         except InvalidEvent as error:
-            decoded.rejected.append(_reject(record, error))
+            decoded.rejected.append(Rejected(record, str(error)))
     return decoded
 
 
@@ -84,9 +100,14 @@ def assemble(decoded: Decoded, histories: Mapping[str, History], rules: Rules) -
         histories: What each of its owners said, this run's states included.
         rules: What else decides.
     """
-    rejected = list(decoded.rejected)
-    rows = list(_rows(decoded.messages, histories, rules, rejected))
-    return Batch(rows, decoded.states, rejected, decoded.offsets)
+    bad = list(decoded.rejected)
+    rows = list(_rows(decoded.messages, histories, rules, bad))
+    return Batch(rows, decoded.states, bad, decoded.offsets)
+
+
+def refused(record: Record, reason: str) -> Batch:
+    """Give the batch of one record that the store does not take."""
+    return Batch([], [], [Rejected(record, reason)], {record.partition: record.offset + 1})
 
 
 def _sort(record: Record, event: Event, decoded: Decoded) -> None:
@@ -100,7 +121,7 @@ def _rows(
     messages: Iterable[tuple[Record, Message]],
     histories: Mapping[str, History],
     rules: Rules,
-    rejected: list[Entry],
+    bad: list[Rejected],
 ) -> Iterator[Row]:
     for record, message in messages:
         if not rules.policy.admits(message, histories[message.owner]):
@@ -108,7 +129,7 @@ def _rows(
         try:
             stored = exclusion.strip(message.stanza, rules.exclusions)
         except InvalidEvent as error:
-            rejected.append(_reject(record, error))
+            bad.append(Rejected(record, str(error)))
         else:
             if stored is not None:
                 yield _row(message, stored)
@@ -124,8 +145,3 @@ def _row(message: Message, stanza: str) -> Row:
         kind=message.kind,
         stanza=stanza,
     )
-
-
-def _reject(record: Record, error: InvalidEvent) -> Entry:
-    source = f"{EVENTS}/{record.partition}/{record.offset}"
-    return Entry(record.key, record.value, (("reason", str(error)), ("source", source)))

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from archive import health
-from archive.errors import StanzalakeError
+from archive.errors import RowRefused, StanzalakeError
 from archive.log import READ_BYTES, REJECTED, Consumer, Log, Record
 from processor import meter
-from processor.batch import Batch, Rules, assemble, read
+from processor.batch import Batch, Rules, assemble, read, refused
+from processor.breaker import Breaker
 from processor.sink import Sink
 
 _PART = "processor"
@@ -22,15 +24,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a batch is full.
+    """When a batch is full, and when the worker gives up.
 
     Attributes:
-        rows: Records at most.
+        rows: Records of a batch at most.
         seconds: Age of its first record at most.
+        rejected: Records rejected in a row after which the worker ends; 0 is never.
     """
 
     rows: int
     seconds: float
+    rejected: int = 0
 
 
 class Loop:
@@ -41,7 +45,7 @@ class Loop:
         consumer: Where events come from.
         sink: Where a batch is written; its calls are made in a thread.
         rules: What decides over a message.
-        limits: When a batch is full.
+        limits: When a batch is full, and when the worker gives up.
     """
 
     def __init__(
@@ -52,18 +56,23 @@ class Loop:
         self._sink = sink
         self._rules = rules
         self._limits = limits
+        self._breaker = Breaker(limits.rejected)
         self._trouble = ""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish the batch in hand, unless it cannot be written.
 
         What was not committed is read again by the next run, and is the same rows again.
+
+        Raises:
+            StanzalakeError: What waiting does not mend; nothing that is not settled is committed.
         """
         health.report(_PART, up=True)
         while not stop.is_set():
             records, trigger = await self._gather(stop)
             if records:
-                await self._settle(records, trigger, stop)
+                with meter.flushing(trigger):
+                    await self._settle(records, stop)
             meter.behind(self._consumer.lag())
 
     async def _gather(self, stop: asyncio.Event) -> tuple[list[Record], str]:
@@ -98,20 +107,43 @@ class Loop:
         await self._insist(read, stop)
         return records
 
-    async def _settle(self, records: list[Record], trigger: str, stop: asyncio.Event) -> None:
-        """Judge and write, then commit; in this order a crash between the two only repeats."""
+    async def _settle(self, records: Sequence[Record], stop: asyncio.Event) -> bool:
+        """Judge, write and commit; tell whether it was done before the stop.
 
-        async def write() -> None:
-            batch = await asyncio.to_thread(self._judge, records)
-            await self._log.append(REJECTED, batch.rejected)
-            await asyncio.to_thread(self._sink.write, batch)
-            meter.written(batch, len(records))
-            await self._consumer.commit(batch.offsets)
+        If a row is refused, the halves are settled one after the other, down to the record whose
+        row it is.
+        """
+        try:
+            return await self._insist(partial(self._write, records), stop)
+        except RowRefused as error:
+            if len(records) == 1:
+                return await self._insist(partial(self._refuse, records[0], error), stop)
+        middle = len(records) // 2
+        # A half that was not settled keeps the other from being committed, which would cover it.
+        return await self._settle(records[:middle], stop) and await self._settle(
+            records[middle:], stop
+        )
 
-        with meter.flushing(trigger):
-            await self._insist(write, stop)
+    async def _write(self, records: Sequence[Record]) -> None:
+        batch = await asyncio.to_thread(self._judge, records)
+        allowed = self._breaker.allowed(records, batch.rejected)
+        if len(allowed) < len(records):
+            batch = await asyncio.to_thread(self._judge, allowed)
+        await asyncio.to_thread(self._sink.write, batch)
+        await self._finish(batch, allowed)
 
-    def _judge(self, records: list[Record]) -> Batch:
+    async def _refuse(self, record: Record, error: RowRefused) -> None:
+        self._sink.forget()
+        await self._finish(refused(record, str(error)), [record])
+
+    async def _finish(self, batch: Batch, records: Sequence[Record]) -> None:
+        """Keep the rejected, then commit; in this order a crash between the two only repeats."""
+        await self._log.append(REJECTED, [one.entry for one in batch.rejected])
+        meter.written(batch, len(records))
+        await self._consumer.commit(batch.offsets)
+        self._breaker.count(records, batch.rejected)
+
+    def _judge(self, records: Sequence[Record]) -> Batch:
         decoded = read(records)
         return assemble(decoded, self._sink.histories(decoded), self._rules)
 

@@ -16,7 +16,7 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     sink = Sink(store)
     consumer = await log.consumer(EVENTS, PROCESSOR_GROUP, sink.forget)
     rules = Rules(Policy(settings.policy, settings.smart), settings.exclusions)
-    limits = Limits(settings.batch_rows, settings.batch_seconds)
+    limits = Limits(settings.batch_rows, settings.batch_seconds, settings.max_rejected)
     try:
         await Loop(log, consumer, sink, rules, limits).run(stop)
     finally:

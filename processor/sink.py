@@ -33,12 +33,13 @@ class Sink:
 
         Raises:
             StoreUnavailable: It may or may not be written: write it again.
-            StoreRefused: The store says no, and would again.
+            RowRefused: The values of one record, at least, do not fit: divide, and write again.
+            StoreRefused: The store says no to any row, and would again.
         """
         self._histories.write(batch.states)
         if batch.rows:
             self._store.insert(batch.rows)
 
     def forget(self) -> None:
-        """Forget histories: other workers may have written since."""
+        """Forget histories: others may have written since, or the store refused a part."""
         self._memory.clear()

@@ -12,7 +12,7 @@ import click
 import processor.app
 from archive import settings
 from archive.errors import SettingsError, StanzalakeError
-from stanzalake import services, up
+from stanzalake import rejected_command, services, up
 
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
@@ -106,6 +106,9 @@ def migrate(env_file: Path | None) -> None:
     """
     for name in up.migrate(settings.load(env_file=env_file)):
         click.echo(f"applied {name}")
+
+
+cli.add_command(rejected_command.group)
 
 
 def main() -> NoReturn:

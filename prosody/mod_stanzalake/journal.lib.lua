@@ -6,6 +6,8 @@
 
 local lfs = require "lfs";
 
+local SEGMENT_NAME = "%020d.ndjson";
+
 local journal_mt = {};
 journal_mt.__index = journal_mt;
 
@@ -26,7 +28,7 @@ end
 local function find_segments(directory)
 	local starts = {};
 	for name in lfs.dir(directory) do
-		local start = name:match("^(%d+)%.ndjson$");
+		local start = #name == SEGMENT_NAME:format(0):len() and name:match("^(%d+)%.ndjson$");
 		if start then starts[#starts + 1] = math.tointeger(tonumber(start)); end
 	end
 	table.sort(starts);
@@ -42,7 +44,7 @@ local function whole_lines(text)
 end
 
 function journal_mt:segment_path(start)
-	return ("%s/%020d.ndjson"):format(self.directory, start);
+	return self.directory.."/"..SEGMENT_NAME:format(start);
 end
 
 -- Segments without a whole line hold nothing, and their name is free for the next one.
@@ -77,8 +79,9 @@ local function open(directory, segment_size, limit)
 	}, journal_mt);
 	journal:recover_acked();
 	journal:recover();
-	journal.written = journal.written or journal.acked;
-	journal.acked = math.max(math.min(journal.acked, journal.written), journal.starts[1] or 0);
+	-- If a crash took lines that were acknowledged already, their places are not used again.
+	journal.written = math.max(journal.written or 0, journal.acked);
+	journal.acked = math.max(journal.acked, journal.starts[1] or 0);
 	return journal;
 end
 
@@ -131,12 +134,13 @@ function journal_mt:segment_of(place)
 	end
 end
 
+-- Gives nothing if a crash left only a torn line.
 local function read_lines(file, bytes, available)
 	local text = file:read(math.min(bytes, available)) or "";
-	if #text == available then return text; end
 	local stop = text:match("^.*\n()");
 	if stop then return text:sub(1, stop - 1); end
-	return text..(file:read("L") or "");
+	text = text..(file:read("L") or "");
+	return #text <= available and text:sub(-1) == "\n" and text or "";
 end
 
 -- Reads whole lines from a place on: as many as fit into so many bytes, at least one.
@@ -149,7 +153,7 @@ function journal_mt:read(place, bytes)
 	file:seek("set", place - start);
 	local text = read_lines(file, bytes, stop - place);
 	file:close();
-	-- Only if somebody took a file away.
+	-- What is torn is passed over: the next segment hides it.
 	if text == "" then return self:read(stop, bytes); end
 	return text, place + #text;
 end

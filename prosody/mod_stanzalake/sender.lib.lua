@@ -82,7 +82,7 @@ local function trouble_of(reply, why)
 	if not reply then return why == "gone" and "an ingest component has gone" or "ingest does not answer in time"; end
 	if reply.attr.type == "result" then return nil; end
 	local _, condition = reply:get_error();
-	return condition ~= "bad-request" and "ingest answers "..condition or nil;
+	return condition ~= "bad-request" and "ingest answers "..(condition or "an error without a condition") or nil;
 end
 
 function sender_mt:answered(batch, reply, why)

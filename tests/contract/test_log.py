@@ -1,6 +1,7 @@
 """What every log does, whatever stands behind it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -175,6 +176,49 @@ async def test_settled_is_at_once_when_all_is_committed(log: Log) -> None:
     await log.append(EVENTS, entries(b"1"))
     await consumer.commit(following(await read(consumer, 1)))
     assert await log.settled(EVENTS, GROUP, OWNER, 0)
+
+
+async def browsed(log: Log, topic: str) -> list[Record]:
+    async with asyncio.timeout(SOON):
+        return [record async for record in log.browse(topic)]
+
+
+async def test_browsing_gives_all_there_is_and_ends(log: Log) -> None:
+    assert await browsed(log, REJECTED) == []
+    await log.append(EVENTS, entries(b"event"))
+    for n in range(20):
+        await log.append(REJECTED, [Entry(f"{n}@b", b"%d" % n, (("reason", "bad"),))])
+    found = await browsed(log, REJECTED)
+    assert sorted(int(record.value) for record in found) == list(range(20))
+    assert len({(record.partition, record.offset) for record in found}) == 20
+    assert {record.headers for record in found} == {(("reason", "bad"),)}
+    assert all(abs(record.at / 1000 - time.time()) < 60 for record in found)
+
+
+async def test_browsing_takes_nothing_from_anybody(log: Log) -> None:
+    await log.append(REJECTED, entries(b"1", b"2"))
+    consumer = await log.consumer(REJECTED, GROUP)
+    await consumer.commit(following((await read(consumer, 2))[:1]))
+    for _ in range(2):
+        assert [record.value for record in await browsed(log, REJECTED)] == [b"1", b"2"]
+    await consumer.commit(following([]))
+    assert not await log.settled(REJECTED, GROUP, OWNER, 0)
+
+
+async def test_browsing_ends_where_the_topic_ended_when_it_began(log: Log) -> None:
+    await log.append(REJECTED, entries(b"1", b"2"))
+    found = []
+    async with asyncio.timeout(SOON):
+        async for record in log.browse(REJECTED):
+            found.append(record.value)
+            await log.append(REJECTED, entries(b"later"))
+    assert found == [b"1", b"2"]
+
+
+async def test_large_records_are_browsed(log: Log) -> None:
+    for _ in range(4):
+        await log.append(REJECTED, entries(bytes(READ_BYTES // 2)))
+    assert len(await browsed(log, REJECTED)) == 4
 
 
 async def test_many_writers_lose_nothing(log: Log) -> None:

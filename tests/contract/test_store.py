@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from archive import migrations, settings
-from archive.errors import SchemaBehind, StoreRefused
+from archive.errors import RowRefused, SchemaBehind, StoreRefused
 from archive.position import from_milliseconds
-from archive.store import DENIED, PASSING, Row, Store
+from archive.store import DENIED, PASSING, ROW, Row, Store
 from tests.support.events import JULIET, ROMEO, stanza
 
 YEAR = 31_556_952
@@ -156,14 +156,34 @@ def test_what_the_engine_refuses_is_told_without_values(store: Store) -> None:
     with pytest.raises(StoreRefused, match="UNKNOWN_TABLE") as caught:
         store.insert([row(1, "secret")])
     assert "secret" not in str(caught.value)
+    assert not isinstance(caught.value, RowRefused)
     migrations.apply(store, load())
-    with pytest.raises(StoreRefused) as caught:
+    with pytest.raises(RowRefused) as caught:
         store.insert([row(1)._replace(position=-1)])
     assert JULIET not in str(caught.value)
 
 
+def test_a_row_that_is_refused_is_told_from_a_statement(store: Store) -> None:
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    store.command(f"ALTER TABLE {store.table} ADD CONSTRAINT c CHECK length(peer_resource) < 20")
+    with pytest.raises(RowRefused, match="VIOLATED_CONSTRAINT") as caught:
+        store.insert([row(1), row(2, peer_resource="secret" * 9), row(3)])
+    assert "secret" not in str(caught.value)
+    assert positions(store) == []
+    with pytest.raises(StoreRefused) as refused:
+        store.select("SELECT toUInt8('secret')")
+    assert not isinstance(refused.value, RowRefused)
+
+
+def test_a_batch_may_hold_messages_of_any_number_of_months(store: Store) -> None:
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    months = [from_milliseconds(n * 31 * 86_400_000) for n in range(200)]
+    store.insert([row(position) for position in months])
+    assert positions(store) == months
+
+
 def test_the_engine_has_the_same_names_for_errors(store: Store) -> None:
-    known = PASSING | DENIED
+    known = PASSING | DENIED | ROW
     named = store.select(
         "SELECT arrayJoin({codes:Array(UInt16)}) AS code, errorCodeToName(code)",
         {"codes": sorted(known)},

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from archive.errors import LogUnavailable, StoreRefused, StoreUnavailable
+from archive.errors import (
+    LogUnavailable,
+    RowRefused,
+    StoreRefused,
+    StoreUnavailable,
+    TooManyRejected,
+)
 from archive.local_log import LocalLog
-from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
+from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
 from archive.settings import DEFAULT_EXCLUSIONS
 from archive.store import Row
 from processor.batch import Rules
@@ -29,11 +35,14 @@ class Rows:
         self.rows: list[Row] = []
         self.batches: list[int] = []
         self.failures: list[Exception] = []
+        self.refused: set[int] = set()
 
     def insert(self, rows: Sequence[Row], part: str = "") -> None:
         assert part == ""
         if self.failures:
             raise self.failures.pop(0)
+        if self.refused.intersection(row.position for row in rows):
+            raise RowRefused("it does not fit")
         self.rows += rows
         self.batches.append(len(rows))
 
@@ -156,3 +165,93 @@ async def test_garbage_is_kept_aside_and_the_rest_flows(log: LocalLog) -> None:
     [record] = await rejected.read(10, SOON)
     assert record.value == b"garbage"
     assert dict(record.headers)["source"].startswith(EVENTS)
+
+
+async def kept_aside(log: LocalLog) -> list[Record]:
+    return [record async for record in log.browse(REJECTED)]
+
+
+@pytest.mark.parametrize("refused", [{0}, {7}, {19}, {3, 4, 11}, set(range(20))])
+async def test_only_the_rows_that_the_store_refuses_are_kept_aside(
+    log: LocalLog, refused: set[int]
+) -> None:
+    store = Rows()
+    store.refused = refused
+    await send(log, *(encoded(n) for n in range(20)))
+    async with working(log, store):
+        assert await settled(log)
+    assert store.positions == sorted(set(range(20)) - refused)
+    kept = await kept_aside(log)
+    assert [record.value for record in kept] == [encoded(n) for n in sorted(refused)]
+    assert {dict(record.headers)["reason"] for record in kept} == {"it does not fit"}
+    assert len({dict(record.headers)["source"] for record in kept}) == len(refused)
+
+
+async def test_a_store_that_goes_away_while_a_batch_is_halved_loses_nothing(log: LocalLog) -> None:
+    store = Rows()
+    store.refused = {13}
+    store.failures = [RowRefused("it does not fit")] * 3 + [StoreUnavailable("away")] * 1000
+    await send(log, *(encoded(n) for n in range(20)))
+    async with working(log, store):
+        await until(lambda: len(store.failures) < 1000)
+    assert not await log.settled(EVENTS, PROCESSOR_GROUP, JULIET, 0)
+    store.failures = []
+    async with working(log, store):
+        assert await settled(log)
+    assert sorted(set(store.positions)) == sorted(set(range(20)) - {13})
+    assert [record.value for record in await kept_aside(log)] == [encoded(13)]
+
+
+async def test_what_is_rejected_is_kept_once_however_long_the_store_is_away(log: LocalLog) -> None:
+    store = Rows()
+    store.failures = [StoreUnavailable("away")] * 3
+    await send(log, encoded(1), b"garbage")
+    async with working(log, store):
+        assert await settled(log)
+    assert [record.value for record in await kept_aside(log)] == [b"garbage"]
+
+
+async def test_too_many_rejected_in_a_row_end_the_worker_and_nothing_is_lost(log: LocalLog) -> None:
+    store = Rows()
+    await send(log, encoded(1), *(b"garbage %d" % n for n in range(7)), encoded(2))
+    for kept in (3, 6):
+        async with working(log, store, Limits(100, 0.01, rejected=3)) as task:
+            await asyncio.wait({task}, timeout=SOON)
+            assert isinstance(task.exception(), TooManyRejected)
+            assert "stanzalake rejected list" in str(task.exception())
+        assert len(await kept_aside(log)) == kept
+        assert store.positions == [1]
+    async with working(log, store, Limits(100, 0.01, rejected=3)):
+        assert await settled(log)
+    assert [record.value for record in await kept_aside(log)] == [
+        b"garbage %d" % n for n in range(7)
+    ]
+    assert store.positions == [1, 2]
+
+
+@pytest.mark.parametrize("rows", [1, 4, 100])
+async def test_a_store_that_refuses_every_row_trips_it_too(log: LocalLog, rows: int) -> None:
+    store = Rows()
+    store.refused = set(range(50))
+    await send(log, *(encoded(n) for n in range(50)))
+    async with working(log, store, Limits(rows, 0.01, rejected=10)) as task:
+        await asyncio.wait({task}, timeout=SOON)
+        assert isinstance(task.exception(), TooManyRejected)
+    assert [record.value for record in await kept_aside(log)] == [encoded(n) for n in range(10)]
+
+
+async def test_many_rejected_that_are_not_in_a_row_are_no_trouble(log: LocalLog) -> None:
+    store = Rows()
+    for n in range(20):
+        await send(log, b"garbage", b"garbage", encoded(n))
+    async with working(log, store, Limits(7, 0.01, rejected=3)):
+        assert await settled(log)
+    assert store.positions == list(range(20))
+
+
+async def test_no_number_is_too_many_if_it_is_zero(log: LocalLog) -> None:
+    store = Rows()
+    await send(log, *([b"garbage"] * 2000), encoded(1))
+    async with working(log, store, Limits(100, 0.01, rejected=0)):
+        assert await settled(log)
+    assert store.positions == [1]

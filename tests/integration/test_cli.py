@@ -1,9 +1,7 @@
 """The command line as an operator meets it: help, refusals, exit statuses."""
 
 import asyncio
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,38 +9,10 @@ import pytest
 
 from stanzalake.local.deployment import Deployment
 from stanzalake.local.ports import free_port
+from tests.support.command import Command
 from tests.support.wait import until
 
-KEY = "a-key-for-tests-of-32-characters"
 SOON = 30.0
-
-
-class Command:
-    """Runs `stanzalake` with settings of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.settings = {
-            "STANZALAKE_HOSTS": "capulet.lit",
-            "STANZALAKE_COMPONENT_SECRET": "wherefore",
-            "STANZALAKE_ID_KEYS": KEY,
-            "STANZALAKE_DATA_DIR": str(directory / "data"),
-            "STANZALAKE_PROSODY": f"127.0.0.1:{free_port()}",
-        }
-
-    async def start(self, *arguments: str) -> Process:
-        outer = {k: v for k, v in os.environ.items() if not k.startswith(("STANZALAKE", "PROSODY"))}
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "stanzalake", *arguments),
-            env={**outer, **self.settings},
-            stdout=PIPE,
-            stderr=PIPE,
-        )
-
-    async def run(self, *arguments: str) -> tuple[int, str, str]:
-        process = await self.start(*arguments)
-        async with asyncio.timeout(SOON):
-            out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 from xml.etree import ElementTree as ET
@@ -13,7 +13,8 @@ from slixmpp.exceptions import IqError
 from archive.component import Component
 from archive.errors import LogUnavailable
 from archive.local_log import LocalLog
-from archive.log import EVENTS, REJECTED
+from archive.log import EVENTS, REJECTED, Entry
+from ingest import component
 from ingest.batch import NAMESPACE
 from ingest.component import IngestComponent
 from stanzalake.local.client import Client
@@ -86,8 +87,10 @@ async def send(sender: Component | Client, text: str, kind: Literal["get", "set"
     iq.append(batch)
     try:
         await iq.send(timeout=SOON)
-    except IqError as error:
-        return f"{error.etype} {error.condition}"
+    except IqError as caught:
+        # As it was sent: on a component's stream slixmpp looks for errors of a client's.
+        error = caught.iq.xml.find(f"{{{sender.default_ns}}}error")
+        return f"{error.get('type')} {error[0].tag.partition('}')[2]}"
     return "ok"
 
 
@@ -144,4 +147,25 @@ async def test_a_log_that_fails_means_try_again(
     event = text_of(encoded(1, owner=OWNER))
     assert await send(scene.tap, event) == "wait resource-constraint"
     monkeypatch.undo()
+    assert await send(scene.tap, event) == "ok"
+
+
+async def test_batches_beyond_a_size_in_all_mean_try_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, blocked, full = scene.log.append, asyncio.Event(), asyncio.Event()
+
+    async def wait(topic: str, entries: Sequence[Entry]) -> None:
+        full.set()
+        await blocked.wait()
+        await append(topic, entries)
+
+    event = text_of(encoded(1, owner=OWNER))
+    monkeypatch.setattr(scene.log, "append", wait)
+    monkeypatch.setattr(component, "MAX_IN_WORK", len(event))
+    first = asyncio.ensure_future(send(scene.tap, event))
+    await full.wait()
+    assert await send(scene.tap, event) == "wait resource-constraint"
+    blocked.set()
+    assert await first == "ok"
     assert await send(scene.tap, event) == "ok"

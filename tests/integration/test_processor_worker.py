@@ -265,3 +265,48 @@ async def test_it_stops_while_kafka_is_away(start: Start, tmp_path: Path) -> Non
         assert "Traceback" not in worker.log.read_text()
     finally:
         await own.stop()
+
+
+async def test_poison_is_kept_aside_and_the_rest_flows(
+    start: Start, log: KafkaLog, clickhouse: ClickHouse
+) -> None:
+    store = Store(clickhouse.dsn(), "messages")
+    store.command("ALTER TABLE messages ADD CONSTRAINT c CHECK peer_resource != 'poison'")
+    store.close()
+    poison = [
+        b"garbage",
+        b"",
+        encoded(9, stanza="<message>"),
+        encoded(9).replace(b'"v":1', b'"v":2'),
+        encoded(9, stanza=f"<message xmlns='jabber:client'>{'x' * 10 * 2**20}</message>"),
+        encoded(9, peer_resource="poison"),
+    ]
+    writer = Writer(log)
+    await writer.write()
+    for value in poison:
+        await log.append(EVENTS, [Entry(owner, value) for owner in OWNERS[:2]])
+    await writer.write()
+    worker = start()
+    await worker.start()
+    assert await settled(log)
+    assert sorted(stored(clickhouse)) == sorted(writer.written)
+    kept = [record.value async for record in log.browse(REJECTED)]
+    assert sorted(kept) == sorted(2 * poison)
+    assert await worker.stop() == 0
+
+
+async def test_too_many_rejected_in_a_row_end_it_with_one_clear_line(
+    start: Start, log: KafkaLog
+) -> None:
+    await log.append(EVENTS, [Entry(OWNERS[0], b"garbage")] * 25)
+    for kept in (10, 20):
+        worker = start(STANZALAKE_MAX_REJECTED_IN_A_ROW="10")
+        await worker.launch()
+        async with asyncio.timeout(SOON):
+            assert await worker.wait() == 1
+        [line] = [one for one in worker.log.read_text().splitlines() if "stanzalake: " in one]
+        assert line.startswith("stanzalake: 10 events in a row were rejected")
+        assert len([record async for record in log.browse(REJECTED)]) == kept
+    await start(STANZALAKE_MAX_REJECTED_IN_A_ROW="10").start()
+    assert await settled(log)
+    assert len([record async for record in log.browse(REJECTED)]) == 25

@@ -54,7 +54,7 @@ async def test_ingest_may_leave_and_come_back(server: Server) -> None:
     assert server.log.count("taken by ingest again") == 1
 
 
-@pytest.mark.parametrize("answer", ["silence", "wait", "cancel"])
+@pytest.mark.parametrize("answer", ["silence", "wait", "cancel", "empty"])
 async def test_what_was_not_taken_comes_again(start_server: StartServer, answer: str) -> None:
     server = await start_server(FAST)
     ingest, juliet = await server.ingest(), await server.client("juliet")
@@ -62,6 +62,7 @@ async def test_what_was_not_taken_comes_again(start_server: StartServer, answer:
         "silence": lambda _: None,
         "wait": lambda iq: ingest.error(iq, "wait", "resource-constraint"),
         "cancel": lambda iq: ingest.error(iq, "cancel", "internal-server-error"),
+        "empty": lambda iq: ingest.result(iq).replace("'result'", "'error'"),
     }[answer]
     juliet.say(ROMEO, "a", "a")
     await until(lambda: len(ingest.batches) >= 2)

@@ -1,11 +1,11 @@
 """Archives for tests: one in memory with the repository's interface, and rows to fill them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from archive.event import Event, decode
 from archive.histories import History
-from archive.log import EVENTS, Consumer, Entry
+from archive.log import EVENTS, Consumer, Entry, Record
 from archive.position import Sealer, from_milliseconds
 from archive.store import Row
 from query.repository import Item, Selection, Stretch
@@ -113,6 +113,9 @@ class HeardLog:
         raise NotImplementedError
 
     async def consumer(self, topic: str, group: str, moved: object = None) -> Consumer:
+        raise NotImplementedError
+
+    def browse(self, topic: str) -> AsyncGenerator[Record, None]:
         raise NotImplementedError
 
     async def close(self) -> None:

@@ -1,22 +1,14 @@
 """Runs the tests of the tap's pure parts, which are in Lua, under plain Lua."""
 
 import json
-import os
-import re
 import subprocess
 from pathlib import Path
 
 from stanzalake.local.prosody import MODULES
+from tests.support.lua import environment
 
 _SCRIPT = Path(__file__).with_name("lua") / "test_parts.lua"
 _IDS = Path(__file__).parents[1] / "support" / "ids.json"
-
-
-def _prosody_libraries() -> Path:
-    about = subprocess.run(["prosodyctl", "about"], capture_output=True, text=True, check=True)  # noqa: S607  # wherever it is installed
-    found = re.search(r"^Source directory:\s*(\S+)", about.stdout, re.MULTILINE)
-    assert found, about.stdout
-    return Path(found[1])
 
 
 def _text(value: str) -> str:
@@ -35,12 +27,6 @@ def _vectors(path: Path) -> Path:
 
 
 def test_the_parts_of_the_tap_hold_their_rules(tmp_path: Path) -> None:
-    libraries = _prosody_libraries()
-    environment = {
-        **os.environ,
-        "LUA_PATH": f"{libraries}/?.lua;;",
-        "LUA_CPATH": f"{libraries}/?.so;;",
-    }
     result = subprocess.run(  # noqa: S603  # fixed arguments
         [  # noqa: S607  # wherever it is installed
             "lua5.4",
@@ -49,7 +35,7 @@ def test_the_parts_of_the_tap_hold_their_rules(tmp_path: Path) -> None:
             tmp_path,
             _vectors(tmp_path / "ids.lua"),
         ],
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

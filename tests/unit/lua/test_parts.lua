@@ -208,8 +208,30 @@ function tests.without_its_memory_a_journal_begins_at_its_first_line()
 		journal:release(5);
 		journal:close();
 		change(directory.."/acked", "wb", damage);
-		equal(journals.open(directory, 5, 1000).acked, damage == "99 0\n" and 10 or 5);
+		equal(journals.open(directory, 5, 1000).acked, damage == "99 0\n" and 99 or 5);
 	end
+end
+
+function tests.a_line_after_a_crash_that_took_acknowledged_ones_is_found_again()
+	local directory = new_directory();
+	local journal = journals.open(directory, 100, 1000);
+	journal:append("aaaa");
+	journal:close();
+	change(directory.."/acked", "wb", "7 0\n");
+	journal = journals.open(directory, 100, 1000);
+	journal:append("bbbb");
+	journal:close();
+	journal = journals.open(directory, 100, 1000);
+	equal(read_all(journal, journal.acked), "bbbb\n");
+end
+
+function tests.a_torn_line_within_a_journal_is_passed_by()
+	local directory = new_directory();
+	local journal = journals.open(directory, 5, 1000);
+	for _, line in ipairs { "aaaa", "bbbb" } do journal:append(line); end
+	journal:close();
+	change(journal:segment_path(0), "wb", "aa");
+	equal(read_all(journals.open(directory, 5, 1000), 0), "bbbb\n");
 end
 
 function tests.a_segment_that_was_taken_away_is_passed_by()

@@ -1,0 +1,120 @@
+"""Poison: whatever is in the log, it is kept as it came, with its reason, and the rest flows."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+import processor.service
+from archive import migrations, settings
+from archive.local_log import LocalLog
+from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
+from archive.position import MAX_POSITION
+from archive.store import Store
+from tests.support.events import JULIET, encoded, stanza
+
+SOON = 30.0
+LARGE = 10 * 1024 * 1024
+REFUSED = "refused-by-the-constraint"
+
+POISON = {
+    "nothing": (b"", "truncated"),
+    "no JSON": (b"\x00\xff" * 50, "malformed"),
+    "no UTF-8": (encoded(2).replace(b"hello", b"\xc3\x28"), "utf-8"),
+    "a cut event": (encoded(2)[:-9], "truncated"),
+    "a version to come": (encoded(2).replace(b'"v":1', b'"v":2'), "$.v"),
+    "no version": (encoded(2).replace(b'"v":1,', b""), "v"),
+    "an unknown type": (encoded(2).replace(b'"message"', b'"massage"'), "$.type"),
+    "deep JSON": (b'{"type":' * 100_000, ""),
+    "no XML": (encoded(2, stanza="<message xmlns='jabber:client'><body>"), "not well-formed"),
+    "no message": (encoded(2, stanza="<presence xmlns='jabber:client'/>"), "not a message"),
+    "entities": (encoded(2, stanza=f"<!DOCTYPE m [<!ENTITY a 'b'>]>{stanza()}"), "forbids"),
+    "10 MB": (encoded(2, stanza=stanza("x" * LARGE)), "over the limit"),
+    "a row that the store refuses": (encoded(2, peer_resource=REFUSED), "VIOLATED_CONSTRAINT"),
+    "a position after the last": (encoded(MAX_POSITION + 1), "$.position"),
+}
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> settings.Settings:
+    return settings.load(
+        {
+            "STANZALAKE_HOSTS": "capulet.lit",
+            "STANZALAKE_COMPONENT_SECRET": "wherefore",
+            "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+            "STANZALAKE_DATA_DIR": str(tmp_path),
+            "STANZALAKE_CLICKHOUSE_DSN": "chdb://:memory:",
+            "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
+            "PROSODY_ARCHIVE_STORE": "poisoned",
+        }
+    )
+
+
+@pytest.fixture
+def store(configured: settings.Settings) -> Iterator[Store]:
+    """Give a table that does not take every row."""
+    store = Store.of(configured)
+    migrations.apply(store, configured)
+    check = f"CHECK peer_resource != '{REFUSED}'"
+    store.command(f"ALTER TABLE poisoned ADD CONSTRAINT IF NOT EXISTS c {check}")
+    store.command("TRUNCATE TABLE poisoned")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[LocalLog]:
+    log = LocalLog(tmp_path / "log.sqlite")
+    yield log
+    await log.close()
+
+
+async def archived(configured: settings.Settings, log: LocalLog, store: Store) -> list[int]:
+    """Process all there is, and give the positions of the archive."""
+    stop = asyncio.Event()
+    working = asyncio.ensure_future(processor.service.run(configured, log, store, stop))
+    assert await log.settled(EVENTS, PROCESSOR_GROUP, JULIET, SOON)
+    stop.set()
+    await working
+    return [p for (p,) in store.select("SELECT position FROM poisoned ORDER BY position")]
+
+
+async def kept_aside(log: LocalLog) -> list[Record]:
+    return [record async for record in log.browse(REJECTED)]
+
+
+@pytest.mark.parametrize("kind", POISON)
+async def test_it_is_kept_as_it_came_and_the_rest_flows(
+    configured: settings.Settings, log: LocalLog, store: Store, kind: str
+) -> None:
+    value, reason = POISON[kind]
+    await log.append(EVENTS, [Entry(JULIET, one) for one in (encoded(1), value, encoded(3))])
+    assert await archived(configured, log, store) == [1, 3]
+    [record] = await kept_aside(log)
+    assert (record.key, record.value) == (JULIET, value)
+    headers = dict(record.headers)
+    assert headers["source"] == f"{EVENTS}/0/2"
+    assert reason in headers["reason"]
+    assert "hello" not in headers["reason"]
+
+
+async def test_all_of_it_at_once(
+    configured: settings.Settings, log: LocalLog, store: Store
+) -> None:
+    good = range(10, 10 + len(POISON))
+    for position, (value, _) in zip(good, POISON.values(), strict=True):
+        await log.append(EVENTS, [Entry(JULIET, value), Entry(JULIET, encoded(position))])
+    assert await archived(configured, log, store) == list(good)
+    assert sorted(record.value for record in await kept_aside(log)) == sorted(
+        value for value, _ in POISON.values()
+    )
+
+
+async def test_positions_of_any_year_are_archived(
+    configured: settings.Settings, log: LocalLog, store: Store
+) -> None:
+    positions = [*(n * 2**52 for n in range(300)), MAX_POSITION]
+    await log.append(EVENTS, [Entry(JULIET, encoded(position)) for position in positions])
+    assert await archived(configured, log, store) == positions
+    assert await kept_aside(log) == []

@@ -1,0 +1,220 @@
+"""`stanzalake rejected`, on both logs, beside services that have the log open."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from archive import rejected
+from archive.local_log import LocalLog
+from archive.log import EVENTS, REJECTED, Entry, Log
+from stanzalake.local.kafka import Kafka
+from tests.support.command import Command
+from tests.support.events import JULIET, encoded
+from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
+
+GOOD = encoded(1)
+FOREIGN = encoded(4, owner="romeo@montague.lit")
+ENTRIES = [
+    rejected.entry("capulet.lit", GOOD, "a bug", "tap of capulet.lit"),
+    rejected.entry(JULIET, b"garbage \x1b[31m\xff", "malformed \x1b[31m", f"{EVENTS}/0/7"),
+    rejected.entry(JULIET, encoded(2), "it does not fit", f"{EVENTS}/0/8"),
+    rejected.entry("capulet.lit", FOREIGN, "another host's", "tap of capulet.lit"),
+    rejected.entry(JULIET, encoded(3, stanza="<message>hello"), "no XML", f"{EVENTS}/0/9"),
+    rejected.entry(JULIET, GOOD, "a bug", f"{EVENTS}/0/10"),
+]
+
+
+@pytest.fixture
+def stanzalake(tmp_path: Path) -> Command:
+    return Command(tmp_path)
+
+
+@pytest.fixture(params=["local", "kafka"])
+def broker(request: pytest.FixtureRequest, stanzalake: Command) -> Kafka | None:
+    """Give the broker of the log under test, if it has one, and let the commands know it."""
+    if request.param == "local":
+        return None
+    kafka: Kafka = request.getfixturevalue("kafka")
+    stanzalake.settings |= {
+        "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS": kafka.address,
+        "STANZALAKE_KAFKA_REPLICATION": "1",
+        "STANZALAKE_KAFKA_PARTITIONS": str(PARTITIONS),
+        "STANZALAKE_KAFKA_TOPIC_PREFIX": unique_prefix(),
+        "STANZALAKE_LOG_RETENTION": "never",
+    }
+    return kafka
+
+
+@pytest.fixture
+async def log(broker: Kafka | None, stanzalake: Command, tmp_path: Path) -> AsyncIterator[Log]:
+    """Give the log that the commands are to find, open as a running service has it."""
+    log: Log
+    if broker is None:
+        (tmp_path / "data").mkdir()
+        log = LocalLog(tmp_path / "data" / "log.sqlite")
+    else:
+        log = await open_kafka(broker, stanzalake.settings["STANZALAKE_KAFKA_TOPIC_PREFIX"])
+    yield log
+    await log.close()
+
+
+async def fill(log: Log) -> None:
+    for entry in ENTRIES:
+        await log.append(REJECTED, [entry])
+
+
+async def listed(stanzalake: Command, *options: str) -> list[dict[str, str]]:
+    status, out, _ = await stanzalake.run("rejected", "list", "--json", *options)
+    assert status == 0
+    return [json.loads(line) for line in out.splitlines()]
+
+
+async def ids(stanzalake: Command) -> dict[str, str]:
+    """Give the ID of each source."""
+    return {one["source"]: one["id"] for one in await listed(stanzalake)}
+
+
+async def events(log: Log) -> list[tuple[str, bytes]]:
+    return sorted([(record.key, record.value) async for record in log.browse(EVENTS)])
+
+
+async def test_none_is_an_empty_list_and_status_0(stanzalake: Command, log: Log) -> None:
+    assert await events(log) == []
+    assert await stanzalake.run("rejected", "list") == (0, "", "")
+    status, out, _ = await stanzalake.run("rejected", "replay", "--all")
+    assert (status, out) == (0, "0 events replayed, 0 records stay as they are\n")
+
+
+async def test_the_list_has_the_newest_last_and_pages(stanzalake: Command, log: Log) -> None:
+    await fill(log)
+    reasons = [dict(entry.headers)["reason"] for entry in ENTRIES]
+    assert [one["reason"] for one in await listed(stanzalake)] == reasons
+    pages = [await listed(stanzalake, "--limit", "4", "--page", str(n)) for n in (1, 2, 3)]
+    assert [[one["reason"] for one in page] for page in pages] == [reasons[2:], reasons[:2], []]
+
+
+async def test_nothing_that_was_written_is_printed_unasked(stanzalake: Command, log: Log) -> None:
+    await fill(log)
+    status, out, err = await stanzalake.run("rejected", "list")
+    assert status == 0
+    assert len(out.splitlines()) == len(ENTRIES)
+    for place in (await ids(stanzalake)).values():
+        status, shown, more = await stanzalake.run("rejected", "show", place)
+        assert status == 0
+        out += shown
+        err += more
+    assert "source: tap of capulet.lit" in out
+    assert f"size: {len(GOOD)}" in out
+    assert "hello" not in out + err
+    assert "\x1b" not in out + err
+
+
+async def test_the_original_bytes_are_given_when_asked_for(
+    stanzalake: Command, log: Log, tmp_path: Path
+) -> None:
+    await fill(log)
+    place = (await ids(stanzalake))[f"{EVENTS}/0/8"]
+    assert (await stanzalake.run("rejected", "show", place, "--body"))[:2] == (
+        0,
+        encoded(2).decode(),
+    )
+    place = (await ids(stanzalake))[f"{EVENTS}/0/7"]
+    file = tmp_path / "bytes"
+    status, out, _ = await stanzalake.run("rejected", "show", place, "--output", str(file))
+    assert (status, file.read_bytes()) == (0, ENTRIES[1].value)
+    assert "garbage" not in out
+
+
+async def test_what_is_an_event_now_is_replayed_once(stanzalake: Command, log: Log) -> None:
+    await fill(log)
+    dry = await stanzalake.run("rejected", "replay", "--all", "--dry-run")
+    assert dry[0] == 0
+    assert "2 events would be replayed, 3 records stay as they are" in dry[1]
+    assert await events(log) == []
+    status, out, _ = await stanzalake.run("rejected", "replay", "--all")
+    assert status == 0
+    assert "2 events replayed, 3 records stay as they are" in out
+    assert "not of the host" in out
+    assert "hello" not in out
+    assert await events(log) == sorted([(JULIET, GOOD), (JULIET, encoded(2))])
+    assert len(await listed(stanzalake)) == len(ENTRIES)
+
+
+async def test_some_are_replayed(stanzalake: Command, log: Log) -> None:
+    await fill(log)
+    status, out, _ = await stanzalake.run("rejected", "replay", "--all", "--source", "tap of")
+    assert status == 0
+    assert "1 events replayed, 1 records stay as they are" in out
+    place = (await ids(stanzalake))[f"{EVENTS}/0/8"]
+    assert (await stanzalake.run("rejected", "replay", place))[0] == 0
+    assert await events(log) == sorted([(JULIET, GOOD), (JULIET, encoded(2))])
+    place = (await ids(stanzalake))[f"{EVENTS}/0/9"]
+    status, _, err = await stanzalake.run("rejected", "replay", place)
+    assert (status, len(err.splitlines())) == (1, 1)
+
+
+async def test_a_running_reader_gets_what_is_replayed(stanzalake: Command, log: Log) -> None:
+    await log.append(REJECTED, [ENTRIES[0]])
+    consumer = await log.consumer(EVENTS, "readers")
+    await consumer.read(1, 0.1)
+    assert (await stanzalake.run("rejected", "replay", "--all"))[0] == 0
+    records: list[bytes] = []
+    while not records:
+        records += [record.value for record in await consumer.read(1, 1.0)]
+    assert records == [GOOD]
+    await log.append(EVENTS, [Entry(JULIET, encoded(9))])
+    while len(records) < 2:
+        records += [record.value for record in await consumer.read(1, 1.0)]
+    assert records[1] == encoded(9)
+
+
+@pytest.mark.parametrize("command", ["show", "replay"])
+async def test_an_id_that_is_not_there_is_status_1(
+    stanzalake: Command, log: Log, command: str
+) -> None:
+    await fill(log)
+    status, _, err = await stanzalake.run("rejected", command, "0/999")
+    assert status == 1
+    assert err.splitlines() == ["stanzalake: there is no rejected record 0/999"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show"],
+        ["show", "17"],
+        ["show", "0/-1"],
+        ["show", "0/1", "--output", "/dev/null/x"],
+        ["replay"],
+        ["replay", "0/1", "--all"],
+        ["replay", "0/1", "--source", "tap"],
+        ["list", "--limit", "0"],
+        ["nonsense"],
+    ],
+)
+async def test_arguments_that_cannot_be_used_are_status_2(
+    stanzalake: Command, tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    log = LocalLog(tmp_path / "data" / "log.sqlite")
+    await fill(log)
+    await log.close()
+    status, out, err = await stanzalake.run("rejected", *arguments)
+    assert (status, out) == (2, "")
+    assert "Traceback" not in err
+
+
+async def test_a_directory_without_a_log_is_status_1(stanzalake: Command, tmp_path: Path) -> None:
+    status, _, err = await stanzalake.run("rejected", "list")
+    assert status == 1
+    assert "STANZALAKE_DATA_DIR" in err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("command", ["list", "show", "replay"])
+async def test_the_help_says_what_it_does(stanzalake: Command, command: str) -> None:
+    status, out, _ = await stanzalake.run("rejected", command, "--help")
+    assert status == 0
+    assert "rejected event" in out

@@ -1,0 +1,45 @@
+"""The command line, as an operator uses it."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+from stanzalake.local.ports import free_port
+
+SOON = 30.0
+
+
+class Command:
+    """Runs `stanzalake` with settings of its own.
+
+    Args:
+        directory: Where its data directory is made.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.settings = {
+            "STANZALAKE_HOSTS": "capulet.lit",
+            "STANZALAKE_COMPONENT_SECRET": "wherefore",
+            "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+            "STANZALAKE_DATA_DIR": str(directory / "data"),
+            "STANZALAKE_PROSODY": f"127.0.0.1:{free_port()}",
+        }
+
+    async def start(self, *arguments: str) -> Process:
+        """Start a command."""
+        outer = {k: v for k, v in os.environ.items() if not k.startswith(("STANZALAKE", "PROSODY"))}
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "stanzalake", *arguments),
+            env={**outer, **self.settings},
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+
+    async def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Run a command to its end; give its status and what it said on stdout and stderr."""
+        process = await self.start(*arguments)
+        async with asyncio.timeout(SOON):
+            out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
