@@ -9,8 +9,10 @@ SERVE  := $(VENV)/.serve
 TEST   := $(VENV)/.test
 READY  := $(if $(filter kafka,$(MODE)),$(TEST),$(SERVE))
 ROUNDS := 50
+# Of `make fuzz`, which finishes the round it is in.
+SECONDS := 60
 
-.PHONY: help up demo test faults bench check format clean
+.PHONY: help up demo test faults freshness fuzz bench check format clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,8 +29,16 @@ test: $(TEST) check ## Set up everything and run all tests
 faults: $(TEST) ## Kill, freeze and restart everything under load: MODE=kafka ROUNDS=100 SEED=7
 	@$(PYTHON) -m tests.faults.storm --mode $(MODE) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
+freshness: $(TEST) ## Ask for the last page right behind 1,000 messages, again and again: MODE=kafka ROUNDS=200
+	@$(PYTHON) -m tests.faults.freshness --mode $(MODE) --rounds $(ROUNDS)
+
 bench: $(TEST) ## What an archive costs Prosody: ours, none, and mod_mam, in one run
 	@$(PYTHON) -m bench.tap
+
+fuzz: $(TEST) ## Damage the input of everything that reads what others wrote: SECONDS=600
+	@end=$$(($$(date +%s) + $(SECONDS))); while [ $$(date +%s) -lt $$end ]; do \
+		$(PYTHON) -m pytest -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 tests/unit || exit; \
+	done
 
 check: $(TEST) ## Lint, types, formats
 	@$(VENV)/bin/ruff format --check .

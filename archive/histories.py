@@ -15,6 +15,9 @@ State = Preferences | Activation
 History = Sequence[State]
 """States of one owner, oldest first."""
 
+MAX_STATES = 1000
+"""States of one owner that count: the newest ones."""
+
 _PART = "_preferences"
 _OWNERS = 5000
 """Owners in one statement."""
@@ -65,11 +68,11 @@ class Histories:
             SELECT DISTINCT owner, position, policy, always, never
             FROM {self._store.table}{_PART}
             WHERE owner IN {{owners:Array(String)}}
-            ORDER BY owner, position""",  # noqa: S608  # an identifier
+            ORDER BY owner, position DESC LIMIT {MAX_STATES} BY owner""",  # noqa: S608  # an identifier
             {"owners": owners},
         )
         grouped = groupby((_state(_Row(*row)) for row in rows), key=lambda state: state.owner)
-        return {owner: tuple(states) for owner, states in grouped}
+        return {owner: tuple(states)[::-1] for owner, states in grouped}
 
 
 def _pieces(owners: Sequence[str]) -> Iterable[Sequence[str]]:

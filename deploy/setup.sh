@@ -20,6 +20,7 @@ if [ "$purpose" = test ]; then
     need prosody-modules /usr/lib/prosody/modules/mod_delegation
     need lua-check luacheck
     need lua5.4 lua5.4
+    need faketime "/usr/lib/*/faketime/libfaketime.so.1"
     need lua-dbi-sqlite3 "/usr/lib/*/lua/5.4/dbd/sqlite3.so"
     need docker-compose docker-compose
     need openjdk-17-jre-headless java

@@ -12,6 +12,7 @@ from archive.component import Component
 from archive.errors import StanzalakeError
 from archive.log import EVENTS, REJECTED, Log
 from archive.metrics import APPEND_SECONDS, EVENTS_TAKEN
+from archive.trouble import Trouble
 from ingest.batch import NAMESPACE, sort
 
 MAX_IN_WORK = 64 * 1024 * 1024
@@ -41,6 +42,8 @@ class IngestComponent(Component):
         self._hosts = frozenset(hosts)
         self._log = log
         self._in_work = 0
+        self._waiting = Trouble(__name__, self.name)
+        self._stranger = Trouble(__name__, self.name)
         path = MatchXPath(f"{{{self.default_ns}}}iq/{_BATCH}")
         self.register_handler(CoroutineCallback("batch", path, self._on_batch))
 
@@ -50,7 +53,7 @@ class IngestComponent(Component):
         # Anybody may send to a component: only a host itself, not its users, is a tap.
         host = str(iq["from"])
         if host not in self._hosts or iq["type"] != "set":
-            log.warning("%s: refused a batch from somebody who is no tap", self.name)
+            self._stranger.begin("refused a batch from somebody who is no tap")
             self._refuse(iq, "auth", "forbidden")
             return
         text = iq.xml.findtext(_BATCH) or ""
@@ -69,9 +72,10 @@ class IngestComponent(Component):
             rejected = await self._store(text, host)
         except StanzalakeError as error:
             level = logging.WARNING if error.retry else logging.ERROR
-            log.log(level, "%s: a batch is not taken yet: %s", self.name, error)
+            self._waiting.begin(f"batches are not taken: {error}", level)
             self._refuse(iq, "wait", "resource-constraint")
             return
+        self._waiting.end()
         if rejected:
             log.error("%s: kept %d bad events of %s in %s", self.name, rejected, host, REJECTED)
             self._refuse(iq, "modify", "bad-request")

@@ -1,7 +1,6 @@
 """The loop: gather a batch from the log, write it to the store, commit. Nothing else commits."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +8,7 @@ from functools import partial
 from archive import health
 from archive.errors import RowRefused, StanzalakeError
 from archive.log import READ_BYTES, REJECTED, Consumer, Log, Record
+from archive.trouble import Trouble
 from processor import meter
 from processor.batch import Batch, Rules, assemble, read, refused
 from processor.breaker import Breaker
@@ -18,8 +18,6 @@ _PART = "processor"
 _IDLE_SECONDS = 1.0
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Loop:
         self._rules = rules
         self._limits = limits
         self._breaker = Breaker(limits.rejected)
-        self._trouble = ""
+        self._trouble = Trouble(__name__)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish the batch in hand, unless it cannot be written.
@@ -156,23 +154,15 @@ class Loop:
             except StanzalakeError as error:
                 if not error.retry:
                     raise
-                self._say(f"waiting: {error}")
+                self._trouble.begin(f"waiting: {error}")
+                health.report(_PART, up=False)
             else:
-                self._say("")
+                self._trouble.end()
+                health.report(_PART, up=True)
                 return True
             if await _stopped(stop, wait):
                 return False
             wait = min(2 * wait, _LONGEST_WAIT)
-
-    def _say(self, trouble: str) -> None:
-        """Log a change of state once."""
-        if trouble and trouble != self._trouble:
-            log.warning("%s", trouble)
-        if self._trouble and not trouble:
-            log.info("working again")
-        if trouble != self._trouble:
-            health.report(_PART, up=not trouble)
-        self._trouble = trouble
 
 
 def _size(records: Iterable[Record]) -> int:

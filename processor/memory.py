@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from archive.histories import History, State
+from archive.histories import MAX_STATES, History, State
 
 OWNERS = 100_000
 """Owners remembered; most said nothing, and cost some hundred bytes each."""
@@ -66,4 +66,4 @@ class Memory:
 def _with(history: History, state: State) -> History:
     if state in history:
         return history
-    return tuple(heapq.merge(history, (state,), key=lambda one: one.position))
+    return tuple(heapq.merge(history, (state,), key=lambda one: one.position))[-MAX_STATES:]

@@ -169,7 +169,7 @@ class Component(component.Component):
     async def _answer(self, request: Request, question: Question) -> None:
         stable = request.stable
         if question.reads:
-            stable = await self._freshness.reached(request.owner) and stable
+            stable = stable and await self._freshness.reached(request.owner)
         # One page in memory at a time, however many are asked for.
         async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turn:
             archive = self._archive_of(request.owner)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import Signals
 from urllib.parse import quote
 
 from stanzalake.local.clickhouse_server import DATABASE, HOST
@@ -50,6 +51,12 @@ class ClickHouse:
     def log(self) -> str:
         """What it logged: one JSON object for each request, and one for each answer."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """The number of the process of its last start."""
+        assert self._process is not None  # noqa: S101  # who asks has started it
+        return self._process.pid
 
     def dsn(self, user: str = "default", password: str = "") -> str:
         """Give a DSN of the database `stanzalake`."""
@@ -97,6 +104,11 @@ class ClickHouse:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+
+    def signal(self, number: Signals) -> None:
+        """Send the process a signal."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
 
     @property
     def _log_path(self) -> Path:

@@ -77,7 +77,7 @@ _DECODERS: Mapping[str, Callable[[bytes], bytes]] = {
     "": lambda data: data,
 }
 _ENCODERS: Mapping[str, Callable[[bytes], bytes]] = {
-    "zstd": zstandard.ZstdCompressor().compress,
+    "zstd": zstandard.compress,
     "gzip": gzip.compress,
 }
 

@@ -37,11 +37,13 @@ class Page(NamedTuple):
         messages: Oldest first.
         last: The id to page on from.
         complete: Whether nothing is left behind it.
+        stable: False if what was said before the question may still be missing.
     """
 
     messages: list[Said]
     last: str
     complete: bool
+    stable: bool
 
 
 class Client(ClientXMPP):
@@ -76,11 +78,20 @@ class Client(ClientXMPP):
             TimeoutError: It takes too long.
         """
         self.connect("127.0.0.1", self._port)
-        await asyncio.wait_for(self._online.wait(), _TIMEOUT)
+        try:
+            await asyncio.wait_for(self._online.wait(), _TIMEOUT)
+        except TimeoutError:
+            await self.offline()
+            raise
 
     async def offline(self) -> None:
         """Leave."""
+        self.cancel_connection_attempt()
         await self.disconnect()
+        # slixmpp leaves its sending task to the garbage collector, which complains of it.
+        if self._run_out_filters is not None:
+            self._run_out_filters.cancel()
+            await asyncio.wait([self._run_out_filters])
 
     async def befriend(self, contact: str) -> None:
         """Put a bare JID into the account's roster, which the default policy asks for."""
@@ -106,18 +117,31 @@ class Client(ClientXMPP):
 
         Raises:
             slixmpp.exceptions.IqError: The archive refused it.
+            slixmpp.exceptions.IqTimeout: Nobody answered within 30 seconds.
         """
+        return await self._ask(size, **({"after": after} if after else {}))
+
+    async def latest(self, size: int = 50) -> Page:
+        """Ask for the last page.
+
+        Raises:
+            slixmpp.exceptions.IqError: The archive refused it.
+            slixmpp.exceptions.IqTimeout: Nobody answered within 30 seconds.
+        """
+        return await self._ask(size, before="")
+
+    async def _ask(self, size: int, **place: str) -> Page:
         self._results.clear()
         query = ET.Element(f"{{{_MAM}}}query")
         rsm = ET.SubElement(query, f"{{{_RSM}}}set")
-        ET.SubElement(rsm, f"{{{_RSM}}}max").text = str(size)
-        if after:
-            ET.SubElement(rsm, f"{{{_RSM}}}after").text = after
+        for name, value in {"max": str(size), **place}.items():
+            ET.SubElement(rsm, f"{{{_RSM}}}{name}").text = value
         iq = self.make_iq_set(query)
         answer = await iq.send(timeout=_TIMEOUT)
         fin = answer.xml.find(f"{{{_MAM}}}fin")
         last = fin.findtext(f"{{{_RSM}}}set/{{{_RSM}}}last") or ""
-        return Page(list(self._results), last, fin.get("complete") == "true")
+        complete, stable = fin.get("complete") == "true", fin.get("stable") != "false"
+        return Page(list(self._results), last, complete, stable)
 
     async def archive(self, size: int) -> list[Said]:
         """Read the whole archive, oldest first, in pages of a size."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import Signals
 
 from stanzalake.local.ports import free_port
 
@@ -133,6 +134,11 @@ class Kafka:
         """End the process with SIGKILL, as a crash would; `stop` then waits for its end."""
         if self._process is not None and self.alive:
             self._process.kill()
+
+    def signal(self, number: Signals) -> None:
+        """Send the process a signal."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
 
     @property
     def _properties(self) -> Path:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
@@ -84,6 +84,7 @@ class Prosody:
         extra_host: Lines for the VirtualHost's section of the configuration.
         extra_global: Lines for the global section.
         module_dirs: Further directories with Prosody modules.
+        environment: More variables of the process.
     """
 
     directory: Path
@@ -98,6 +99,7 @@ class Prosody:
     extra_host: str = ""
     extra_global: str = ""
     module_dirs: Sequence[Path] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     _process: asyncio.subprocess.Process | None = field(default=None, init=False, repr=False)
 
     @property
@@ -167,6 +169,7 @@ class Prosody:
         with self.log_path.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *("prosody", "-F", "--config", self.config_path),
+                env={**os.environ, **self.environment},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -39,6 +39,17 @@ class Service:
     log: Path
     _process: asyncio.subprocess.Process | None = field(default=None, init=False, repr=False)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        """The number of the process of its last start."""
+        assert self._process is not None  # noqa: S101  # who asks has started it
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it, and wait until it says that it works.
 

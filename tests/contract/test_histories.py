@@ -7,7 +7,7 @@ import pytest
 
 from archive import migrations
 from archive.event import VERSION, Activation, Preferences
-from archive.histories import Histories, State
+from archive.histories import MAX_STATES, Histories, State
 from archive.store import Store
 from tests.contract.test_store import load
 
@@ -66,3 +66,9 @@ def test_many_owners_are_looked_up_in_pieces(histories: Histories) -> None:
     histories.write([activation(owner, 1) for owner in owners])
     found = histories.read(owners)
     assert all(found[owner] == (activation(owner, 1),) for owner in owners)
+
+
+def test_only_the_newest_states_count(histories: Histories) -> None:
+    histories.write([activation(A, position) for position in range(MAX_STATES + 5)])
+    found = histories.read([A])[A]
+    assert [state.position for state in found] == list(range(5, MAX_STATES + 5))

@@ -1,10 +1,13 @@
-"""The fault storm: everything is killed, stopped and restarted under load; then it is all there.
+"""The fault storm: everything is killed, frozen, cut off and restarted under load.
 
     python -m tests.faults.storm --mode kafka --rounds 50 --seed 7
 
 Pairs of clients send numbered messages without a pause, while parts of the deployment are hit in
 random order. At the end both archives of every pair must hold every message that was delivered,
-once, in order, under the id that was seen live, and no process may have needed a hand.
+once, in order, under the id that was seen live, and no process may have ended by itself.
+
+There is one broker, so the coordinator of the processors' group cannot move to another one: it is
+killed and frozen, which sends every member through the same search for a coordinator.
 """
 
 import asyncio
@@ -12,163 +15,165 @@ import random
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import click
 
-from stanzalake.local.client import Said
-from stanzalake.local.deployment import HOST, Deployment, Distributed
+from stanzalake.local.deployment import Deployment, Distributed
+from stanzalake.local.service import Service
+from tests.faults.talk import Findings, Talk
+from tests.support.proxy import Proxy
 
 MODES = {"embedded": Deployment, "kafka": Distributed}
-_INTERVAL = 0.02
-_RECONNECT = 0.2
+_SETTINGS = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_ARCHIVE_MAX_QUERY_RESULTS": "1000"}
+_BREATH = 0.3
 _CALM_SECONDS = 60.0
+_REBALANCES = 2
 
 Fault = Callable[[], Awaitable[None]]
 
 
-@dataclass
-class Talk:
-    """One pair: what was sent, what arrived, and when something last did.
+class Part(Protocol):
+    """A process of a deployment."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> object: ...
+
+    def signal(self, number: signal.Signals) -> None: ...
+
+
+class Ground:
+    """A deployment whose services reach Prosody and ClickHouse through proxies.
 
     Attributes:
-        sender: A user.
-        receiver: Another one.
-        sent: How many messages were handed to Prosody.
-        delivered: What the receiver got, by body; a body may come again after a crash of Prosody.
-        longest_gap: Seconds for which nothing arrived, at the most.
+        deployment: The whole of it.
+        proxies: By what stands behind them.
     """
 
-    sender: str
-    receiver: str
-    sent: int = 0
-    delivered: dict[str, str] = field(default_factory=dict)
-    longest_gap: float = 0.0
-    _since: float = field(default_factory=time.monotonic)
+    def __init__(self, directory: Path, mode: str) -> None:
+        self.proxies = {"prosody": Proxy()}
+        settings = {**_SETTINGS, "STANZALAKE_PROSODY": f"127.0.0.1:{self.proxies['prosody'].port}"}
+        if mode == "kafka":
+            self.proxies["clickhouse"] = Proxy()
+            port = self.proxies["clickhouse"].port
+            dsn = f"clickhouse://default:@127.0.0.1:{port}/stanzalake"
+            settings["STANZALAKE_CLICKHOUSE_DSN"] = dsn
+        self.deployment = MODES[mode](directory, settings=settings)
 
-    async def run(self, deployment: Deployment, stop: asyncio.Event) -> None:
-        """Talk until told to stop, through whatever happens to the server."""
-        while not stop.is_set():
-            try:
-                await self._session(deployment, stop)
-            except (TimeoutError, OSError):
-                await asyncio.sleep(_RECONNECT)
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[Deployment]:
+        """Run all of it."""
+        await self.proxies["prosody"].start(self.deployment.prosody.component_port)
+        if isinstance(self.deployment, Distributed):
+            await self.proxies["clickhouse"].start(self.deployment.clickhouse.port)
+        try:
+            await self.deployment.start()
+            yield self.deployment
+        finally:
+            await self.deployment.stop()
+            for proxy in self.proxies.values():
+                proxy.cut()
 
-    async def _session(self, deployment: Deployment, stop: asyncio.Event) -> None:
-        receiver = await deployment.client(self.receiver, f"from-{self.sender}")
-        sender = await deployment.client(self.sender, f"to-{self.receiver}")
-        seen = 0
-        while not stop.is_set() and sender.is_connected() and receiver.is_connected():
-            sender.say(f"{self.receiver}@{HOST}", f"{self.sender} {self.sent}")
-            self.sent += 1
-            await asyncio.sleep(_INTERVAL)
-            if len(receiver.live) > seen:
-                self._take(receiver.live[seen:])
-                seen = len(receiver.live)
-        for client in (sender, receiver):
-            await client.offline()
-
-    def _take(self, messages: list[Said]) -> None:
-        now = time.monotonic()
-        self.longest_gap = max(self.longest_gap, now - self._since)
-        self._since = now
-        for message in messages:
-            if message.sender == f"{self.sender}@{HOST}":
-                self.delivered[message.body] = message.id
-
-    def faults(self, owner: str, archive: list[Said]) -> Iterator[str]:
-        """Give what is wrong with an owner's archive."""
-        mine = [message for message in archive if message.sender == f"{self.sender}@{HOST}"]
-        numbers = [int(message.body.split()[1]) for message in mine]
-        where = f"{owner}'s archive, from {self.sender} to {self.receiver}"
-        lost = self.delivered.keys() - {message.body for message in mine}
-        if lost:
-            yield f"{where}: {len(lost)} lost: {', '.join(sorted(lost)[:5])}"
-        if len(set(numbers)) != len(numbers):
-            yield f"{where}: {len(numbers) - len(set(numbers))} doubled"
-        if numbers != sorted(numbers):
-            yield f"{where}: out of order"
-        if owner == self.receiver:
-            ids = {message.body: message.id for message in mine}
-            other = [b for b, id_ in self.delivered.items() if b in ids and ids[b] != id_]
-            if other:
-                yield f"{where}: {len(other)} under another id than was seen live"
+    @property
+    def servers(self) -> dict[str, Part]:
+        """What the services stand on."""
+        servers: dict[str, Part] = {"prosody": self.deployment.prosody}
+        if isinstance(self.deployment, Distributed):
+            servers |= {"kafka": self.deployment.kafka, "clickhouse": self.deployment.clickhouse}
+        return servers
 
 
 class Storm:
-    """Hits the parts of a deployment.
+    """Hits the parts of a deployment, one at a time.
 
     Args:
-        deployment: What is hit.
+        ground: What is hit.
         chance: Where the order comes from.
+        longest: Seconds for which a part is away or frozen, at the most.
+
+    Attributes:
+        hits: What was hit, in order.
+        fallen: Services that ended by themselves.
     """
 
-    def __init__(self, deployment: Deployment, chance: random.Random) -> None:
-        self._deployment = deployment
+    def __init__(self, ground: Ground, chance: random.Random, longest: float) -> None:
+        self._ground = ground
+        self._services = ground.deployment.services
         self._chance = chance
+        self._longest = longest
+        self._bag: list[tuple[str, Fault]] = []
         self.hits: list[str] = []
+        self.fallen: set[str] = set()
 
     async def hit(self) -> None:
-        """Hit one part in one way, and put it up again."""
-        name, fault = self._chance.choice(list(self._faults()))
+        """Hit one part in one way, and put it up again; every way comes before one comes again."""
+        if not self._bag:
+            self._bag = list(self._faults())
+            self._chance.shuffle(self._bag)
+        name, fault = self._bag.pop()
         self.hits.append(name)
         await fault()
+        self.look()
+
+    def look(self) -> None:
+        """Notice services that ended by themselves."""
+        self.fallen |= {name for name, service in self._services.items() if not service.alive}
 
     def _faults(self) -> Iterator[tuple[str, Fault]]:
-        yield "kill prosody", self._kill_prosody
-        for name in self._deployment.services:
-            yield f"kill {name}", partial(self._kill, name)
-            yield f"stop and start {name}", partial(self._restart, name)
-            yield f"freeze {name}", partial(self._freeze, name)
-        if isinstance(self._deployment, Distributed):
-            yield "kill kafka", self._kill_kafka
-            yield "kill clickhouse", self._kill_clickhouse
+        for name in ("kill", "freeze", "stop and start"):
+            service = self._chance.choice(list(self._services))
+            yield f"{name} {service}", partial(self._ways[name], self._services[service])
+        for server, part in self._ground.servers.items():
+            yield f"kill {server}", partial(self._kill, part)
+            yield f"freeze {server}", partial(self._freeze, part)
+        for server, proxy in self._ground.proxies.items():
+            yield f"cut off {server}", partial(self._cut, proxy)
+        if isinstance(self._ground.deployment, Distributed):
+            yield "rebalance", self._rebalance
+
+    @property
+    def _ways(self) -> dict[str, Callable[[Service], Awaitable[None]]]:
+        return {"kill": self._kill, "freeze": self._freeze, "stop and start": self._restart}
 
     async def _pause(self) -> None:
-        await asyncio.sleep(self._chance.uniform(0.0, 1.5))
+        await asyncio.sleep(self._chance.uniform(0.0, self._longest))
 
-    async def _kill(self, name: str) -> None:
-        service = self._deployment.services[name]
-        await service.kill()
+    async def _kill(self, part: Part) -> None:
+        part.signal(signal.SIGKILL)
+        await part.stop()
         await self._pause()
-        await service.start()
+        await part.start()
 
-    async def _restart(self, name: str) -> None:
-        service = self._deployment.services[name]
+    async def _freeze(self, part: Part) -> None:
+        part.signal(signal.SIGSTOP)
+        await self._pause()
+        part.signal(signal.SIGCONT)
+
+    async def _restart(self, service: Service) -> None:
         status = await service.stop()
         if status:
-            raise AssertionError(f"{name} ended with status {status}")
+            raise AssertionError(f"{service.command} ended with status {status}")
         await self._pause()
         await service.start()
 
-    async def _freeze(self, name: str) -> None:
-        service = self._deployment.services[name]
-        service.signal(signal.SIGSTOP)
+    async def _cut(self, proxy: Proxy) -> None:
+        proxy.cut()
         await self._pause()
-        service.signal(signal.SIGCONT)
+        await proxy.mend()
 
-    async def _kill_prosody(self) -> None:
-        self._deployment.prosody.kill()
-        await self._deployment.prosody.stop()
-        await self._pause()
-        await self._deployment.prosody.start()
-
-    async def _kill_kafka(self) -> None:
-        assert isinstance(self._deployment, Distributed)
-        self._deployment.kafka.kill()
-        await self._deployment.kafka.stop()
-        await self._pause()
-        await self._deployment.kafka.start()
-
-    async def _kill_clickhouse(self) -> None:
-        assert isinstance(self._deployment, Distributed)
-        await self._deployment.clickhouse.kill()
-        await self._pause()
-        await self._deployment.clickhouse.start()
+    async def _rebalance(self) -> None:
+        """Send more processors into the group and out of it, faster than it can settle."""
+        service = self._ground.deployment.service
+        guests = [service(f"guest-{n}", "processor") for n in range(_REBALANCES)]
+        for _ in range(_REBALANCES):
+            await asyncio.gather(*(guest.start() for guest in guests))
+            await asyncio.gather(*(guest.stop() for guest in guests))
 
 
 @dataclass
@@ -178,12 +183,12 @@ class Outcome:
     Attributes:
         hits: What was hit, in order.
         talks: The pairs.
-        problems: What is wrong; empty if all is well.
+        findings: What is wrong.
     """
 
     hits: list[str]
     talks: list[Talk]
-    problems: list[str]
+    findings: Findings
 
     def __str__(self) -> str:
         kills = sum(hit.startswith("kill") for hit in self.hits)
@@ -191,57 +196,63 @@ class Outcome:
         delivered = sum(len(talk.delivered) for talk in self.talks)
         gap = max(talk.longest_gap for talk in self.talks)
         summary = (
-            f"rounds {len(self.hits)}, kills {kills}, messages sent {sent}, "
-            f"delivered {delivered}, longest gap {gap:.1f} s, problems {len(self.problems)}"
+            f"rounds {len(self.hits)}, kills {kills}, messages sent {sent}, delivered {delivered}, "
+            f"lost {self.findings.lost}, doubled {self.findings.doubled}, longest gap {gap:.1f} s"
         )
-        return "\n".join([summary, *self.problems])
+        return "\n".join([summary, *self.findings.problems])
 
 
-async def rage(directory: Path, mode: str, rounds: int, seed: int) -> Outcome:
+async def rage(directory: Path, mode: str, rounds: int, seed: int, longest: float) -> Outcome:
     """Run a storm and look at what is left."""
-    settings = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_ARCHIVE_MAX_QUERY_RESULTS": "1000"}
-    deployment = MODES[mode](directory, settings=settings)
-    try:
-        await deployment.start()
-        storm = Storm(deployment, random.Random(seed))  # noqa: S311  # a seed repeats a storm
+    ground = Ground(directory, mode)
+    async with ground.held() as deployment:
+        storm = Storm(ground, random.Random(seed), longest)  # noqa: S311  # a seed repeats a storm
         talks = [Talk("juliet", "romeo"), Talk("romeo", "juliet")]
         stop = asyncio.Event()
         running = [asyncio.ensure_future(talk.run(deployment, stop)) for talk in talks]
-        for _ in range(rounds):
-            await storm.hit()
-            await asyncio.sleep(0.5)
-        stop.set()
-        await asyncio.gather(*running)
-        problems = await _problems(deployment, talks)
-        return Outcome(storm.hits, talks, problems)
-    finally:
-        await deployment.stop()
+        try:
+            for _ in range(rounds):
+                await storm.hit()
+                await asyncio.sleep(_BREATH)
+        finally:
+            stop.set()
+            await asyncio.gather(*running)
+        findings = await _findings(deployment, talks)
+        storm.look()
+        findings.problems += [f"{name} ended by itself" for name in sorted(storm.fallen)]
+        return Outcome(storm.hits, talks, findings)
 
 
-async def _problems(deployment: Deployment, talks: list[Talk]) -> list[str]:
-    problems: list[str] = []
+async def _findings(deployment: Deployment, talks: list[Talk]) -> Findings:
+    findings = Findings()
     for owner in ("juliet", "romeo"):
         reader = await deployment.client(owner, "reader")
         async with asyncio.timeout(_CALM_SECONDS):
             archive = await reader.archive(1000)
         for talk in talks:
-            problems += talk.faults(owner, archive)
+            talk.check(owner, archive, findings)
         await reader.offline()
-    return problems
+    return findings
 
 
 @click.command()
 @click.option("--mode", type=click.Choice(list(MODES)), default="embedded", show_default=True)
 @click.option("--rounds", default=30, show_default=True, help="How often something is hit.")
 @click.option("--seed", type=int, help="Repeats a storm; a new one each time if none is given.")
-def main(mode: str, rounds: int, seed: int | None) -> None:
+@click.option(
+    "--longest",
+    default=12.0,
+    show_default=True,
+    help="Seconds for which a part is away at most; over 10, Kafka gives up a frozen processor.",
+)
+def main(mode: str, rounds: int, seed: int | None, longest: float) -> None:
     """Hit a deployment under load, and end with status 1 if a message is lost or doubled."""
     seed = seed if seed is not None else random.SystemRandom().randrange(10**6)
     click.echo(f"mode {mode}, seed {seed}")
     with tempfile.TemporaryDirectory(prefix="stanzalake-storm-") as directory:
-        outcome = asyncio.run(rage(Path(directory), mode, rounds, seed))
+        outcome = asyncio.run(rage(Path(directory), mode, rounds, seed, longest))
     click.echo(str(outcome))
-    sys.exit(bool(outcome.problems))
+    sys.exit(bool(outcome.findings.problems))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""A page holds what was announced before it, or says that it may not, in time (XEP-0313 §4.3.3)."""
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from slixmpp.exceptions import IqError
+
+from stanzalake.local.client import Client
+from stanzalake.local.deployment import Deployment, Distributed
+from tests.faults.freshness import measure
+
+DEADLINE = 2.0
+A_LITTLE = 2.0
+STALLED = {"PROSODY_ARCHIVE_POLICY": "true", "STANZALAKE_FRESHNESS_TIMEOUT": str(DEADLINE)}
+
+
+@pytest.mark.parametrize("mode", ["embedded", "kafka"])
+async def test_a_page_right_behind_a_burst_has_all_of_it(tmp_path: Path, mode: str) -> None:
+    """The short form; `make freshness` is the long one."""
+    tally = await measure(tmp_path, mode, rounds=20, messages=200)
+    print(f"mode {mode}, {tally}")  # noqa: T201  # what freshness costs is worth a look
+    assert tally.misses == 0
+
+
+async def page_within(client: Client, seconds: float) -> tuple[list[str], bool]:
+    """Give the bodies of the last page and whether it is stable."""
+    async with asyncio.timeout(seconds):
+        page = await client.latest()
+    return [message.body for message in page.messages], page.stable
+
+
+async def test_a_stalled_processor_makes_an_unstable_page_in_time(tmp_path: Path) -> None:
+    deployment = Distributed(tmp_path, settings=STALLED)
+    try:
+        await deployment.start()
+        juliet = await deployment.client("juliet")
+        juliet.say("romeo@localhost", "before")
+        assert await page_within(juliet, DEADLINE) == (["before"], True)
+        processors = [s for s in deployment.services.values() if s.command == "processor"]
+        for processor in processors:
+            processor.signal(signal.SIGSTOP)
+        juliet.say("romeo@localhost", "behind")
+        assert await page_within(juliet, DEADLINE + A_LITTLE) == (["before"], False)
+        for processor in processors:
+            processor.signal(signal.SIGCONT)
+        page = await juliet.latest()
+        while not page.stable:
+            page = await juliet.latest()
+        assert [message.body for message in page.messages] == ["before", "behind"]
+        await juliet.offline()
+    finally:
+        await deployment.stop()
+
+
+async def test_a_frozen_archive_is_an_error_in_time(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path, settings=STALLED)
+    deployment.prosody.extra_host = (
+        f"stanzalake_freshness_timeout = {DEADLINE}\nstanzalake_query_timeout = {DEADLINE}"
+    )
+    try:
+        await deployment.start()
+        juliet = await deployment.client("juliet")
+        deployment.services["stanzalake"].signal(signal.SIGSTOP)
+        juliet.say("romeo@localhost", "behind")
+        start = time.monotonic()
+        with pytest.raises(IqError) as refused:
+            await page_within(juliet, 2 * DEADLINE + A_LITTLE)
+        assert time.monotonic() - start >= DEADLINE
+        assert refused.value.condition == "remote-server-timeout"
+        deployment.services["stanzalake"].signal(signal.SIGCONT)
+        assert await page_within(juliet, 2 * DEADLINE + A_LITTLE) == (["behind"], True)
+        await juliet.offline()
+    finally:
+        await deployment.stop()

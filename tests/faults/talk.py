@@ -1,0 +1,98 @@
+"""Talks: pairs of clients that send numbered messages through whatever happens to the server."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from stanzalake.local.client import Client, Said
+from stanzalake.local.deployment import HOST, Deployment
+
+_RECONNECT = 0.2
+
+
+@dataclass
+class Findings:
+    """What is wrong with archives.
+
+    Attributes:
+        lost: Messages that were delivered, and are not there.
+        doubled: Messages that are there more than once, each time over the first.
+        problems: All that is wrong, in words.
+    """
+
+    lost: int = 0
+    doubled: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Talk:
+    """One pair: what was sent, what arrived, and when something last did.
+
+    Attributes:
+        sender: A user.
+        receiver: Another one.
+        interval: Seconds between two messages.
+        sent: How many messages were handed to Prosody.
+        delivered: What the receiver got: the id of each body.
+        longest_gap: Seconds for which nothing arrived, at the most.
+    """
+
+    sender: str
+    receiver: str
+    interval: float = 0.02
+    sent: int = 0
+    delivered: dict[str, str] = field(default_factory=dict)
+    longest_gap: float = 0.0
+    _since: float = field(default_factory=time.monotonic)
+
+    async def run(self, deployment: Deployment, stop: asyncio.Event) -> None:
+        """Talk until told to stop, with new sessions whenever the old ones end."""
+        while not stop.is_set():
+            clients: list[Client] = []
+            try:
+                for user, resource in ((self.receiver, "from"), (self.sender, "to")):
+                    clients.append(await deployment.client(user, f"{resource}-{self.sender}"))
+                receiver, sender = clients
+                await self._session(receiver, sender, stop)
+            except (TimeoutError, OSError):
+                await asyncio.sleep(_RECONNECT)
+            finally:
+                await asyncio.gather(*(client.offline() for client in clients))
+
+    async def _session(self, receiver: Client, sender: Client, stop: asyncio.Event) -> None:
+        seen = 0
+        while not stop.is_set() and sender.is_connected() and receiver.is_connected():
+            sender.say(f"{self.receiver}@{HOST}", f"{self.sender} {self.sent}")
+            self.sent += 1
+            await asyncio.sleep(self.interval)
+            if len(receiver.live) > seen:
+                self._take(receiver.live[seen:])
+                seen = len(receiver.live)
+
+    def _take(self, messages: list[Said]) -> None:
+        now = time.monotonic()
+        self.longest_gap = max(self.longest_gap, now - self._since)
+        self._since = now
+        for message in messages:
+            if message.sender == f"{self.sender}@{HOST}":
+                self.delivered[message.body] = message.id
+
+    def check(self, owner: str, archive: list[Said], findings: Findings) -> None:
+        """Hold an owner's archive against what was delivered."""
+        mine = [message for message in archive if message.sender == f"{self.sender}@{HOST}"]
+        numbers = [int(message.body.split()[1]) for message in mine]
+        ids = {message.body: message.id for message in mine}
+        lost = self.delivered.keys() - ids.keys()
+        doubled = len(mine) - len(ids)
+        other = [b for b, id_ in self.delivered.items() if b in ids and ids[b] != id_]
+        problems = {
+            f"{len(lost)} lost: {', '.join(sorted(lost)[:5])}": lost,
+            f"{doubled} doubled": doubled,
+            "out of order": numbers != sorted(numbers),
+            f"{len(other)} under another id than was seen live": owner == self.receiver and other,
+        }
+        where = f"{owner}'s archive, from {self.sender} to {self.receiver}"
+        findings.lost += len(lost)
+        findings.doubled += doubled
+        findings.problems += [f"{where}: {words}" for words, wrong in problems.items() if wrong]
