@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import Signals
 from urllib.parse import quote
 
 from stanzalake.local.clickhouse_server import DATABASE, HOST
 from stanzalake.local.ports import free_port
+from stanzalake.local.process import Process
 
 _START_WAIT = 30.0
 _STOP_WAIT = 20.0
@@ -26,7 +26,7 @@ class ClickHouseFailed(Exception):
 
 
 @dataclass(kw_only=True)
-class ClickHouse:
+class ClickHouse(Process):
     """One process and its directory.
 
     Attributes:
@@ -45,18 +45,11 @@ class ClickHouse:
     config: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     certificate: Path | None = None
-    _process: asyncio.subprocess.Process | None = field(default=None, init=False, repr=False)
 
     @property
     def log(self) -> str:
         """What it logged: one JSON object for each request, and one for each answer."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
-
-    @property
-    def pid(self) -> int:
-        """The number of the process of its last start."""
-        assert self._process is not None  # noqa: S101  # who asks has started it
-        return self._process.pid
 
     def dsn(self, user: str = "default", password: str = "") -> str:
         """Give a DSN of the database `stanzalake`."""
@@ -104,11 +97,6 @@ class ClickHouse:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
-
-    def signal(self, number: Signals) -> None:
-        """Send the process a signal."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
 
     @property
     def _log_path(self) -> Path:

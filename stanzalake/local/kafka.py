@@ -5,9 +5,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import Signals
+from typing import ClassVar
 
 from stanzalake.local.ports import free_port
+from stanzalake.local.process import Server
 
 LOOPBACK = "127.0.0.1"
 CLASSES = Path(__file__).parents[2] / ".cache" / "kafka"
@@ -16,7 +17,6 @@ CLASSES = Path(__file__).parents[2] / ".cache" / "kafka"
 _CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
 _STARTED = "Kafka Server started"
 _START_WAIT = 60.0
-_STOP_WAIT = 20.0
 _POLL = 0.05
 _LOG_TAIL = 4000
 
@@ -63,7 +63,7 @@ class KafkaFailed(Exception):
 
 
 @dataclass(kw_only=True)
-class Kafka:
+class Kafka(Server):
     """One broker, which is its own controller, and its directory.
 
     Attributes:
@@ -79,7 +79,7 @@ class Kafka:
     sasl_port: int = field(default_factory=free_port)
     controller_port: int = field(default_factory=free_port)
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
-    _process: asyncio.subprocess.Process | None = field(default=None, init=False, repr=False)
+    stop_wait: ClassVar[float] = 20.0
 
     @property
     def address(self) -> str:
@@ -90,11 +90,6 @@ class Kafka:
     def log_path(self) -> Path:
         """Kafka's log, of all its starts."""
         return self.directory / "kafka.log"
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
         """Start the broker, on the data of its last start, and wait until it serves.
@@ -116,29 +111,6 @@ class Kafka:
         except TimeoutError:
             self.kill()
             raise KafkaFailed(f"Kafka does not start:\n{self._log_tail()}") from None
-
-    async def stop(self) -> None:
-        """End the process with SIGTERM, and with SIGKILL if that takes over 20 seconds."""
-        if self._process is None:
-            return
-        if self.alive:
-            self._process.terminate()
-        try:
-            async with asyncio.timeout(_STOP_WAIT):
-                await self._process.wait()
-        except TimeoutError:
-            self.kill()
-            await self._process.wait()
-
-    def kill(self) -> None:
-        """End the process with SIGKILL, as a crash would; `stop` then waits for its end."""
-        if self._process is not None and self.alive:
-            self._process.kill()
-
-    def signal(self, number: Signals) -> None:
-        """Send the process a signal."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
 
     @property
     def _properties(self) -> Path:

@@ -7,14 +7,15 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import Signals
+from typing import ClassVar
+
+from stanzalake.local.process import Server
 
 LOOPBACK = "127.0.0.1"
 MODULES = Path(__file__).parents[2] / "prosody"
 """The directory of mod_stanzalake."""
 
 _START_WAIT = 20.0
-_STOP_WAIT = 10.0
 _POLL = 0.02
 _LOG_TAIL = 4000
 _STANZA_LIMIT = 10 * 1024 * 1024
@@ -68,7 +69,7 @@ def _secret() -> str:
 
 
 @dataclass(kw_only=True)
-class Prosody:
+class Prosody(Server):
     """One Prosody process and its directory.
 
     Attributes:
@@ -100,7 +101,7 @@ class Prosody:
     extra_global: str = ""
     module_dirs: Sequence[Path] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    _process: asyncio.subprocess.Process | None = field(default=None, init=False, repr=False)
+    stop_wait: ClassVar[float] = 10.0
 
     @property
     def config_path(self) -> Path:
@@ -116,16 +117,6 @@ class Prosody:
     def log_path(self) -> Path:
         """Prosody's log, of all its starts."""
         return self.directory / "prosody.log"
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.returncode is None
-
-    @property
-    def pid(self) -> int:
-        """The number of the process; 0 if there is none."""
-        return 0 if self._process is None else self._process.pid
 
     def write_config(self) -> None:
         """Write the configuration file, in place of the one that may be there."""
@@ -182,29 +173,6 @@ class Prosody:
         except TimeoutError:
             self.kill()
             raise ProsodyFailed(f"Prosody does not listen:\n{self._log_tail()}") from None
-
-    async def stop(self) -> None:
-        """End the process with SIGTERM, and with SIGKILL if that takes over 10 seconds."""
-        if self._process is None:
-            return
-        if self.alive:
-            self._process.terminate()
-        try:
-            async with asyncio.timeout(_STOP_WAIT):
-                await self._process.wait()
-        except TimeoutError:
-            self.kill()
-            await self._process.wait()
-
-    def kill(self) -> None:
-        """End the process with SIGKILL, as a crash would; `stop` then waits for its end."""
-        if self._process is not None and self.alive:
-            self._process.kill()
-
-    def signal(self, number: Signals) -> None:
-        """Send the process a signal."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
 
     def _config(self) -> str:
         secret = _lua(self.component_secret)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 
+from stanzalake.local.process import Process
+
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _POLL = 0.05
@@ -25,7 +27,7 @@ class ServiceFailed(Exception):
 
 
 @dataclass(kw_only=True)
-class Service:
+class Service(Process):
     """A process and its log.
 
     Attributes:
@@ -37,18 +39,6 @@ class Service:
     command: str
     environment: Mapping[str, str] = field(repr=False)
     log: Path
-    _process: asyncio.subprocess.Process | None = field(default=None, init=False, repr=False)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.returncode is None
-
-    @property
-    def pid(self) -> int:
-        """The number of the process of its last start."""
-        assert self._process is not None  # noqa: S101  # who asks has started it
-        return self._process.pid
 
     async def start(self) -> None:
         """Start it, and wait until it says that it works.
@@ -86,11 +76,6 @@ class Service:
     async def kill(self) -> None:
         """End it with SIGKILL, as a crash would."""
         await self._end(SIGKILL)
-
-    def signal(self, number: Signals) -> None:
-        """Send it a signal."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
 
     async def wait(self) -> int:
         """Wait until it ends by itself, and give its exit status; 0 if it never started."""
