@@ -108,7 +108,46 @@ class Activation(_Said, tag="activation", frozen=True, kw_only=True):
     """An owner asked for the archive: under smart archiving, messages are kept from here on."""
 
 
-Event = Message | Preferences | Activation
+class Erasure(_Said, tag="erasure", frozen=True, kw_only=True):
+    """Messages of an owner are to be forgotten, for good: also those that are processed later."""
+
+    peer: Annotated[
+        str,
+        msgspec.Meta(
+            description="Bare JID whose messages are meant; empty for everybody's",
+            pattern=r"^[^/\s]*$",
+            max_length=2047,
+        ),
+    ] = ""
+    start: Annotated[Position, msgspec.Meta(description="Their first position")] = 0
+    end: Annotated[
+        Position, msgspec.Meta(description="The first position behind them; not over `position`")
+    ]
+    account: Annotated[
+        bool, msgspec.Meta(description="Whether the account is gone, and with it what it wanted")
+    ] = False
+    by: Annotated[
+        str, msgspec.Meta(description="Who asked for it, for the record", max_length=255)
+    ] = ""
+
+    def covers(self, message: Message) -> bool:
+        """Tell whether it is about a message."""
+        return (
+            self.start <= message.position < min(self.end, self.position)
+            and self.owner == message.owner
+            and self.peer in ("", message.peer)
+        )
+
+
+class Expiry(_Said, tag="expiry", frozen=True, kw_only=True):
+    """An operator of Prosody wants what has expired to be removed now, not at the next round."""
+
+    owner: Annotated[
+        str, msgspec.Meta(description="The VirtualHost", pattern=r"^[^@/\s]+$", max_length=1023)
+    ]
+
+
+Event = Message | Preferences | Activation | Erasure | Expiry
 
 # What was found where a name belongs may be anything, a body too: the reason leaves it out.
 _UNQUOTED = re.compile(r"(enum value|unknown field) (['`]).*\2", re.DOTALL)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from archive import rejected
 from archive.errors import InvalidEvent
-from archive.event import Event, Message, decode
+from archive.event import Erasure, Event, Expiry, Message, decode
 from archive.histories import History, State
 from archive.log import EVENTS, Entry, Record
 from archive.store import Row
@@ -47,20 +47,23 @@ class Decoded:
 
     Attributes:
         messages: Each with the record that it came in.
-        states: What owners said.
+        states: What was said of archives.
+        expiries: Requests to remove what has expired.
         rejected: What is no event.
         offsets: For each partition the next offset to read (last + 1).
     """
 
     messages: list[tuple[Record, Message]] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
+    expiries: list[Expiry] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
 
     @property
     def owners(self) -> frozenset[str]:
         """Whose archives it is about."""
-        return frozenset(message.owner for _, message in self.messages)
+        said = (state.owner for state in self.states)
+        return frozenset((*said, *(message.owner for _, message in self.messages)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,22 @@ class Batch:
 
     Attributes:
         rows: What the store gets of messages.
-        states: What it gets of what owners said.
+        states: What it gets of what was said of archives.
         rejected: What is kept aside.
         offsets: What is committed after all of it is written.
+        expiries: How many asked for the removal of what has expired.
     """
 
     rows: Sequence[Row]
     states: Sequence[State]
     rejected: Sequence[Rejected]
     offsets: Mapping[int, int]
+    expiries: int = 0
+
+    @property
+    def erasures(self) -> Sequence[Erasure]:
+        """What is to be forgotten."""
+        return [state for state in self.states if isinstance(state, Erasure)]
 
 
 def read(records: Iterable[Record]) -> Decoded:
@@ -97,12 +107,14 @@ def assemble(decoded: Decoded, histories: Mapping[str, History], rules: Rules) -
 
     Args:
         decoded: The run of records.
-        histories: What each of its owners said, this run's states included.
+        histories: What was said of each of their archives, this run's states included.
         rules: What else decides.
     """
     bad = list(decoded.rejected)
     rows = list(_rows(decoded.messages, histories, rules, bad))
-    return Batch(rows, decoded.states, bad, decoded.offsets)
+    # What came late, behind the end of the account that said it, is in no history.
+    states = [state for state in decoded.states if state in histories[state.owner]]
+    return Batch(rows, states, bad, decoded.offsets, len(decoded.expiries))
 
 
 def refused(record: Record, reason: str) -> Batch:
@@ -113,6 +125,8 @@ def refused(record: Record, reason: str) -> Batch:
 def _sort(record: Record, event: Event, decoded: Decoded) -> None:
     if isinstance(event, Message):
         decoded.messages.append((record, event))
+    elif isinstance(event, Expiry):
+        decoded.expiries.append(event)
     else:
         decoded.states.append(event)
 

@@ -12,9 +12,11 @@ from archive.trouble import Trouble
 from processor import meter
 from processor.batch import Batch, Rules, assemble, read, refused
 from processor.breaker import Breaker
+from processor.cleaner import Cleaner
 from processor.sink import Sink
 
 _PART = "processor"
+_FIRST_PARTITION = 0
 _IDLE_SECONDS = 1.0
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
@@ -44,16 +46,25 @@ class Loop:
         sink: Where a batch is written; its calls are made in a thread.
         rules: What decides over a message.
         limits: When a batch is full, and when the worker gives up.
+        cleaner: Cleans up the store, in a thread, if this worker has the first partition.
     """
 
-    def __init__(
-        self, log: Log, consumer: Consumer, sink: Sink, rules: Rules, limits: Limits
+    def __init__(  # noqa: PLR0913  # the parts of the loop
+        self,
+        log: Log,
+        consumer: Consumer,
+        sink: Sink,
+        rules: Rules,
+        *,
+        limits: Limits,
+        cleaner: Cleaner,
     ) -> None:
         self._log = log
         self._consumer = consumer
         self._sink = sink
         self._rules = rules
         self._limits = limits
+        self._cleaner = cleaner
         self._breaker = Breaker(limits.rejected)
         self._trouble = Trouble(__name__)
 
@@ -71,7 +82,11 @@ class Loop:
             if records:
                 with meter.flushing(trigger):
                     await self._settle(records, stop)
-            meter.behind(self._consumer.lag())
+            lag = self._consumer.lag()
+            meter.behind(lag)
+            # One of the workers is enough.
+            if _FIRST_PARTITION in lag and self._cleaner.due():
+                await asyncio.to_thread(self._cleaner.clean)
 
     async def _gather(self, stop: asyncio.Event) -> tuple[list[Record], str]:
         """Read until the batch is full, and say what filled it; bytes bound the memory."""
@@ -139,6 +154,8 @@ class Loop:
         await self._log.append(REJECTED, [one.entry for one in batch.rejected])
         meter.written(batch, len(records))
         await self._consumer.commit(batch.offsets)
+        if batch.expiries:
+            await asyncio.to_thread(self._cleaner.clean)
         self._breaker.count(records, batch.rejected)
 
     def _judge(self, records: Sequence[Record]) -> Batch:

@@ -1,11 +1,11 @@
 """The processor's memory of what owners said: a bounded cache over the store's histories."""
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
+from itertools import groupby
 from typing import Protocol
 
-from archive.histories import MAX_STATES, History, State
+from archive.histories import History, State, merged
 
 OWNERS = 100_000
 """Owners remembered; most said nothing, and cost some hundred bytes each."""
@@ -46,8 +46,8 @@ class Memory:
         missing = wanted - self._known.keys()
         if missing:
             self._known.update(self._source.read(missing))
-        for state in news:
-            self._known[state.owner] = _with(self._known[state.owner], state)
+        for owner, said in groupby(sorted(news, key=_owner), key=_owner):
+            self._known[owner] = merged(self._known[owner], said)
         recalled = {owner: self._known[owner] for owner in wanted}
         self._forget(recalled)
         return recalled
@@ -63,7 +63,5 @@ class Memory:
             self._known.popitem(last=False)
 
 
-def _with(history: History, state: State) -> History:
-    if state in history:
-        return history
-    return tuple(heapq.merge(history, (state,), key=lambda one: one.position))[-MAX_STATES:]
+def _owner(state: State) -> str:
+    return state.owner

@@ -1,14 +1,14 @@
 """Policy: whether an eligible message goes into its owner's archive.
 
-It depends on the message and on what its owner said before it, and on nothing else: neither the
-order in which events are processed nor a second processing can change it.
+It depends on the message, on what its owner said before it and on what was erased, and on nothing
+else: neither the order in which events are processed nor a second processing can change it.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-from archive.event import Message, Preferences
-from archive.histories import History
+from archive.event import Erasure, Message, Preferences
+from archive.histories import History, State
 
 Default = Literal["false", "roster", "true"]
 
@@ -27,14 +27,20 @@ class Policy:
     smart: bool = False
 
     def admits(self, message: Message, history: History) -> bool:
-        """Tell whether a message is archived, given what its owner ever said."""
-        earlier = [state for state in history if state.position < message.position]
+        """Tell whether a message is archived, given all that was said of the archive."""
+        if any(isinstance(state, Erasure) and state.covers(message) for state in history):
+            return False
+        earlier = [s for s in history if s.position < message.position and _is_wish(s)]
         if self.smart and not earlier:
             return False
         chosen = next((s for s in reversed(earlier) if isinstance(s, Preferences)), None)
         if chosen is None:
             return message.contact if self.default == "roster" else self.default == "true"
         return _chosen(chosen, message)
+
+
+def _is_wish(state: State) -> bool:
+    return not isinstance(state, Erasure)
 
 
 def _chosen(preferences: Preferences, message: Message) -> bool:

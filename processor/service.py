@@ -3,9 +3,11 @@
 import asyncio
 
 from archive.log import EVENTS, PROCESSOR_GROUP, Log
+from archive.removal import Removal
 from archive.settings import Settings
 from archive.store import Store
 from processor.batch import Rules
+from processor.cleaner import Cleaner
 from processor.loop import Limits, Loop
 from processor.policy import Policy
 from processor.sink import Sink
@@ -13,11 +15,13 @@ from processor.sink import Sink
 
 async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -> None:
     """Archive events until `stop` is set."""
-    sink = Sink(store)
+    removal = Removal.of(store, settings)
+    sink = Sink(store, removal)
     consumer = await log.consumer(EVENTS, PROCESSOR_GROUP, sink.forget)
     rules = Rules(Policy(settings.policy, settings.smart), settings.exclusions)
     limits = Limits(settings.batch_rows, settings.batch_seconds, settings.max_rejected)
+    cleaner = Cleaner(settings, store, removal)
     try:
-        await Loop(log, consumer, sink, rules, limits).run(stop)
+        await Loop(log, consumer, sink, rules, limits=limits, cleaner=cleaner).run(stop)
     finally:
         await consumer.close()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from archive.histories import Histories, History
+from archive.removal import Removal
 from archive.store import Store
 from processor.batch import Batch, Decoded
 from processor.memory import Memory
@@ -13,10 +14,12 @@ class Sink:
 
     Args:
         store: Where everything goes.
+        removal: Takes out of it what is to be forgotten.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, removal: Removal) -> None:
         self._store = store
+        self._removal = removal
         self._histories = Histories(store)
         self._memory = Memory(self._histories)
 
@@ -36,9 +39,11 @@ class Sink:
             RowRefused: The values of one record, at least, do not fit: divide, and write again.
             StoreRefused: The store says no to any row, and would again.
         """
+        # An erasure is recorded before it is carried out: what comes later meets the record.
         self._histories.write(batch.states)
         if batch.rows:
             self._store.insert(batch.rows)
+        self._removal.erase(batch.erasures)
 
     def forget(self) -> None:
         """Forget histories: others may have written since, or the store refused a part."""

@@ -5,15 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from archive.event import VERSION, Activation, Preferences, Wish, encode
+from archive.event import VERSION, Activation, Erasure, Preferences, Wish, encode
 from archive.log import EVENTS, Entry, Log
 from archive.position import from_milliseconds
 from query.delegation import Request
 from query.repository import Archive
 
 _DEFAULTS: Mapping[str, Wish] = {"false": "never", "roster": "roster", "true": "always"}
-_MOST_ACTIVE = 100_000
-"""Owners remembered as active; beyond it the store is asked again."""
 
 
 def _now() -> int:
@@ -90,7 +88,6 @@ class Voices:
         self._smart = smart
         self._clock = clock
         self._last = 0
-        self._active: set[str] = set()
 
     def of(self, request: Request) -> Voice:
         """Give a request its voice."""
@@ -104,13 +101,11 @@ class Voices:
             LogUnavailable: It may or may not have begun: ask again.
             StoreUnavailable: The store did not answer this time.
         """
-        if not self._smart or voice.owner in self._active:
+        if not self._smart:
             return
-        if not await archive.history():
+        # Not remembered: the account may have been removed, and made anew, since.
+        if all(isinstance(state, Erasure) for state in await archive.history()):
             await voice.activate()
-        if len(self._active) >= _MOST_ACTIVE:
-            self._active.clear()
-        self._active.add(voice.owner)
 
     def _next(self) -> int:
         """Give a position of our own, for hosts that stamp none: increasing, like the tap's."""

@@ -16,12 +16,15 @@ from archive.errors import (
 )
 from archive.local_log import LocalLog
 from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
+from archive.removal import Removal
 from archive.settings import DEFAULT_EXCLUSIONS
 from archive.store import Row
 from processor.batch import Rules
+from processor.cleaner import Cleaner
 from processor.loop import Limits, Loop
 from processor.policy import Policy
 from processor.sink import Sink
+from tests.contract.test_store import load
 from tests.support.events import JULIET, encoded
 from tests.support.wait import until
 
@@ -69,9 +72,12 @@ async def working(
 ) -> AsyncIterator[asyncio.Task[None]]:
     stop = asyncio.Event()
     consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
-    sink = Sink(store)  # type: ignore[arg-type]  # stands in for the engine
+    removal = Removal(store)  # type: ignore[arg-type]  # stands in for the engine
+    sink = Sink(store, removal)  # type: ignore[arg-type]
+    cleaner = Cleaner(load(), store, removal, clock=lambda: -1.0)  # type: ignore[arg-type]  # never due
     rules = Rules(Policy("true"), DEFAULT_EXCLUSIONS)
-    loop = Loop(log, consumer, sink, rules, limits or Limits(100, 0.01))
+    limits = limits or Limits(100, 0.01)
+    loop = Loop(log, consumer, sink, rules, limits=limits, cleaner=cleaner)
     task = asyncio.ensure_future(loop.run(stop))
     try:
         yield task

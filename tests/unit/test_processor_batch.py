@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from archive.event import VERSION, Preferences, encode
-from archive.histories import State
+from archive.event import VERSION, Activation, Erasure, Expiry, Preferences, encode
+from archive.histories import State, merged
 from archive.log import Record
 from archive.settings import DEFAULT_EXCLUSIONS
 from processor.batch import Batch, Rules, assemble, read
@@ -20,7 +20,8 @@ def record(offset: int, value: bytes, partition: int = 0) -> Record:
 
 
 def batch(records: Sequence[Record], rules: Rules = ALL, history: Sequence[State] = ()) -> Batch:
-    return assemble(read(records), {JULIET: history}, rules)
+    decoded = read(records)
+    return assemble(decoded, {JULIET: merged(history, decoded.states)}, rules)
 
 
 @pytest.mark.requirement("313-01")
@@ -45,6 +46,34 @@ def test_a_message_is_judged_by_its_owners_history() -> None:
     never = Preferences(v=VERSION, owner=JULIET, position=3, default="never", always=(), never=())
     result = batch([record(1, encoded(2)), record(2, encoded(4))], history=[never])
     assert [row.position for row in result.rows] == [2]
+
+
+def erasure(position: int, *, account: bool = False) -> Erasure:
+    return Erasure(v=VERSION, owner=JULIET, position=position, end=position, account=account)
+
+
+def test_an_erasure_wins_over_older_messages_wherever_it_stands() -> None:
+    erased = erasure(5)
+    records = [record(1, encoded(2)), record(2, encode(erased)), record(3, encoded(4))]
+    result = batch([*records, record(4, encoded(6))])
+    assert [row.position for row in result.rows] == [6]
+    assert (result.states, result.erasures) == ([erased], [erased])
+    assert [row.position for row in batch(records[:1], history=[erased]).rows] == []
+
+
+def test_what_an_account_wanted_ends_with_it() -> None:
+    late, new = (Activation(v=VERSION, owner=JULIET, position=p) for p in (3, 7))
+    ended = erasure(5, account=True)
+    result = batch([record(1, encode(late)), record(2, encode(new))], history=[ended])
+    assert result.states == [new]
+    smart = Rules(Policy("true", smart=True), DEFAULT_EXCLUSIONS)
+    result = batch([record(3, encoded(6)), record(4, encoded(8))], smart, [late, ended, new])
+    assert [row.position for row in result.rows] == [8]
+
+
+def test_who_asks_for_an_expiry_is_counted() -> None:
+    ask = encode(Expiry(v=VERSION, owner="capulet.lit", position=1))
+    assert batch([record(1, ask), record(2, ask), record(3, encoded(1))]).expiries == 2
 
 
 def test_what_is_no_event_is_rejected_with_its_bytes_reason_and_source() -> None:

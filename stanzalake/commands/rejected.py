@@ -31,7 +31,7 @@ _ID = _PlaceType()
 
 
 @click.group(name="rejected")
-def group() -> None:
+def command() -> None:
     """Look at the events that could not be archived, and try them again.
 
     Each is kept as it came, for good, with the reason and its source: the tap of a host, or its
@@ -40,7 +40,7 @@ def group() -> None:
     """
 
 
-@group.command(name="list")
+@command.command(name="list")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option(
     "--page",
@@ -62,7 +62,7 @@ def list_command(env_file: Path | None, limit: int, page: int, *, as_json: bool)
         click.echo(json.dumps(_fields(one)) if as_json else _line(one))
 
 
-@group.command(name="show")
+@command.command(name="show")
 @click.argument("place", type=_ID, metavar="ID")
 @click.option("--body", is_flag=True, help="Print the original bytes, and nothing else.")
 @click.option(
@@ -93,7 +93,7 @@ def show_command(
             click.echo(f"{name}: {_printable(str(value))}")
 
 
-@group.command(name="replay")
+@command.command(name="replay")
 @click.argument("places", type=_ID, metavar="[ID]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All of them, in place of IDs.")
 @click.option("--source", help="With --all: only those whose source begins with this text.")

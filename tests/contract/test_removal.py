@@ -1,0 +1,165 @@
+"""What is erased or expired is gone: from readers at once, from the disk after the clean-up."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from archive import migrations
+from archive.erasures import Erasures
+from archive.event import VERSION, Activation, Erasure
+from archive.histories import Histories
+from archive.position import from_milliseconds
+from archive.removal import Removal
+from archive.store import Row, Store
+from processor.cleaner import Cleaner
+from stanzalake.local.clickhouse import ClickHouse
+from tests.contract.test_store import load
+from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.wait import until
+
+_names = (f"removal_{n}" for n in itertools.count())
+OTHER = "nurse@capulet.lit"
+SECONDS = 1000 << 16
+"""Positions in a second."""
+
+
+def row(position: int, owner: str = JULIET, peer: str = ROMEO) -> Row:
+    return Row(owner, position, peer, "", "in", "chat", stanza(f"secret of {owner}"))
+
+
+def erasure(position: int = 100, **changes: Any) -> Erasure:
+    fields: dict[str, Any] = {"v": VERSION, "owner": JULIET, "position": position, "end": position}
+    return Erasure(**{**fields, **changes})
+
+
+@pytest.fixture
+def store(dsn: str) -> Iterator[Store]:
+    store = Store(dsn, next(_names))
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    yield store
+    store.close()
+
+
+def positions(store: Store, owner: str = JULIET) -> list[int]:
+    rows = store.select(
+        f"SELECT DISTINCT position FROM {store.table} WHERE owner = {{owner:String}}",
+        {"owner": owner},
+    )
+    return sorted(position for (position,) in rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        pytest.param({}, [100, 200], id="everything before it"),
+        pytest.param({"start": 2, "end": 50}, [1, 50, 100, 200], id="a time"),
+        pytest.param({"peer": OTHER}, [1, 2, 50, 100, 200], id="a peer"),
+        pytest.param({"end": 2**63}, [100, 200], id="never what comes after it"),
+    ],
+)
+def test_readers_see_nothing_of_what_is_erased(
+    store: Store, changes: dict[str, Any], left: list[int]
+) -> None:
+    store.insert([row(p) for p in (1, 2, 50, 100, 200)] + [row(3, peer=OTHER)])
+    store.insert([row(p, OTHER) for p in (1, 2)])
+    store.insert([row(2)])
+    Removal(store).erase([erasure(**changes)])
+    assert positions(store) == left
+    assert positions(store, OTHER) == [1, 2]
+
+
+def test_an_erasure_again_is_no_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.insert([row(1)])
+    removal = Removal(store)
+    removal.erase([erasure()])
+    monkeypatch.setattr(store, "command", None)
+    removal.erase([erasure()])
+
+
+def test_many_erasures_are_few_statements(store: Store) -> None:
+    owners = [f"{n}@capulet.lit" for n in range(1200)]
+    store.insert([row(1, owner) for owner in owners])
+    Removal(store).erase([erasure(owner=owner) for owner in owners])
+    assert not any(positions(store, owner) for owner in owners[::100])
+
+
+def test_with_an_account_its_wishes_are_gone(store: Store) -> None:
+    histories = Histories(store)
+    wishes = [Activation(v=VERSION, owner=JULIET, position=p) for p in (1, 300)]
+    histories.write([*wishes, Activation(v=VERSION, owner=OTHER, position=1)])
+    ended = erasure(account=True)
+    histories.write([ended])
+    Removal(store).erase([ended])
+    assert histories.read([JULIET])[JULIET] == (ended, wishes[1])
+    rows = store.select(f"SELECT owner, position FROM {store.table}_preferences ORDER BY 1, 2")
+    assert [tuple(row) for row in rows] == [(JULIET, 300), (OTHER, 1)]
+
+
+def test_what_was_erased_is_on_record(store: Store) -> None:
+    asked = [erasure(7, peer=ROMEO, by="the operator"), erasure(9, start=3, account=True)]
+    erasures = Erasures(store)
+    erasures.write(asked)
+    erasures.write(asked)
+    assert erasures.read([JULIET, OTHER]) == {JULIET: tuple(asked)}
+    assert erasures.since(8) == [asked[1]]
+
+
+async def test_the_bytes_leave_the_disk(clickhouse: ClickHouse) -> None:
+    """By the parts: none that held them is left, active or not."""
+    store = Store(clickhouse.dsn(), next(_names))
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    store.command(f"ALTER TABLE {store.table} MODIFY SETTING old_parts_lifetime = 0")
+    store.insert([row(1), row(1, OTHER)])
+    store.insert([row(2), row(2, OTHER)])
+    before = _parts(store)
+    removal = Removal(store)
+    removal.erase([erasure()])
+    removal.clean()
+    await until(lambda: not removal.rewriting())
+    doomed = removal.replaced()
+    assert {name for _, _, name in doomed} >= before
+    # The engine looks for old parts once in a while, when it has nothing else to do.
+    await until(lambda: not doomed & removal.replaced(), 110)
+    assert not before & _parts(store)
+    [(masked,)] = store.select(
+        "SELECT countIf(has_lightweight_delete) FROM system.parts WHERE table = {table:String}",
+        {"table": store.table},
+    )
+    assert masked == 0
+    assert positions(store, OTHER) == [1, 2]
+
+
+async def test_what_has_expired_is_removed_and_counted(store: Store) -> None:
+    store.insert([row(p * SECONDS) for p in (1, 2, 3)])
+    store.insert([row(2 * SECONDS)])
+    removal = Removal(store)
+    expired = removal.expired(3 * SECONDS)
+    assert (expired.messages, expired.first, expired.last) == (2, SECONDS, 2 * SECONDS)
+    removal.expire(3 * SECONDS)
+    await until(lambda: positions(store) == [3 * SECONDS])
+
+
+async def test_the_cleaner_does_both_once_in_an_interval(store: Store) -> None:
+    now = 10**9
+    settings = load(PROSODY_ARCHIVE_EXPIRES_AFTER="100", PROSODY_ARCHIVE_CLEANUP_INTERVAL="60")
+    old, erased, kept = (from_milliseconds(1000 * (now - age)) for age in (101, 50, 10))
+    store.insert([row(position) for position in (old, erased, kept)])
+    # A worker that was given up wrote it after the erasure had been carried out.
+    Erasures(store).write([erasure(erased + 1)])
+    cleaner = Cleaner(settings, store, Removal(store), clock=lambda: now)
+    assert cleaner.due()
+    cleaner.clean()
+    await until(lambda: positions(store) == [kept])
+    now += 59
+    assert not cleaner.due()
+    now += 1
+    assert cleaner.due()
+
+
+def _parts(store: Store) -> set[str]:
+    rows = store.select(
+        "SELECT name FROM system.parts WHERE table = {table:String}", {"table": store.table}
+    )
+    return {name for (name,) in rows}

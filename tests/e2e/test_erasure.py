@@ -1,0 +1,158 @@
+"""Erasure: what an operator deletes, and what a removed account leaves, is gone from everywhere."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from archive import logs, settings
+from archive.log import EVENTS, Entry
+from archive.store import Store
+from stanzalake.local.deployment import HOST, Deployment, Distributed
+from tests.support.clients import RawClient
+from tests.support.command import SOON, Command
+from tests.support.deployments import JULIET, ROMEO, entries, session
+
+REGISTER = "jabber:iq:register"
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployment]:
+    wanted = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_MAM_SMART_ENABLE": "false"}
+    kind = Deployment if request.param == "embedded" else Distributed
+    deployment = kind(tmp_path, settings=wanted)
+    deployment.prosody.modules = ("stanzalake", "user_account_management")
+    try:
+        await deployment.start()
+        yield deployment
+    finally:
+        await deployment.stop()
+
+
+def command(deployment: Deployment) -> Command:
+    """Give the command line, with the settings of the services that run."""
+    command = Command(deployment.directory)
+    command.settings = dict(deployment.settings)
+    return command
+
+
+async def talk(juliet: RawClient, romeo: RawClient, *names: str) -> None:
+    for name in names:
+        juliet.say(ROMEO, f"secret {name}", name)
+        await romeo.message(name)
+
+
+async def ids(client: RawClient) -> list[str | None]:
+    return [entry.message.get("id") for entry in await entries(client)]
+
+
+async def nothing(client: RawClient) -> None:
+    """Wait until an archive is empty."""
+    async with asyncio.timeout(SOON):
+        while await ids(client):
+            pass
+
+
+async def replay(deployment: Deployment) -> None:
+    """Append everything that the log holds once more, as a replay of the topic would."""
+    values = settings.load(deployment.settings)
+    async with logs.opened(values) as log:
+        async with aclosing(log.browse(EVENTS)) as records:
+            old = [Entry(record.key, record.value) async for record in records]
+        await log.append(EVENTS, old)
+
+
+@contextmanager
+def opened(deployment: Deployment) -> Iterator[Store]:
+    store = Store.for_admin(settings.load(deployment.settings))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def on_disk(deployment: Deployment) -> set[tuple[str, ...]]:
+    """Give the parts of the messages' table, also those that are read no longer."""
+    with opened(deployment) as store:
+        rows = store.select("SELECT partition, name FROM system.parts WHERE table = 'messages'")
+        return {tuple(row) for row in rows}
+
+
+async def expire(stanzalake: Command, option: str) -> int:
+    """Give how many messages the command is about."""
+    status, out, err = await stanzalake.run("expire", option, "--json")
+    assert status == 0, err
+    return int(json.loads(out)["messages"])
+
+
+async def test_what_an_operator_deletes_is_gone_for_good(deployment: Deployment) -> None:
+    stanzalake = command(deployment)
+    juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
+    await talk(juliet, romeo, "one", "two")
+    assert await ids(juliet) == ["one", "two"]
+    before = on_disk(deployment)
+
+    status, out, _ = await stanzalake.run("delete", JULIET, "--dry-run", "--json")
+    assert (status, json.loads(out)) == (0, {"owner": JULIET, "messages": 2, "erased": False})
+    assert await ids(juliet) == ["one", "two"]
+
+    with opened(deployment) as store:
+        store.command("ALTER TABLE messages MODIFY SETTING old_parts_lifetime = 1")
+    # The wait for the disk is half a minute, and the same for both.
+    wait = ["--no-wait"] if isinstance(deployment, Distributed) else []
+    status, out, err = await stanzalake.run("delete", JULIET, "--yes", *wait, deadline=110)
+    assert status == 0, err
+    assert "erased: 2 messages" in out
+    assert wait or not before & on_disk(deployment)
+    assert await ids(juliet) == []
+    assert await ids(romeo) == ["one", "two"]
+
+    await replay(deployment)
+    await talk(juliet, romeo, "three")
+    assert await ids(juliet) == ["three"]
+    assert await ids(romeo) == ["one", "two", "three"]
+
+
+async def test_a_removed_account_takes_its_archive_along(deployment: Deployment) -> None:
+    juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
+    await talk(juliet, romeo, "one")
+    assert await ids(juliet) == ["one"]
+    await juliet.ask("set", f"<query xmlns='{REGISTER}'><remove/></query>", HOST)
+    await deployment.prosody.register("juliet", deployment.passwords["juliet"])
+    juliet = await session(deployment, "juliet", "two")
+    assert await ids(juliet) == []
+    await replay(deployment)
+    await talk(juliet, romeo, "two")
+    assert await ids(juliet) == ["two"]
+    assert await ids(romeo) == ["one", "two"]
+
+
+async def test_without_a_processor_it_says_so_and_is_done_later(deployment: Deployment) -> None:
+    stanzalake = command(deployment)
+    juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
+    await talk(juliet, romeo, "one")
+    assert await ids(juliet) == ["one"]
+    await deployment.stop_service()
+    status, _, err = await stanzalake.run("delete", JULIET, "--yes", "--within", "0.1")
+    assert status == 1
+    assert "no processor has carried it out" in err
+    await deployment.start_service()
+    await nothing(juliet)
+    assert await ids(romeo) == ["one"]
+
+
+async def test_what_has_expired_leaves_by_command(deployment: Deployment) -> None:
+    stanzalake = command(deployment)
+    juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
+    await talk(juliet, romeo, "one", "two")
+    await ids(juliet)
+    assert await expire(stanzalake, "--dry-run") == 0
+    stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "1"
+    async with asyncio.timeout(SOON):
+        while await expire(stanzalake, "--dry-run") < 4:
+            pass
+    assert await expire(stanzalake, "--no-wait") == 4
+    await nothing(juliet)
