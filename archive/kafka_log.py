@@ -5,10 +5,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import DuplicateSequenceNumber, KafkaError
 from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.structs import RecordMetadata
 
 from archive import kafka
+from archive.ends import NO_ENDS, Ends
 from archive.kafka_consumer import SESSION_SECONDS, KafkaConsumer, as_record
 from archive.kafka_topics import MAX_REQUEST, Topics
 from archive.log import Entry, Record
@@ -20,6 +22,7 @@ _LOOK_SECONDS = 1.0
 _SILENCE_SECONDS = 10.0
 _FIRST_WAIT = 0.02
 _LONGEST_WAIT = 0.2
+_NOWHERE = -1
 
 _murmur2 = DefaultPartitioner()
 
@@ -60,15 +63,15 @@ class KafkaLog:
         await topics.ensure(client)
         return cls(client, topics.prefix, session)
 
-    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
+    async def append(self, topic: str, entries: Sequence[Entry]) -> Ends:
         """Write the entries; all in-sync replicas have them when this returns (``acks=all``)."""
         if not entries:
-            return
+            return {}
         with kafka.translated():
             producer = await self._ready()
             try:
                 async with asyncio.timeout(_APPEND_SECONDS):
-                    await _send(producer, self._prefix + topic, entries)
+                    return _ends(await _send(producer, self._prefix + topic, entries))
             except KafkaError:
                 # A batch that failed leaves a gap in the sequence, which Kafka then minds.
                 await self._drop(producer)
@@ -84,7 +87,9 @@ class KafkaLog:
         self._consumers.append(consumer)
         return consumer
 
-    async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
+    async def settled(
+        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    ) -> bool:
         """Wait until the group has committed all that was appended before this call.
 
         A partition with nothing to wait for costs two small requests, sent together.
@@ -95,7 +100,7 @@ class KafkaLog:
             try:
                 async with asyncio.timeout(max(within, _LOOK_SECONDS)):
                     place = await _place(lookup, self._prefix + topic, key)
-                    return await _reached(lookup, place, deadline)
+                    return await _reached(lookup, place, upto, deadline)
             except TimeoutError:
                 return False
             except KafkaError:
@@ -162,16 +167,29 @@ def partition(key: str, partitions: int) -> int:
     return int(_murmur2(_bytes(key), numbers, numbers))
 
 
-async def _send(producer: AIOKafkaProducer, topic: str, entries: Sequence[Entry]) -> None:
-    sent: list[asyncio.Future[Any]] = []
+async def _send(
+    producer: AIOKafkaProducer, topic: str, entries: Sequence[Entry]
+) -> list[RecordMetadata]:
+    sent: list[asyncio.Future[RecordMetadata]] = []
     try:
         for key, value, headers in entries:
             raw = [(name, _bytes(text)) for name, text in headers]
             sent.append(await producer.send(topic, value, _bytes(key), headers=raw))
-        await asyncio.gather(*sent)
+        return await asyncio.gather(*sent)
     finally:
         for one in sent:
             one.cancel()
+
+
+def _ends(sent: Sequence[RecordMetadata]) -> Ends:
+    """Give the offsets behind the last records.
+
+    Raises:
+        DuplicateSequenceNumber: They were written, but Kafka does not know any more where to.
+    """
+    if any(one.log_start_offset == _NOWHERE for one in sent):
+        raise DuplicateSequenceNumber
+    return {one.partition: one.offset + 1 for one in sorted(sent, key=lambda one: one.offset)}
 
 
 async def _all(reader: AIOKafkaConsumer) -> AsyncGenerator[Record, None]:
@@ -209,10 +227,14 @@ async def _place(lookup: AIOKafkaConsumer, topic: str, key: str) -> TopicPartiti
     return TopicPartition(topic, partition(key, len(lookup.partitions_for_topic(topic))))
 
 
-async def _reached(lookup: AIOKafkaConsumer, place: TopicPartition, deadline: float) -> bool:
+async def _reached(
+    lookup: AIOKafkaConsumer, place: TopicPartition, upto: Ends, deadline: float
+) -> bool:
     ends, committed = await asyncio.gather(lookup.end_offsets([place]), _committed(lookup, place))
+    # A topic that was made anew ends before what somebody remembers of the old one.
+    end = min(ends[place], upto.get(place.partition, ends[place]))
     wait = _FIRST_WAIT
-    while committed < ends[place]:
+    while committed < end:
         if asyncio.get_running_loop().time() >= deadline:
             return False
         await asyncio.sleep(wait)

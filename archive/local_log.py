@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from archive.ends import NO_ENDS, Ends
 from archive.errors import LogUnavailable
 from archive.log import READ_BYTES, Entry, Record
 
@@ -69,11 +70,13 @@ class LocalLog:
         self._change = asyncio.Condition()
         self._thread.submit(self._open, path).result()
 
-    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
+    async def append(self, topic: str, entries: Sequence[Entry]) -> Ends:
         """Write the entries; they are on the disk when this returns (``synchronous=FULL``)."""
-        if entries:
-            await self._call(self._append, topic, entries)
-            await self._announce()
+        if not entries:
+            return {}
+        end = await self._call(self._append, topic, entries)
+        await self._announce()
+        return {PARTITION: end}
 
     async def consumer(
         self,
@@ -84,10 +87,13 @@ class LocalLog:
         """Open a consumer at the group's last commit, or at the first record there is."""
         return LocalConsumer(self, topic, group, self._commits.get((topic, group), 0))
 
-    async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
+    async def settled(
+        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    ) -> bool:
         """Wait until the group has committed all that was appended of the key before this call."""
         newest, floors = self._places
         end = newest.get((topic, key), floors.get(topic, 0))
+        end = min(end, upto.get(PARTITION, end))
         return await self._until(lambda: self._commits.get((topic, group), 0) >= end, within)
 
     async def browse(self, topic: str) -> AsyncGenerator[Record, None]:
@@ -135,7 +141,7 @@ class LocalLog:
         except sqlite3.Error as error:
             raise LogUnavailable(f"the log {path} cannot be opened: {error}") from None
 
-    def _append(self, topic: str, entries: Sequence[Entry]) -> None:
+    def _append(self, topic: str, entries: Sequence[Entry]) -> int:
         at = self._clock()
         rows = [(topic, e.key, e.value, _pack(e.headers), at) for e in entries]
         with self._transaction():
@@ -148,6 +154,7 @@ class LocalLog:
         newest.update(dict.fromkeys(((topic, e.key) for e in entries), last + 1))
         if len(newest) > _MAX_KEYS:
             self._places = self._no_places()
+        return int(last) + 1
 
     def _no_places(self) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
         """Give where each key's newest record ends, and the floor up to which others have theirs.

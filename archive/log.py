@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from archive.ends import NO_ENDS, Ends
+
 EVENTS = "stanzalake.events"
 REJECTED = "stanzalake.rejected"
 PROCESSOR_GROUP = "stanzalake.processor"
@@ -73,8 +75,11 @@ class Consumer(Protocol):
 class Log(Protocol):
     """A durable log of topics."""
 
-    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
+    async def append(self, topic: str, entries: Sequence[Entry]) -> Ends:
         """Return once all entries are durable, in their order within a key.
+
+        Returns:
+            Of each partition that got some of them, the offset behind the last one.
 
         Raises:
             LogUnavailable: They may or may not be there: append them again.
@@ -92,7 +97,9 @@ class Log(Protocol):
                 meanwhile: what is remembered of their keys may be out of date.
         """
 
-    async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
+    async def settled(
+        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    ) -> bool:
         """Wait until the group has committed all that was appended before this call.
 
         Only the partition of `key` counts. Nothing is waited for if it is all committed.
@@ -102,6 +109,7 @@ class Log(Protocol):
             group: The group whose commits count.
             key: The owner whose partition is asked about.
             within: Seconds to wait at most.
+            upto: Of a partition in it, only what is before this offset counts.
 
         Returns:
             False if the time ran out first.

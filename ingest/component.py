@@ -8,7 +8,9 @@ from xml.etree import ElementTree as ET
 from slixmpp.xmlstream.handler import CoroutineCallback
 from slixmpp.xmlstream.matcher import MatchXPath
 
+from archive import ends
 from archive.component import Component
+from archive.ends import Ends
 from archive.errors import StanzalakeError
 from archive.log import EVENTS, REJECTED, Log
 from archive.metrics import APPEND_SECONDS, EVENTS_TAKEN
@@ -69,7 +71,7 @@ class IngestComponent(Component):
     async def _take(self, iq: Any, text: str, host: str) -> None:
         """Answer a batch once what is in it is durable."""
         try:
-            rejected = await self._store(text, host)
+            rejected, places = await self._store(text, host)
         except StanzalakeError as error:
             level = logging.WARNING if error.retry else logging.ERROR
             self._waiting.begin(f"batches are not taken: {error}", level)
@@ -78,24 +80,32 @@ class IngestComponent(Component):
         self._waiting.end()
         if rejected:
             log.error("%s: kept %d bad events of %s in %s", self.name, rejected, host, REJECTED)
-            self._refuse(iq, "modify", "bad-request")
+            self._refuse(iq, "modify", "bad-request", places)
         else:
-            iq.reply().send()
+            _reply(iq, places).send()
 
-    async def _store(self, text: str, host: str) -> int:
-        """Make the batch durable and give the number of its records that were rejected."""
+    async def _store(self, text: str, host: str) -> tuple[int, Ends]:
+        """Make the batch durable; give how many of its records were rejected, and its ends."""
         batch = sort(text, host)
         with APPEND_SECONDS.time():
             await self._log.append(REJECTED, batch.rejected)
-            await self._log.append(EVENTS, batch.events)
+            places = await self._log.append(EVENTS, batch.events)
         EVENTS_TAKEN.labels("taken").inc(len(batch.events))
         EVENTS_TAKEN.labels("rejected").inc(len(batch.rejected))
-        return len(batch.rejected)
+        return len(batch.rejected), places
 
-    def _refuse(self, iq: Any, kind: str, condition: str) -> None:
-        reply = iq.reply(clear=True)
+    def _refuse(self, iq: Any, kind: str, condition: str, places: Ends | None = None) -> None:
+        reply = _reply(iq, places)
         reply["type"] = "error"
         # slixmpp's own error is of a client's namespace, which is none on a component's stream.
         error = ET.SubElement(reply.xml, f"{{{self.default_ns}}}error", type=kind)
         ET.SubElement(error, f"{{{_STANZAS}}}{condition}")
         reply.send()
+
+
+def _reply(iq: Any, places: Ends | None) -> Any:
+    """Give the answer that says where in the log the events are, if they are there."""
+    reply = iq.reply(clear=True)
+    if places is not None:
+        ET.SubElement(reply.xml, _BATCH, ends=ends.write(places))
+    return reply

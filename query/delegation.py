@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from archive import ends
+from archive.ends import NO_ENDS, Ends
 from archive.position import MAX_POSITION
 from query import markup
 from query.errors import StanzaError
@@ -32,12 +34,14 @@ class Request:
         inner: The user's own: of type get or set, with id and from.
         stable: False if the host says that events older than the request may still be missing.
         position: The request's place among the owner's events; None if the host gives none.
+        ends: Where the owner's messages in the log are before, as far as the host knows.
     """
 
     outer: "Element"
     inner: "Element"
     stable: bool
     position: int | None
+    ends: Ends
 
     @property
     def kind(self) -> str:
@@ -53,6 +57,11 @@ class Request:
     def owner(self) -> str:
         """The bare JID that asks, whose archive is the only one it may read."""
         return self.requester.partition("/")[0]
+
+    @property
+    def asked(self) -> str:
+        """The JID whose archive is asked for, which may be anybody's."""
+        return self.inner.get("to", self.owner)
 
     def payload(self) -> "Element":
         """Give the one element of the request.
@@ -71,7 +80,7 @@ class Request:
         _, slash, resource = self.requester.partition("/")
         local, at, domain = self.owner.partition("@")
         is_user = bool(local and at and slash and resource) and domain == self.outer.get("from")
-        return is_user and self.inner.get("to", self.owner) == self.owner
+        return is_user and self.asked == self.owner
 
 
 def open_request(outer: "Element") -> Request:
@@ -90,8 +99,9 @@ def open_request(outer: "Element") -> Request:
         raise StanzaError("bad-request", "no forwarded iq of type get or set with id and from")
     stamp = outer.find(f"{REQUEST}/{tag(STAMP, 'stamp')}")
     if stamp is None:
-        return Request(outer, inner, stable=True, position=None)
-    return Request(outer, inner, stamp.get("stable") != "false", _position(stamp))
+        return Request(outer, inner, stable=True, position=None, ends=NO_ENDS)
+    stable = stamp.get("stable") != "false"
+    return Request(outer, inner, stable, _position(stamp), _ends(stamp))
 
 
 def _position(stamp: "Element") -> int:
@@ -99,6 +109,13 @@ def _position(stamp: "Element") -> int:
     if not _POSITION.fullmatch(written) or int(written) > MAX_POSITION:
         raise StanzaError("bad-request", "the stamp has no position")
     return int(written)
+
+
+def _ends(stamp: "Element") -> Ends:
+    try:
+        return ends.read(stamp.get("ends", ""))
+    except ValueError:
+        raise StanzaError("bad-request", "the stamp's ends are none") from None
 
 
 def seal_answer(request: Request, kind: str, content: str) -> str:
@@ -114,7 +131,7 @@ def seal_answer(request: Request, kind: str, content: str) -> str:
         "xmlns": CLIENT,
         "type": kind,
         "id": request.inner.get("id"),
-        "from": request.inner.get("to", request.owner),
+        "from": request.asked,
         "to": request.requester,
     }
     inner = markup.element("iq", attributes, content)

@@ -1,5 +1,6 @@
 """Freshness: a query sees everything that was announced before it."""
 
+from archive.ends import Ends
 from archive.errors import LogRefused, LogUnavailable
 from archive.log import EVENTS, PROCESSOR_GROUP, Log
 from archive.metrics import FRESHNESS_SECONDS, FRESHNESS_TIMEOUTS
@@ -17,16 +18,22 @@ class Freshness:
         self._log = log
         self._within = within
 
-    async def reached(self, owner: str) -> bool:
-        """Wait for all of an owner's events; false if some may still be on their way."""
+    async def reached(self, owner: str, upto: Ends) -> bool:
+        """Wait for all of an owner's events; false if some may still be on their way.
+
+        Args:
+            owner: Whose events.
+            upto: Behind all of them, of the partitions of which it is known; of others, all that
+                is in them is waited for.
+        """
         with FRESHNESS_SECONDS.time():
-            reached = await self._settled(owner)
+            reached = await self._settled(owner, upto)
         if not reached:
             FRESHNESS_TIMEOUTS.inc()
         return reached
 
-    async def _settled(self, owner: str) -> bool:
+    async def _settled(self, owner: str, upto: Ends) -> bool:
         try:
-            return await self._log.settled(EVENTS, PROCESSOR_GROUP, owner, self._within)
+            return await self._log.settled(EVENTS, PROCESSOR_GROUP, owner, self._within, upto)
         except (LogUnavailable, LogRefused):
             return False

@@ -9,7 +9,7 @@ from query import dates, forms, markup, preferences, rsm
 from query.delegation import Request
 from query.errors import StanzaError
 from query.namespaces import DATA, DELAY, FORWARD, MAM, ORDER_BY, RSM, tag
-from query.question import Answer, Question, Reading
+from query.question import Answer, Question, Reading, Reads
 from query.repository import Archive, Item, Selection, Stretch
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class FormQuestion:
     """Which fields can a search have?"""
 
     kind: ClassVar[str] = "form"
-    reads: ClassVar[bool] = False
+    filtered: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "nothing"
     activates: ClassVar[bool] = True
 
     async def answer(self, reading: Reading) -> Answer:  # noqa: ARG002  # the same for everybody
@@ -36,7 +37,8 @@ class MetadataQuestion:
     """Where does the archive begin and end?"""
 
     kind: ClassVar[str] = "metadata"
-    reads: ClassVar[bool] = True
+    filtered: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "messages"
     activates: ClassVar[bool] = False
 
     async def answer(self, reading: Reading) -> Answer:
@@ -64,8 +66,13 @@ class SearchQuestion:
     flipped: bool
     queryid: str | None
     kind: ClassVar[str] = "search"
-    reads: ClassVar[bool] = True
+    reads: ClassVar[Reads] = "messages"
     activates: ClassVar[bool] = True
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it is about one other party only."""
+        return self.filters.peer is not None
 
     async def answer(self, reading: Reading) -> Answer:
         """Give one page (XEP-0313 §4)."""

@@ -10,7 +10,7 @@ from archive.event import MAX_JIDS, Preferences, Wish
 from query import markup
 from query.errors import StanzaError
 from query.namespaces import MAM, tag
-from query.question import Answer, Reading
+from query.question import Answer, Reading, Reads
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -23,7 +23,8 @@ class AskQuestion:
     """What do I want archived?"""
 
     kind: ClassVar[str] = "prefs-get"
-    reads: ClassVar[bool] = True
+    filtered: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "preferences"
     activates: ClassVar[bool] = True
 
     async def answer(self, reading: Reading) -> Answer:
@@ -49,7 +50,8 @@ class WishQuestion:
     always: Sequence[str]
     never: Sequence[str]
     kind: ClassVar[str] = "prefs-set"
-    reads: ClassVar[bool] = False
+    filtered: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "nothing"
     activates: ClassVar[bool] = False
 
     async def answer(self, reading: Reading) -> Answer:

@@ -1,10 +1,12 @@
 """A question: a request that makes sense, and what it is answered from."""
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from query.repository import Archive
 from query.voice import Voice
+
+Reads = Literal["nothing", "messages", "preferences"]
 
 
 class Answer(NamedTuple):
@@ -36,8 +38,12 @@ class Question(Protocol):
     kind: ClassVar[str]
     """What it is called in metrics."""
 
-    reads: ClassVar[bool]
-    """Whether the answer depends on what the archive holds."""
+    reads: ClassVar[Reads]
+    """What of the archive the answer depends on."""
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it is about one other party only."""
 
     activates: ClassVar[bool]
     """Whether asking it begins an archive, under smart archiving."""

@@ -33,13 +33,13 @@ local function unwrap(element, xmlns, wrapper, name)
 	return only_child(only_child(outer, "forwarded", xmlns_forward), name, xmlns_client);
 end
 
-local function envelope(stanza, position, stable)
+local function envelope(stanza, position, stable, ends)
 	local copy = st.clone(stanza);
 	copy.attr.xmlns = xmlns_client;
 	return st.stanza("delegation", { xmlns = xmlns_delegation })
 		:tag("forwarded", { xmlns = xmlns_forward }):add_child(copy):up()
 		:tag("stamp", {
-			xmlns = xmlns_stamp, position = ("%d"):format(position), stable = not stable and "false" or nil;
+			xmlns = xmlns_stamp, position = ("%d"):format(position), stable = not stable and "false" or nil, ends = ends;
 		}):up();
 end
 
@@ -85,11 +85,11 @@ function forwarding_mt:finish(request, answer)
 	request.origin.send(answer);
 end
 
-function forwarding_mt:relay(request, stable)
+function forwarding_mt:relay(request, stable, ends)
 	local stanza = request.stanza;
 	request.component = self.query:pick();
 	if not request.component then return self:finish(request, refusal(stanza)); end
-	local payload = envelope(stanza, request.position, stable);
+	local payload = envelope(stanza, request.position, stable, ends);
 	self.query:request(request.component, payload, self.query_timeout, function (reply, why)
 		self:finish(request, answer_to(stanza, reply, why));
 	end);
@@ -105,7 +105,7 @@ function forwarding_mt:on_iq(event)
 		return true;
 	end
 	local owner = jid.bare(stanza.attr.from);
-	self.sender:hold(owner, self.freshness_timeout, function (stable) self:relay(request, stable); end);
+	self.sender:hold(owner, self.freshness_timeout, function (...) self:relay(request, ...); end);
 	return true;
 end
 

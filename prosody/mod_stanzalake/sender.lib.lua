@@ -3,6 +3,8 @@
 local base64 = require "util.encodings".base64.encode;
 local st = require "util.stanza";
 
+local ends = module:require "ends";
+
 local xmlns_batch = "urn:stanzalake:batch:1";
 -- Seconds for which lines gather: short beside a round trip, long enough to make batches under load.
 local COALESCE = 0.02;
@@ -96,7 +98,8 @@ function sender_mt:answered(batch, reply, why)
 	if reply.attr.type == "error" then
 		module:log("warn", "Ingest kept some events aside as invalid; see stanzalake.rejected");
 	end
-	batch.acked = true;
+	local taken = reply:get_child("batch", xmlns_batch);
+	batch.acked, batch.ends = true, taken and taken.attr.ends;
 	self.failures = 0;
 	self:report(nil);
 	self:advance();
@@ -106,7 +109,9 @@ end
 function sender_mt:advance()
 	local batches = self.batches;
 	while batches[1] and batches[1].acked do
-		self.journal:release(table.remove(batches, 1).stop);
+		local batch = table.remove(batches, 1);
+		self.journal:release(batch.stop);
+		self.ends:add(batch.stop, batch.ends);
 	end
 	self:save_soon();
 	self:end_holds();
@@ -138,12 +143,12 @@ end
 
 -- Calls back once all lines of the owner that are written by now are acknowledged.
 --   timeout: seconds after which it calls back anyway
---   resume: called once, with whether they are
+--   resume: called once, with whether they are, and with the ends of the log's partitions if they are known
 function sender_mt:hold(owner, timeout, resume)
 	-- The query's own position is in no journal line.
 	self:save_soon();
 	local place = math.max(self.places[owner] or 0, self.floor);
-	if place <= self.journal.acked then return resume(true); end
+	if place <= self.journal.acked then return resume(true, self.ends:at(place)); end
 	local hold = { place = place, resume = resume };
 	hold.timer = module:add_timer(timeout, function () self:end_hold(hold, false); end);
 	self.holds[hold] = true;
@@ -162,7 +167,7 @@ function sender_mt:end_hold(hold, acked)
 	if not self.holds[hold] then return; end
 	self.holds[hold] = nil;
 	hold.timer:stop();
-	hold.resume(acked);
+	hold.resume(acked, acked and self.ends:at(hold.place) or nil);
 end
 
 function sender_mt:end_holds()
@@ -185,7 +190,7 @@ local function new(journal, sequence, ingest, options)
 	return setmetatable({
 		journal = journal, sequence = sequence, ingest = ingest;
 		window = options.window, batch_bytes = options.batch_bytes, ack_timeout = options.ack_timeout;
-		batches = {}, failures = 0, holds = {};
+		batches = {}, failures = 0, holds = {}, ends = ends.new();
 		-- Where each owner's newest line ends; owners without one here may have lines up to the floor.
 		places = {}, owners = 0, floor = journal.written;
 	}, sender_mt);

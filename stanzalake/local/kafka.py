@@ -22,8 +22,8 @@ _LOG_TAIL = 4000
 
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{loopback}:{controller_port}
+node.id={node}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
 listeners=PLAIN://{loopback}:{port},SASL://{loopback}:{sasl_port},\
 CONTROLLER://{loopback}:{controller_port}
@@ -34,8 +34,11 @@ listener.name.sasl.plain.sasl.jaas.config=\
 org.apache.kafka.common.security.plain.PlainLoginModule required {users};
 listener.name.sasl.scram-sha-256.sasl.jaas.config=\
 org.apache.kafka.common.security.scram.ScramLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
 log.dirs={data}
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={brokers}
 offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
@@ -64,17 +67,22 @@ class KafkaFailed(Exception):
 
 @dataclass(kw_only=True)
 class Kafka(Server):
-    """One broker, which is its own controller, and its directory.
+    """One broker, which is a controller as well, and its directory.
 
     Attributes:
         directory: Where configuration, data and log are; made if missing.
+        node: Its number in its cluster.
+        cluster: The controller ports of all brokers of its cluster, by number; they have to be
+            started together. None for a broker of its own.
         port: Port for clients, plain text.
         sasl_port: Port for clients that log in by PLAIN or SCRAM-SHA-256, plain text.
-        controller_port: The broker's port for itself.
+        controller_port: The broker's port for its cluster.
         users: Names and passwords for the log-in.
     """
 
     directory: Path
+    node: int = 1
+    cluster: Mapping[int, int] | None = None
     port: int = field(default_factory=free_port)
     sasl_port: int = field(default_factory=free_port)
     controller_port: int = field(default_factory=free_port)
@@ -123,10 +131,15 @@ class Kafka(Server):
     def _write_config(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         users = (f'user_{name}="{password}"' for name, password in self.users.items())
+        cluster = self.cluster or {self.node: self.controller_port}
+        voters = (f"{node}@{LOOPBACK}:{port}" for node, port in cluster.items())
         self._properties.touch(mode=0o600)
         self._properties.write_text(
             _PROPERTIES.format(
                 loopback=LOOPBACK,
+                node=self.node,
+                voters=",".join(voters),
+                brokers=len(cluster),
                 port=self.port,
                 sasl_port=self.sasl_port,
                 controller_port=self.controller_port,

@@ -178,6 +178,46 @@ async def test_settled_is_at_once_when_all_is_committed(log: Log) -> None:
     assert await log.settled(EVENTS, GROUP, OWNER, 0)
 
 
+async def test_appending_tells_where_it_ended(log: Log) -> None:
+    consumer = await log.consumer(EVENTS, GROUP)
+    for values in ((b"1",), (b"2", b"3")):
+        ends = await log.append(EVENTS, entries(*values))
+        assert ends == following(await read(consumer, len(values)))
+    assert await log.append(EVENTS, []) == {}
+
+
+async def test_appending_to_several_keys_tells_where_each_partition_ended(log: Log) -> None:
+    several = [Entry(f"{n}@b", b"%d" % n) for n in range(40)]
+    ends = await log.append(EVENTS, several)
+    records = await read(await log.consumer(EVENTS, GROUP), len(several))
+    assert ends == following(sorted(records, key=lambda record: record.offset))
+
+
+async def test_settled_waits_only_up_to_where_it_is_told(log: Log) -> None:
+    consumer = await log.consumer(EVENTS, GROUP)
+    ends = await log.append(EVENTS, entries(b"1"))
+    await log.append(EVENTS, entries(b"2"))
+    assert not await log.settled(EVENTS, GROUP, OWNER, 0, ends)
+    await consumer.commit(following((await read(consumer, 2))[:1]))
+    assert await log.settled(EVENTS, GROUP, OWNER, 0, ends)
+    assert not await log.settled(EVENTS, GROUP, OWNER, 0)
+
+
+async def test_settled_does_not_wait_for_what_is_not_there(log: Log) -> None:
+    """As after a topic was made anew: what somebody remembers of the old one is far behind it."""
+    consumer = await log.consumer(EVENTS, GROUP)
+    ends = {p: end + 1000 for p, end in (await log.append(EVENTS, entries(b"1"))).items()}
+    assert not await log.settled(EVENTS, GROUP, OWNER, 0, ends)
+    await consumer.commit(following(await read(consumer, 1)))
+    assert await log.settled(EVENTS, GROUP, OWNER, 0, ends)
+
+
+async def test_settled_waits_for_all_of_a_partition_of_which_nothing_is_told(log: Log) -> None:
+    ends = await log.append(EVENTS, entries(b"1"))
+    others = {p + 1: 0 for p in ends}
+    assert not await log.settled(EVENTS, GROUP, OWNER, 0, others)
+
+
 async def browsed(log: Log, topic: str) -> list[Record]:
     async with asyncio.timeout(SOON):
         return [record async for record in log.browse(topic)]
@@ -223,7 +263,7 @@ async def test_large_records_are_browsed(log: Log) -> None:
 
 async def test_many_writers_lose_nothing(log: Log) -> None:
     consumer = await log.consumer(EVENTS, GROUP)
-    writes: list[Awaitable[None]] = [
+    writes: list[Awaitable[object]] = [
         log.append(EVENTS, entries(*(b"%d.%d" % (k, n) for n in range(20)), key=f"{k}@b"))
         for k in range(10)
     ]

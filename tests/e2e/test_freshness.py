@@ -9,7 +9,8 @@ import pytest
 from slixmpp.exceptions import IqError
 
 from stanzalake.local.client import Client
-from stanzalake.local.deployment import Deployment, Distributed
+from stanzalake.local.deployment import HOST, Deployment, Distributed
+from stanzalake.local.service import Service
 from tests.faults.freshness import measure
 
 DEADLINE = 2.0
@@ -32,25 +33,60 @@ async def page_within(client: Client, seconds: float) -> tuple[list[str], bool]:
     return [message.body for message in page.messages], page.stable
 
 
+async def stable_page(client: Client) -> list[str]:
+    """Give the bodies of the last page once it is stable."""
+    page = await client.latest()
+    while not page.stable:
+        page = await client.latest()
+    return [message.body for message in page.messages]
+
+
+def processors(deployment: Deployment) -> list[Service]:
+    return [s for s in deployment.services.values() if s.command == "processor"]
+
+
 async def test_a_stalled_processor_makes_an_unstable_page_in_time(tmp_path: Path) -> None:
     deployment = Distributed(tmp_path, settings=STALLED)
     try:
         await deployment.start()
         juliet = await deployment.client("juliet")
         juliet.say("romeo@localhost", "before")
-        assert await page_within(juliet, DEADLINE) == (["before"], True)
-        processors = [s for s in deployment.services.values() if s.command == "processor"]
-        for processor in processors:
+        assert await stable_page(juliet) == ["before"]
+        for processor in processors(deployment):
             processor.signal(signal.SIGSTOP)
         juliet.say("romeo@localhost", "behind")
         assert await page_within(juliet, DEADLINE + A_LITTLE) == (["before"], False)
-        for processor in processors:
+        for processor in processors(deployment):
             processor.signal(signal.SIGCONT)
-        page = await juliet.latest()
-        while not page.stable:
-            page = await juliet.latest()
-        assert [message.body for message in page.messages] == ["before", "behind"]
+        assert await stable_page(juliet) == ["before", "behind"]
         await juliet.offline()
+    finally:
+        await deployment.stop()
+
+
+async def test_an_idle_owner_does_not_wait_for_the_others_of_the_partition(tmp_path: Path) -> None:
+    """With the processors frozen a page is stable only if nothing was waited for."""
+    deployment = Distributed(tmp_path, settings={**STALLED, "STANZALAKE_KAFKA_PARTITIONS": "1"})
+    nobody = f"nobody@{HOST}"
+    try:
+        await deployment.start()
+        juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+        romeo.say(nobody, "idle from now on")
+        assert await stable_page(romeo) == ["idle from now on"]
+        for processor in processors(deployment):
+            processor.signal(signal.SIGSTOP)
+        for number in range(2):
+            juliet.say(nobody, f"{number}")
+            assert await page_within(juliet, DEADLINE + A_LITTLE) == ([], False)
+            assert await page_within(romeo, DEADLINE + A_LITTLE) == (["idle from now on"], True)
+        romeo.say(nobody, "no more")
+        assert await page_within(romeo, DEADLINE + A_LITTLE) == (["idle from now on"], False)
+        for processor in processors(deployment):
+            processor.signal(signal.SIGCONT)
+        assert await stable_page(juliet) == ["0", "1"]
+        assert await stable_page(romeo) == ["idle from now on", "no more"]
+        await juliet.offline()
+        await romeo.offline()
     finally:
         await deployment.stop()
 

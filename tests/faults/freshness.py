@@ -4,7 +4,7 @@
 
 Each round one client sends a burst and asks for its last page in the same breath; the receiver asks
 as soon as it has seen the last message live. Other users talk all the while, and one who says
-nothing asks for a page in each round, to see what the others' work costs it.
+nothing asks right behind them, when the pipe is at its fullest, to see what that costs it.
 """
 
 import asyncio
@@ -93,14 +93,14 @@ async def _rounds(deployment: Deployment, rounds: int, messages: int) -> Tally:
     clients = [await deployment.client(user) for user in ("juliet", "romeo", "nurse")]
     juliet, romeo, nurse = clients
     for _ in range(rounds):
-        await asyncio.gather(_burst(juliet, romeo, tally), _ask(nurse, [], tally, tally.idle))
+        await _burst(juliet, romeo, nurse, tally)
         tally.rounds += 1
     for client in clients:
         await client.offline()
     return tally
 
 
-async def _burst(sender: Client, receiver: Client, tally: Tally) -> None:
+async def _burst(sender: Client, receiver: Client, idle: Client, tally: Tally) -> None:
     bodies = [f"{tally.rounds} {number}" for number in range(tally.messages)]
     heard = len(receiver.live) + len(bodies)
     to = f"to='{receiver.boundjid.bare}' type='chat'"
@@ -108,14 +108,16 @@ async def _burst(sender: Client, receiver: Client, tally: Tally) -> None:
     sender.send_raw("".join(f"<message {to}><body>{body}</body></message>" for body in bodies))
     expected = bodies[-_PAGE:]
     await asyncio.gather(
-        _ask(sender, expected, tally, tally.asked), _ask_once_heard(receiver, heard, tally)
+        _ask(sender, expected, tally, tally.asked), _ask_once_heard(receiver, heard, idle, tally)
     )
 
 
-async def _ask_once_heard(receiver: Client, heard: int, tally: Tally) -> None:
+async def _ask_once_heard(receiver: Client, heard: int, idle: Client, tally: Tally) -> None:
     await receiver.heard(heard)
     expected = [message.body for message in receiver.live[-_PAGE:]]
-    await _ask(receiver, expected, tally, tally.asked)
+    await asyncio.gather(
+        _ask(receiver, expected, tally, tally.asked), _ask(idle, [], tally, tally.idle)
+    )
 
 
 async def _ask(client: Client, expected: list[str], tally: Tally, times: list[float]) -> None:

@@ -6,8 +6,7 @@ Pairs of clients send numbered messages without a pause, while parts of the depl
 random order. At the end both archives of every pair must hold every message that was delivered,
 once, in order, under the id that was seen live, and no process may have ended by itself.
 
-There is one broker, so the coordinator of the processors' group cannot move to another one: it is
-killed and frozen, which sends every member through the same search for a coordinator.
+There is one broker; tests/faults/test_coordinator.py is for several.
 """
 
 import asyncio
@@ -217,13 +216,14 @@ async def rage(directory: Path, mode: str, rounds: int, seed: int, longest: floa
         finally:
             stop.set()
             await asyncio.gather(*running)
-        findings = await _findings(deployment, talks)
+        findings = await look_through(deployment, talks)
         storm.look()
         findings.problems += [f"{name} ended by itself" for name in sorted(storm.fallen)]
         return Outcome(storm.hits, talks, findings)
 
 
-async def _findings(deployment: Deployment, talks: list[Talk]) -> Findings:
+async def look_through(deployment: Deployment, talks: list[Talk]) -> Findings:
+    """Hold both archives of every pair against what was delivered."""
     findings = Findings()
     for owner in ("juliet", "romeo"):
         reader = await deployment.client(owner, "reader")

@@ -11,6 +11,7 @@ import pytest
 from slixmpp.exceptions import IqError
 
 from archive.component import Component
+from archive.ends import Ends
 from archive.errors import LogUnavailable
 from archive.local_log import LocalLog
 from archive.log import EVENTS, REJECTED, Entry
@@ -79,6 +80,13 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 async def send(sender: Component | Client, text: str, kind: Literal["get", "set"] = "set") -> str:
     """Send a batch and give "ok", or the type and condition of the error."""
+    return (await exchange(sender, text, kind))[0]
+
+
+async def exchange(
+    sender: Component | Client, text: str, kind: Literal["get", "set"] = "set"
+) -> tuple[str, str | None]:
+    """Send a batch; give "ok", or the type and condition of the error, and its ends."""
     batch = ET.Element(f"{{{NAMESPACE}}}batch")
     batch.text = text
     iq = sender.make_iq(ito=INGEST, itype=kind)
@@ -86,12 +94,13 @@ async def send(sender: Component | Client, text: str, kind: Literal["get", "set"
         iq["from"] = sender.boundjid.bare
     iq.append(batch)
     try:
-        await iq.send(timeout=SOON)
+        answer, words = await iq.send(timeout=SOON), "ok"
     except IqError as caught:
         # As it was sent: on a component's stream slixmpp looks for errors of a client's.
-        error = caught.iq.xml.find(f"{{{sender.default_ns}}}error")
-        return f"{error.get('type')} {error[0].tag.partition('}')[2]}"
-    return "ok"
+        answer, error = caught.iq, caught.iq.xml.find(f"{{{sender.default_ns}}}error")
+        words = f"{error.get('type')} {error[0].tag.partition('}')[2]}"
+    taken = answer.xml.find(f"{{{NAMESPACE}}}batch")
+    return words, None if taken is None else taken.get("ends")
 
 
 def text_of(*lines: bytes) -> str:
@@ -118,6 +127,14 @@ async def test_garbage_is_a_bad_request_and_is_kept(scene: Scene) -> None:
     assert await send(scene.tap, text_of(good)) == "ok"
     assert await values(scene.log, EVENTS) == [good, good]
     assert await values(scene.log, REJECTED) == [b"garbage", b"no base64!", encoded(2)]
+
+
+async def test_an_answer_says_up_to_where_the_log_holds_the_events(scene: Scene) -> None:
+    good = encoded(1, owner=OWNER)
+    assert await exchange(scene.tap, text_of(good, good)) == ("ok", "0:3")
+    assert await exchange(scene.tap, text_of(good, b"garbage")) == ("modify bad-request", "0:5")
+    assert await exchange(scene.tap, text_of(b"garbage")) == ("modify bad-request", "")
+    assert await exchange(scene.stranger, text_of(good)) == ("auth forbidden", None)
 
 
 async def test_only_the_hosts_themselves_are_taps(scene: Scene) -> None:
@@ -155,10 +172,10 @@ async def test_batches_beyond_a_size_in_all_mean_try_again(
 ) -> None:
     append, blocked, full = scene.log.append, asyncio.Event(), asyncio.Event()
 
-    async def wait(topic: str, entries: Sequence[Entry]) -> None:
+    async def wait(topic: str, entries: Sequence[Entry]) -> Ends:
         full.set()
         await blocked.wait()
-        await append(topic, entries)
+        return await append(topic, entries)
 
     event = text_of(encoded(1, owner=OWNER))
     monkeypatch.setattr(scene.log, "append", wait)

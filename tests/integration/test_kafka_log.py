@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.structs import RecordMetadata
 
 from archive.errors import LogRefused, LogUnavailable
 from archive.event import MAX_EVENT
@@ -128,6 +129,20 @@ async def test_owners_are_where_they_are_looked_for(log: KafkaLog) -> None:
     records = await read(await log.consumer(EVENTS, GROUP), len(OWNERS))
     assert {r.key: r.partition for r in records} == {o: partition(o, PARTITIONS) for o in OWNERS}
     assert {r.partition for r in records} == set(range(PARTITIONS))
+
+
+async def test_a_repeat_whose_place_kafka_forgot_is_to_be_appended_again(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its offset is -1 then: whoever waited for that would wait for nothing."""
+    place = TopicPartition(EVENTS, 3)
+
+    async def send(*_: object) -> list[RecordMetadata]:
+        return [RecordMetadata(EVENTS, 3, place, -1, None, 0, log_start_offset=-1)]
+
+    monkeypatch.setattr("archive.kafka_log._send", send)
+    with pytest.raises(LogUnavailable):
+        await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
 
 
 async def test_partitions_that_are_added_later_are_looked_at(

@@ -131,6 +131,34 @@ async def test_a_query_does_not_wait_for_ever(start_server: StartServer) -> None
     assert stamp(query.envelopes[0]).get("stable") == "false"
 
 
+async def test_a_query_says_up_to_where_the_log_has_the_owners_messages(scene: Scene) -> None:
+    ingest = await scene.server.ingest()
+    romeo = await scene.server.client("romeo")
+    await scene.juliet.ask("set", QUERY_ALL)
+    steps = [(scene.juliet, "0:5 1:9"), (romeo, "0:7")]
+    for client, ends in steps:
+        ingest.ends = ends
+        client.say(f"nobody@{HOST}", "hi", "m1")
+        await client.ask("set", QUERY_ALL)
+    await scene.juliet.ask("set", QUERY_ALL)
+    said = [stamp(outer).get("ends") for outer in scene.query.envelopes]
+    assert [said[0], *(set((text or "").split()) for text in said[1:])] == [
+        None,
+        {"0:5", "1:9"},
+        {"0:7", "1:9"},
+        {"0:5", "1:9"},
+    ]
+
+
+async def test_a_query_says_nothing_of_the_log_if_ingest_does_not(scene: Scene) -> None:
+    ingest = await scene.server.ingest()
+    ingest.answer = ingest.result
+    scene.juliet.say(ROMEO, "hi", "m1")
+    await ingest.arrival("hi", JULIET)
+    await scene.juliet.ask("set", QUERY_ALL)
+    assert "ends" not in stamp(scene.query.envelopes[0]).attrib
+
+
 @pytest.mark.requirement("355-16")
 async def test_without_query_the_archive_is_unavailable(server: Server) -> None:
     juliet = await server.client("juliet")

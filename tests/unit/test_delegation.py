@@ -91,6 +91,35 @@ def test_the_host_may_say_that_events_are_missing(attributes: str, stable: bool)
     assert open_request(envelope(query(), extra=stamp)).stable is stable
 
 
+@pytest.mark.parametrize(
+    ("attributes", "ends"),
+    [("", {}), ("ends=''", {}), ("ends='3:1234'", {3: 1234}), ("ends='0:5 11:7'", {0: 5, 11: 7})],
+)
+def test_the_host_may_say_where_the_events_are(attributes: str, ends: dict[int, int]) -> None:
+    stamp = f"<stamp xmlns='{STAMP}' position='7' {attributes}/>"
+    assert open_request(envelope(query(), extra=stamp)).ends == ends
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "",
+        "position='x'",
+        "position='-1'",
+        "position='18446744073709551616'",
+        "position='7' ends='x'",
+        "position='7' ends='3'",
+        "position='7' ends='3:'",
+        "position='7' ends='3:-4'",
+        "position='7' ends='3:1,4:1'",
+        "position='7' ends='3:99999999999999999999'",
+    ],
+)
+def test_a_stamp_that_makes_no_sense_is_a_bad_request(attributes: str) -> None:
+    with pytest.raises(StanzaError, match="bad-request"):
+        open_request(envelope(query(), extra=f"<stamp xmlns='{STAMP}' {attributes}/>"))
+
+
 @pytest.mark.requirement("355-10", "355-11", "355-12", "355-13", "355-14", "114-05", "114-07")
 @pytest.mark.parametrize("to", ["", JULIET])
 def test_an_answer_has_exactly_the_shape_that_hosts_take(to: str) -> None:

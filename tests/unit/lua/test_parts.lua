@@ -9,6 +9,7 @@ local function part(name, env)
 	return assert(loadfile(MODULE.."/"..name, "t", env));
 end
 
+local ends = part("ends.lib.lua")();
 local event = part("event.lib.lua")();
 local journals = part("journal.lib.lua")();
 local options = part("options.lib.lua")();
@@ -248,6 +249,105 @@ local KEY = ("k"):rep(32);
 local function read_options(given)
 	given.stanzalake_id_keys = given.stanzalake_id_keys or KEY;
 	return options.read(function (name) return given[name]; end, "/journal");
+end
+
+local function sorted(text)
+	local words = {};
+	for word in text:gmatch("%S+") do words[#words + 1] = word; end
+	table.sort(words);
+	return table.concat(words, " ");
+end
+
+function tests.ends_cover_all_up_to_a_place_and_nothing_later()
+	local known = ends.new();
+	equal(known:at(0), nil);
+	known:add(100, "0:5 1:7");
+	known:add(200, "0:9");
+	equal(sorted(known:at(50)), "0:5 1:7");
+	equal(sorted(known:at(100)), "0:5 1:7");
+	equal(sorted(known:at(101)), "0:9 1:7");
+	equal(known:at(201), nil);
+end
+
+function tests.a_batch_that_was_overtaken_does_not_take_ends_back()
+	local known = ends.new();
+	known:add(100, "0:9");
+	known:add(200, "0:5");
+	equal(known:at(200), "0:9");
+end
+
+function tests.what_a_partition_had_before_we_began_ends_before_the_first_that_it_gets()
+	local known = ends.new();
+	known:add(100, "0:5");
+	equal(known:at(0), "0:5");
+	known:add(200, "1:7");
+	known:add(300, "1:8");
+	equal(sorted(known:at(0)), "0:5 1:7");
+end
+
+function tests.a_batch_without_events_has_no_ends()
+	local known = ends.new();
+	known:add(100, "");
+	equal(known:at(100), "");
+end
+
+function tests.ends_that_ingest_does_not_tell_are_not_known_from_then_on()
+	local known = ends.new();
+	known:add(100, "0:5");
+	known:add(200, nil);
+	known:add(300, "0:7");
+	equal(known:at(100), nil);
+	equal(known:at(300), nil);
+end
+
+function tests.marks_are_few_and_coarse_only_for_what_is_long_ago()
+	local known, count = ends.new(), 100000;
+	for number = 1, count do
+		known:add(number, "0:"..number);
+		assert(#known.marks <= 1024);
+	end
+	for number = 1, count do
+		local ended = tonumber(known:at(number):match(":(%d+)"));
+		assert(ended >= number and ended - number <= (count - ended) / 8, number);
+	end
+end
+
+-- A log of three partitions that had records before, and gets batches in any order.
+local function new_log()
+	local log = { lengths = { [0] = 100, [1] = 100, [2] = 100 }, newest = {} };
+	function log:append(owners)
+		local touched = {};
+		for _, owner in ipairs(owners) do
+			local partition = owner % 3;
+			self.lengths[partition] = self.lengths[partition] + 1;
+			self.newest[owner] = self.lengths[partition];
+			touched[#touched + 1] = ("%d:%d"):format(partition, self.newest[owner]);
+		end
+		return table.concat(touched, " ");
+	end
+	return log;
+end
+
+function tests.ends_are_behind_all_that_an_owner_has_in_whatever_order_batches_arrive()
+	local known, log, places, place = ends.new(), new_log(), {}, 0;
+	local function end_for(owner, at)
+		return tonumber(known:at(at):match((owner % 3)..":(%d+)"));
+	end
+	for _ = 1, 1000 do
+		local window, arrivals = {}, {};
+		for number = 1, 4 do
+			place = place + 1;
+			window[number] = { place = place, owners = { math.random(50), math.random(50) } };
+			table.insert(arrivals, math.random(number), window[number]);
+		end
+		for _, batch in ipairs(arrivals) do batch.ends = log:append(batch.owners); end
+		for _, batch in ipairs(window) do
+			known:add(batch.place, batch.ends);
+			for _, owner in ipairs(batch.owners) do places[owner] = batch.place; end
+		end
+		for owner, at in pairs(places) do assert(end_for(owner, at) >= log.newest[owner]); end
+		for partition = 0, 2 do assert((end_for(partition, 0) or math.huge) > 100); end
+	end
 end
 
 function tests.options_have_defaults()

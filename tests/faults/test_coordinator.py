@@ -1,0 +1,63 @@
+"""The broker that coordinates the processors' group dies under load, and another one takes over."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from archive.log import PROCESSOR_GROUP
+from tests.faults.storm import look_through
+from tests.faults.talk import Talk
+from tests.support.brokers import Replicated
+
+ALL = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_ARCHIVE_MAX_QUERY_RESULTS": "1000"}
+WITHIN = 40.0
+
+
+async def moved(deployment: Replicated, old: int) -> int:
+    """Wait until another broker coordinates the group, and give its number."""
+    new = old
+    async with asyncio.timeout(WITHIN):
+        while new == old:
+            # The brokers that are left find out one after the other.
+            with contextlib.suppress(KafkaError):
+                new = await deployment.coordinator(PROCESSOR_GROUP)
+    return new
+
+
+async def archived(deployment: Replicated) -> None:
+    """Wait until all that was said before is archived."""
+    reader = await deployment.client("juliet", "watcher")
+    async with asyncio.timeout(WITHIN):
+        while not (await reader.latest()).stable:
+            pass
+    await reader.offline()
+
+
+@pytest.mark.timeout(180)
+async def test_another_broker_takes_the_processors_over(tmp_path: Path) -> None:
+    deployment = Replicated(tmp_path, ALL)
+    talks = [Talk("juliet", "romeo"), Talk("romeo", "juliet")]
+    stop = asyncio.Event()
+    try:
+        await deployment.start()
+        running = [asyncio.ensure_future(talk.run(deployment, stop)) for talk in talks]
+        await archived(deployment)
+        first = await deployment.coordinator(PROCESSOR_GROUP)
+        deployment.brokers[first].kill()
+        second = await moved(deployment, first)
+        await archived(deployment)
+        await deployment.brokers[first].stop()
+        await deployment.brokers[first].start()
+        stop.set()
+        await asyncio.gather(*running)
+        findings = await look_through(deployment, talks)
+        fallen = [name for name, service in deployment.services.items() if not service.alive]
+        sent = sum(talk.sent for talk in talks)
+        print(f"from broker {first} to {second}, {sent} messages, {findings}")  # noqa: T201  # says what was proved
+        assert (findings.problems, fallen) == ([], [])
+        assert sent > 50
+    finally:
+        await deployment.stop()
