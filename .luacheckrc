@@ -2,4 +2,4 @@ std = "lua54"
 max_line_length = 120
 read_globals = { "prosody" }
 
-files["prosody/mod_stanzalake"] = { globals = { "module" } }
+files["prosody"] = { globals = { "module" } }

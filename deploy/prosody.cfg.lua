@@ -4,6 +4,8 @@ pidfile = "/var/lib/prosody/prosody.pid"
 log = "*console"
 plugin_paths = { "/usr/local/lib/prosody/modules" }
 authentication = "internal_hashed"
+-- By this `prosodyctl deluser` erases the archive, too. All else is stored as default_storage says.
+storage = { archive = "stanzalake" }
 modules_enabled = {
     "blocklist", "carbons", "disco", "ping", "roster", "saslauth", "smacks", "tls", "http_openmetrics",
 }

@@ -36,7 +36,7 @@ component_stanza_size_limit = {stanza_limit}
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 authentication = "internal_hashed"
-storage = "internal"
+storage = {storage}
 
 modules_enabled = {{
 	"blocklist", "carbons", "disco", "ping", "posix", "roster", "saslauth", "smacks"
@@ -139,15 +139,28 @@ class Prosody(Server):
         Raises:
             ProsodyFailed: prosodyctl refused.
         """
-        control = await asyncio.create_subprocess_exec(
-            *("prosodyctl", "--config", self.config_path, "register", user, self.host, password),
-            stdin=asyncio.subprocess.DEVNULL,
+        code, output = await self.control("register", user, self.host, password)
+        if code:
+            raise ProsodyFailed(f"prosodyctl register {user}: {output}")
+
+    async def control(self, *arguments: str, typed: str = "") -> tuple[int, str]:
+        """Run prosodyctl; Prosody may be running or not.
+
+        Args:
+            arguments: Its command line.
+            typed: What is typed into it.
+
+        Returns:
+            Its exit status, and everything that it says.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *("prosodyctl", "--config", str(self.config_path), *arguments),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        output, _ = await control.communicate()
-        if control.returncode:
-            raise ProsodyFailed(f"prosodyctl register {user}: {output.decode(errors='replace')}")
+        output, _ = await process.communicate(typed.encode())
+        return await process.wait(), output.decode(errors="replace")
 
     async def start(self) -> None:
         """Start the process and wait until it serves both ports.
@@ -191,6 +204,8 @@ class Prosody(Server):
             loopback=_lua(LOOPBACK),
             client_port=self.client_port,
             component_port=self.component_port,
+            # Another archive of Prosody's keeps its messages in a store of the same name.
+            storage='{ archive = "stanzalake" }' if "stanzalake" in self.modules else '"internal"',
             stanza_limit=_STANZA_LIMIT,
             extra_global=self.extra_global,
             host=_lua(self.host),

@@ -1,0 +1,209 @@
+-- The command: `prosodyctl mod_stanzalake`. It runs in a process of its own, beside the server or without it.
+
+local human_io = require "util.human.io";
+local jid = require "util.jid";
+local json = require "util.json";
+local lfs = require "lfs";
+local now = require "util.time".now;
+local sleep = require "socket".sleep;
+
+local backlog = module:require "backlog";
+local directory = module:require "directory";
+local heartbeat = module:require "heartbeat";
+local inboxes = module:require "inbox";
+local status = module:require "status";
+
+local USAGE = [[
+Usage: prosodyctl mod_stanzalake COMMAND
+
+ status [--json] [HOST ...]
+    What waits in the journal, and whether it is taken.
+
+ delete [--yes] [--account] [--wait SECONDS] USER@HOST
+    Erases everything that is archived of an account until now, for good. The account stays, and what comes
+    later is archived. Asks first, unless --yes.
+    --account: its preferences as well, as for an account that was removed outside of Prosody. What Prosody
+    removes itself (prosodyctl deluser, by the user, by an admin) needs no such command.
+    For less than everything, see `stanzalake delete` where the archive runs.
+
+ expire [--wait SECONDS] [HOST ...]
+    Removes what has expired now, not at the next round.
+
+HOST is a VirtualHost with mod_stanzalake; without one, all of them are meant.
+--wait: how long to wait until the request is in the log (30); 0 is not at all. It is carried out in any case:
+if Prosody does not run, at its next start.
+
+Exit status: 0 all is well, or the request is in the log; 1 an error, or not confirmed; 2 a wrong command line;
+3 something is amiss, or the request is not in the log yet.
+]];
+
+local FINE, FAILED, MISUSED, WAITING = 0, 1, 2, 3;
+local WAIT = 30; -- seconds
+local POLL = 0.1; -- seconds
+
+local function say(text, ...)
+	print(text:format(...));
+end
+
+local function complain(text, ...)
+	io.stderr:write(text:format(...), "\n");
+end
+
+local readers = {
+	flag = function () return true; end;
+	seconds = function (args)
+		local seconds = tonumber(table.remove(args, 1));
+		return seconds and seconds >= 0 and seconds or nil;
+	end;
+};
+
+-- Sorts the command line into what it names and what it sets; nil and the reason if it cannot.
+local function parse(args, known)
+	local parsed = { wait = WAIT };
+	while args[1] do
+		local arg = table.remove(args, 1);
+		local name = arg:match("^%-%-?(.+)$");
+		if not name then
+			parsed[#parsed + 1] = arg;
+		elseif not known[name] then
+			return nil, "unknown option "..arg;
+		else
+			parsed[name] = readers[known[name]](args);
+			if parsed[name] == nil then return nil, arg.." needs a number of seconds"; end
+		end
+	end
+	return parsed;
+end
+
+local function contains(list, item)
+	for _, one in ipairs(list) do
+		if one == item then return true; end
+	end
+	return false;
+end
+
+-- Gives the VirtualHosts that are meant, or nil and the reason.
+local function chosen_hosts(named)
+	local known = directory.hosts();
+	if not known[1] then return nil, "no VirtualHost has \"stanzalake\" in its modules_enabled"; end
+	for i, name in ipairs(named) do
+		named[i] = jid.prep(name);
+		if not contains(known, named[i]) then
+			return nil, ("%s is no VirtualHost with mod_stanzalake; these are: %s"):format(name, table.concat(known, ", "));
+		end
+	end
+	return named[1] and named or known;
+end
+
+local function await(happened, deadline)
+	while not happened() do
+		if now() >= deadline then return false; end
+		sleep(POLL);
+	end
+	return true;
+end
+
+-- Follows a request until it is in the log; gives the exit status.
+local function follow(host, path, wait)
+	local deadline, where = now() + wait, directory.of(host);
+	if wait == 0 then
+		say("%s: requested.", host);
+		return FINE;
+	end
+	if not heartbeat.read(where).running then
+		say("%s: requested. Prosody does not run, and does it at its next start.", host);
+		return WAITING;
+	end
+	if not await(function () return not lfs.attributes(path, "mode"); end, deadline) then
+		say("%s: requested, but Prosody has not taken it up within %g s; its log says why. It stays requested.", host, wait);
+		return WAITING;
+	end
+	-- What is read behind the request's end covers it.
+	local place = backlog.read(where).written;
+	if not await(function () return backlog.acked(where) >= place; end, deadline) then
+		say("%s: in Prosody's journal, but ingest has not taken it within %g s. It is sent until it does; see "
+			.."`prosodyctl mod_stanzalake status`.", host, wait);
+		return WAITING;
+	end
+	say("%s: in the log; the processor carries it out as soon as it comes to it.", host);
+	return FINE;
+end
+
+local function request(host, what, wait)
+	local path, err = inboxes.new(directory.of(host)):put(what);
+	if not path then
+		complain("%s: cannot be requested: %s", host, err);
+		return FAILED;
+	end
+	return follow(host, path, wait);
+end
+
+local function is_confirmed(owner)
+	local answer = human_io.show_prompt(("Erase the whole archive of %s, for good? [y/N]"):format(owner));
+	return answer ~= nil and answer:lower():match("^y") ~= nil;
+end
+
+local commands = {};
+
+function commands.status(args)
+	local hosts, err = chosen_hosts(args);
+	if not hosts then return FAILED, err; end
+	local states, code = {}, FINE;
+	for _, host in ipairs(hosts) do
+		states[host] = status.of(host);
+		if not status.is_well(states[host]) then code = WAITING; end
+		if not args.json then status.show(host, states[host]); end
+	end
+	if args.json then say("%s", json.encode(states)); end
+	return code;
+end
+
+function commands.expire(args)
+	local hosts, err = chosen_hosts(args);
+	if not hosts then return FAILED, err; end
+	local code = FINE;
+	for _, host in ipairs(hosts) do
+		code = math.max(code, request(host, { type = "expiry", owner = host }, args.wait));
+	end
+	return code;
+end
+
+function commands.delete(args)
+	local user, host, resource = jid.prepped_split(args[1]);
+	if not user or resource or args[2] then return MISUSED, "delete needs one USER@HOST"; end
+	local hosts, err = chosen_hosts { host };
+	if not hosts then return FAILED, err; end
+	local owner = jid.join(user, host);
+	if not args.yes and not is_confirmed(owner) then return FAILED, "nothing is deleted"; end
+	local code = request(host, {
+		type = "erasure", owner = owner, account = args.account or false, by = "prosodyctl";
+	}, args.wait);
+	if code ~= FAILED then say("From then on no reader finds it; when its bytes go: docs/operating.md, \"Erasure\"."); end
+	return code;
+end
+
+local known_options = {
+	status = { json = "flag" };
+	expire = { wait = "seconds" };
+	delete = { yes = "flag", account = "flag", wait = "seconds" };
+};
+
+-- Does what the command line says; gives the exit status.
+local function run(args)
+	local name = table.remove(args, 1);
+	if not name or name == "--help" or name == "-h" or args[1] == "--help" then
+		io.write(USAGE);
+		return name and FINE or MISUSED;
+	end
+	local parsed, err = nil, "unknown command "..name;
+	if commands[name] then parsed, err = parse(args, known_options[name]); end
+	if not parsed then
+		complain("%s\nSee prosodyctl mod_stanzalake --help", err);
+		return MISUSED;
+	end
+	local code, reason = commands[name](parsed);
+	if reason then complain("%s", reason); end
+	return code;
+end
+
+return { run = run };

@@ -1,0 +1,37 @@
+-- The directory: where a host's journal is, and what else the server and prosodyctl both read in the configuration.
+
+local config = require "core.configmanager";
+local get_modules_for_host = require "core.modulemanager".get_modules_for_host;
+local path_encode = require "util.datamanager".path_encode;
+
+local function of(host)
+	return config.get(host, "stanzalake_journal_dir")
+		or ("%s/%s/stanzalake"):format(prosody.paths.data, path_encode(host));
+end
+
+-- Whether the tap is enabled on a VirtualHost.
+local function is_archived(host)
+	return config.get(host, "enabled") ~= false and not config.get(host, "component_module")
+		and get_modules_for_host(host):contains("stanzalake");
+end
+
+-- Whether Prosody's configuration has it tell mod_storage_stanzalake of removed accounts.
+local function is_told_of_purges(host)
+	local storage = config.get(host, "storage");
+	for _, driver in pairs(type(storage) == "table" and storage or {}) do
+		if driver == "stanzalake" then return true; end
+	end
+	return false;
+end
+
+-- Gives the names of all VirtualHosts with the tap.
+local function hosts()
+	local names = {};
+	for host in pairs(config.getconfig()) do
+		if host ~= "*" and is_archived(host) then names[#names + 1] = host; end
+	end
+	table.sort(names);
+	return names;
+end
+
+return { of = of, is_archived = is_archived, hosts = hosts, is_told_of_purges = is_told_of_purges };

@@ -1,0 +1,129 @@
+-- Requests: that an archive be erased or what has expired be removed, written to the journal as events.
+--
+-- They come from prosodyctl by way of the inbox, and from accounts that are removed.
+
+local get_provider = require "core.usermanager".get_provider;
+local jid = require "util.jid";
+local quoted = require "util.json".encode;
+
+local host = module.host;
+
+-- Seconds between two looks into the inbox.
+local INTERVAL = 1;
+local MAX_BY = 255;
+
+-- As in event.lib.lua, the position comes early.
+local ERASURE = '{"type":"erasure","v":1,"position":%d,"owner":%s,"peer":"","start":0,"end":%d,"account":%s,"by":%s}';
+local EXPIRY = '{"type":"expiry","v":1,"position":%d,"owner":%s}';
+
+local encoders = {};
+
+function encoders.erasure(request, position)
+	return ERASURE:format(position, quoted(request.owner), position, request.account, quoted(request.by));
+end
+
+function encoders.expiry(request, position)
+	return EXPIRY:format(position, quoted(request.owner));
+end
+
+local validators = {};
+
+function validators.erasure(request)
+	local user, domain, resource = jid.prepped_split(request.owner);
+	return user and domain == host and not resource and jid.join(user, domain) == request.owner
+		and type(request.account) == "boolean" and type(request.by) == "string" and #request.by <= MAX_BY;
+end
+
+function validators.expiry(request)
+	return request.owner == host;
+end
+
+local function valid(request)
+	local check = type(request) == "table" and validators[request.type];
+	return check and type(request.owner) == "string" and check(request);
+end
+
+local requests_mt = {};
+requests_mt.__index = requests_mt;
+
+-- Gives true once the event is in the journal, or nil and the reason.
+function requests_mt:write(request)
+	local place, err = self.journal:append(encoders[request.type](request, self.sequence:next()));
+	if not place then return nil, err; end
+	self.sender:wrote(request.owner, place);
+	module:log("info", "To the archive: %s of %s, by %s", request.type, request.owner, request.by or "prosodyctl");
+	return true;
+end
+
+-- What prosodyctl removes goes behind the server's back: its sessions would go on, and be archived.
+local function end_sessions(owner)
+	local user = jid.node(owner);
+	local account = prosody.hosts[host].sessions[user];
+	if not account or get_provider(host).user_exists(user) then return; end
+	for _, session in pairs(account.sessions) do
+		session:close({ condition = "not-authorized", text = "Account deleted" });
+	end
+end
+
+function requests_mt:carry_out(request)
+	if request.account then end_sessions(request.owner); end
+	return self:write(request);
+end
+
+-- Says once that requests wait, and once that they are done.
+function requests_mt:report(trouble)
+	if trouble and not self.trouble then
+		module:log("error", "Requests to the archive wait, and are tried again each second: %s", trouble);
+	elseif self.trouble and not trouble then
+		module:log("info", "Requests to the archive are carried out again");
+	end
+	self.trouble = trouble;
+end
+
+-- Puts into the inbox what even that had no room for.
+function requests_mt:empty_memory()
+	while self.memory[1] and self.inbox:put(self.memory[1]) do
+		table.remove(self.memory, 1);
+	end
+end
+
+function requests_mt:round()
+	self:empty_memory();
+	-- An error would end the timer, and with it all requests to come.
+	local called, done, trouble = pcall(self.inbox.take, self.inbox, valid, function (request)
+		return self:carry_out(request);
+	end);
+	if called then self:report(trouble); else self:report(done); end
+end
+
+-- It is not lost if the journal does not take it: then it waits on disk, and at worst in memory.
+function requests_mt:on_removal(user)
+	local request = { type = "erasure", owner = jid.join(user, host), account = true, by = "account removal" };
+	local ok, err = self:write(request);
+	if ok then return; end
+	module:log("error", "The archive of the removed account %s is not erased yet: %s", request.owner, err);
+	local kept, reason = self.inbox:put(request);
+	if kept then return; end
+	table.insert(self.memory, request);
+	module:log("error", "That %s is removed is lost if Prosody ends before there is room: %s", request.owner, reason);
+end
+
+-- Behind the handlers that end the account's sessions, so that nothing of it is archived later.
+function requests_mt:start()
+	module:hook_global("user-deleted", function (data)
+		if data.host == host then self:on_removal(data.username); end
+	end, -1);
+	self:round();
+	module:add_timer(INTERVAL, function ()
+		self:round();
+		return INTERVAL;
+	end);
+end
+
+local function new(inbox, journal, sequence, sender)
+	return setmetatable({
+		inbox = inbox, journal = journal, sequence = sequence, sender = sender, memory = {};
+	}, requests_mt);
+end
+
+return { new = new };
