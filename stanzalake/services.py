@@ -3,15 +3,15 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from typing import Any
 
 import ingest.service
 import processor.service
 import query.service
 from archive import health, logs, migrations
-from archive.errors import SettingsError
+from archive.errors import SettingsError, StoreUnavailable
 from archive.log import Log
 from archive.settings import Settings
 from archive.store import Store
@@ -46,6 +46,27 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
         yield store
     finally:
         await asyncio.to_thread(store.close)
+
+
+@contextmanager
+def opened_archive(settings: Settings, *, admin: bool = False) -> Iterator[Store]:
+    """Open the store for a command that works on what is there, also beside a `stanzalake up`.
+
+    Args:
+        settings: They say where it is.
+        admin: Whether the command changes what is there.
+
+    Raises:
+        StoreUnavailable: It does not answer; an embedded store is not made here.
+        SchemaBehind: It lacks migrations of this version.
+    """
+    if settings.store_dir is not None and not settings.store_dir.is_dir():
+        raise StoreUnavailable(
+            f"there is no store {settings.store_dir}: STANZALAKE_DATA_DIR says where it is"
+        )
+    with closing((Store.for_admin if admin else Store.of)(settings)) as store:
+        migrations.check(store)
+        yield store
 
 
 def require_kafka(settings: Settings) -> None:

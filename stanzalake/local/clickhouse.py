@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from stanzalake.local.clickhouse_server import DATABASE, HOST
+from archive.engine_server import HOST
+from stanzalake.local.clickhouse_server import DATABASE
 from stanzalake.local.ports import free_port
 from stanzalake.local.process import Process
 

@@ -1,47 +1,35 @@
-"""ClickHouse's engine (chDB) behind ClickHouse's HTTP interface: for tests and the local demo.
+"""ClickHouse's engine (chDB) as a ClickHouse with users: for tests and the local demo.
 
-It is no ClickHouse server: no native protocol, no sessions, no quotas, and `ON CLUSTER` has
-nobody to talk to. What is real is the engine with its access control, the data directory, and as
-much of HTTP as the client in use needs: parameters, settings, Native inserts, compression both
-ways, errors as the server writes them.
+It is no ClickHouse server: what `archive.engine_server` has of one, and the engine's access
+control. `ON CLUSTER` has nobody to talk to.
 
 A data directory is laid out like a server's configuration: `users.d/*.xml` defines users, what
 they are granted and their profiles, `config.d/*.xml` all else. If no file defines a user,
 `default` may do everything, without a password.
 """
 
-import base64
-import contextlib
-import email
-import email.policy
-import gzip
+import asyncio
 import json
 import os
-import re
 import secrets
 import signal
 import ssl
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-import chdb
 import click
-import zstandard
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
-HOST = "127.0.0.1"
+from archive import engine_server
+from archive.engine import Engine, Statement, literal
+from archive.engine_server import HOST
+
 DATABASE = "stanzalake"
 
-_AUTHENTICATION_FAILED = 516
-_NOT_IMPLEMENTED = 48
 _EVERYTHING = "<grants><query>GRANT ALL ON *.*</query></grants>"
 _CONFIG = """\
 <clickhouse>
@@ -62,38 +50,6 @@ _USERS = """\
     <quotas><default/></quotas>
 </clickhouse>
 """
-_NO_SETTINGS = frozenset(
-    {"query", "database", "user", "password", "query_id", "session_id", "wait_end_of_query"}
-)
-"""Parameters of a request that are no settings of the engine."""
-_INSERT = re.compile(rb"\s*(INSERT\s[^\n]*?)\s+FORMAT\s+(\w+)\s*\n", re.IGNORECASE)
-_CODE = re.compile(r"Code: (\d+)\..*", re.DOTALL)
-# Clients compress block by block: a body is many frames.
-_DECODERS: Mapping[str, Callable[[bytes], bytes]] = {
-    "zstd": lambda data: (
-        zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).read()
-    ),
-    "gzip": gzip.decompress,
-    "": lambda data: data,
-}
-_ENCODERS: Mapping[str, Callable[[bytes], bytes]] = {
-    "zstd": zstandard.compress,
-    "gzip": gzip.compress,
-}
-
-
-class Refused(Exception):
-    """The engine's answer is an error.
-
-    Args:
-        text: As the server writes it: ``Code: 60. DB::Exception: ...``.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        match = _CODE.search(text)
-        self.code = int(match[1]) if match else 1001
-        self.text = match[0] if match else text
 
 
 class Account(NamedTuple):
@@ -116,54 +72,10 @@ class Account(NamedTuple):
         """The role that has its grants."""
         return f"{self.name}_role"
 
-
-@dataclass
-class Request:
-    """One statement with what belongs to it."""
-
-    statement: bytes
-    database: str = ""
-    parameters: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, str] = field(default_factory=dict)
-
-
-class Engine:
-    """The engine on a directory.
-
-    Args:
-        directory: Configuration and data; made if missing.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        (directory / "users.d").mkdir(parents=True, exist_ok=True)
-        self.accounts = _accounts(directory / "users.d")
-        config = _write_config(directory, {Account(), *self.accounts.values()})
-        self._path = f"{directory / 'store'}?config-file={config}"
-        # The engine lives as long as one connection does.
-        self._keeper = chdb.connect(self._path)  # type: ignore[no-untyped-call]
-        self._keeper.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
-
-    def run(self, account: Account, request: Request) -> bytes:
-        """Give a statement's result in its format, TabSeparated by default.
-
-        Raises:
-            Refused: The engine says no.
-        """
-        connection = chdb.connect(self._path)  # type: ignore[no-untyped-call]
-        try:
-            for statement in _preparation(account, request):
-                connection.query(statement)
-            with _loaded(request.statement) as loaded:
-                result = connection.query(loaded, "TabSeparated", params=request.parameters)
-            return bytes(result.bytes() or b"")
-        except RuntimeError as error:  # the base of the engine's own
-            raise Refused(str(error)) from None
-        finally:
-            connection.close()
-
-    def close(self) -> None:
-        """Stop the engine; what was inserted stays."""
-        self._keeper.close()
+    @property
+    def preparation(self) -> Sequence[str]:
+        """What makes a connection of the engine its own."""
+        return f"SET ROLE {self.role}", f"SET profile = {literal(self.profile)}"
 
 
 def _accounts(directory: Path) -> dict[str, Account]:
@@ -193,171 +105,46 @@ def _write_config(directory: Path, accounts: Iterable[Account]) -> Path:
     return config
 
 
-def _preparation(account: Account, request: Request) -> Iterator[str]:
-    if request.database:
-        yield f"USE `{request.database.replace('`', '')}`"
-    yield f"SET ROLE {account.role}"
-    yield f"SET profile = {_literal(account.profile)}"
-    for name, value in request.settings.items():
-        yield f"SET `{name.replace('`', '')}` = {_literal(value)}"
-
-
-def _literal(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-@contextlib.contextmanager
-def _loaded(statement: bytes) -> Iterator[bytes]:
-    """Put an insert's rows into a file: the engine takes binary ones from nowhere else."""
-    head = _INSERT.match(statement)
-    if head is None:
-        yield statement
-        return
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(statement[head.end() :])
-        file.flush()
-        yield b"%s FROM INFILE '%s' FORMAT %s" % (head[1], file.name.encode(), head[2])
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One connection of a client."""
-
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer in one piece: two would wait for each other's acknowledgement
-    engine: Engine
-
-    def do_GET(self) -> None:
-        """Answer a statement of the URL, or a ping."""
-        if urlsplit(self.path).path == "/ping":
-            self._answer(HTTPStatus.OK, b"Ok.\n")
-        else:
-            self.do_POST()
-
-    def do_POST(self) -> None:
-        """Answer a statement of the body, the URL, or a form."""
-        url = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
-        user, password = self._credentials(url)
-        self._say(user=user, encoding=self.headers.get("Content-Encoding", ""))
-        raw = self._raw_body()
-        try:
-            body = self._decoded(raw)
-            request = _request({**url, **self._form(body)}, b"" if self._is_form else body)
-            result = self.engine.run(self._account(user, password), request)
-        except Refused as refused:
-            self._refuse(refused)
-        else:
-            self._answer(HTTPStatus.OK, result, compress=url.get("enable_http_compression") != "0")
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
-        """Say nothing: `_say` does."""
-
-    def _say(self, **facts: object) -> None:
-        print(json.dumps(facts), file=sys.stderr, flush=True)  # noqa: T201  # the access log
-
-    def _credentials(self, url: Mapping[str, str]) -> tuple[str, str]:
-        kind, _, coded = self.headers.get("Authorization", "").partition(" ")
-        if kind == "Basic":
-            user, _, password = base64.b64decode(coded).decode().partition(":")
-            return user, password
-        if "X-ClickHouse-User" in self.headers:
-            return self.headers["X-ClickHouse-User"], self.headers.get("X-ClickHouse-Key", "")
-        return url.get("user", "default"), url.get("password", "")
-
-    def _account(self, user: str, password: str) -> Account:
-        account = self.engine.accounts.get(user)
+def _log_in(accounts: dict[str, Account]) -> engine_server.LogIn:
+    def log_in(user: str, password: str) -> Sequence[str]:
+        account = accounts.get(user)
         if account is None or not secrets.compare_digest(
             account.password.encode(), password.encode()
         ):
-            raise Refused(
-                f"Code: {_AUTHENTICATION_FAILED}. DB::Exception: {user}: Authentication failed: "
-                "password is incorrect, or there is no user with such name. "
-                "(AUTHENTICATION_FAILED)"
-            )
-        return account
+            raise engine_server.unknown(user)
+        return account.preparation
 
-    @property
-    def _is_form(self) -> bool:
-        return self.headers.get_content_type() == "multipart/form-data"
-
-    def _form(self, body: bytes) -> dict[str, str]:
-        if not self._is_form:
-            return {}
-        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        form = email.message_from_bytes(head + body, policy=email.policy.HTTP)
-        return {
-            part["Content-Disposition"].params["name"]: part.get_content()
-            for part in form.iter_parts()
-        }
-
-    def _raw_body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            return b"".join(self._chunks())
-        return self.rfile.read(int(self.headers.get("Content-Length", "0")))
-
-    def _decoded(self, raw: bytes) -> bytes:
-        encoding = self.headers.get("Content-Encoding", "")
-        if encoding not in _DECODERS:
-            raise Refused(
-                f"Code: {_NOT_IMPLEMENTED}. DB::Exception: "
-                f"Unknown content encoding: {encoding}. (NOT_IMPLEMENTED)"
-            )
-        return _DECODERS[encoding](raw)
-
-    def _chunks(self) -> Iterator[bytes]:
-        while size := int(self.rfile.readline(), 16):
-            yield self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-
-    def _refuse(self, refused: Refused) -> None:
-        denied = refused.code == _AUTHENTICATION_FAILED
-        status = HTTPStatus.FORBIDDEN if denied else HTTPStatus.INTERNAL_SERVER_ERROR
-        headers = {"X-ClickHouse-Exception-Code": str(refused.code)}
-        self._answer(status, f"{refused.text}\n".encode(), headers)
-
-    def _answer(
-        self,
-        status: HTTPStatus,
-        body: bytes,
-        headers: Mapping[str, str] | None = None,
-        compress: bool = False,
-    ) -> None:
-        accepted = self.headers.get("Accept-Encoding", "").replace(" ", "").split(",")
-        encoding = next((name for name in accepted if compress and name in _ENCODERS), "")
-        content = _ENCODERS[encoding](body) if encoding else body
-        self._say(status=status.value, encoding=encoding)
-        self.send_response(status)
-        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        if encoding:
-            self.send_header("Content-Encoding", encoding)
-        self.end_headers()
-        self.wfile.write(content)
+    return log_in
 
 
-def _request(given: Mapping[str, str], body: bytes) -> Request:
-    prefix = "param_"
-    query = given.get("query", "").encode()
-    return Request(
-        statement=b"\n".join(part for part in (query, body) if part),
-        database=given.get("database", ""),
-        parameters={k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)},
-        settings={
-            k: v
-            for k, v in given.items()
-            if k not in _NO_SETTINGS and not k.startswith((prefix, "client_protocol_version"))
-        },
-    )
+@web.middleware
+async def _logged(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Write the access log: a line when a request begins, and one when it is answered."""
+    _say(path=request.path, encoding=request.headers.get(hdrs.CONTENT_ENCODING, ""))
+    response = await handler(request)
+    _say(status=response.status, encoding=response.headers.get(hdrs.CONTENT_ENCODING, ""))
+    return response
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+def _say(**facts: object) -> None:
+    print(json.dumps(facts), file=sys.stderr, flush=True)  # noqa: T201  # the access log
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no event; anything else is."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
+
+async def _serve(port: int, data: Path, tls: ssl.SSLContext | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    (data / "users.d").mkdir(parents=True, exist_ok=True)
+    accounts = _accounts(data / "users.d")
+    config = _write_config(data, {Account(), *accounts.values()})
+    engine = Engine(f"{data / 'store'}?config-file={config}")
+    engine.run(Statement(f"CREATE DATABASE IF NOT EXISTS {DATABASE}".encode()))
+    runner = engine_server.runner(engine, _log_in(accounts), [_logged])
+    await runner.setup()
+    await web.TCPSite(runner, HOST, port, ssl_context=tls).start()
+    await stop.wait()
+    await runner.cleanup()
+    engine.close()
 
 
 @click.command()
@@ -366,19 +153,11 @@ class _Server(ThreadingHTTPServer):
 @click.option("--certificate", help="PEM file with a key and a certificate: serve TLS.")
 def main(port: int, data: Path, certificate: str | None) -> None:
     """Serve until SIGTERM."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    Handler.engine = Engine(data)
-    server = _Server((HOST, port), Handler)
+    tls = None
     if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    stop.wait()
-    server.shutdown()
-    Handler.engine.close()
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+    asyncio.run(_serve(port, data, tls))
 
 
 if __name__ == "__main__":

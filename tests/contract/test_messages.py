@@ -1,0 +1,93 @@
+"""What an export reads, and what is counted, on the engine in the process and over HTTP."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from archive import messages as reading
+from archive import statistics
+from archive.messages import Messages, Span
+from archive.position import from_milliseconds
+from archive.store import Row, Store
+from tests.support.archives import START, row
+
+DAY = 86_400_000
+
+_owners = (f"reader{n}@montague.lit" for n in itertools.count())
+
+
+@pytest.fixture
+def owner() -> str:
+    """Give an owner that no other test has."""
+    return next(_owners)
+
+
+def at(owner: str, number: int, **changes: str) -> Row:
+    return row(from_milliseconds(START + number), owner=owner, **changes)
+
+
+def test_each_message_comes_once_and_in_order(messages: Store, owner: str) -> None:
+    kept = [at(owner, n, stanza=str(n)) for n in range(5)]
+    messages.insert([kept[3], kept[1], kept[0]])
+    messages.insert([kept[1], kept[2], kept[4], kept[0], at("nobody@montague.lit", 2)])
+    found = Messages(messages)
+    assert list(found.read(Span(owner))) == kept
+    assert found.count(Span(owner)) == 5
+    span = Span(owner, low=kept[1].position, high=kept[3].position)
+    assert list(found.read(span)) == kept[1:4]
+    assert found.count(span) == 3
+
+
+def test_only_those_with_one_peer(messages: Store, owner: str) -> None:
+    kept = [at(owner, n, peer=f"{n % 2}@'capulet.lit") for n in range(4)]
+    messages.insert(kept)
+    assert list(Messages(messages).read(Span(owner, "1@'capulet.lit"))) == kept[1::2]
+
+
+def test_an_archive_is_read_page_by_page(
+    messages: Store, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_PAGE_ROWS", 3)
+    kept = [at(owner, n, stanza=str(n)) for n in range(10)]
+    for _ in range(3):  # so a page may be the repeats of one row
+        messages.insert(kept)
+    assert list(Messages(messages).read(Span(owner))) == kept
+
+
+def test_a_page_is_bounded_in_bytes(
+    messages: Store, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_PAGE_BYTES", 10)
+    kept = [at(owner, n, stanza="x" * size) for n, size in enumerate((4, 4, 4, 40, 1))]
+    messages.insert(kept)
+    assert list(Messages(messages).read(Span(owner))) == kept
+
+
+def test_nothing_is_an_archive_too(messages: Store, owner: str) -> None:
+    assert list(Messages(messages).read(Span(owner))) == []
+    assert Messages(messages).count(Span(owner)) == 0
+
+
+def test_the_statistics_of_a_table(messages: Store) -> None:
+    host = "statistics.lit"
+    moments = (0, 1, DAY, 3 * DAY)
+    messages.insert([at(f"{n % 3}@{host}", moment) for n, moment in enumerate(moments)])
+    now = (START + 3 * DAY) / 1000
+    found = statistics.read(messages, days=4, expires_after=None, now=now)
+    [there] = [one for one in found.hosts if one.host == host]
+    first = datetime.fromtimestamp(START / 1000, UTC)
+    assert (there.messages, there.owners) == (4, 3)
+    assert there.oldest == first
+    assert (there.newest - first).days == 3
+    assert [day.day for day in found.days][:: len(found.days) - 1] == [
+        first.date(),
+        first.date() + timedelta(3),
+    ]
+    assert found.disk.rows >= found.messages >= 4
+    assert found.disk.ratio > 0
+
+    later = statistics.read(messages, days=2, expires_after=DAY // 1000, now=now)
+    [there] = [one for one in later.hosts if one.host == host]
+    assert (there.messages, there.owners) == (1, 1)
+    assert [day.messages for day in later.days] == [0, 1]

@@ -1,0 +1,225 @@
+"""`stanzalake export` and `stats`, as an operator uses them, beside a running `up` and without."""
+
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from archive import migrations, settings
+from archive.position import from_milliseconds
+from archive.store import Row, Store
+from stanzalake.importing.pie import Pie
+from stanzalake.importing.source import Archived, Selection, Wished
+from stanzalake.local.clickhouse import ClickHouse
+from stanzalake.local.deployment import Deployment
+from tests.support.archives import SEALER, row, rows, visible_id
+from tests.support.command import Command
+from tests.support.deployments import JULIET as HER
+from tests.support.deployments import ROMEO as HIM
+from tests.support.deployments import deployed, entries, session
+from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.wait import until
+
+HOST = "capulet.lit"
+
+
+@pytest.fixture
+def stanzalake(tmp_path: Path) -> Command:
+    command = Command(tmp_path)
+    command.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "never"
+    return command
+
+
+@contextmanager
+def store(stanzalake: Command) -> Iterator[Store]:
+    """Open the store that a command works on, with its tables."""
+    values = settings.load(stanzalake.settings)
+    with closing(Store.for_admin(values)) as opened:
+        migrations.apply(opened, values)
+        yield opened
+
+
+def fill(stanzalake: Command, given: list[Row]) -> None:
+    with store(stanzalake) as opened:
+        opened.insert(given)
+        opened.insert(given[::2])
+
+
+@pytest.fixture(params=["embedded", "server", "beside up"])
+async def filled(
+    request: pytest.FixtureRequest, stanzalake: Command, tmp_path: Path
+) -> AsyncIterator[Command]:
+    """Give the command line of an archive with ten messages, some of them stored twice."""
+    server = ClickHouse(directory=tmp_path / "clickhouse")
+    if request.param == "server":
+        await server.start()
+        stanzalake.settings["STANZALAKE_CLICKHOUSE_DSN"] = server.dsn()
+    up = await stanzalake.start("up") if request.param == "beside up" else None
+    if up is not None:
+        await until((tmp_path / "data" / "store.dsn").exists)
+    old = row(rows(1)[0].position - 1, legacy_id="old id")
+    fill(stanzalake, [old, *rows(9), row(1, owner=ROMEO)])
+    yield stanzalake
+    if up is not None:
+        up.terminate()
+        await up.communicate()
+    await server.stop()
+
+
+async def exported(stanzalake: Command, *arguments: str) -> list[dict[str, str]]:
+    status, out, err = await stanzalake.run("export", *arguments, "--format", "jsonl")
+    assert status == 0, err
+    return [json.loads(line) for line in out.splitlines()]
+
+
+async def test_an_archive_is_exported_once_and_in_order(filled: Command, tmp_path: Path) -> None:
+    lines = await exported(filled, JULIET)
+    assert [line["id"] for line in lines] == [
+        "old id",
+        *(SEALER.seal(JULIET, one.position) for one in rows(9)),
+    ]
+    assert [line["stanza"] for line in lines[1:]] == [one.stanza for one in rows(9)]
+
+    file = tmp_path / "juliet.xml.zst"
+    status, out, err = await filled.run("export", "Juliet@CAPULET.lit", "--output", str(file))
+    assert (status, out) == (0, ""), err
+    items = list(Pie(file, Selection(frozenset({HOST}))).items())
+    assert [(one.owner, one.id) for one in items if isinstance(one, Archived)] == [
+        (JULIET, line["id"]) for line in lines
+    ]
+
+
+async def test_the_statistics_are_the_archives(filled: Command) -> None:
+    status, out, err = await filled.run("stats", "--json", "--days", "3")
+    assert status == 0, err
+    found = json.loads(out)
+    assert found["owners"] == 2
+    assert found["messages"] >= 11
+    assert found["disk"]["bytes_on_disk"] > 0
+    assert {one["host"]: one["owners"] for one in found["hosts"]} == {HOST: 1, "montague.lit": 1}
+    assert len(found["days"]) == 3
+    status, out, _ = await filled.run("stats")
+    assert status == 0
+    assert HOST in out
+
+
+async def test_what_is_asked_for_is_what_is_exported(stanzalake: Command) -> None:
+    day = 86_400_000
+    given = [
+        row(from_milliseconds(day * n), peer=f"{n}@x.lit", stanza=stanza(str(n))) for n in range(4)
+    ]
+    fill(stanzalake, given)
+    for arguments, expected in [
+        (("--with", "2@X.lit"), given[2:3]),
+        (("--start", "1970-01-02", "--end", "1970-01-04"), given[1:3]),
+        (("--start", "1970-01-02T00:00:01Z"), given[2:]),
+        (("--end", "1970-01-02T00:00:00Z"), given[:1]),
+    ]:
+        found = await exported(stanzalake, JULIET, *arguments)
+        assert [one["id"] for one in found] == [visible_id(one) for one in expected]
+
+
+async def test_what_has_expired_is_not_exported(stanzalake: Command) -> None:
+    now = int(time.time() * 1000)
+    fill(stanzalake, [row(from_milliseconds(now - ago)) for ago in (86_401_000, 1000)])
+    stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "1d"
+    assert len(await exported(stanzalake, JULIET)) == 1
+
+
+@pytest.mark.parametrize("owner", ["nobody@capulet.lit", "juliet@capulet.lit.example"])
+async def test_an_archive_that_holds_nothing_is_status_1_and_no_file(
+    stanzalake: Command, tmp_path: Path, owner: str
+) -> None:
+    fill(stanzalake, rows(1))
+    file = tmp_path / "out.xml"
+    status, out, err = await stanzalake.run("export", owner, "--output", str(file))
+    assert (status, out) == (1, "")
+    assert owner in err
+    assert not await exists(file)
+
+
+async def exists(file: Path) -> bool:
+    return file.exists()  # noqa: ASYNC240  # a test may wait for the disk
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (f"{JULIET}/balcony",),
+        ("@",),
+        (JULIET, "--format", "pdf"),
+        (JULIET, "--start", "yesterday"),
+        (JULIET, "--output", "/tmp"),  # noqa: S108  # nothing is written
+    ],
+)
+async def test_bad_arguments_are_status_2(stanzalake: Command, arguments: tuple[str, ...]) -> None:
+    assert (await stanzalake.run("export", *arguments))[0] == 2
+
+
+@pytest.mark.parametrize("command", [("stats",), ("export", JULIET)])
+async def test_a_store_that_is_not_there_is_told_and_not_made(
+    stanzalake: Command, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    status, _, err = await stanzalake.run(*command)
+    assert status == 1
+    assert "STANZALAKE_DATA_DIR" in err
+    assert not await exists(tmp_path / "data")
+
+
+async def test_sigterm_leaves_no_half_of_a_file(stanzalake: Command, tmp_path: Path) -> None:
+    large = "x" * 100_000
+    fill(stanzalake, [one._replace(stanza=stanza(large)) for one in rows(1000)])
+    out = tmp_path / "out"
+    out.mkdir()
+    process = await stanzalake.start("export", JULIET, "--output", str(out / "juliet.xml"))
+    await until(lambda: any(out.iterdir()))
+    process.send_signal(signal.SIGTERM)
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert b"Traceback" not in err
+    assert list(out.iterdir()) == []
+
+
+async def test_a_reader_that_goes_away_is_no_traceback(stanzalake: Command) -> None:
+    fill(stanzalake, [one._replace(stanza=stanza("x" * 10_000)) for one in rows(500)])
+    process = await stanzalake.start("export", JULIET)
+    assert process.stdout is not None
+    await process.stdout.read(10)
+    process.stdout._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio has no other way
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert b"Traceback" not in err
+
+
+async def test_a_conversation_is_exported_beside_a_deployment(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as deployment:
+        juliet, romeo = await session(deployment, "juliet"), await session(deployment, "romeo")
+        await juliet.ask(
+            "set",
+            "<prefs xmlns='urn:xmpp:mam:2' default='always'><always/><never>"
+            "<jid>nurse@localhost</jid></never></prefs>",
+        )
+        for number in range(20):
+            juliet.say(HIM, "wherefore", f"m{number}")
+        await romeo.message("m19")
+        await entries(juliet)  # a query waits for what was announced before it
+        file = tmp_path / "juliet.xml"
+        await _run(deployment, "export", HER, "--output", str(file))
+        items = list(Pie(file, Selection(frozenset({"localhost"}))).items())
+        assert sum(isinstance(one, Archived) for one in items) == 20
+        [wished] = [one for one in items if isinstance(one, Wished)]
+        assert (wished.default, wished.never) == ("always", ("nurse@localhost",))
+        counted = json.loads(await _run(deployment, "stats", "--json"))
+        assert (counted["messages"], counted["owners"]) == (40, 2)
+
+
+async def _run(deployment: Deployment, *arguments: str) -> str:
+    command = Command(deployment.directory)
+    command.settings = dict(deployment.settings)
+    status, out, err = await command.run(*arguments)
+    assert status == 0, err
+    return out

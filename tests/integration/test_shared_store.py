@@ -1,0 +1,216 @@
+"""The embedded store beside a running `up`: who may use it, and what becomes of bad requests."""
+
+import asyncio
+import fcntl
+import gzip
+import os
+import stat
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+import aiohttp
+import pytest
+import zstandard
+
+from archive import data_dir, engine_server, migrations, settings
+from archive.errors import DataDirInUse, StoreRefused
+from archive.settings import Settings
+from archive.store import Store
+from tests.support.archives import rows
+from tests.support.command import SOON, Command
+from tests.support.wait import until
+
+
+@pytest.fixture
+def stanzalake(tmp_path: Path) -> Command:
+    command = Command(tmp_path)
+    command.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "never"
+    return command
+
+
+@pytest.fixture
+def values(stanzalake: Command) -> Settings:
+    return settings.load(stanzalake.settings)
+
+
+@pytest.fixture
+def shared(values: Settings) -> Path:
+    """Give the file that says where the store is shared."""
+    return values.data_dir / "store.dsn"
+
+
+@pytest.fixture
+async def up(stanzalake: Command, shared: Path) -> AsyncIterator[Process]:
+    """Give a `stanzalake up` that shares its store."""
+    process = await stanzalake.start("up")
+    await until(shared.exists)
+    yield process
+    await end(process)
+
+
+async def end(process: Process) -> str:
+    if process.returncode is None:
+        process.terminate()
+    async with asyncio.timeout(SOON):
+        _, err = await process.communicate()
+    return err.decode()
+
+
+def address(shared: Path) -> SplitResult:
+    """Give where the store is shared."""
+    return urlsplit(shared.read_text())
+
+
+def mode(path: Path) -> int | None:
+    """Give who may use a file, or None if it is not there."""
+    return stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+
+
+def count(values: Settings) -> int:
+    with closing(Store.of(values)) as store:
+        [(number,)] = store.select("SELECT count() FROM messages")
+        return int(number)
+
+
+@pytest.mark.usefixtures("up")
+async def test_another_process_reads_writes_and_alters(values: Settings) -> None:
+    with closing(Store.for_admin(values)) as store:
+        assert migrations.apply(store, values) == []
+        store.insert(rows(3))
+        store.command("OPTIMIZE TABLE messages")
+        with pytest.raises(StoreRefused, match="60 UNKNOWN_TABLE"):
+            store.select("SELECT 1 FROM nowhere")
+    assert count(values) == 3
+
+
+async def test_the_file_is_this_users_and_goes_with_the_process(
+    up: Process, shared: Path, values: Settings
+) -> None:
+    assert mode(shared) == 0o600
+    parts = address(shared)
+    assert parts.hostname == "127.0.0.1"
+    assert parts.password is not None
+    assert len(parts.password) > 40
+    said = await end(up)
+    assert up.returncode == 0
+    assert parts.password not in said
+    assert mode(shared) is None
+    assert count(values) == 0
+
+
+async def test_what_a_killed_process_left_is_ignored(
+    up: Process, shared: Path, values: Settings
+) -> None:
+    with closing(Store.of(values)) as store:
+        store.insert(rows(2))
+    up.kill()
+    await up.wait()
+    assert mode(shared) is not None
+    assert count(values) == 2
+    assert mode(shared) is None
+
+
+async def test_a_statement_that_runs_does_not_keep_it_from_stopping(
+    up: Process, values: Settings
+) -> None:
+    store = Store.of(values)
+    endless = "SELECT max(a.number * b.number) FROM numbers(10000000) a, numbers(10000000) b"
+    asking = asyncio.create_task(asyncio.to_thread(store.select, endless))
+    with closing(Store.of(values)) as other:
+        running = "SELECT count() FROM system.processes WHERE query LIKE '%max(a.number%'"
+        await until(lambda: other.select(running)[0][0] > 1)
+    await end(up)
+    assert up.returncode == 0
+    with pytest.raises(Exception, match="394 QUERY_WAS_CANCELLED"):
+        await asking
+    store.close()
+
+
+async def test_a_second_command_without_up_is_told(values: Settings, stanzalake: Command) -> None:
+    with closing(Store.for_admin(values)) as store:
+        migrations.apply(store, values)
+        status, _, err = await stanzalake.run("stats")
+        assert status == 1
+        [line] = err.splitlines()
+        assert str(values.data_dir) in line
+        assert "in use by another process" in line
+    assert (await stanzalake.run("stats"))[0] == 0
+
+
+def test_a_holder_that_does_not_answer_is_told(values: Settings, shared: Path) -> None:
+    values.data_dir.mkdir()
+    handle = os.open(values.data_dir / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(DataDirInUse, match="does not share its store"):
+        Store.of(values)
+    shared.write_text("clickhouse://stanzalake:secret@127.0.0.1:1/default")
+    with pytest.raises(DataDirInUse, match="cannot be reached") as caught:
+        Store.of(values)
+    assert "secret" not in str(caught.value)
+    os.close(handle)
+
+
+def test_a_process_holds_its_directory_again_and_again(tmp_path: Path) -> None:
+    with data_dir.held(tmp_path):
+        with data_dir.held(tmp_path):
+            pass
+        with data_dir.shared_store(tmp_path, "somewhere"):
+            assert data_dir.store_dsn(tmp_path) == "somewhere"
+        with pytest.raises(DataDirInUse):
+            data_dir.store_dsn(tmp_path)
+    with data_dir.held(tmp_path):
+        pass
+
+
+@pytest.mark.usefixtures("up")
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [("", ""), ("default", ""), ("stanzalake", ""), ("stanzalake", "x"), ("ö", "ö")],
+)
+async def test_nobody_else_is_let_in(shared: Path, user: str, password: str) -> None:
+    auth = aiohttp.BasicAuth(user, password, "utf-8")
+    status, text = await post(shared, b"SELECT 1", auth=auth)
+    assert (status, "AUTHENTICATION_FAILED" in text) == (403, True)
+
+
+@pytest.mark.usefixtures("up")
+async def test_a_bad_request_is_answered_and_does_no_harm(shared: Path, values: Settings) -> None:
+    bomb = zstandard.compress(bytes(engine_server.MAX_BODY + 1))
+    for body, encoding, expected in [
+        (b"no zstd", "zstd", "CANNOT_DECOMPRESS"),
+        (bomb, "zstd", "TOO_LARGE_STRING_SIZE"),
+        (gzip.compress(b"SELECT 1"), "gzip", "NOT_IMPLEMENTED"),
+        (b"SELEKT 1", "", "SYNTAX_ERROR"),
+    ]:
+        status, text = await post(shared, body, {"Content-Encoding": encoding})
+        assert (status, expected in text) == (500, True), text
+    headers = {"Authorization": "Basic !!"}
+    assert (await post(shared, b"SELECT 1", headers, login=False))[0] == 403
+    wide = b"SELECT repeat(toString(number), 200) FROM numbers(1000000)"
+    assert "TOO_MANY_ROWS_OR_BYTES" in (await post(shared, wide))[1]
+    assert count(values) == 0
+
+
+async def post(
+    shared: Path,
+    body: bytes,
+    headers: dict[str, str] | None = None,
+    *,
+    auth: aiohttp.BasicAuth | None = None,
+    login: bool = True,
+) -> tuple[int, str]:
+    """Send a request to the shared store; as the user that may, if not told otherwise."""
+    parts = address(shared)
+    own = aiohttp.BasicAuth(parts.username or "", parts.password or "") if login else None
+    async with (
+        aiohttp.ClientSession(auth=auth or own) as http,
+        http.post(
+            f"http://{parts.hostname}:{parts.port}/",
+            data=body,
+            headers={k: v for k, v in (headers or {}).items() if v},
+        ) as answer,
+    ):
+        return answer.status, await answer.text()
