@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from slixmpp import Iq, Message, Presence
 
 from archive import component
+from archive.access import Access, AccessLog
+from archive.ends import NO_ENDS
 from archive.errors import StanzalakeError
-from archive.metrics import ARCHIVE_QUERIES, QUERY_SECONDS
+from archive.metrics import ARCHIVE_QUERIES, QUERY_MESSAGES, QUERY_SECONDS
 from query import delegation, disco, mam, markup
 from query.delegation import Request
 from query.errors import StanzaError
@@ -51,24 +52,27 @@ class Component(component.Component):
         archive_of: Gives the archive of an owner, as of now.
         freshness: Waits for what was announced before a request.
         voices: Gives a request its voice.
+        accesses: Where each request is recorded.
 
     Attributes:
         closing: Whether it takes no more requests, because it is to stop.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # the parts of the service meet here
         self,
         settings: "Settings",
         address: tuple[str, int],
         archive_of: Callable[[str], Archive],
         freshness: Freshness,
         voices: Voices,
+        accesses: AccessLog,
     ) -> None:
         super().__init__(settings.query_jid, settings.component_secret.get_secret_value(), address)
         self._most = settings.max_query_results
         self._archive_of = archive_of
         self._freshness = freshness
         self._voices = voices
+        self._accesses = accesses
         self._grants = Grants(settings.hosts)
         self._requests: set[asyncio.Task[None]] = set()
         self.closing = False
@@ -151,25 +155,35 @@ class Component(component.Component):
             task.add_done_callback(self._requests.discard)
 
     async def _serve(self, request: Request) -> None:
-        kind, outcome = "none", "answered"
-        start = time.monotonic()
+        access = Access(
+            by=request.requester, owner=request.asked, action="none", through=self.boundjid.bare
+        )
         try:
             question = mam.question(request)
-            kind = question.kind
-            await self._answer(request, question)
+            access.action, access.filtered = question.kind, question.filtered
+            await self._answer(request, question, access)
+            access.outcome = "answered"
         except StanzaError as error:
-            outcome = error.condition
+            access.outcome = error.condition
             self._refuse(request, error)
         except Exception as error:  # noqa: BLE001  # no request stays without an answer
-            outcome = "failed"
+            access.outcome = "failed"
             self._refuse(request, self._explain(error))
-        ARCHIVE_QUERIES.labels(kind, outcome).inc()
-        QUERY_SECONDS.labels(kind).observe(time.monotonic() - start)
+        finally:
+            self._record(access)
 
-    async def _answer(self, request: Request, question: Question) -> None:
+    def _record(self, access: Access) -> None:
+        self._accesses.write(access)
+        ARCHIVE_QUERIES.labels(access.action, access.outcome).inc()
+        QUERY_SECONDS.labels(access.action).observe(access.seconds)
+        QUERY_MESSAGES.observe(access.messages)
+
+    async def _answer(self, request: Request, question: Question, access: Access) -> None:
         stable = request.stable
-        if question.reads:
-            stable = stable and await self._freshness.reached(request.owner)
+        if question.reads != "nothing":
+            # The host does not know where preferences are: it is we who appended them.
+            upto = request.ends if question.reads == "messages" else NO_ENDS
+            stable = stable and await self._freshness.reached(request.owner, upto)
         # One page in memory at a time, however many are asked for.
         async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turn:
             archive = self._archive_of(request.owner)
@@ -178,12 +192,14 @@ class Component(component.Component):
                 await self._voices.activate(voice, archive)
             answer = await question.answer(Reading(archive, self._most, stable, voice))
             deadline.reschedule(None)
-            await self._send(request, answer)
+            await self._send(request, answer, access)
 
-    async def _send(self, request: Request, answer: Answer) -> None:
+    async def _send(self, request: Request, answer: Answer, access: Access) -> None:
         for result in answer.results:
             await self._writable.wait()
             self.send_raw(delegation.seal_message(request, result))
+            access.messages += 1
+            access.size += len(result.encode())
         self.send_raw(delegation.seal_answer(request, "result", answer.payload))
 
     def _refuse(self, request: Request, error: StanzaError) -> None:

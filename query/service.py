@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 
+from archive.access import AccessLog
 from archive.errors import StanzalakeError
 from archive.log import Log
 from archive.metrics import ARCHIVE_SIZE
@@ -30,13 +31,17 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     repository = Repository(store, sealer, settings.expires_after)
     freshness = Freshness(log, settings.freshness_timeout)
     voices = Voices(log, settings.policy, settings.smart)
+    accesses = AccessLog(settings.access_log)
     try:
         async with asyncio.TaskGroup() as group:
             for address in settings.prosody:
-                component = Component(settings, address, repository.archive, freshness, voices)
+                component = Component(
+                    settings, address, repository.archive, freshness, voices, accesses
+                )
                 group.create_task(component.run(stop))
             group.create_task(_measure(repository, stop))
     finally:
+        accesses.close()
         repository.close()
 
 

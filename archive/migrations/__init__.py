@@ -2,11 +2,14 @@
 
 In the files ``{table}`` is the name of the table of messages, ``{local}`` and ``{on_cluster}`` are
 empty on a single server. On a cluster every server has a replicated ``..._local`` table, and a
-`Distributed` table under the plain name spreads owners over the shards.
+`Distributed` table under the plain name spreads owners over the shards. A view that reads what its
+readers may not is ``..._local`` as well: a server lets a view read as its definer, but not a
+distributed table below the view.
 """
 
 import logging
 import re
+import secrets
 from collections.abc import Iterator
 from importlib import resources
 from typing import NamedTuple
@@ -19,7 +22,8 @@ log = logging.getLogger(__name__)
 
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _AGE = "toDateTime(intDiv(position, 65536000), 'UTC')"
-_SPREAD_TABLE = re.compile(r"\{table\}(\w*)\{local\}")
+_SPREAD_PART = re.compile(r"(TABLE|VIEW) (?:IF NOT EXISTS )?\{table\}(\w*)\{local\}")
+_SHARDING_KEYS = {"TABLE": ", cityHash64(owner)", "VIEW": ""}
 _RECORD = """
 CREATE TABLE IF NOT EXISTS {table}_migrations{on_cluster}
 (
@@ -32,7 +36,7 @@ ENGINE = {record_engine} ORDER BY number
 # A replacement follows the columns of the table behind it, and holds no rows that could be lost.
 _SPREAD = """
 CREATE OR REPLACE TABLE {table}{part}{on_cluster} AS {table}{part}_local
-ENGINE = Distributed('{cluster}', currentDatabase(), '{table}{part}_local', cityHash64(owner))
+ENGINE = Distributed('{cluster}', currentDatabase(), '{table}{part}_local'{key})
 """
 
 
@@ -66,26 +70,37 @@ class Target(NamedTuple):
 
     def statements(self, migration: Migration) -> Iterator[str]:
         """Give a migration's statements; each may be run again."""
-        yield from filter(str.strip, self._fill(migration.sql).split(";\n"))
-        if self.cluster:
-            for part in dict.fromkeys(_SPREAD_TABLE.findall(migration.sql)):
-                yield self._fill(_SPREAD, part)
+        for statement in filter(str.strip, migration.sql.split(";\n")):
+            yield self._fill(statement)
+            spread = _SPREAD_PART.search(statement)
+            if self.cluster and spread:
+                yield self.spread(*spread.groups())
+
+    def spread(self, kind: str = "TABLE", part: str = "") -> str:
+        """Give the statement that lets the plain name follow the ``..._local`` table or view."""
+        return self._fill(_SPREAD, part, _SHARDING_KEYS[kind])
 
     def alter(self, change: str) -> str:
         """Give the statement that changes the table of messages."""
-        return self._fill("ALTER TABLE {table}{local}{on_cluster} ") + change
+        return f"ALTER TABLE {self.changed()} {change}"
 
-    def _fill(self, sql: str, part: str = "") -> str:
+    def changed(self, part: str = "") -> str:
+        """Give what a change names: the table that holds the bytes of a part, on every server."""
+        return self._fill("{table}{part}{local}{on_cluster}", part)
+
+    def _fill(self, sql: str, part: str = "", key: str = "") -> str:
         spread = bool(self.cluster)
         return sql.format(
             table=self.table,
             part=part,
+            key=key,
             cluster=self.cluster,
             local="_local" if spread else "",
             on_cluster=f" ON CLUSTER '{self.cluster}'" if spread else "",
             engine="ReplicatedReplacingMergeTree" if spread else "ReplacingMergeTree",
             record_engine=_RECORD_ENGINES[spread],
             codec=_CODECS[True],
+            secret=(secrets.randbits(64), secrets.randbits(64)),
         )
 
 
@@ -134,6 +149,11 @@ def check(store: Store) -> None:
         raise SchemaBehind(f"the schema of {store.table} lacks {names}: run stanzalake migrate")
 
 
+def due(store: Store, settings: Settings) -> list[str]:
+    """Give the changes by which the table would follow the settings; raises as `apply` does."""
+    return _due(store, Target(store.table, settings.clickhouse_cluster), settings)
+
+
 def _missing(store: Store) -> Iterator[Migration]:
     done = {row[0] for row in store.select(f"SELECT number FROM {store.table}_migrations")}  # noqa: S608  # an identifier
     return (migration for migration in all_migrations() if migration.number not in done)
@@ -152,16 +172,25 @@ def _apply(store: Store, target: Target, migration: Migration) -> None:
 
 def _follow(store: Store, target: Target, settings: Settings) -> None:
     """Let the table follow the settings, by as few changes as it takes: a new TTL is a rewrite."""
+    changes = _due(store, target, settings)
+    for change in changes:
+        store.command(target.alter(change))
+        log.info("schema of %s: %s", target.local, change)
+    if changes and target.cluster:
+        store.command(target.spread())
+
+
+def _due(store: Store, target: Target, settings: Settings) -> list[str]:
     [(current,)] = store.select(
         "SELECT create_table_query FROM system.tables"
         " WHERE database = currentDatabase() AND name = {name:String}",
         {"name": target.local},
     )
-    for wanted, change in _clauses(settings):
-        if (wanted in current) != change.startswith("REMOVE"):
-            continue
-        store.command(target.alter(change))
-        log.info("schema of %s: %s", target.local, change)
+    return [
+        change
+        for wanted, change in _clauses(settings)
+        if (wanted in current) == change.startswith("REMOVE")
+    ]
 
 
 def _clauses(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -175,6 +204,9 @@ def _clauses(settings: Settings) -> Iterator[tuple[str, str]]:
     yield interval, f"MODIFY SETTING {interval}"
     if settings.expires_after is None:
         yield " TTL ", "REMOVE TTL"
+        expired = "false"
     else:
-        ttl = f"TTL {_AGE} + toIntervalSecond({settings.expires_after})"
-        yield f" {ttl} ", f"MODIFY {ttl}"
+        end = f"{_AGE} + toIntervalSecond({settings.expires_after})"
+        yield f" TTL {end} ", f"MODIFY TTL {end}"
+        expired = f"({end}) <= now('UTC')"
+    yield f"`expired` Bool ALIAS {expired}", f"MODIFY COLUMN expired Bool ALIAS {expired}"

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from archive import migrations, settings
+from archive.erasures import Erasures
 from archive.errors import SchemaBehind, StanzalakeError, StoreDenied, StoreUnavailable
-from archive.event import VERSION, Activation
+from archive.event import VERSION, Activation, Erasure
 from archive.histories import Histories
 from archive.position import from_milliseconds
+from archive.removal import Removal
 from archive.store import Store
 from query.repository import Repository, Selection
 from stanzalake.local.clickhouse import ClickHouse
@@ -131,6 +133,13 @@ async def test_each_service_may_do_what_it_does(guarded: ClickHouse) -> None:
     said = Activation(v=VERSION, owner=JULIET, position=from_milliseconds(1))
     Histories(processor).write([said])
     assert Histories(processor).read([JULIET]) == {JULIET: (said,)}
+    removal = Removal(processor)
+    erased = Erasure(v=VERSION, owner=JULIET, position=1, end=1, account=True)
+    Erasures(processor).write([erased])
+    assert Erasures(processor).since(0) == [erased]
+    removal.erase([erased])
+    removal.expire(removal.expired(0).first)
+    removal.clean()
     processor.close()
 
     query = Store.of(load(dsn_of(guarded, "query")))
@@ -158,7 +167,8 @@ async def test_the_administrator_may_follow_changed_settings(guarded: ClickHouse
         ("query", "ALTER TABLE messages DELETE WHERE 1"),
         ("query", "SELECT * FROM file('/etc/hostname', 'LineAsString')"),
         ("processor", "SELECT stanza FROM messages"),
-        ("processor", "ALTER TABLE messages DELETE WHERE 1"),
+        ("processor", "SELECT stanza FROM messages WHERE owner = ''"),
+        ("processor", "ALTER TABLE messages UPDATE stanza = '' WHERE 1"),
         ("processor", "DROP TABLE messages"),
         ("admin", "CREATE USER somebody"),
         ("admin", "DROP DATABASE stanzalake"),
@@ -211,7 +221,7 @@ async def test_killed_in_an_insert_it_is_written_again_and_there_once(server: Cl
 
 
 def _inserts(server: ClickHouse) -> int:
-    return sum(line.get("encoding") == "zstd" and "user" in line for line in said(server))
+    return sum(line.get("encoding") == "zstd" and "path" in line for line in said(server))
 
 
 def said(server: ClickHouse) -> list[dict[str, Any]]:

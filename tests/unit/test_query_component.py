@@ -9,6 +9,8 @@ import pytest
 
 import archive.component
 from archive import settings
+from archive.access import AccessLog
+from archive.ends import NO_ENDS, Ends
 from archive.errors import LogUnavailable, StanzalakeError, StoreRefused, StoreUnavailable
 from archive.event import Activation, Preferences
 from archive.log import EVENTS, PROCESSOR_GROUP
@@ -72,14 +74,16 @@ class SettledLog(HeardLog):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[tuple[str, str, str]] = []
+        self.asked: list[tuple[str, str, str, Ends]] = []
         self.settle: Callable[[], bool] = lambda: True
         self.held = asyncio.Event()
         self.held.set()
 
-    async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
+    async def settled(
+        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    ) -> bool:
         assert within == SETTINGS.freshness_timeout
-        self.asked.append((topic, group, key))
+        self.asked.append((topic, group, key, upto))
         await self.held.wait()
         return self.settle()
 
@@ -87,17 +91,19 @@ class SettledLog(HeardLog):
 class Stage:
     """A component, the end of its stream, and what stands behind it."""
 
-    def __init__(self, *, smart: bool = False) -> None:
+    def __init__(self, *, smart: bool = False, access_log: str = "") -> None:
         self.log = SettledLog()
         self.archive = MemoryArchive(rows(3))
         self.failure: Exception | None = None
         self.owners: list[str] = []
+        self.accesses = AccessLog(access_log)
         self.component = Component(
             SETTINGS,
             ("127.0.0.1", 1),
             self.archive_of,
             Freshness(self.log, SETTINGS.freshness_timeout),
             Voices(self.log, "roster", smart),
+            self.accesses,
         )
         self.end = StreamEnd()
         self.connect()
@@ -176,7 +182,8 @@ async def test_results_and_then_the_answer_go_down_the_stream(granted: Stage) ->
     assert len({outer.get("id") for outer in granted.end.stanzas[:3]}) == 3
     inner = await granted.inner()
     assert (inner.get("type"), inner[0].tag, len(inner)) == ("result", tag(MAM, "fin"), 1)
-    assert (granted.owners, granted.log.asked) == ([JULIET], [(EVENTS, PROCESSOR_GROUP, JULIET)])
+    asked = [(EVENTS, PROCESSOR_GROUP, JULIET, NO_ENDS)]
+    assert (granted.owners, granted.log.asked) == ([JULIET], asked)
 
 
 @pytest.mark.requirement("355-04", "356-02", "355-32", "355-33")
@@ -243,6 +250,24 @@ async def test_a_page_without_a_log_says_so(granted: Stage) -> None:
     granted.log.settle = away
     granted.ask(query())
     assert (await granted.inner())[0].get("stable") == "false"
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind", "upto"),
+    [
+        (query(), "set", {3: 1234}),
+        (f"<metadata xmlns='{MAM}'/>", "get", {3: 1234}),
+        (f"<prefs xmlns='{MAM}'/>", "get", {}),
+    ],
+)
+async def test_only_what_the_host_has_sent_is_waited_for_except_for_preferences(
+    granted: Stage, payload: str, kind: str, upto: dict[int, int]
+) -> None:
+    """Preferences were appended by a query service, so that the host knows nothing of them."""
+    stamp = STAMP.format(7).replace("/>", " ends='3:1234'/>")
+    granted.hear(tostring(envelope(payload, kind, extra=stamp), "unicode"))
+    await granted.answers()
+    assert [asked[-1] for asked in granted.log.asked] == [upto]
 
 
 async def test_the_form_waits_for_nothing(granted: Stage) -> None:
@@ -483,9 +508,8 @@ async def test_smart_archiving_begins_with_the_first_request(
 ) -> None:
     stage = Stage(smart=True)
     stage.grant()
-    for number in (1, 2):
-        stage.ask(payload, kind, id=f"X{number}")
-        await stage.answers(number)
+    stage.ask(payload, kind)
+    await stage.answers()
     assert [type(said) for said in stage.log.heard] == [Activation] * activates
 
 

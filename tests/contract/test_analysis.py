@@ -1,0 +1,173 @@
+"""The text of bodies, and the analysts' views with every row stored twice, on both engines."""
+
+import itertools
+from collections.abc import Iterator
+from datetime import date
+from xml.sax.saxutils import escape, quoteattr
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+from archive import migrations
+from archive.position import from_milliseconds
+from archive.store import Row, Store
+from tests.contract.test_store import load
+from tests.support.archives import START
+from tests.support.events import stanza
+
+DAY = date(2026, 9, 21)
+JULIET, ROMEO, NURSE = (f"{name}@capulet.lit" for name in ("juliet", "romeo", "nurse"))
+FAR = "benvolio@montague.lit"
+_owners = (f"reader-{n}@capulet.lit" for n in itertools.count())
+_names = (f"analysis_{n}" for n in itertools.count())
+
+TEXTS = st.text(
+    st.sampled_from("ab<>&\"'; \n\t]/=\\é🌹")
+    | st.characters(codec="utf-8", categories=["L", "P", "S"]),
+    max_size=8,
+)
+NAMESPACES = st.sampled_from(
+    ["", "jabber:client", "jabber:server", "http://www.w3.org/1999/xhtml", "jabber:client2"]
+)
+NAMES = st.sampled_from(["body", "html", "message", "forwarded", "bodyguard", "subject"])
+
+
+@st.composite
+def elements(draw: st.DrawFn, depth: int = 2) -> str:
+    """Give an element as Prosody writes it."""
+    name, namespace, value = draw(NAMES), draw(NAMESPACES), draw(TEXTS)
+    xmlns = f" xmlns='{namespace}'" if namespace else ""
+    attribute = f" to={quoteattr(value, {chr(10): '&#10;', chr(9): '&#9;'})}" if value else ""
+    inner = draw(st.lists(elements(depth - 1), max_size=3)) if depth else []
+    content = escape(draw(TEXTS), {"'": "&apos;", '"': "&quot;"}) + "".join(inner)
+    if not content and draw(st.booleans()):
+        return f"<{name}{attribute}{xmlns}/>"
+    return f"<{name}{attribute}{xmlns}>{content}</{name}>"
+
+
+@st.composite
+def stanzas(draw: st.DrawFn) -> str:
+    """Give a message as Prosody writes it, or as it is written once something was excluded."""
+    children = "".join(draw(st.lists(elements(), max_size=4)))
+    text = f"<message xmlns='jabber:client' from='a@b'>{children}</message>"
+    return (
+        etree.tostring(etree.fromstring(text), encoding="unicode") if draw(st.booleans()) else text
+    )
+
+
+@pytest.fixture
+def store(dsn: str) -> Iterator[Store]:
+    store = Store(dsn, next(_names))
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    store.command(f"SYSTEM STOP MERGES {store.table}")
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize("dsn", ["chdb://:memory:"], scope="session")  # the engine is the same one
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(stanzas(), max_size=4))
+def test_a_body_is_what_an_xml_parser_finds(messages: Store, given: list[str]) -> None:
+    owner = next(_owners)
+    messages.insert([Row(owner, n, ROMEO, "", "in", "chat", text) for n, text in enumerate(given)])
+    found = messages.select(
+        f"SELECT body FROM {messages.table} WHERE owner = {{owner:String}} ORDER BY position",
+        {"owner": owner},
+    )
+    for text, [body] in zip(given, found, strict=True):
+        assert body == (etree.fromstring(text).findtext("{jabber:client}body") or ""), text
+
+
+def exchange(second: int, sender: str, recipient: str, archives: str) -> Iterator[Row]:
+    """Give the copies of a message in its archives: s is the sender's, r the recipient's."""
+    position = from_milliseconds(START + 1000 * second)
+    text = stanza(f"{second}")
+    if "s" in archives:
+        yield Row(sender, position, recipient, "", "out", "chat", text)
+    if "r" in archives:
+        yield Row(recipient, position + 65536, sender, "", "in", "chat", text)
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """Give a store with known conversations, every row twice."""
+    given = [
+        *exchange(0, JULIET, ROMEO, "sr"),
+        *exchange(1, JULIET, ROMEO, "sr"),
+        *exchange(11, ROMEO, JULIET, "sr"),
+        *exchange(20, JULIET, NURSE, "s"),
+        *exchange(30, NURSE, JULIET, "r"),
+        *exchange(40, FAR, JULIET, "r"),
+    ]
+    for _ in range(2):
+        store.insert(given)
+    assert store.select(f"SELECT count() FROM {store.table}") == [(2 * len(given),)]
+    return store
+
+
+def test_messages_of_a_day(filled: Store) -> None:
+    assert filled.select(f"SELECT * FROM {filled.table}_daily ORDER BY direction") == [
+        (DAY, "capulet.lit", "chat", "in", 5),
+        (DAY, "capulet.lit", "chat", "out", 4),
+    ]
+
+
+def test_a_message_in_two_archives_is_one_between_the_two(filled: Store) -> None:
+    found = filled.select(f"SELECT messages FROM {filled.table}_pairs ORDER BY messages")
+    assert [number for [number] in found] == [1, 1, 1, 1, 2]
+    assert filled.select(f"SELECT uniqExact(sender, recipient) FROM {filled.table}_pairs") == [(5,)]
+
+
+def test_owners_of_a_day(filled: Store) -> None:
+    assert filled.select(f"SELECT * FROM {filled.table}_active") == [(DAY, "capulet.lit", 2, 2)]
+
+
+def test_seconds_until_the_other_side_answers(filled: Store) -> None:
+    rows = filled.select(
+        f"SELECT responder, answers, p50, p99 FROM {filled.table}_answers ORDER BY responder"
+    )
+    assert rows == [
+        ("owner", 1, pytest.approx(9.999), pytest.approx(9.999)),
+        ("peer", 2, pytest.approx(10.001), pytest.approx(10.001, abs=0.01)),
+    ]
+
+
+def test_hashes_are_those_of_one_address_and_of_one_deployment(filled: Store, dsn: str) -> None:
+    hashes = f"SELECT DISTINCT owner_hash FROM {filled.table}_traffic"
+    assert len(filled.select(hashes)) == 2
+    other = Store(dsn, next(_names))
+    migrations.apply(other, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    other.insert([*exchange(0, JULIET, ROMEO, "sr")])
+    others = set(other.select(f"SELECT owner_hash FROM {other.table}_traffic"))
+    assert not others.intersection(filled.select(hashes))
+    other.close()
+
+
+def test_a_key_that_is_there_stays(filled: Store) -> None:
+    hashes = f"SELECT DISTINCT owner_hash FROM {filled.table}_traffic ORDER BY 1"
+    before = filled.select(hashes)
+    filled.command(f"TRUNCATE TABLE {filled.table}_migrations")
+    assert migrations.apply(filled, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    assert filled.select(hashes) == before
+
+
+def test_what_has_expired_is_not_shown_while_its_bytes_are_there(store: Store) -> None:
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="1d"))
+    store.command(f"SYSTEM STOP TTL MERGES {store.table}")
+    [(now,)] = store.select("SELECT toUnixTimestamp(now())")
+    for age in (2 * 86_400, 3600):
+        position = from_milliseconds((now - age) * 1000)
+        store.insert([Row(JULIET, position, ROMEO, "", "in", "chat", stanza(f"{age}"))])
+    assert store.select(f"SELECT body FROM {store.table}_bodies") == [("3600",)]
+
+
+def test_a_day_is_read_from_its_month(filled: Store) -> None:
+    [(older,)] = filled.select("SELECT toUnixTimestamp('2020-01-01 00:00:00', 'UTC')")
+    filled.insert([Row(JULIET, from_milliseconds(older * 1000), ROMEO, "", "in", "chat", stanza())])
+    for view in ("daily", "answers", "bodies"):
+        plan = filled.select(
+            f"EXPLAIN indexes = 1 SELECT * FROM {filled.table}_{view} WHERE day = '2026-09-21'"
+        )
+        assert "Parts: 2/3" in str(plan), view

@@ -1,0 +1,200 @@
+"""What analysts may see on a ClickHouse server, and every way that they might try to see more."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncIterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from archive.errors import StanzalakeError
+from archive.position import from_milliseconds
+from archive.store import Store
+from stanzalake.local.clickhouse import ClickHouse
+from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of, load, migrated
+from tests.support.archives import START, row
+from tests.support.events import JULIET, ROMEO, stanza
+
+ANALYSTS = USERS.with_name("analysts.xml")
+ANALYSTS_PASSWORDS = {
+    "STANZALAKE_ANALYST_PASSWORD": "analyst",
+    "STANZALAKE_ANALYST_BODIES_PASSWORD": "analyst of bodies",
+}
+VIEWS = ["daily", "active", "pairs", "answers", "traffic"]
+ASKED, ANSWERED = "Wilt thou leave me so?", "What satisfaction?"
+ROWS = [
+    row(from_milliseconds(START), stanza=stanza(ASKED)),
+    row(from_milliseconds(START + 5000), direction="out", stanza=stanza(ANSWERED)),
+]
+GUIDE = Path(__file__).parents[2] / "docs" / "analytics.md"
+DAY = date(2026, 9, 21)
+ANSWERS: dict[str, tuple[list[str], list[tuple[Any, ...]]]] = {
+    "Messages of each day": (["day", "sent", "received"], [(DAY, 1, 1)]),
+    "Owners who wrote, as a share of those with messages": (
+        ["day", "host", "owners", "share"],
+        [(DAY, "capulet.lit", 1, 1.0)],
+    ),
+    "How long owners take to answer": (["day", "answers", "p50", "p90"], [(DAY, 1, 5.0, 5.0)]),
+    "The conversations with most messages": (["one", "other", "total"], [(ANY, ANY, 2)]),
+    "Which other servers are written to": (
+        ["peer_host", "messages", "owners"],
+        [("montague.lit", 1, 1)],
+    ),
+    "The words that are written most": (
+        ["word", "times"],
+        [("leave", 1), ("me", 1), ("so", 1)],
+    ),
+}
+"""The columns and rows of each query of the guide, by its heading."""
+
+BELOW = [
+    "SELECT stanza FROM messages",
+    "SELECT owner FROM messages",
+    "SELECT body FROM messages",
+    "SELECT count() FROM messages",
+    "SELECT key FROM messages_secret",
+    "SELECT * FROM messages_preferences",
+    "SELECT * FROM remote('127.0.0.1', stanzalake.messages)",
+    "SELECT * FROM cluster('default', stanzalake.messages)",
+    "SELECT * FROM file('store/**', 'LineAsString')",
+    "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
+    "SELECT * FROM mergeTreeIndex(stanzalake, messages)",
+    "SELECT * FROM view(SELECT stanza FROM messages)",
+    "SELECT stanza FROM merge('stanzalake', 'messages')",
+    "SELECT key FROM merge('stanzalake', 'messages')",
+    "SELECT query FROM system.query_log",
+    "EXPLAIN ESTIMATE SELECT * FROM messages",
+    "DESCRIBE TABLE messages",
+    "SHOW CREATE TABLE messages",
+    "CREATE TABLE mine AS messages",
+    "CREATE VIEW mine AS SELECT 1",
+    "CREATE TEMPORARY TABLE mine (x UInt8)",
+    "CREATE DICTIONARY mine (x UInt8) PRIMARY KEY x SOURCE(CLICKHOUSE(TABLE 'm')) LAYOUT(FLAT())",
+    "INSERT INTO messages (owner) VALUES ('x')",
+    "ALTER TABLE messages_traffic MODIFY QUERY SELECT stanza FROM messages",
+    "ALTER TABLE messages_traffic MODIFY SQL SECURITY NONE",
+]
+BODIES = [
+    "SELECT body FROM messages_bodies",
+    "SELECT count() FROM messages_bodies",
+    "SELECT body FROM messages_traffic",
+    "SELECT body FROM merge('stanzalake', 'messages')",
+    "SELECT 1 FROM messages_traffic WHERE match(body, 'a')",
+]
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[ClickHouse]:
+    """Give a ClickHouse with all the users that the project ships, and two messages."""
+    passwords = PASSWORDS | ANALYSTS_PASSWORDS
+    server = ClickHouse(directory=tmp_path, users=USERS, environment=passwords)
+    (tmp_path / "users.d").mkdir(mode=0o700)
+    shutil.copy(ANALYSTS, tmp_path / "users.d")
+    await server.start()
+    await asyncio.to_thread(fill, server)
+    yield server
+    await server.stop()
+
+
+def fill(server: ClickHouse) -> None:
+    store = migrated(dsn_of(server, "admin"))
+    store.insert(ROWS)
+    store.close()
+
+
+def opened(server: ClickHouse, user: str) -> Store:
+    password = ANALYSTS_PASSWORDS[f"STANZALAKE_{user.upper()}_PASSWORD"]
+    return Store.of(load(server.dsn(f"stanzalake_{user}", password)))
+
+
+@pytest.mark.parametrize("user", ["analyst", "analyst_bodies"])
+async def test_an_analyst_reads_the_views_and_no_address(guarded: ClickHouse, user: str) -> None:
+    store = opened(guarded, user)
+    for view in VIEWS:
+        text = str(store.select(f"SELECT * FROM messages_{view}"))
+        assert "2026" in text
+        for secret in (JULIET, ROMEO, ASKED, ANSWERED):
+            assert secret.partition("@")[0] not in text
+    store.close()
+
+
+@pytest.mark.parametrize("user", ["analyst", "analyst_bodies"])
+async def test_there_is_no_way_to_what_is_below_the_views(guarded: ClickHouse, user: str) -> None:
+    store = opened(guarded, user)
+    for statement in BELOW:
+        with pytest.raises(StanzalakeError) as caught:
+            store.select(statement)
+        assert not caught.value.retry, statement
+    names = {name for [name] in store.select("SELECT DISTINCT table FROM system.columns")}
+    assert not names.intersection({"messages", "messages_secret", "messages_preferences"})
+    store.close()
+
+
+async def test_bodies_are_for_the_other_analyst_only(guarded: ClickHouse) -> None:
+    without, bodies = opened(guarded, "analyst"), opened(guarded, "analyst_bodies")
+    for statement in BODIES:
+        with pytest.raises(StanzalakeError):
+            without.select(statement)
+    assert ASKED not in str(without.select("SELECT * FROM merge('stanzalake', 'messages')"))
+    said = bodies.select("SELECT body FROM messages_bodies ORDER BY at")
+    assert said == [(ASKED,), (ANSWERED,)]
+    without.close()
+    bodies.close()
+
+
+def queries() -> dict[str, str]:
+    """Give the guide's queries by their headings."""
+    section = re.compile(r"^### (.+?)\n.*?```sql\n(.+?)```", re.DOTALL | re.MULTILINE)
+    return dict(section.findall(GUIDE.read_text()))
+
+
+async def test_the_queries_of_the_guide_answer_what_they_say(guarded: ClickHouse) -> None:
+    given = queries()
+    assert GUIDE.read_text().count("```sql") == len(given) == len(ANSWERS)
+    for heading, (columns, expected) in ANSWERS.items():
+        user = "analyst_bodies" if "_bodies" in given[heading] else "analyst"
+        store = opened(guarded, user)
+        assert store.select(given[heading]) == expected, heading
+        described = store.select(f"DESCRIBE ({given[heading]})")
+        assert [row[0] for row in described] == columns
+        store.close()
+
+
+def test_the_guide_tells_what_each_user_may_read() -> None:
+    file = ET.parse(ANALYSTS)  # noqa: S314  # the project's own
+    table = re.compile(r"^\| `(messages_\w+)` \| .+ \| (yes|no) \| yes \|$", re.MULTILINE)
+    told = table.findall(GUIDE.read_text())
+    for user in file.findall("users/*"):
+        granted = {str(grant.text).rpartition(".")[2] for grant in user.findall("grants/query")}
+        everything = user.tag == "stanzalake_analyst_bodies"
+        assert {view for view, first in told if everything or first == "yes"} == {
+            view for view in granted if not view.endswith("_local")
+        }
+
+
+async def test_no_plan_shows_the_key_of_the_hashes(guarded: ClickHouse) -> None:
+    admin, analyst = Store.of(load(dsn_of(guarded, "admin"))), opened(guarded, "analyst")
+    [halves] = admin.select("SELECT key.1, key.2 FROM messages_secret")
+    for kind in ("PLAN actions = 1, indexes = 1", "QUERY TREE", "PIPELINE"):
+        plan = str(analyst.select(f"EXPLAIN {kind} SELECT * FROM messages_traffic"))
+        assert not any(str(half) in plan for half in halves), kind
+    admin.close()
+    analyst.close()
+
+
+def test_an_analyst_may_change_no_setting_and_has_bounds() -> None:
+    """The engine of the tests knows the profile, and does not heed it."""
+    file = ET.parse(ANALYSTS)  # noqa: S314  # the project's own
+    [profile] = file.findall("profiles/*")
+    assert profile.findtext("readonly") == "1"
+    assert int(profile.findtext("max_memory_usage", "0")) > 0
+    assert int(profile.findtext("max_execution_time", "0")) > 0
+    for user in file.findall("users/*"):
+        assert user.findtext("profile") == profile.tag
+        for grant in user.findall("grants/query"):
+            assert (grant.text or "").startswith("GRANT SELECT ON stanzalake.messages_")
