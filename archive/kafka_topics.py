@@ -93,7 +93,7 @@ class Topics:
         log.info("made the topic %s with %d partitions", name, self.partitions)
 
     def _options(self, topic: str) -> Iterator[tuple[str, str]]:
-        kept = self._kept(topic)
+        kept = self.kept(topic)
         yield "retention.ms", str(kept)
         if kept != _FOREVER:
             # Kafka deletes whole segments: their age is how late it deletes.
@@ -101,7 +101,8 @@ class Topics:
         yield "max.message.bytes", str(MAX_REQUEST)
         yield "min.insync.replicas", str(max(1, self.replication - 1))
 
-    def _kept(self, topic: str) -> int:
+    def kept(self, topic: str) -> int:
+        """Give for how long a topic keeps records, as its `retention.ms`."""
         if topic == REJECTED or self.retention is None:
             return _FOREVER
         return self.retention * 1000
@@ -120,11 +121,11 @@ class Topics:
                 "the topic %s has %d partitions, not STANZALAKE_KAFKA_PARTITIONS=%d",
                 *(name, partitions, self.partitions),
             )
-        if int(options["retention.ms"]) != self._kept(topic):
+        if int(options["retention.ms"]) != self.kept(topic):
             log.warning(
                 "the topic %s has retention.ms=%s, while the settings say %d: "
                 "kafka-configs.sh changes it",
-                *(name, options["retention.ms"], self._kept(topic)),
+                *(name, options["retention.ms"], self.kept(topic)),
             )
 
     @staticmethod

@@ -25,7 +25,7 @@ async def opened(settings: Settings) -> AsyncIterator[Log]:
     """
     log: Log
     if settings.kafka_bootstrap_servers:
-        log = await KafkaLog.open(client_arguments(settings), _topics(settings))
+        log = await KafkaLog.open(client_arguments(settings), topics(settings))
     else:
         log = LocalLog(local_file(settings), settings.log_retention)
     try:
@@ -81,7 +81,8 @@ def _tls(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def _topics(settings: Settings) -> Topics:
+def topics(settings: Settings) -> Topics:
+    """Give what the topics should be."""
     return Topics(
         partitions=settings.kafka_partitions,
         replication=settings.kafka_replication,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
 from pathlib import Path
 
 from stanzalake.local.ports import free_port
@@ -27,19 +28,26 @@ class Command:
             "STANZALAKE_PROSODY": f"127.0.0.1:{free_port()}",
         }
 
-    async def start(self, *arguments: str) -> Process:
-        """Start a command."""
+    async def start(self, *arguments: str, within: Sequence[str] = ()) -> Process:
+        """Start a command, within another one if that is given."""
         outer = {k: v for k, v in os.environ.items() if not k.startswith(("STANZALAKE", "PROSODY"))}
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "stanzalake", *arguments),
+            *(*within, sys.executable, "-m", "stanzalake", *arguments),
             env={**outer, **self.settings},
             stdout=PIPE,
             stderr=PIPE,
         )
 
-    async def run(self, *arguments: str) -> tuple[int, str, str]:
+    async def run(
+        self, *arguments: str, within: Sequence[str] = (), deadline: float = SOON
+    ) -> tuple[int, str, str]:
         """Run a command to its end; give its status and what it said on stdout and stderr."""
-        process = await self.start(*arguments)
-        async with asyncio.timeout(SOON):
-            out, err = await process.communicate()
+        process = await self.start(*arguments, within=within)
+        try:
+            async with asyncio.timeout(deadline):
+                out, err = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise
         return process.returncode or 0, out.decode(), err.decode()

@@ -1,0 +1,60 @@
+-- Check: tells `stanzalake check` how this host stands (docs/protocol.md). It is asked on a component's stream,
+-- with the handshake's own proof (XEP-0114 §3) and in place of it: whoever is connected stays connected.
+
+local hashes = require "util.hashes";
+local now = require "util.time".now;
+local st = require "util.stanza";
+
+local event = module:require "event";
+local position = module:require "position";
+
+local xmlns_check = "urn:stanzalake:check:1";
+
+local function knows_secret(session, token)
+	local secret = module:context(session.host):get_option_string("component_secret");
+	return secret and hashes.equals(hashes.sha1(session.streamid..secret, true), token);
+end
+
+-- The version of the events as the tap writes them.
+local function version()
+	local line = event.encode {
+		position = 0, owner = "", peer = "", peer_resource = "", direction = "", kind = "", contact = "", stanza = "";
+	};
+	return line:match('"v":(%d+)');
+end
+
+local function contains(list, item)
+	for _, one in ipairs(list) do
+		if one == item then return true; end
+	end
+	return false;
+end
+
+-- What is sealed belongs to the host itself, which has no archive: the id proves the key and opens nothing.
+local function answer(jid, journal, settings)
+	local clock = position.new_sequence(now, 0):next();
+	local component = prosody.hosts[jid].modules.component;
+	return st.stanza("checked", {
+		xmlns = xmlns_check, version = version();
+		position = ("%d"):format(clock), id = position.new_sealer(settings.id_keys[1])(module.host, clock);
+		mam = tostring(prosody.hosts[module.host].modules.mam ~= nil);
+		listed = tostring(contains(settings.ingest, jid) or contains(settings.query, jid));
+		connected = tostring(component.connected);
+		waiting = ("%d"):format(journal.written - journal.acked), limit = ("%d"):format(settings.journal_limit);
+	});
+end
+
+local function start(journal, settings)
+	module:hook("stanza/"..xmlns_check..":check", function (data)
+		local session, stanza = data.origin, data.stanza;
+		if session.type ~= "component_unauthed" then return; end
+		if knows_secret(session, stanza:get_text() or "") then
+			session.send(answer(session.host, journal, settings));
+		else
+			session:close("not-authorized");
+		end
+		return true;
+	end);
+end
+
+return { start = start };

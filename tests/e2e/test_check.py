@@ -1,0 +1,36 @@
+"""`stanzalake check` beside deployments that work, in both modes."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from stanzalake.local.deployment import Deployment, Distributed
+from tests.support.command import Command
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployment]:
+    embedded = request.param == "embedded"
+    deployment = Deployment(tmp_path) if embedded else Distributed(tmp_path, number=1)
+    try:
+        await deployment.start()
+        yield deployment
+    finally:
+        await deployment.stop()
+
+
+async def test_all_is_fine_and_stays_so(deployment: Deployment, tmp_path: Path) -> None:
+    stanzalake = Command(tmp_path)
+    stanzalake.settings = deployment.settings | {
+        "STANZALAKE_INGEST_JID": deployment.prosody.ingest[0],
+        "STANZALAKE_QUERY_JID": deployment.prosody.query[0],
+    }
+    for _ in range(2):
+        status, out, err = await stanzalake.run("check")
+        assert {line[0] for line in out.splitlines()} == {"✓"}, out
+        assert (status, err) == (0, "")
+        assert out.count("; connected just now") == 2
+    log = deployment.prosody.log_path.read_text()
+    names = [*deployment.prosody.ingest, *deployment.prosody.query]
+    assert log.count("successfully authenticated") == len(names)

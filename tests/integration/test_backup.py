@@ -1,0 +1,245 @@
+"""Backup and restore, by the statements of docs/backup.md: they are read from there and run."""
+
+import asyncio
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from archive import migrations, settings
+from archive.event import VERSION, Erasure, encode
+from archive.local_log import LocalLog
+from archive.log import EVENTS, PROCESSOR_GROUP, Entry
+from archive.store import Store
+from stanzalake.cli import cli
+from stanzalake.local.clickhouse import ClickHouse
+from stanzalake.local.kafka import Kafka
+from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of
+from tests.support.archives import rows
+from tests.support.command import Command
+from tests.support.events import JULIET, encoded
+from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
+from tests.support.wait import until
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "backup.md").read_text()
+ROMEO = "romeo@capulet.lit"
+SOON = 30.0
+
+
+def blocks(kind: str) -> Iterator[list[str]]:
+    """Give the lines of each block of a kind, in the guide's order."""
+    for block in re.findall(rf"^```{kind}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL):
+        yield block.splitlines()
+
+
+MAKE, RESTORE, FOLLOW = blocks("sh")
+MAKE_SQL, RESTORE_SQL = blocks("sql")
+
+
+class Service:
+    """`stanzalake up`, as systemd would hold it, and a shell beside it.
+
+    Args:
+        stanzalake: The command line with its settings.
+        directory: What the guide calls /var/lib/stanzalake.
+    """
+
+    def __init__(self, stanzalake: Command, directory: Path) -> None:
+        self._stanzalake = stanzalake
+        self._directory = directory
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def do(self, line: str) -> tuple[int, str, str]:
+        """Do a line of the guide."""
+        word, *arguments = shlex.split(line.replace("/var/lib/stanzalake", str(self._directory)))
+        if word == "stanzalake":
+            return await self._stanzalake.run(*arguments)
+        if word == "systemctl":
+            await {"start": self.start, "stop": self.stop}[arguments[0]]()
+            return 0, "", ""
+        assert word == "mv"
+        await asyncio.to_thread(shutil.move, arguments[0], arguments[1])
+        return 0, "", ""
+
+    async def start(self) -> None:
+        self._process = await self._stanzalake.start("--log-level", "error", "up")
+        await until((self._directory / "store.dsn").exists, SOON)
+
+    async def stop(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            async with asyncio.timeout(SOON):
+                await self._process.communicate()
+
+
+async def archived(values: dict[str, str]) -> list[tuple[str, int]]:
+    """Give what is in the archive, by owner and position."""
+
+    def read() -> list[tuple[str, int]]:
+        store = Store.of(settings.load(values))
+        found = store.select("SELECT DISTINCT owner, position FROM messages ORDER BY ALL")
+        store.close()
+        return [(str(owner), int(position)) for owner, position in found]
+
+    return await asyncio.to_thread(read)
+
+
+async def will_be(values: dict[str, str], expected: list[tuple[str, int]]) -> None:
+    """Return once this is in the archive."""
+    async with asyncio.timeout(SOON):
+        while await archived(values) != expected:  # noqa: ASYNC110  # the store sets no asyncio.Event
+            await asyncio.sleep(0.1)
+
+
+def message(owner: str, position: int) -> Entry:
+    return Entry(owner, encoded(position, owner=owner))
+
+
+@pytest.mark.timeout(240)
+async def test_the_embedded_archive_while_it_serves(tmp_path: Path) -> None:
+    stanzalake = Command(tmp_path)
+    stanzalake.settings |= {
+        "PROSODY_ARCHIVE_POLICY": "true",
+        "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
+    }
+    data = tmp_path / "data"
+    service = Service(stanzalake, data)
+    await service.start()
+    log = LocalLog(data / "log.sqlite")
+    expected: list[tuple[str, int]] = []
+    for position, line in enumerate(MAKE, 1):
+        await log.append(EVENTS, [message(JULIET, position), message(ROMEO, position)])
+        expected = sorted([*expected, (JULIET, position), (ROMEO, position)])
+        await will_be(stanzalake.settings, expected)
+        assert (await service.do(line))[:2] == (0, f"made backup {line.split()[2]}\n")
+    assert (await service.do(MAKE[0]))[0] == 1
+    assert (await stanzalake.run("restore", "monday"))[0] == 1
+
+    erasure = Erasure(v=VERSION, owner=ROMEO, position=9 << 16, end=9 << 16, by="test")
+    await log.append(EVENTS, [message(JULIET, 7), Entry(ROMEO, encode(erasure))])
+    kept = [(JULIET, 1), (JULIET, 2), (JULIET, 7)]
+    await will_be(stanzalake.settings, kept)
+    await log.close()
+
+    said = [await service.do(line) for line in RESTORE]
+    assert [status for status, _, _ in said] == [0, 0, 0, 1, 0]
+    assert said[2][1] == "restored backup tuesday; 0 erasures are in force\n"
+    assert "✓ store, schema: up to date" in said[3][1]
+    await will_be(stanzalake.settings, kept)
+    await service.stop()
+
+    # Beside what is there: nothing is there twice, and what is erased stays so.
+    status, out, _ = await stanzalake.run("restore", "tuesday")
+    assert (status, out) == (0, "restored backup tuesday; 1 erasures are in force\n")
+    await service.start()
+    await will_be(stanzalake.settings, kept)
+    await service.stop()
+
+
+def of_server(server: ClickHouse, kafka: Kafka, prefix: str) -> dict[str, str]:
+    return {
+        "STANZALAKE_CLICKHOUSE_DSN": server.dsn(),
+        "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS": kafka.address,
+        "STANZALAKE_KAFKA_REPLICATION": "1",
+        "STANZALAKE_KAFKA_PARTITIONS": str(PARTITIONS),
+        "STANZALAKE_KAFKA_TOPIC_PREFIX": prefix,
+    }
+
+
+def configuration(tmp_path: Path) -> Path:
+    """Give the file that the project ships, for this machine's paths."""
+    file = tmp_path / "backups.xml"
+    text = (ROOT / "deploy" / "clickhouse" / "backups.xml").read_text()
+    file.write_text(text.replace("/var/lib/clickhouse", str(tmp_path)))
+    return file
+
+
+def fill(values: dict[str, str]) -> None:
+    store = Store.for_admin(settings.load(values))
+    migrations.apply(store, settings.load(values))
+    store.insert(rows(5))
+    store.close()
+
+
+def run_sql(server: ClickHouse, statements: list[str]) -> None:
+    store = Store(server.dsn().removesuffix("/stanzalake"), "messages")
+    for statement in statements:
+        store.command(statement)
+    store.close()
+
+
+async def test_a_server_by_its_own_statements_and_kafka(kafka: Kafka, tmp_path: Path) -> None:
+    server = ClickHouse(directory=tmp_path / "clickhouse", config=configuration(tmp_path))
+    await server.start()
+    prefix = unique_prefix()
+    stanzalake = Command(tmp_path)
+    stanzalake.settings |= of_server(server, kafka, prefix)
+    stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "never"
+    await asyncio.to_thread(fill, stanzalake.settings)
+    before = await archived(stanzalake.settings)
+    log = await open_kafka(kafka, prefix)
+    await log.append(EVENTS, [message(JULIET, 1), message(ROMEO, 2)])
+    await asyncio.to_thread(run_sql, server, MAKE_SQL)
+
+    consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
+    ends: dict[int, int] = {}
+    while sum(ends.values()) < 2:
+        ends |= {one.partition: one.offset + 1 for one in await consumer.read(10, 1.0)}
+    await consumer.commit(ends)
+    await asyncio.to_thread(run_sql, server, RESTORE_SQL)
+    [line] = FOLLOW
+    status, _, err = await Service(stanzalake, tmp_path).do(line)
+    assert status == 1
+    assert "stop the processors first" in err
+    await consumer.close()
+
+    status, out, _ = await Service(stanzalake, tmp_path).do(line)
+    assert (status, out) == (0, "the log is read again; 0 erasures are in force\n")
+    assert await archived(stanzalake.settings) == before
+    again = await log.consumer(EVENTS, PROCESSOR_GROUP)
+    records: list[bytes] = []
+    while len(records) < 2:
+        records += [record.value for record in await again.read(10, 1.0)]
+    await log.close()
+    await server.stop()
+
+
+async def test_a_server_by_the_command_as_its_administrator(tmp_path: Path) -> None:
+    server = ClickHouse(
+        directory=tmp_path / "clickhouse",
+        config=configuration(tmp_path),
+        users=USERS,
+        environment=PASSWORDS,
+    )
+    await server.start()
+    stanzalake = Command(tmp_path)
+    stanzalake.settings |= {
+        "STANZALAKE_CLICKHOUSE_DSN": dsn_of(server, "query"),
+        "STANZALAKE_CLICKHOUSE_ADMIN_DSN": dsn_of(server, "admin"),
+        "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
+    }
+    await asyncio.to_thread(fill, stanzalake.settings)
+    before = await archived(stanzalake.settings)
+    status, _, err = await stanzalake.run("backup", "monday")
+    assert status == 0, err
+    # A newer definition of the table than that of the backup.
+    stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "50y"
+    status, _, err = await stanzalake.run("restore", "monday")
+    assert status == 0, err
+    assert await archived(stanzalake.settings) == before
+    status, _, err = await stanzalake.run("restore", "friday")
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert "BACKUP_NOT_FOUND" in err
+    await server.stop()
+
+
+@pytest.mark.parametrize("name", ["../monday", "/monday", "a'b", ".hidden", ""])
+def test_names_that_are_no_file_names(name: str) -> None:
+    result = CliRunner().invoke(cli, ["backup", name])
+    assert result.exit_code == 2
+    assert "not a plain file name" in result.output
