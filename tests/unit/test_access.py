@@ -1,0 +1,158 @@
+"""The access log: what stands in it, what never does, and what happens to its file."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import tostring
+
+import pytest
+
+from archive import settings
+from archive.access import Access, AccessLog, recorded
+from archive.errors import SettingsError, StoreUnavailable
+from tests.support.events import JULIET, ROMEO
+from tests.support.queries import BALCONY, COMPONENT, envelope, field, form, query
+from tests.support.wait import until
+from tests.unit.test_query_component import Stage
+
+
+def load(access_log: str) -> settings.Settings:
+    return settings.load(
+        {
+            "STANZALAKE_HOSTS": "capulet.lit",
+            "STANZALAKE_COMPONENT_SECRET": "wherefore",
+            "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+            "STANZALAKE_ACCESS_LOG": access_log,
+        }
+    )
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().split("\n")[:-1]]
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    stage = Stage(access_log=str(tmp_path / "log"))
+    stage.grant()
+    yield stage
+    stage.accesses.close()
+
+
+async def test_a_page_leaves_who_what_and_how_much(stage: Stage, tmp_path: Path) -> None:
+    stage.ask(query())
+    await stage.answers()
+    [line] = lines(tmp_path / "log")
+    assert (line["by"], line["owner"], line["through"]) == (BALCONY, JULIET, COMPONENT)
+    assert (line["action"], line["outcome"], line["filtered"]) == ("search", "answered", False)
+    assert line["messages"] == 3
+    assert line["bytes"] > 300
+    assert line["at"].endswith("Z")
+    assert line["milliseconds"] >= 0
+
+
+async def test_the_other_party_is_not_told(stage: Stage, tmp_path: Path) -> None:
+    stage.ask(query(form(field("with", ROMEO))))
+    await stage.answers()
+    [line] = lines(tmp_path / "log")
+    assert line["filtered"]
+    assert ROMEO not in str(line)
+    assert "hello" not in str(line)
+
+
+async def test_an_attempt_on_another_archive_names_both(stage: Stage, tmp_path: Path) -> None:
+    stage.hear(tostring(envelope(query(), to="romeo@capulet.lit"), "unicode"))
+    await stage.answers()
+    [line] = lines(tmp_path / "log")
+    assert (line["by"], line["owner"]) == (BALCONY, "romeo@capulet.lit")
+    assert (line["outcome"], line["messages"]) == ("forbidden", 0)
+
+
+async def test_a_request_that_was_cut_off_is_there_too(stage: Stage, tmp_path: Path) -> None:
+    stage.log.held.clear()
+    stage.ask(query())
+    await asyncio.sleep(0)
+    stage.component.connection_lost(None)
+    await until(lambda: lines(tmp_path / "log"))
+    [line] = lines(tmp_path / "log")
+    assert line["outcome"] == "interrupted"
+
+
+def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+    log = AccessLog(str(tmp_path / "log"))
+    access = Access(by=BALCONY, owner=JULIET, action="search", through=COMPONENT)
+    log.write(access)
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    log.write(access)
+    log.close()
+    assert len(lines(tmp_path / "log")) == len(lines(tmp_path / "log.1")) == 1
+
+
+def test_a_disk_that_does_not_take_it_is_told_once_and_stops_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = AccessLog("/dev/full")
+    for _ in range(3):
+        log.write(Access(by=BALCONY, owner=JULIET, action="search", through=COMPONENT))
+    log.close()
+    [said] = caplog.messages
+    assert said == "the access log is not written: No space left on device"
+
+
+def test_a_file_that_cannot_be_written_is_a_setting_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"STANZALAKE_ACCESS_LOG=.*No such file"):
+        AccessLog(str(tmp_path / "none" / "log"))
+
+
+def test_nowhere_is_nothing() -> None:
+    log = AccessLog("")
+    log.write(Access(by=BALCONY, owner=JULIET, action="search", through=COMPONENT))
+    log.close()
+
+
+def test_a_jid_cannot_make_a_line(tmp_path: Path) -> None:
+    log = AccessLog(str(tmp_path / "log"))
+    log.write(Access(by="a@b/\n{}\u2028", owner="x" * 9999, action="search", through=COMPONENT))
+    log.close()
+    [line] = lines(tmp_path / "log")
+    assert line["by"] == "a@b/\n{}\u2028"
+    assert len(line["owner"]) == 3071
+
+
+def test_an_operators_deed_is_recorded_with_its_author(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "laurence")
+    values = load(str(tmp_path / "log"))
+    with recorded(values, "export", JULIET) as access:
+        access.messages = 7
+    with pytest.raises(StoreUnavailable), recorded(values, "search"):
+        raise StoreUnavailable("away")
+    with pytest.raises(KeyboardInterrupt), recorded(values, "delete", JULIET):
+        raise KeyboardInterrupt
+    exported, searched, deleted = lines(tmp_path / "log")
+    assert exported["by"] == "operator:laurence"
+    assert (exported["owner"], exported["messages"], exported["outcome"]) == (JULIET, 7, "done")
+    assert (searched["owner"], searched["outcome"]) == ("", "failed")
+    assert deleted["outcome"] == "interrupted"
+
+
+def test_without_a_file_an_operators_deed_is_on_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with recorded(load(""), "search"):
+        pass
+    captured = capsys.readouterr()
+    assert json.loads(captured.err)["through"] == "stanzalake search"
+    assert captured.out == ""
+
+
+def test_what_cannot_be_recorded_is_not_done(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SettingsError),
+        recorded(load(os.fspath(tmp_path)), "search"),
+    ):
+        pytest.fail("it was done")

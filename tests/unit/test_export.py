@@ -1,0 +1,111 @@
+"""How an export writes an archive, and that a file is whole or not there."""
+
+import io
+import json
+import stat
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+import zstandard
+
+from archive.errors import OutputFailed
+from archive.event import VERSION, Preferences
+from archive.position import from_milliseconds
+from stanzalake import export
+from tests.support.archives import SEALER, START, row
+from tests.support.events import JULIET, ROMEO, stanza
+
+POSITION = from_milliseconds(START + 7)
+SAID = Preferences(
+    v=VERSION, owner=JULIET, position=1, default="roster", always=(ROMEO,), never=("a&b@x.lit",)
+)
+
+
+def written(form: export.Format, *rows: object) -> str:
+    output = io.BytesIO()
+    export.write(output, form, rows)  # type: ignore[arg-type]  # rows
+    return output.getvalue().decode()
+
+
+@pytest.mark.parametrize("said", [None, SAID])
+def test_xep_0227_is_what_its_example_shows(said: Preferences | None) -> None:
+    rows = [
+        row(POSITION, stanza=stanza("it's &amp; <&lt;".replace("<&", "&"))),
+        row(POSITION + 1, legacy_id='old "&" id'),
+    ]
+    root = ET.fromstring(written(export.Portable(JULIET, SEALER, said), *rows))  # noqa: S314  # our own
+    assert root.tag == "{urn:xmpp:pie:0}server-data"
+    [host] = root
+    assert (host.tag, host.get("jid")) == ("{urn:xmpp:pie:0}host", "capulet.lit")
+    [user] = host
+    assert (user.tag, user.get("name")) == ("{urn:xmpp:pie:0}user", "juliet")
+    archive = user[-1]
+    assert archive.tag == "{urn:xmpp:pie:0#mam}archive"
+    assert [one.get("id") for one in archive] == [SEALER.seal(JULIET, POSITION), 'old "&" id']
+    for result in archive:
+        assert result.tag == "{urn:xmpp:mam:2}result"
+        delay, message = result[0]
+        assert result[0].tag == "{urn:xmpp:forward:0}forwarded"
+        assert (delay.tag, delay.get("stamp")) == (
+            "{urn:xmpp:delay}delay",
+            "2026-09-21T14:13:20.007Z",
+        )
+        assert message.tag == "{jabber:client}message"
+    wishes = [ET.tostring(one) for one in user[:-1]]
+    assert len(wishes) == (said is not None)
+    assert all(b"a&amp;b@x.lit" in one and b'default="roster"' in one for one in wishes)
+
+
+def test_json_lines_are_an_object_each() -> None:
+    given = row(POSITION, stanza=stanza("so\nlong"))
+    [line] = written(export.Lines(SEALER), given).splitlines()
+    assert json.loads(line) == {
+        "id": SEALER.seal(JULIET, POSITION),
+        "position": POSITION,
+        "at": "2026-09-21T14:13:20.007Z",
+        "owner": JULIET,
+        "peer": ROMEO,
+        "peer_resource": "orchard",
+        "direction": "in",
+        "kind": "chat",
+        "stanza": stanza("so\nlong"),
+    }
+
+
+@pytest.mark.parametrize("name", ["out.xml", "out.xml.zst"])
+def test_a_file_is_whole_and_its_owners_only(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"before")
+    with export.opened(path) as file:
+        file.write(b"after")
+        assert path.read_bytes() == b"before"
+    content = path.read_bytes()
+    packed = name.endswith(".zst")
+    assert (zstandard.ZstdDecompressor().stream_reader(content).read() if packed else content) == (
+        b"after"
+    )
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["out.xml", "out.xml.zst"])
+def test_what_is_cut_short_leaves_nothing(tmp_path: Path, name: str) -> None:
+    def cut() -> None:
+        with export.opened(tmp_path / name) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputFailed, match="No such file"), export.opened(tmp_path / "a" / "b"):
+        raise AssertionError
+
+
+def test_a_full_disk_is_told() -> None:
+    with pytest.raises(OutputFailed, match="No space"), export.opened(Path("-")) as _:
+        raise OSError(28, "No space left on device")

@@ -1,0 +1,157 @@
+"""What other archives keep, as ours keeps it."""
+
+import json
+import subprocess
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from archive.errors import InvalidEvent
+from archive.event import MAX_STANZA, Message
+from archive.settings import DEFAULT_EXCLUSIONS
+from stanzalake.importing.source import Archived
+from stanzalake.importing.stanza import read
+from tests.support.events import JULIET, ROMEO
+
+POSITION = 117650718720000000
+BODY = "<body>hello &lt;there&gt; \U0001f382</body>"
+ACTIVE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
+HEAD = f"<message from='{ROMEO}/orchard' to='{JULIET}/balcony' type='chat' id='m' xml:lang='en'>"
+
+SCRIPT = """
+package.path = "/usr/lib/prosody/?.lua;"..package.path
+package.cpath = "/usr/lib/prosody/?.so;"..package.cpath
+local st = require "util.stanza"
+local attributes = { from = arg[1], to = arg[2], type = "chat", ["xml:lang"] = "en" }
+local stanza = st.message(attributes, "a <b> & \\u{1f382}")
+    :tag("x", { xmlns = "urn:x", ["urn:attr\\1at"] = "v" })
+        :tag("y"):text("one"):tag("z"):up():text("two"):up():up()
+print(require "util.json".encode(st.preserialize(stanza)))
+"""
+
+
+def archived(stanza: str, **changes: Any) -> Archived:
+    return Archived(JULIET, "old-1", 0, "", "xml", stanza, "line 1")._replace(**changes)
+
+
+def message(stanza: str, **changes: Any) -> Message:
+    found = read(archived(stanza, **changes), POSITION, DEFAULT_EXCLUSIONS)
+    assert found is not None
+    return found
+
+
+def test_prosody_leaves_the_namespace_to_the_stream() -> None:
+    found = message(f"{HEAD}{BODY}<x xmlns='urn:x'/></message>")
+    assert found.stanza == (
+        f"<message xmlns='jabber:client'{HEAD.removeprefix('<message')}{BODY}<x xmlns='urn:x'/>"
+        "</message>"
+    )
+    assert (found.owner, found.position, found.kind) == (JULIET, POSITION, "chat")
+
+
+def test_a_namespace_that_is_there_stays_to_the_letter() -> None:
+    text = f"<message xmlns='jabber:client' to='{JULIET}'  >{BODY}</message>"
+    assert message(text).stanza == text
+
+
+@pytest.mark.parametrize(
+    ("head", "direction", "peer", "resource"),
+    [
+        (f"from='{ROMEO}/orchard' to='{JULIET}'", "in", ROMEO, "orchard"),
+        (f"from='{ROMEO}' to='{JULIET}/balcony'", "in", ROMEO, ""),
+        (f"from='{JULIET}/balcony' to='{ROMEO}/a/b'", "out", ROMEO, "a/b"),
+        (f"from='{JULIET}/balcony'", "out", JULIET, ""),
+        (f"to='{ROMEO}'", "out", ROMEO, ""),
+    ],
+)
+def test_who_wrote_to_whom(head: str, direction: str, peer: str, resource: str) -> None:
+    found = message(f"<message {head}>{BODY}</message>")
+    assert (found.direction, found.peer, found.peer_resource) == (direction, peer, resource)
+
+
+def test_the_source_knows_the_peer_better() -> None:
+    assert message(f"{HEAD}{BODY}</message>", peer="room@chat.lit").peer == "room@chat.lit"
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [("", "normal"), ("type='error'", "error"), ("type='nonsense'", "normal")],
+)
+def test_the_kind_is_the_type(written: str, kind: str) -> None:
+    assert message(f"<message from='{ROMEO}' {written}>{BODY}</message>").kind == kind
+
+
+def test_what_is_excluded_is_not_imported() -> None:
+    assert ACTIVE not in message(f"{HEAD}{BODY}{ACTIVE}</message>").stanza
+    assert read(archived(f"{HEAD}{ACTIVE}</message>"), POSITION, DEFAULT_EXCLUSIONS) is None
+
+
+def test_an_id_of_the_own_archive_is_left_out_and_others_stay() -> None:
+    own, other = (f"<stanza-id xmlns='urn:xmpp:sid:0' by='{by}' id='1'/>" for by in (JULIET, ROMEO))
+    found = etree.fromstring(message(f"{HEAD}{own}{BODY}{other}</message>").stanza)
+    assert [x.get("by") for x in found.findall("{urn:xmpp:sid:0}stanza-id")] == [ROMEO]
+
+
+def test_what_prosody_preserialises_is_the_stanza_again() -> None:
+    command = ["lua5.4", "-e", f"arg = {{ {ROMEO + '/a'!r}, {JULIET!r} }} {SCRIPT}"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    found = etree.fromstring(message(text, form="json").stanza)
+    assert found.get("{http://www.w3.org/XML/1998/namespace}lang") == "en"
+    assert found.findtext("{jabber:client}body") == "a <b> & \U0001f382"
+    x = found.find("{urn:x}x")
+    assert x is not None
+    assert x.get("{urn:attr}at") == "v"
+    assert [*map(str, x.itertext())] == ["one", "two"]
+    assert [child.tag for child in x.iter()] == ["{urn:x}x", "{urn:x}y", "{urn:x}z"]
+
+
+@pytest.mark.parametrize(
+    "stanza",
+    [
+        "",
+        "<message",
+        "<message><body>&lol;</body></message>",
+        "<!DOCTYPE message [<!ENTITY lol 'lol'>]><message><body>&lol;</body></message>",
+        "<message><?php evil ?><body/></message>",
+        "<presence/>",
+        "<message xmlns='jabber:server' from='a@b'><body/></message>",
+        "<message from='a b@c'><body/></message>",
+        f"<message from='{ROMEO}'><body>{'x' * MAX_STANZA}</body></message>",
+        f"<?xml version='1.0' encoding='utf-7'?><message from='{ROMEO}'><body/></message>",
+    ],
+)
+def test_damaged_stanzas_are_refused_without_a_word_of_them(stanza: str) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        message(stanza)
+    assert "lol" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"name": "message"},
+        {"name": "message", "attr": [1]},
+        {"name": "message", "attr": {"id": 1}},
+        {"name": "message", "attr": {}, "__array": [1]},
+        {"name": "message", "attr": {}, "__array": ["\0"]},
+        {"name": "mess age", "attr": {}},
+        {"name": "iq", "attr": {}},
+    ],
+)
+def test_json_that_is_no_stanza_is_refused(value: object) -> None:
+    with pytest.raises(InvalidEvent):
+        message(json.dumps(value), form="json")
+
+
+@given(st.text() | st.text(alphabet="<>/'\"={}[]:, \1amnpx&;"), st.sampled_from(["xml", "json"]))
+def test_anything_is_a_message_or_is_refused(text: str, form: str) -> None:
+    for stanza in (text, f"{HEAD}{text}</message>"):
+        with suppress(InvalidEvent):
+            read(archived(stanza, form=form), POSITION, DEFAULT_EXCLUSIONS)

@@ -1,0 +1,219 @@
+"""Portable export files: whatever is in them, they are read in bounded memory, or refused."""
+
+import resource
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archive.errors import SourceUnavailable
+from stanzalake.importing.pie import Pie
+from stanzalake.importing.source import Archived, Foreign, Item, Selection, Unreadable, Wished
+
+HOST = "capulet.lit"
+JULIET = f"juliet@{HOST}"
+CAPULET = Selection(hosts=frozenset({HOST}))
+MEBIBYTE = 1024 * 1024
+
+
+def result(number: int = 1, stamp: str = "2026-01-31T10:00:00Z", body: str = "hello") -> str:
+    return (
+        f"<result xmlns='urn:xmpp:mam:2' id='old-{number}'><forwarded xmlns='urn:xmpp:forward:0'>"
+        f"<delay xmlns='urn:xmpp:delay' stamp='{stamp}'/>"
+        f"<message xmlns='jabber:client' from='romeo@montague.lit/o' to='{JULIET}'>"
+        f"<body>{body}</body></message></forwarded></result>"
+    )
+
+
+def archive(*results: str) -> str:
+    return f"<archive xmlns='urn:xmpp:pie:0#mam'>{''.join(results)}</archive>"
+
+
+def user(*content: str, name: str = "juliet") -> str:
+    return f"<user name='{name}' password='secret'>{''.join(content)}</user>"
+
+
+def document(*content: str, host: str = HOST) -> str:
+    return (
+        "<?xml version='1.0' encoding='UTF-8'?><server-data xmlns='urn:xmpp:pie:0' "
+        f"xmlns:xi='http://www.w3.org/2001/XInclude'><host jid='{host}'>{''.join(content)}</host>"
+        "</server-data>"
+    )
+
+
+def items(directory: Path, text: str | Iterable[str], selection: Selection = CAPULET) -> list[Item]:
+    file = directory / "export.xml"
+    with file.open("w") as output:
+        output.writelines([text] if isinstance(text, str) else text)
+    return list(Pie(file, selection).items())
+
+
+def ids(found: Iterable[Item]) -> list[str]:
+    return [one.id for one in found if isinstance(one, Archived)]
+
+
+def test_messages_come_in_their_order(tmp_path: Path) -> None:
+    found = items(
+        tmp_path,
+        document(
+            user("<query xmlns='jabber:iq:roster'><item jid='a@b'/></query>", archive(result())),
+            user(archive(result(2), result(3, "2026-01-31T10:00:00.25+02:00")), name="Nurse"),
+        ),
+    )
+    assert [(x.owner, x.id, x.at) for x in found if isinstance(x, Archived)] == [
+        (JULIET, "old-1", 1769853600000),
+        (f"nurse@{HOST}", "old-2", 1769853600000),
+        (f"nurse@{HOST}", "old-3", 1769846400250),
+    ]
+    first = found[0]
+    assert isinstance(first, Archived)
+    assert first.stanza == (
+        '<message xmlns="jabber:client" from="romeo@montague.lit/o" to="juliet@capulet.lit">'
+        "<body>hello</body></message>"
+    )
+    assert (first.form, first.peer) == ("xml", "")
+    assert first.place == f"{tmp_path / 'export.xml'}, line 1"
+
+
+def test_preferences_are_read_where_servers_put_them(tmp_path: Path) -> None:
+    prefs = (
+        "<prefs xmlns='urn:xmpp:mam:2' default='roster'><always><jid>Romeo@Montague.lit</jid>"
+        "</always><never><jid>tybalt@capulet.lit</jid><jid>b@c</jid></never></prefs>"
+    )
+    for content in (prefs, archive(prefs)):
+        [wished] = items(tmp_path, document(user(content)))
+        assert isinstance(wished, Wished)
+        assert wished[:4] == (
+            JULIET,
+            "roster",
+            ("romeo@montague.lit",),
+            ("tybalt@capulet.lit", "b@c"),
+        )
+
+
+@pytest.mark.parametrize(
+    "prefs",
+    [
+        "<prefs xmlns='urn:xmpp:mam:2'/>",
+        "<prefs xmlns='urn:xmpp:mam:2' default='roster'><never><jid>@</jid></never></prefs>",
+    ],
+)
+def test_preferences_that_are_none_are_told(tmp_path: Path, prefs: str) -> None:
+    [told, message] = items(tmp_path, document(user(prefs, archive(result()))))
+    assert isinstance(told, Unreadable)
+    assert isinstance(message, Archived)
+
+
+def test_only_what_is_selected(tmp_path: Path) -> None:
+    text = document(user(archive(result(1), result(2, "2026-02-01T00:00:00Z"))), user(name="nurse"))
+    assert ids(items(tmp_path, text, Selection(CAPULET.hosts, frozenset({f"nurse@{HOST}"})))) == []
+    assert ids(items(tmp_path, text, Selection(CAPULET.hosts, frozenset({JULIET})))) != []
+    assert ids(items(tmp_path, text, Selection(CAPULET.hosts, since=1769900000000))) == ["old-2"]
+
+
+def test_what_is_not_ours_is_counted(tmp_path: Path) -> None:
+    room = f"<component xmlns='urn:x'>{archive(result(), result())}</component>"
+    assert (
+        items(tmp_path, document(room)) == [Foreign("archives of rooms and other services", 1)] * 2
+    )
+    assert items(tmp_path, document(user(archive(result())), host="montague.lit")) == [
+        Foreign("host montague.lit", 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        result(stamp="yesterday"),
+        "<result xmlns='urn:xmpp:mam:2' id='x'/>",
+        result().replace("jabber:client", "jabber:server"),
+        result(body="x" * 5 * MEBIBYTE),
+        result(body=f"<x y='{'z' * 1000}'/>" * 9000),
+    ],
+    ids=["stamp", "empty", "namespace", "long", "broad"],
+)
+def test_a_bad_message_does_not_stop_the_rest(tmp_path: Path, bad: str) -> None:
+    [first, told, last] = items(tmp_path, document(user(archive(result(1), bad, result(2)))))
+    assert isinstance(told, Unreadable)
+    assert ids([first, last]) == ["old-1", "old-2"]
+
+
+def test_compressed_files_and_files_of_files(tmp_path: Path) -> None:
+    compressed = tmp_path / "export.xml.zst"
+    text = document(user(archive(*map(result, range(100))))).encode()
+    compressed.write_bytes(zstandard.compress(text[:999]) + zstandard.compress(text[999:]))
+    assert len(ids(Pie(compressed, CAPULET).items())) == 100
+
+    (tmp_path / HOST).mkdir()
+    spaces = "xmlns='urn:xmpp:pie:0' xmlns:xi='http://www.w3.org/2001/XInclude'"
+    (tmp_path / HOST / "juliet.xml").write_text(
+        user(archive(result())).replace("<user ", f"<user {spaces} ")
+    )
+    (tmp_path / f"{HOST}.xml").write_text(
+        f"<host {spaces} jid='{HOST}'><xi:include href='{HOST}/juliet.xml'/></host>"
+    )
+    main = f"<server-data {spaces}><xi:include href='{HOST}.xml'/></server-data>"
+    [message] = items(tmp_path, main)
+    assert isinstance(message, Archived)
+    assert message.owner == JULIET
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "this is no XML",
+        document(user(archive(result()))).removesuffix("</server-data>"),
+        "<!DOCTYPE x [<!ENTITY a 'b'>]>" + document().partition("?>")[2],
+        "<!DOCTYPE x SYSTEM 'file:///etc/passwd'>" + document().partition("?>")[2],
+        document("<xi:include href='../export.xml'/>"),
+        document("<xi:include href='/etc/passwd'/>"),
+        document("<xi:include href='export.xml'/>"),
+        document("<xi:include href='missing.xml'/>"),
+        document("<a>" * 5000 + "</a>" * 5000),
+        document("x" * 11 * MEBIBYTE),
+    ],
+)
+def test_a_file_that_is_hostile_or_cut_short_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SourceUnavailable):
+        items(tmp_path, text)
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceUnavailable, match="No such file"):
+        Pie(tmp_path / "missing.xml", CAPULET)
+    damaged = tmp_path / "damaged.zst"
+    damaged.write_bytes(b"no zstd at all")
+    with pytest.raises(SourceUnavailable):
+        list(Pie(damaged, CAPULET).items())
+
+
+def test_memory_is_bounded_however_large_the_file(tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    one = archive(*[result(n, body="x" * 1000) for n in range(1000)])
+    file = tmp_path / "large.xml.zst"
+    junk = "<vCard xmlns='vcard-temp'>" + "<x>y</x>" * 1000 + "</vCard>"
+    with zstandard.open(file, "wt") as output:
+        output.write(document("SPLIT").partition("SPLIT")[0])
+        for number in range(60):
+            output.write(user(junk, one, name=f"user{number}"))
+        output.write(document("SPLIT").partition("SPLIT")[2])
+    assert sum(1 for _ in Pie(file, CAPULET).items()) == 60_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 * 1024
+
+
+@given(st.binary(max_size=80), st.integers(0, 600))
+def test_damage_is_told_and_nothing_else_happens(
+    tmp_path_factory: pytest.TempPathFactory, damage: bytes, place: int
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "damaged.xml"
+    text = document(user(archive(result(1), result(2)))).encode()
+    file.write_bytes(text[:place] + damage + text[place + len(damage) :])
+    try:
+        found = list(Pie(file, CAPULET).items())
+    except SourceUnavailable:
+        return
+    assert all(isinstance(one, Archived | Foreign | Unreadable) for one in found)
