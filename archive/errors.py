@@ -87,3 +87,27 @@ class LogRefused(StanzalakeError):
     """The log answered, and said no: rights, settings or a topic are at fault."""
 
     code = "log-refused"
+
+
+class SourceUnavailable(StanzalakeError):
+    """What is to be imported cannot be read, or not to its end."""
+
+    code = "source-unavailable"
+
+
+class ImportIncomplete(StanzalakeError):
+    """An import left something out that it was asked for."""
+
+    code = "import-incomplete"
+
+
+class OutputFailed(StanzalakeError):
+    """What a command gives could not be written where it was wanted."""
+
+    code = "output-failed"
+
+
+class NotCarriedOut(StanzalakeError):
+    """What was asked for is recorded, and nobody has done it in time."""
+
+    code = "not-carried-out"

@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600)
 _ROWS = (1, 10, 100, 1_000, 10_000, 50_000, 100_000, 1_000_000)
+_MESSAGES = (0, 1, 10, 25, 50, 100, 250, 1_000)
 
 # The operator's guide names these three.
 ARCHIVE_SIZE = Gauge("prosody_archive_size_bytes", "Bytes that the archive takes in the store")
@@ -59,6 +60,9 @@ PARTITION_LAG = Gauge(
 
 QUERY_SECONDS = Histogram(
     "stanzalake_query_seconds", "Time to answer a request, by kind", ["kind"], buckets=_SECONDS
+)
+QUERY_MESSAGES = Histogram(
+    "stanzalake_query_messages", "Messages given in answer to a request", buckets=_MESSAGES
 )
 FRESHNESS_SECONDS = Histogram(
     "stanzalake_freshness_wait_seconds",

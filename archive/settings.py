@@ -398,6 +398,12 @@ class Settings(BaseModel):
         ge=0,
         le=60,
     )
+    access_log: str = _setting(
+        "STANZALAKE_ACCESS_LOG",
+        "",
+        "File that says who asked for which archive, one JSON object a line; - is standard error. "
+        "Default: only what operators do, on standard error",
+    )
     http: Addresses = _setting(
         "STANZALAKE_HTTP_ADDRESS",
         "",
@@ -424,8 +430,16 @@ class Settings(BaseModel):
 
     @property
     def embedded_store(self) -> bool:
-        """Whether the store is the engine in the process, which no other process can share."""
+        """Whether the store is the engine in the process, which holds its directory alone."""
         return self.dsn.startswith("chdb:")
+
+    @property
+    def store_dir(self) -> Path | None:
+        """Where the engine in the process keeps the store; None in memory, and for a server."""
+        parts = urlsplit(self.dsn)
+        if not self.embedded_store or parts.netloc in {":memory:", "memory"}:
+            return None
+        return Path(parts.netloc or parts.path).resolve()
 
     @property
     def admin_dsn(self) -> str:

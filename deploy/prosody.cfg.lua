@@ -19,6 +19,8 @@ openmetrics_allow_cidr = "0.0.0.0/0"
 component_interfaces = { "*" }
 -- An archived stanza comes back wrapped twice: above the largest stanza and its wrapping.
 component_stanza_size_limit = 10 * 1024 * 1024
+-- A page goes out in several pieces: with nagle the last one waits for the client's acknowledgement.
+network_settings = { nagle = false }
 
 VirtualHost(ENV_STANZALAKE_HOSTS)
     modules_enabled = { "stanzalake" } -- in place of "mam"

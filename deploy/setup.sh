@@ -22,7 +22,13 @@ if [ "$purpose" = test ]; then
     need lua5.4 lua5.4
     need faketime "/usr/lib/*/faketime/libfaketime.so.1"
     need lua-dbi-sqlite3 "/usr/lib/*/lua/5.4/dbd/sqlite3.so"
+    need sqlite3 sqlite3
+    need lua-dbi-postgresql "/usr/lib/*/lua/5.4/dbd/postgresql.so"
+    need lua-dbi-mysql "/usr/lib/*/lua/5.4/dbd/mysql.so"
+    need mariadb-server-core mariadbd
+    need postgresql "/usr/lib/postgresql/*/bin/initdb"
     need docker-compose docker-compose
+    need systemd systemd-analyze
     need openjdk-17-jre-headless java
     need maven mvn
 fi

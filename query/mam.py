@@ -81,8 +81,10 @@ class SearchQuestion:
         page = await reading.archive.read(
             window, limit, backward=self.paging.backward, skip=self.paging.index
         )
-        below = page.items[0].position if page.items else 0
-        total, index = await reading.archive.count(selection, below)
+        whole = window == selection and not self.paging.index and not page.more
+        total, index = (
+            (len(page.items), 0) if whole else await _counted(reading.archive, selection, page)
+        )
         results = [_result(item, self.queryid) for item in page.items]
         # slixmpp takes a page for its last if index and size come to the count, also when it reads
         # backward and has only begun. Nobody may depend on the index (XEP-0313 §4.3.2).
@@ -185,6 +187,11 @@ async def _stored(
     if await archive.stored(positions) != positions:
         raise StanzaError("item-not-found")
     return positions
+
+
+async def _counted(archive: Archive, selection: Selection, page: Stretch) -> tuple[int, int]:
+    """Give the size of a selection, and the place of a page in it."""
+    return await archive.count(selection, page.items[0].position if page.items else 0)
 
 
 def _between(

@@ -12,7 +12,20 @@ import click
 import processor.app
 from archive import settings
 from archive.errors import SettingsError, StanzalakeError
-from stanzalake import rejected_command, services, up
+from stanzalake import services, up
+from stanzalake.commands import (
+    backup,
+    check,
+    delete,
+    events,
+    expire,
+    export,
+    import_,
+    rejected,
+    restore,
+    search,
+    stats,
+)
 
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
@@ -108,7 +121,17 @@ def migrate(env_file: Path | None) -> None:
         click.echo(f"applied {name}")
 
 
-cli.add_command(rejected_command.group)
+cli.add_command(backup.command)
+cli.add_command(check.command)
+cli.add_command(delete.command)
+cli.add_command(events.command)
+cli.add_command(expire.command)
+cli.add_command(export.command)
+cli.add_command(import_.command)
+cli.add_command(rejected.command)
+cli.add_command(restore.command)
+cli.add_command(search.command)
+cli.add_command(stats.command)
 
 
 def main() -> NoReturn:

@@ -7,16 +7,26 @@ if not math.type then
 	error("mod_stanzalake needs integers of 64 bits, so Lua 5.3 or newer; this is ".._VERSION, 0);
 end
 
+-- prosodyctl loads the module without a host, for its commands.
+if module.host == "*" then
+	module.command = module:require "command".run;
+	return;
+end
+
 local get_modules_for_host = require "core.modulemanager".get_modules_for_host;
-local path_encode = require "util.datamanager".path_encode;
 local now = require "util.time".now;
 
+local check = module:require "check";
 local components = module:require "components";
+local directory = module:require "directory";
 local event = module:require "event";
 local forwarding = module:require "forwarding";
+local heartbeats = module:require "heartbeat";
+local inbox = module:require "inbox";
 local journals = module:require "journal";
 local options = module:require "options";
 local position = module:require "position";
+local requests = module:require "requests";
 local sender = module:require "sender";
 local tap = module:require "tap";
 
@@ -32,8 +42,7 @@ local features = {
 
 local function get_option(name) return module:get_option(name); end
 
-local default_directory = ("%s/%s/stanzalake"):format(prosody.paths.data, path_encode(module.host));
-local settings = options.read(get_option, default_directory);
+local settings = options.read(get_option, directory.of(module.host));
 
 local journal = journals.open(settings.journal_dir, settings.segment_size, settings.journal_limit);
 local last = math.max(journal.last_position, journal.last_line and event.position_of(journal.last_line) or 0);
@@ -45,6 +54,16 @@ local shipping = sender.new(journal, sequence, ingest, settings);
 tap.new(journal, sequence, position.new_sealer(settings.id_keys[1]), shipping):start();
 forwarding.new(shipping, sequence, query, settings):start();
 ingest:start(function () shipping:resume(); end);
+check.start(journal, settings);
+requests.new(inbox.new(settings.journal_dir), journal, sequence, shipping):start();
+
+local heartbeat = heartbeats.new(journal, shipping, settings);
+heartbeat:start();
+
+if not directory.is_told_of_purges(module.host) then
+	module:log("warn", "The archive is not told of accounts that prosodyctl removes: "
+		.."storage = { archive = \"stanzalake\" } is missing in the configuration");
+end
 
 module:hook("account-disco-info", function (data)
 	for _, feature in ipairs(features) do
@@ -52,11 +71,23 @@ module:hook("account-disco-info", function (data)
 	end
 end);
 
-local waiting = module:measure("unacknowledged_bytes", "amount");
+local function measure(name, kind, description, initial)
+	return module:measure(name, kind, { description = description, initial = initial });
+end
+
+measure("journal_limit_bytes", "amount", "Bytes that may wait in the journal", settings.journal_limit);
+local waiting = measure("unacknowledged_bytes", "amount", "Bytes that wait in the journal for ingest");
+local count = measure("messages", "counter", "Messages written to the journal, once for each owner");
+module:hook("archive-message-added", function () count(1); end);
 module:hook_global("stats-update", function () waiting(journal.written - journal.acked); end);
-module:hook_global("server-cleanup", function () shipping:save(); end);
+
+module:hook_global("server-cleanup", function ()
+	shipping:save();
+	heartbeat:stop();
+end);
 
 function module.unload()
+	heartbeat:stop();
 	shipping:close();
 	query:close();
 	journal:close();

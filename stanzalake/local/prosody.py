@@ -33,6 +33,7 @@ component_interfaces = {{ {loopback} }}
 c2s_ports = {{ {client_port} }}
 component_ports = {{ {component_port} }}
 component_stanza_size_limit = {stanza_limit}
+network_settings = {{ nagle = false }}
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 authentication = "internal_hashed"

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from asyncio.subprocess import DEVNULL
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from pathlib import Path
 
 from archive import health
@@ -64,3 +64,16 @@ async def test_prosody_runs_on_the_configuration_of_its_container(tmp_path: Path
         await process.wait()
     said = (tmp_path / "output").read_text()
     assert "error" not in said.lower(), said
+
+
+async def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    """The program is where docs/installing.md puts it, which is not here."""
+    unit = (ROOT / "deploy" / "stanzalake.service").read_text()
+    assert "/opt/stanzalake/venv/bin/stanzalake" in (ROOT / "docs" / "installing.md").read_text()
+    file = tmp_path / "stanzalake.service"
+    file.write_text(unit.replace("/opt/stanzalake/venv/bin/stanzalake", sys.executable))
+    process = await asyncio.create_subprocess_exec(
+        *("systemd-analyze", "verify", str(file)), stdout=PIPE, stderr=STDOUT
+    )
+    out, _ = await process.communicate()
+    assert (process.returncode, out.decode()) == (0, "")

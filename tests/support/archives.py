@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from archive.ends import NO_ENDS, Ends
 from archive.event import Event, decode
 from archive.histories import History
 from archive.log import EVENTS, Consumer, Entry, Record
@@ -100,7 +101,7 @@ class HeardLog:
         self.heard: list[Event] = []
         self.failure: Exception | None = None
 
-    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
+    async def append(self, topic: str, entries: Sequence[Entry]) -> Ends:
         if self.failure is not None:
             raise self.failure
         assert topic == EVENTS
@@ -108,8 +109,11 @@ class HeardLog:
             event = decode(entry.value)
             assert entry.key == event.owner
             self.heard.append(event)
+        return {0: len(self.heard)}
 
-    async def settled(self, topic: str, group: str, key: str, within: float) -> bool:
+    async def settled(
+        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    ) -> bool:
         raise NotImplementedError
 
     async def consumer(self, topic: str, group: str, moved: object = None) -> Consumer:

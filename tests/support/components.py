@@ -12,6 +12,7 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 from archive import event
 from archive.component import Component
+from ingest.batch import NAMESPACE
 from tests.support.wait import until
 
 ACCEPT = "{jabber:component:accept}"
@@ -19,7 +20,7 @@ DELEGATION = "{urn:xmpp:delegation:2}"
 FORWARD = "{urn:xmpp:forward:0}"
 PRIVILEGE = "{urn:xmpp:privilege:2}"
 STAMP = "{urn:stanzalake:stamp:1}stamp"
-BATCH = "{urn:stanzalake:batch:1}batch"
+BATCH = f"{{{NAMESPACE}}}batch"
 
 Answer = Callable[[ET.Element], str | None]
 
@@ -66,21 +67,29 @@ class FakeIngest(Fake):
     """Takes batches.
 
     Attributes:
-        batches: The events of each batch that came, in the order of arrival, repeats as well.
+        batches: The messages of each batch that came, in the order of arrival, repeats as well.
+        everything: All events that came, in that order.
         answer: Gives the XML of the answer to a batch, or None for silence.
+        ends: Where it says that the log's partitions end.
     """
 
     def __init__(self, jid: str, secret: str, port: int) -> None:
         super().__init__(jid, secret, port)
         self.batches: list[list[event.Message]] = []
-        self.answer: Answer = self.result
+        self.everything: list[event.Event] = []
+        self.answer: Answer = self.taken
+        self.ends = "0:1"
         path = f"{ACCEPT}iq/{BATCH}"
         self.register_handler(Callback("batch", MatchXPath(path), self._on_batch))
 
     @property
     def events(self) -> list[event.Message]:
-        """Everything that came."""
+        """All messages that came."""
         return [one for batch in self.batches for one in batch]
+
+    def taken(self, iq: ET.Element) -> str:
+        """Give the acknowledgement of a batch."""
+        return self.result(iq, f"<batch xmlns='{NAMESPACE}' ends='{self.ends}'/>")
 
     async def arrival(self, body: str, owner: str, within: float = 10.0) -> event.Message:
         """Give the first event of an owner whose stanza has this text."""
@@ -94,7 +103,9 @@ class FakeIngest(Fake):
         text = iq.xml.findtext(BATCH) or ""
         lines = base64.b64decode(text, validate=True)
         assert lines.endswith(b"\n")
-        self.batches.append([_message(line) for line in lines.splitlines()])
+        events = [event.decode(line) for line in lines.splitlines()]
+        self.everything += events
+        self.batches.append([e for e in events if isinstance(e, event.Message)])
         answer = self.answer(iq.xml)
         if answer is not None:
             self.send_raw(answer)
@@ -176,9 +187,3 @@ def privileged(component: str, host: str, sender: str, to: str, id_: str) -> str
         "<message xmlns='jabber:client' type='chat'><body>old</body></message>"
         "</forwarded></result></message></forwarded></privilege></message>"
     )
-
-
-def _message(line: bytes) -> event.Message:
-    decoded = event.decode(line)
-    assert isinstance(decoded, event.Message)
-    return decoded

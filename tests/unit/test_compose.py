@@ -92,10 +92,10 @@ def queries() -> Iterator[str]:
 
 
 def test_dashboard_and_alerts_name_real_metrics() -> None:
-    known = set()
+    known: set[str] = set()
     for metric in ALL:
         for family in metric.collect():
-            known.update({family.name, f"{family.name}_total", f"{family.name}_bucket"})
+            known.update(family.name + end for end in ("", "_total", "_bucket", "_sum"))
     asked = set().union(*(names_in(query) for query in queries()))
     assert asked <= known
     assert asked >= PROSODYS_OWN

@@ -3,6 +3,7 @@
 local MODULE, SCRATCH, VECTORS = ...;
 
 local lfs = require "lfs";
+local st = require "util.stanza";
 
 local function part(name, env)
 	env = setmetatable(env or {}, { __index = _G });
@@ -97,6 +98,26 @@ function tests.an_event_is_one_line_that_keeps_every_character()
 	assert(line:find(' !\\"#', 1, true));
 	assert(line:find('[\\\\]', 1, true));
 	assert(line:find("\127\128\129", 1, true));
+end
+
+-- Children of all kinds, with and without what needs an escape.
+local function any_stanza(chance)
+	local element = st.stanza("e"..chance(3), {
+		xmlns = chance(2) == 1 and "urn:"..chance(2) or nil, a = chance(4) == 1 and "<'>" or "v";
+		["urn:n\1k"] = chance(9) == 1 and "v" or nil;
+	});
+	for _ = 1, chance(3) - 1 do
+		element:text(chance(9) == 1 and "\"&" or "text"):add_child(any_stanza(chance));
+	end
+	return element;
+end
+
+function tests.a_stanzas_text_is_what_prosody_makes_of_it()
+	math.randomseed(313);
+	for _ = 1, 2000 do
+		local stanza = any_stanza(math.random);
+		equal(event.text_of(stanza), tostring(stanza));
+	end
 end
 
 function tests.a_position_is_found_whatever_the_message_says()
