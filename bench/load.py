@@ -6,6 +6,7 @@ import random
 import re
 import time
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 _END = b"</message>"
 _STAMP = re.compile(rb"id='(\d+)'|id=\"(\d+)\"")
@@ -81,31 +82,48 @@ def bodies(number: int, seed: int) -> list[str]:
     """Give texts of realistic lengths whose words are distributed as Zipf says."""
     chance = random.Random(seed)  # noqa: S311  # a seed repeats the load
     words = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(_WORDS)]
-    weights = [1 / rank for rank in range(1, _WORDS + 1)]
+    weights = list(accumulate(1 / rank for rank in range(1, _WORDS + 1)))
     lengths = [max(1, int(chance.lognormvariate(2.2, 0.8))) for _ in range(number)]
-    return [" ".join(chance.choices(words, weights, k=length)) for length in lengths]
+    return [" ".join(chance.choices(words, cum_weights=weights, k=length)) for length in lengths]
 
 
-async def run(senders: list[Session], receivers: list[Session], texts: list[str]) -> Result:
-    """Send the texts, in equal parts from each sender to its receiver, as fast as they go."""
+async def run(
+    senders: list[Session], receivers: list[Session], texts: list[str], window: int = 10
+) -> Result:
+    """Send the texts, in equal parts from each sender to its receiver, as fast as they go.
+
+    Args:
+        senders: Who sends.
+        receivers: To whom, one for each sender.
+        texts: The bodies.
+        window: Messages of a sender that are on their way at most: with no bound, the latency
+            would be that of the load's own queue.
+    """
     share = len(texts) // len(senders)
     sent = [0.0] * len(texts)
     result = Result(0.0)
     start = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for k, (sender, receiver) in enumerate(zip(senders, receivers, strict=True)):
-            first = k * share
-            group.create_task(
-                _send(sender, receiver.jid, texts[first : first + share], first, sent)
-            )
-            group.create_task(_receive(receiver, share, sent, result))
+            first, slots = k * share, asyncio.Semaphore(window)
+            some = texts[first : first + share]
+            group.create_task(_send(sender, receiver.jid, some, first, sent, slots))
+            group.create_task(_receive(receiver, share, sent, result, slots))
     result.seconds = time.perf_counter() - start
     result.latencies.sort()
     return result
 
 
-async def _send(sender: Session, to: str, texts: list[str], first: int, sent: list[float]) -> None:
+async def _send(  # noqa: PLR0913, PLR0917  # what the two ends share
+    sender: Session,
+    to: str,
+    texts: list[str],
+    first: int,
+    sent: list[float],
+    slots: asyncio.Semaphore,
+) -> None:
     for number, text in enumerate(texts, first):
+        await slots.acquire()
         sent[number] = time.perf_counter()
         sender.writer.write(
             f"<message to='{to}' type='chat' id='{number}'><body>{text}</body></message>".encode()
@@ -113,7 +131,13 @@ async def _send(sender: Session, to: str, texts: list[str], first: int, sent: li
         await sender.writer.drain()
 
 
-async def _receive(receiver: Session, count: int, sent: list[float], result: Result) -> None:
+async def _receive(
+    receiver: Session,
+    count: int,
+    sent: list[float],
+    result: Result,
+    slots: asyncio.Semaphore,
+) -> None:
     left = b""
     while count:
         data = await receiver.reader.read(1 << 16)
@@ -125,4 +149,5 @@ async def _receive(receiver: Session, count: int, sent: list[float], result: Res
             found = _STAMP.search(stanza)
             if found is not None:
                 result.latencies.append(now - sent[int(found[1] or found[2])])
+                slots.release()
                 count -= 1

@@ -1,155 +1,283 @@
-"""Prosody with the tap, against Prosody with no archive and with mod_mam.
+"""What an archive costs Prosody: the tap, beside no archive and mod_mam.
 
-    python -m bench.tap --messages 10000 --pairs 10 --runs 3
-
-All contenders run in turn, several times, and the table shows medians: of messages per second, of
-Prosody's CPU time per message (utime + stime), and of the latency from client to client.
+Every contender is the same Prosody, under the same load. All run in turn, several times, and the
+table shows medians: messages per second, Prosody's CPU time (utime + stime), latency from client
+to client while they send as fast as they can.
 """
 
 import asyncio
+import contextlib
 import os
 import statistics
-import tempfile
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
-import click
-from rich.console import Console
-from rich.table import Table
-
-from bench import load
-from stanzalake.local.deployment import HOST, Deployment
+from bench import load, usage
+from bench.report import Cell, Table, Target
+from stanzalake.local.deployment import HOST, INGEST, Deployment
 from stanzalake.local.ports import free_port
 from stanzalake.local.prosody import Prosody
+from tests.support.postgres import Postgres
 
-SEED = 20260101
-CONTENDERS = ("no archive", "tap", "mod_mam, internal storage", "mod_mam, SQLite")
-_SQLITE = 'storage = { archive = "sql" }\nsql = { driver = "SQLite3", database = "archive.sqlite" }'
-_TICKS = os.sysconf("SC_CLK_TCK")
+SIZES = {"quick": 2_000, "usual": 10_000, "full": 100_000}
+PAIRS = (10, 200)
+
+NONE = "no archive"
+ELSEWHERE = "tap, archive elsewhere"
+TAP = "tap"
+OUTAGE = "tap, archive stopped for a third"
+POSTGRES = "mod_mam, PostgreSQL"
+CONTENDERS = (
+    *(NONE, ELSEWHERE, TAP, OUTAGE),
+    *("mod_mam, internal storage", "mod_mam, SQLite", POSTGRES),
+)
+
+_RUNS = 3
+_WARM = 5
+"""Messages of each pair beforehand: rosters are read, the heap has grown."""
+_SLOWER = 10
+"""mod_mam takes so many times fewer messages, as it takes so much longer."""
+_PLAIN = 'authentication = "internal_plain"\n'
+_MAM = 'default_archive_policy = true\nstorage = { archive = "sql" }\n'
+_SQLITE = 'sql = { driver = "SQLite3", database = "archive.sqlite" }\n'
 
 
-@dataclass(frozen=True)
+class Durable(Postgres):
+    """PostgreSQL as it comes: what it has acknowledged is on the disk."""
+
+    def command(self) -> Sequence[str | Path]:
+        """Give the server's command."""
+        return *super().command(), "--fsync=on"
+
+
+@dataclass
 class Figures:
-    """One run of one contender.
+    """One run of one contender, or the medians of several.
 
     Attributes:
         rate: Messages per second.
         cpu: Prosody's CPU time per message, in microseconds.
         p50: Median latency in milliseconds.
         p99: 99th percentile of it in milliseconds.
+        memory: MiB of Prosody at most.
+        archive: MiB of the archive's process at most; 0 if there is none.
     """
 
     rate: float
     cpu: float
     p50: float
     p99: float
+    memory: float
+    archive: float = 0.0
 
 
+@dataclass
 class Contender:
-    """A Prosody with one kind of archive.
+    """One kind of archive, with a Prosody that runs.
 
-    Args:
-        kind: One of CONTENDERS.
-        directory: Where it lives.
+    Attributes:
+        prosody: The server.
+        deployment: The archive beside it, if it is ours.
     """
 
-    def __init__(self, kind: str, directory: Path) -> None:
-        self._deployment: Deployment | None = None
-        if kind == "tap":
-            self._deployment = Deployment(directory, settings={"PROSODY_ARCHIVE_POLICY": "true"})
-            self.prosody = self._deployment.prosody
-        else:
-            self.prosody = Prosody(
-                directory=directory,
-                client_port=free_port(),
-                component_port=free_port(),
-                modules=("mam",) if kind.startswith("mod_mam") else (),
-                extra_global="default_archive_policy = true",
-                extra_host=_SQLITE if kind.endswith("SQLite") else "",
-                ingest=("unused.example",),
-                query=(),
-            )
+    prosody: Prosody
+    deployment: Deployment | None = None
 
-    async def start(self, users: list[str]) -> None:
-        """Start it, with accounts whose passwords are their names."""
-        if self._deployment is not None:
-            await self._deployment.start()
-        else:
-            self.prosody.write_config()
-        for user in users:
-            await self.prosody.register(user, user)
-        if self._deployment is None:
-            await self.prosody.start()
+    async def phases(self, kind: str) -> AsyncIterator[None]:
+        """Go through the parts of a run: the archive is stopped in the second of three."""
+        yield
+        if kind == OUTAGE and self.deployment is not None:
+            await self.deployment.stop_service()
+            yield
+            await self.deployment.start_service()
+            yield
 
-    async def stop(self) -> None:
-        """Stop it."""
-        await (self._deployment or self.prosody).stop()
-
-    def cpu(self) -> float:
-        """Give the seconds of CPU time that Prosody has used."""
-        fields = Path(f"/proc/{self.prosody.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+    def archive(self) -> float:
+        """Give the MiB that the archive's process had at most."""
+        services = self.deployment.services.values() if self.deployment else ()
+        return sum(usage.peak(service.pid) for service in services)
 
 
-async def measure(kind: str, pairs: int, texts: list[str]) -> Figures:
-    """Run one contender once."""
-    names = [f"user{n}" for n in range(2 * pairs)]
-    with tempfile.TemporaryDirectory(prefix="stanzalake-bench-") as directory:
-        contender = Contender(kind, Path(directory))
-        try:
-            await contender.start(names)
-            port = contender.prosody.client_port
-            sessions = [load.Session(name, name, HOST, port) for name in names]
-            await asyncio.gather(*(session.open() for session in sessions))
-            before = contender.cpu()
-            result = await load.run(sessions[:pairs], sessions[pairs:], texts)
-            cpu = contender.cpu() - before
-            await asyncio.gather(*(session.close() for session in sessions))
-        finally:
-            await contender.stop()
-    return Figures(
-        len(texts) / result.seconds,
-        cpu / len(texts) * 1e6,
-        result.latency(0.5) * 1e3,
-        result.latency(0.99) * 1e3,
+@contextlib.asynccontextmanager
+async def running(kind: str, directory: Path, users: Sequence[str]) -> AsyncIterator[Contender]:
+    """Run a contender, with accounts whose passwords are their names."""
+    async with AsyncExitStack() as stack:
+        if kind in (TAP, OUTAGE):
+            deployment = Deployment(directory, settings={"PROSODY_ARCHIVE_POLICY": "true"})
+            deployment.prosody.extra_host = _PLAIN
+            _register(deployment.prosody, users)
+            stack.push_async_callback(deployment.stop)
+            await deployment.start()
+            yield Contender(deployment.prosody, deployment)
+            return
+        prosody = _prosody(kind, directory, await _storage(kind, stack))
+        _register(prosody, users)
+        stack.push_async_callback(prosody.stop)
+        await prosody.start()
+        if kind == ELSEWHERE:
+            await _elsewhere(prosody, stack)
+        yield Contender(prosody)
+
+
+def _prosody(kind: str, directory: Path, storage: str) -> Prosody:
+    modules = ("stanzalake",) if kind == ELSEWHERE else ("mam",) if "mam" in kind else ()
+    return Prosody(
+        directory=directory,
+        client_port=free_port(),
+        component_port=free_port(),
+        modules=modules,
+        ingest=(INGEST,),
+        extra_host=_PLAIN + storage,
     )
 
 
-def show(figures: dict[str, list[Figures]]) -> None:
-    """Print the medians, and each contender's ratio to no archive."""
-    table = Table(title="Prosody, local to local, both sides archived")
-    for column in ("archive", "messages/s", "ratio", "CPU µs/message", "added", "p50 ms", "p99 ms"):
-        table.add_column(column, justify="left" if column == "archive" else "right")
-    rates = {k: statistics.median(f.rate for f in runs) for k, runs in figures.items()}
-    cpus = {k: statistics.median(f.cpu for f in runs) for k, runs in figures.items()}
-    base = CONTENDERS[0]
-    for kind, runs in figures.items():
-        table.add_row(
-            kind,
-            f"{rates[kind]:,.0f}",
-            f"{rates[kind] / rates[base]:.2f}",
-            f"{cpus[kind]:,.0f}",
-            f"{cpus[kind] - cpus[base]:+,.0f}",
-            f"{statistics.median(f.p50 for f in runs):,.1f}",
-            f"{statistics.median(f.p99 for f in runs):,.1f}",
-        )
-    Console().print(table)
+async def _storage(kind: str, stack: AsyncExitStack) -> str:
+    if kind == POSTGRES:
+        database = Durable()
+        stack.push_async_callback(database.stop)
+        await database.start()
+        return _MAM + database.prosody
+    return _MAM + _SQLITE if kind.endswith("SQLite") else "default_archive_policy = true\n"
 
 
-@click.command()
-@click.option("--messages", default=10_000, show_default=True)
-@click.option("--pairs", default=10, show_default=True)
-@click.option("--runs", default=3, show_default=True, help="Of each contender, in turn.")
-def main(messages: int, pairs: int, runs: int) -> None:
-    """Measure what an archive costs Prosody."""
-    texts = load.bodies(messages - messages % pairs, SEED)
+async def _elsewhere(prosody: Prosody, stack: AsyncExitStack) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.elsewhere", INGEST, str(prosody.component_port)),
+        env={**os.environ, "SECRET": prosody.component_secret},
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+    async def stop() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+    stack.push_async_callback(stop)
+    assert process.stdout is not None  # noqa: S101  # it is a pipe
+    await process.stdout.readline()
+
+
+def _register(prosody: Prosody, users: Sequence[str]) -> None:
+    # As internal_plain keeps them; prosodyctl takes a third of a second for each.
+    accounts = prosody.data_path / HOST / "accounts"
+    accounts.mkdir(parents=True)
+    for user in users:
+        (accounts / f"{user}.dat").write_text(f'return {{ ["password"] = "{user}" }};\n')
+
+
+async def run(kind: str, pairs: int, texts: Sequence[str], directory: Path) -> Figures:
+    """Run one contender once."""
+    names = [f"user{n}" for n in range(2 * pairs)]
+    async with running(kind, directory, names) as contender:
+        prosody = contender.prosody
+        sessions = [load.Session(name, name, HOST, prosody.client_port) for name in names]
+        await asyncio.gather(*(session.open() for session in sessions))
+        senders, receivers = sessions[:pairs], sessions[pairs:]
+        await load.run(senders, receivers, ["warm"] * (_WARM * pairs))
+        before, results = usage.cpu(prosody.pid), list[load.Result]()
+        parts = _parts(texts, 3 if kind == OUTAGE else 1, pairs)
+        async for _ in contender.phases(kind):
+            results.append(await load.run(senders, receivers, next(parts)))
+        figures = _figures(results, usage.cpu(prosody.pid) - before, contender)
+        await asyncio.gather(*(session.close() for session in sessions))
+        return figures
+
+
+def _figures(results: Sequence[load.Result], cpu: float, contender: Contender) -> Figures:
+    latencies = sorted(latency for result in results for latency in result.latencies)
+    whole = load.Result(sum(result.seconds for result in results), latencies)
+    return Figures(
+        rate=len(latencies) / whole.seconds,
+        cpu=cpu / len(latencies) * 1e6,
+        p50=whole.latency(0.5) * 1e3,
+        p99=whole.latency(0.99) * 1e3,
+        memory=usage.peak(contender.prosody.pid),
+        archive=contender.archive(),
+    )
+
+
+def _parts(texts: Sequence[str], number: int, pairs: int) -> Iterator[list[str]]:
+    size = len(texts) // number // pairs * pairs
+    return (list(texts[n * size : (n + 1) * size]) for n in range(number))
+
+
+async def measure(messages: int, seed: int, directory: Path) -> Table:
+    """Run all contenders in turn, and compare their medians."""
+    texts = load.bodies(messages, seed)
+    # Every fourth needs an escape in XML, as about as many messages of people do.
+    texts[::4] = [f"don't {text}" for text in texts[::4]]
+    begun, before = time.perf_counter(), time.process_time()
+    medians = {pairs: await _medians(pairs, texts, directory / str(pairs)) for pairs in PAIRS}
+    share = (time.process_time() - before) / (time.perf_counter() - begun)
+    few, many = (medians[pairs] for pairs in PAIRS)
+    return Table(
+        part="tap",
+        title="What an archive costs Prosody, local to local, both sides archived",
+        load=f"{messages:,} messages ({messages // _SLOWER:,} with mod_mam), medians of {_RUNS} "
+        f"alternating runs, seed {seed}, {os.cpu_count()} cores for all processes, of which the "
+        f"load takes {share:.0%} of one",
+        columns=(
+            *("archive, pairs", "messages/s", "of no archive", "CPU µs/message", "added"),
+            *("p50 ms", "p99 ms"),
+        ),
+        rows=[
+            _row(f"{kind}, {pairs}", figures, of_pairs[NONE])
+            for pairs, of_pairs in medians.items()
+            for kind, figures in of_pairs.items()
+        ],
+        drawn=("messages/s",),
+        targets=[
+            Target("µs of CPU that the tap adds to a message", _added(few), 80, least=False),
+            *_targets(few, PAIRS[0]),
+            *_targets(many, PAIRS[1]),
+        ],
+        memory={
+            "Prosody, no archive": many[NONE].memory,
+            "Prosody, tap": many[TAP].memory,
+            "Prosody, tap, archive stopped for a third": many[OUTAGE].memory,
+            "stanzalake": many[TAP].archive,
+        },
+    )
+
+
+async def _medians(pairs: int, texts: Sequence[str], directory: Path) -> dict[str, Figures]:
     figures: dict[str, list[Figures]] = {kind: [] for kind in CONTENDERS}
-    for _ in range(runs):
-        for kind in CONTENDERS:
-            figures[kind].append(asyncio.run(measure(kind, pairs, texts)))
-    print(f"{len(texts):,} messages, {pairs} pairs, medians of {runs} runs, seed {SEED}")
-    show(figures)
+    for number in range(_RUNS):
+        for kind, runs in figures.items():
+            some = texts[: len(texts) // _SLOWER] if "mod_mam" in kind else texts
+            runs.append(await run(kind, pairs, some, directory / f"{kind} {number}"))
+    return {kind: _median(runs) for kind, runs in figures.items()}
 
 
-if __name__ == "__main__":
-    main()
+def _median(runs: Sequence[Figures]) -> Figures:
+    columns = zip(*map(astuple, runs), strict=True)
+    return Figures(*(statistics.median(column) for column in columns))
+
+
+def _row(name: str, figures: Figures, none: Figures) -> list[Cell]:
+    share, added = figures.rate / none.rate, figures.cpu - none.cpu
+    return [name, figures.rate, share, figures.cpu, added, figures.p50, figures.p99]
+
+
+def _added(medians: Mapping[str, Figures]) -> float:
+    return medians[TAP].cpu - medians[NONE].cpu
+
+
+def _targets(medians: Mapping[str, Figures], pairs: int) -> list[Target]:
+    none, rates = medians[NONE], {kind: figures.rate for kind, figures in medians.items()}
+    shares = [
+        Target(f"share of the throughput without an archive, {kind}, {pairs} pairs", share, 0.6)
+        for kind in (ELSEWHERE, TAP, OUTAGE)
+        if (share := rates[kind] / none.rate)
+    ]
+    times = rates[TAP] / rates[POSTGRES]
+    slower = medians[TAP].p99 / none.p99
+    return [
+        *shares,
+        Target(f"times the throughput of mod_mam on PostgreSQL, {pairs} pairs", times, 10),
+        Target(f"times the p99 latency without an archive, {pairs} pairs", slower, 2, least=False),
+    ]

@@ -90,7 +90,7 @@ function forwarding_mt:relay(request, stable, ends)
 	request.component = self.query:pick();
 	if not request.component then return self:finish(request, refusal(stanza)); end
 	local payload = envelope(stanza, request.position, stable, ends);
-	self.query:request(request.component, payload, self.query_timeout, function (reply, why)
+	self.query:request(request.component, { tostring(payload) }, self.query_timeout, function (reply, why)
 		self:finish(request, answer_to(stanza, reply, why));
 	end);
 end

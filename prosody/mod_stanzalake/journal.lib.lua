@@ -35,12 +35,20 @@ local function find_segments(directory)
 	return starts;
 end
 
+-- From the end, as a pattern would look at every byte.
+local function last_line_feed(text)
+	for place = #text, 1, -1 do
+		if text:byte(place) == 10 then return place; end
+	end
+	return 0;
+end
+
 -- Gives the bytes of all whole lines, and the last of them.
 local function whole_lines(text)
-	local stop = text:match("^.*\n()");
-	if not stop then return 0; end
-	local lines = text:sub(1, stop - 2);
-	return stop - 1, lines:sub(lines:match("^.*\n()") or 1);
+	local stop = last_line_feed(text);
+	if stop == 0 then return 0; end
+	local lines = text:sub(1, stop - 1);
+	return stop, lines:sub(last_line_feed(lines) + 1);
 end
 
 function journal_mt:segment_path(start)
@@ -137,8 +145,8 @@ end
 -- Gives nothing if a crash left only a torn line.
 local function read_lines(file, bytes, available)
 	local text = file:read(math.min(bytes, available)) or "";
-	local stop = text:match("^.*\n()");
-	if stop then return text:sub(1, stop - 1); end
+	local stop = last_line_feed(text);
+	if stop > 0 then return text:sub(1, stop); end
 	text = text..(file:read("L") or "");
 	return #text <= available and text:sub(-1) == "\n" and text or "";
 end
@@ -178,4 +186,4 @@ function journal_mt:save(position)
 	return os.rename(path.."~", path);
 end
 
-return { open = open };
+return { open = open, make_directory = make_directory };

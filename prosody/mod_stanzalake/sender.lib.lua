@@ -1,7 +1,6 @@
 -- The sender: ships the journal's lines to the ingest components, and knows what they have acknowledged.
 
 local base64 = require "util.encodings".base64.encode;
-local st = require "util.stanza";
 
 local ends = module:require "ends";
 
@@ -58,7 +57,7 @@ function sender_mt:ship(batch)
 		return false;
 	end
 	batch.stop, batch.shipped = stop, true;
-	local payload = st.stanza("batch", { xmlns = xmlns_batch }):text(base64(text));
+	local payload = { "<batch xmlns='"..xmlns_batch.."'>", base64(text), "</batch>" };
 	self.ingest:request(jid, payload, self.ack_timeout, function (reply, why) self:answered(batch, reply, why); end);
 	return true;
 end

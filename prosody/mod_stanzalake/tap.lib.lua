@@ -52,13 +52,33 @@ local function eligible(stanza)
 	return eligible_by_content(stanza);
 end
 
+-- A copy with attributes and a list of children of its own. It shares the children: nobody changes those.
+local function copy_of(stanza)
+	local copy = st.clone(stanza, true);
+	for _, child in ipairs(stanza) do copy:add_direct_child(child); end
+	return copy;
+end
+
+local function has_ids(stanza)
+	return stanza:get_child("stanza-id", xmlns_sid) ~= nil;
+end
+
 -- Removes every stanza-id that claims to be from the owner's archive (XEP-0359 §3, rule 2).
 local function without_ids(stanza, owner)
-	if not stanza:get_child("stanza-id", xmlns_sid) then return stanza; end
-	return st.clone(stanza):maptags(function (tag)
+	if not has_ids(stanza) then return stanza; end
+	return copy_of(stanza):maptags(function (tag)
 		local is_id = tag.name == "stanza-id" and tag.attr.xmlns == xmlns_sid;
 		if not (is_id and jid.prep(tag.attr.by) == owner) then return tag; end
 	end);
+end
+
+-- Cloned, as Prosody checks each character of an element that it makes.
+local empty_id = st.stanza("stanza-id", { xmlns = xmlns_sid });
+
+local function stanza_id(owner, id)
+	local element = st.clone(empty_id);
+	element.attr.by, element.attr.id = owner, id;
+	return element;
 end
 
 local tap_mt = {};
@@ -81,16 +101,16 @@ function tap_mt:append(message)
 	return self.journal:append(event.encode(message));
 end
 
--- Gives the message's id, or nil if it could not be written.
+-- Gives whether the message could be written.
 function tap_mt:record(message)
 	local place, trouble = self:append(message);
 	self:report(trouble);
 	if not place then
 		self.count_drop(1);
-		return nil;
+		return false;
 	end
 	self.sender:wrote(message.owner, place);
-	return self.seal(message.owner, message.position);
+	return true;
 end
 
 local function is_contact(user, peer)
@@ -110,28 +130,57 @@ local function wanted(data, user, owner, peer)
 		and exists(user, owner);
 end
 
--- Archives the message for one owner, and puts a copy with its id into the event for the other handlers.
+-- The stanza as the archive keeps it: Prosody takes `to` off a message to the sender's own account.
+local function text_of(stanza, owner)
+	local attr = stanza.attr;
+	local xmlns, to = attr.xmlns, attr.to;
+	attr.xmlns, attr.to = "jabber:client", to or owner;
+	local text = event.text_of(stanza);
+	attr.xmlns, attr.to = xmlns, to;
+	return text;
+end
+
+local function is_to_self(stanza)
+	local to, from = stanza.attr.to, stanza.attr.from;
+	return not to or jid.bare(to) == jid.bare(from);
+end
+
+local function has_other_sessions(owner)
+	local account = bare_sessions[owner];
+	return account and next(account.sessions, next(account.sessions)) ~= nil;
+end
+
+-- Whether a session gets the message with this owner's id: of the sender's own, only others do, as carbons.
+local function is_shown(stanza, owner, direction)
+	return direction == "in" or is_to_self(stanza) or has_other_sessions(owner);
+end
+
+-- Tells other handlers, also by a copy with the id. An id that nobody looks at is not made: it costs two HMACs.
+function tap_mt:announce(data, user, owner, position, direction)
+	local stanza = data.stanza;
+	local function id() return self.seal(owner, position); end
+	if is_shown(stanza, owner, direction) then
+		data.stanza = copy_of(stanza);
+		data.stanza:add_direct_child(stanza_id(owner, id()));
+	end
+	local added = { origin = data.origin, stanza = stanza, for_user = user };
+	module:fire_event("archive-message-added", setmetatable(added, {
+		__index = function (_, name) return name == "id" and id() or nil; end;
+	}));
+end
+
+-- Archives the message for one owner.
 function tap_mt:archive(data, user, other, direction)
 	local stanza = data.stanza;
 	local owner, peer = user.."@"..host, jid.bare(other);
 	if not wanted(data, user, owner, peer) then return; end
-	local copy = st.clone(stanza);
-	-- Prosody takes `to` off a message to the sender's own account.
-	copy.attr.xmlns, copy.attr.to = "jabber:client", stanza.attr.to or owner;
-	local id = self:record {
-		position = self.sequence:next(), owner = owner, peer = peer, peer_resource = jid.resource(other) or "";
+	local position = self.sequence:next();
+	local written = self:record {
+		position = position, owner = owner, peer = peer, peer_resource = jid.resource(other) or "";
 		direction = direction, kind = KINDS[stanza.attr.type] or "normal", contact = is_contact(user, peer);
-		stanza = tostring(copy);
+		stanza = text_of(stanza, owner);
 	};
-	if not id then return; end
-	copy.attr.xmlns, copy.attr.to = nil, stanza.attr.to;
-	copy:tag("stanza-id", { xmlns = xmlns_sid, by = owner, id = id }):up();
-	data.stanza = copy;
-	module:fire_event("archive-message-added", { origin = data.origin, stanza = stanza, for_user = user, id = id });
-end
-
-local function is_to_self(stanza)
-	return jid.bare(stanza.attr.to or stanza.attr.from) == jid.bare(stanza.attr.from);
+	if written then self:announce(data, user, owner, position, direction); end
 end
 
 function tap_mt:on_outgoing(data)
@@ -142,7 +191,7 @@ end
 
 -- The sender's id never leaves for somebody else (XEP-0313 §3.5).
 local function on_leaving(data)
-	if is_to_self(data.stanza) then return; end
+	if not has_ids(data.stanza) or is_to_self(data.stanza) then return; end
 	data.stanza = without_ids(data.stanza, data.origin.username.."@"..host);
 end
 
@@ -189,4 +238,4 @@ local function new(journal, sequence, seal, sender)
 	}, tap_mt);
 end
 
-return { new = new, eligible = eligible };
+return { new = new };

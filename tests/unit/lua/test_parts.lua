@@ -106,7 +106,7 @@ local function any_stanza(chance)
 		xmlns = chance(2) == 1 and "urn:"..chance(2) or nil, a = chance(4) == 1 and "<'>" or "v";
 		["urn:n\1k"] = chance(9) == 1 and "v" or nil;
 	});
-	for _ = 1, chance(3) - 1 do
+	for _ = 1, chance(4) - 2 do
 		element:text(chance(9) == 1 and "\"&" or "text"):add_child(any_stanza(chance));
 	end
 	return element;
