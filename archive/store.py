@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +14,9 @@ from clickhouse_connect.driver.exceptions import (
     ProgrammingError,
 )
 
+from archive import data_dir
 from archive.errors import (
+    DataDirInUse,
     RowRefused,
     StanzalakeError,
     StoreDenied,
@@ -107,6 +109,7 @@ class Store:
         dsn: Where it is, as `STANZALAKE_CLICKHOUSE_DSN` says it.
         table: Name of the table of messages; an identifier.
         server: What the client of a server is made with besides; see `of`.
+        engine: What that of the engine in the process is made with.
         setting: The setting that the DSN comes from, for errors that an operator has to mend.
 
     Raises:
@@ -120,26 +123,61 @@ class Store:
         table: str,
         server: Mapping[str, Any] | None = None,
         setting: str = "STANZALAKE_CLICKHOUSE_DSN",
+        engine: Mapping[str, Any] | None = None,
     ) -> None:
         self.table = table
+        self._held = ExitStack()
         self._setting = setting
         self._user = unquote(urlsplit(dsn).username or "default")
         with self._translated():
             self._client = clickhouse_connect.get_client(
-                dsn=dsn, **({} if dsn.startswith("chdb:") else _server(dsn, server or {}))
+                dsn=dsn,
+                **(engine or {} if dsn.startswith("chdb:") else _server(dsn, server or {})),
             )
 
     @classmethod
     def of(cls, settings: Settings) -> "Store":
-        """Open the store as the settings say; raises as the class does."""
-        return cls(settings.dsn, settings.store, _options(settings))
+        """Open the store as the settings say; raises as the class does.
+
+        A data directory is held until the store is closed. Where another process holds it and
+        shares the store, as `stanzalake up` does, this is a client of that one.
+
+        Raises:
+            DataDirInUse: Another process holds the data directory, and does not share the store.
+        """
+        return cls._opened(settings, settings.dsn, "STANZALAKE_CLICKHOUSE_DSN")
 
     @classmethod
     def for_admin(cls, settings: Settings) -> "Store":
-        """Open the store for a user that may change the schema; raises as the class does."""
+        """Open the store for a user that may change the schema; raises as `of` does."""
         own = settings.clickhouse_admin_dsn is not None
         setting = "STANZALAKE_CLICKHOUSE_ADMIN_DSN" if own else "STANZALAKE_CLICKHOUSE_DSN"
-        return cls(settings.admin_dsn, settings.store, _options(settings), setting)
+        return cls._opened(settings, settings.admin_dsn, setting)
+
+    @classmethod
+    def _opened(cls, settings: Settings, dsn: str, setting: str) -> "Store":
+        if settings.store_dir is None:
+            return cls(dsn, settings.store, _options(settings), setting)
+        with ExitStack() as held:
+            try:
+                held.enter_context(data_dir.held(settings.data_dir))
+            except DataDirInUse:
+                return cls._shared(settings)
+            allowed = {"backups.allowed_path": str(settings.data_dir.absolute() / "backups")}
+            store = cls(dsn, settings.store, engine={"chdb_options": allowed})
+            store._held = held.pop_all()
+            return store
+
+    @classmethod
+    def _shared(cls, settings: Settings) -> "Store":
+        dsn = data_dir.store_dsn(settings.data_dir)
+        try:
+            return cls(dsn, settings.store, _options(settings), "STANZALAKE_DATA_DIR")
+        except StoreUnavailable as error:
+            raise DataDirInUse(
+                f"{settings.data_dir} is in use by another process of stanzalake, "
+                f"and the store that it shares cannot be reached: {error}"
+            ) from None
 
     def insert(self, rows: Sequence[Any], part: str = "") -> None:
         """Write rows; they are readable when this returns. A repeat is the same row.
@@ -192,6 +230,7 @@ class Store:
     def close(self) -> None:
         """Close the client. Written rows stay, unless the store is in memory."""
         self._client.close()
+        self._held.close()
 
     @contextmanager
     def _translated(self, row: Collection[int] = ()) -> Iterator[None]:
