@@ -28,6 +28,8 @@ _REVOKE_SECONDS = 10.0
 _REBALANCE_SECONDS = 30.0
 _SILENCE_SECONDS = 60.0
 _NEVER_MS = 2**31 - 1
+_AT_ONCE = 64
+"""Records in one step of a read: what bounds its bytes if large ones follow small ones."""
 
 log = logging.getLogger(__name__)
 
@@ -165,18 +167,20 @@ class KafkaConsumer(ConsumerRebalanceListener):
 
     async def _take(self, inner: AIOKafkaConsumer, limit: int, within: float) -> list[Record]:
         records: list[Record] = []
-        size = 0
+        size, largest = 0, 0
         # While partitions move, aiokafka waits for the end of it, whatever its own timeout.
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 while len(records) < limit and size < READ_BYTES:
-                    most = min(limit - len(records), max(1, (READ_BYTES - size) // MAX_EVENT))
+                    fitting = max(1, (READ_BYTES - size) // (largest or MAX_EVENT))
+                    most = min(limit - len(records), fitting, _AT_ONCE)
                     wait = 0 if records else int(within * 1000)
                     found = await inner.getmany(timeout_ms=wait, max_records=most)
                     if not found:
                         break
                     more = [as_record(one) for taken in found.values() for one in taken]
-                    size += sum(len(record.value) for record in more)
+                    sizes = [len(record.value) for record in more]
+                    size, largest = size + sum(sizes), max(largest, *sizes)
                     records += more
         return records
 

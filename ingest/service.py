@@ -2,6 +2,7 @@
 
 import asyncio
 
+from archive import garbage
 from archive.log import Log
 from archive.settings import Settings
 from ingest.component import IngestComponent
@@ -10,6 +11,7 @@ from ingest.component import IngestComponent
 async def run(settings: Settings, log: Log, stop: asyncio.Event) -> None:
     """Take batches from every Prosody until `stop` is set."""
     secret = settings.component_secret.get_secret_value()
+    garbage.spare()
     async with asyncio.TaskGroup() as group:
         for address in settings.prosody:
             component = IngestComponent(settings.ingest_jid, secret, address, settings.hosts, log)

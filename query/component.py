@@ -33,6 +33,8 @@ MAX_REQUESTS = 1024
 
 ANSWER_WITHIN = 30.0
 """Seconds after which a request is told to come again, the wait for freshness not counted."""
+PAGES_AT_ONCE = 8
+"""Pages in memory on one connection, and statements for them that a server has at a time."""
 
 DRAIN_WITHIN = 5.0
 """Seconds for which the requests in work may go on once the service is to stop."""
@@ -76,7 +78,7 @@ class Component(component.Component):
         self._grants = Grants(settings.hosts)
         self._requests: set[asyncio.Task[None]] = set()
         self.closing = False
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Semaphore(PAGES_AT_ONCE)
         self._writable = asyncio.Event()
         self._writable.set()
         self._bounced = False
@@ -184,7 +186,7 @@ class Component(component.Component):
             # The host does not know where preferences are: it is we who appended them.
             upto = request.ends if question.reads == "messages" else NO_ENDS
             stable = stable and await self._freshness.reached(request.owner, upto)
-        # One page in memory at a time, however many are asked for.
+        # A few pages in memory at a time, however many are asked for.
         async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turn:
             archive = self._archive_of(request.owner)
             voice = self._voices.of(request)

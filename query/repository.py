@@ -6,12 +6,13 @@ counts one twice.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from archive.histories import Histories, History
+from archive.pieces import pieces
 from archive.position import MAX_POSITION, Sealer, from_milliseconds
 from archive.store import Store
 
@@ -20,6 +21,7 @@ MAX_PAGE = 4 * 1024 * 1024
 
 MAX_LEGACY_ID = 255
 
+_NEAR = from_milliseconds(31 * 86_400_000)
 _SETTINGS = "SETTINGS max_threads = 1, max_execution_time = 20"
 
 
@@ -59,6 +61,9 @@ class Selection:
     positions: frozenset[int] | None = None
 
 
+_NOTHING = Selection(low=1, high=0)
+
+
 class Archive(Protocol):
     """One owner's archive at one moment: what is expired then is not in it."""
 
@@ -91,10 +96,11 @@ class Repository:
     """All archives of one table.
 
     Args:
-        store: Where they are; used by one thread at a time.
+        store: Where they are.
         sealer: Makes and opens ids.
         expires_after: Seconds for which an item is shown; None for ever.
         clock: Gives the unix time in seconds.
+        threads: How many may use the store at a time: one, if it is the engine in the process.
     """
 
     def __init__(
@@ -103,16 +109,18 @@ class Repository:
         sealer: Sealer,
         expires_after: int | None,
         clock: Callable[[], float] = time.time,
+        threads: int = 1,
     ) -> None:
         self._store = store
         self._sealer = sealer
         self._expires_after = expires_after
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, "query-store")
+        self._threads = ThreadPoolExecutor(threads, "query-store")
 
     def archive(self, owner: str) -> Archive:
         """Give an owner's archive as of now."""
-        return _StoredArchive(self._store, self._sealer, self._thread, owner, self._oldest())
+        now = from_milliseconds(int(1000 * self._clock()))
+        return _StoredArchive(self._store, self._sealer, self._threads, owner, self._oldest(), now)
 
     async def size(self) -> int:
         """Give the bytes that all archives take on the store's disk.
@@ -121,11 +129,11 @@ class Repository:
             StanzalakeError: It cannot be told just now, or not to this user.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._store.size)
+        return await loop.run_in_executor(self._threads, self._store.size)
 
     def close(self) -> None:
         """Wait for the statement that runs, if any. The store stays open."""
-        self._thread.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
     def _oldest(self) -> int:
         if self._expires_after is None:
@@ -134,15 +142,54 @@ class Repository:
         return from_milliseconds(max(horizon, 0))
 
 
+class _Page:
+    """A page while it is read.
+
+    Args:
+        limit: Items at most.
+
+    Attributes:
+        rows: Position, legacy id and stanza of each item, in the order of reading.
+        full: Whether more follows that does not belong to it.
+        room: Bytes that are left; less than none once its last stanza passed the limit.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._last: int | None = None
+        self.rows: list[Sequence[Any]] = []
+        self.full = False
+        self.room = MAX_PAGE
+
+    def add(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows up to the first that does not belong to it; a repeat is the same item."""
+        for *row, fits in rows:
+            if row[0] == self._last:
+                continue
+            if len(self.rows) == self._limit or not fits:
+                self.full = True
+                return
+            self._last = row[0]
+            self.rows.append(row)
+            self.room -= len(row[2].encode())
+
+
 class _StoredArchive:
-    def __init__(
-        self, store: Store, sealer: Sealer, thread: ThreadPoolExecutor, owner: str, oldest: int
+    def __init__(  # noqa: PLR0913, PLR0917  # what the repository has
+        self,
+        store: Store,
+        sealer: Sealer,
+        threads: ThreadPoolExecutor,
+        owner: str,
+        oldest: int,
+        now: int,
     ) -> None:
         self._store = store
         self._sealer = sealer
-        self._thread = thread
+        self._threads = threads
         self._owner = owner
         self._oldest = oldest
+        self._now = now
 
     async def find(self, ids: Collection[str]) -> Mapping[str, int]:
         opened = {id_: self._sealer.open(self._owner, id_) for id_ in ids}
@@ -159,50 +206,73 @@ class _StoredArchive:
     async def read(
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
     ) -> Stretch:
-        order = "DESC" if backward else "ASC"
-        where, parameters = self._where(selection)
-        # One more than asked for tells whether more follow; the running sum bounds a page's bytes.
-        # DISTINCT stops at its limit however large the archive is, where LIMIT BY reads all of it.
-        statement = f"""
-            SELECT position, legacy_id, if(fits, stanza, ''),
-                sum(length(stanza)) OVER (ORDER BY position {order} ROWS UNBOUNDED PRECEDING)
-                    - length(stanza) < {MAX_PAGE} AS fits
-            FROM (
-                SELECT position, legacy_id, stanza FROM {self._store.table}
-                WHERE owner = {{owner:String}} AND position IN (
-                    SELECT DISTINCT position FROM {self._store.table} WHERE {where}
-                    ORDER BY position {order} LIMIT {{limit:UInt64}} OFFSET {{skip:UInt64}}
-                )
-                LIMIT 1 BY position
-            )
-            ORDER BY position {order} {_SETTINGS}"""  # noqa: S608  # values travel as parameters
-        rows = await self._run(statement, {**parameters, "limit": limit + 1, "skip": skip})
-        shown = [self._item(*row) for *row, fits in rows[:limit] if fits]
-        return Stretch(shown[::-1] if backward else shown, more=len(shown) < len(rows))
+        if skip:
+            selection = await self._behind(selection, skip, backward=backward)
+        page = _Page(limit)
+        for window in _windows(selection, self._oldest, self._now, backward=backward):
+            left: Selection | None = window
+            while left is not None and not page.full:
+                rows = await self._page(left, limit + 1, page.room, backward=backward)
+                page.add(rows)
+                left = _beyond(left, rows[-1][0], backward=backward) if len(rows) > limit else None
+        items = [self._item(*row) for row in page.rows]
+        return Stretch(items[::-1] if backward else items, more=page.full)
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int]:
         where, parameters = self._where(selection)
+        # A month that is merged is counted without a look for repeats.
         statement = f"""
             SELECT count(), countIf(position < {{below:UInt64}})
-            FROM (SELECT DISTINCT position FROM {self._store.table} WHERE {where})
-            {_SETTINGS}"""  # noqa: S608  # values travel as parameters
+            FROM {self._store.table} FINAL WHERE {where}
+            {_SETTINGS}, do_not_merge_across_partitions_select_final = 1"""  # noqa: S608  # values travel as parameters
         [[total, before]] = await self._run(statement, {**parameters, "below": below})
         return total, before
 
     async def history(self) -> History:
         loop = asyncio.get_running_loop()
         histories = Histories(self._store)
-        return (await loop.run_in_executor(self._thread, histories.read, [self._owner]))[
+        return (await loop.run_in_executor(self._threads, histories.read, [self._owner]))[
             self._owner
         ]
 
+    async def _page(
+        self, selection: Selection, limit: int, room: int, *, backward: bool
+    ) -> Sequence[Sequence[Any]]:
+        """Give the first rows in the order of reading, repeats included."""
+        order = "DESC" if backward else "ASC"
+        where, parameters = self._where(selection)
+        # What stands in the key's order is read up to the limit, however large the archive is. One
+        # party's messages may be far between: to look through the column at once is faster then.
+        in_order = not selection.peer
+        # The running sum keeps the bytes of a page out of the answer once there are enough.
+        statement = f"""
+            SELECT position, legacy_id, if(fits, stanza, ''),
+                sum(length(stanza)) OVER (ORDER BY position {order} ROWS UNBOUNDED PRECEDING)
+                    - length(stanza) < {{room:Int64}} AS fits
+            FROM (
+                SELECT position, legacy_id, stanza FROM {self._store.table} WHERE {where}
+                ORDER BY position {order} LIMIT {{limit:UInt64}}
+            )
+            ORDER BY position {order} {_SETTINGS}, optimize_read_in_order = {int(in_order)}"""  # noqa: S608  # values travel as parameters
+        return await self._run(statement, {**parameters, "limit": limit, "room": room})
+
+    async def _behind(self, selection: Selection, skip: int, *, backward: bool) -> Selection:
+        """Narrow a selection to what follows so many items."""
+        where, parameters = self._where(selection)
+        statement = f"""
+            SELECT DISTINCT position FROM {self._store.table} WHERE {where}
+            ORDER BY position {"DESC" if backward else "ASC"}
+            LIMIT 1 OFFSET {{skip:UInt64}} {_SETTINGS}"""  # noqa: S608  # values travel as parameters
+        rows = await self._run(statement, {**parameters, "skip": skip - 1})
+        return _beyond(selection, rows[0][0], backward=backward) if rows else _NOTHING
+
     async def _legacy(self, ids: Sequence[str]) -> Mapping[str, int]:
-        if not ids:
-            return {}
         columns = "legacy_id, min(position)"
         extra = "AND legacy_id IN {ids:Array(String)} GROUP BY legacy_id"
-        rows = await self._select(columns, Selection(), extra, ids=ids)
-        return {id_: int(position) for id_, position in rows}
+        found = [
+            await self._select(columns, Selection(), extra, ids=some) for some in pieces(ids, str)
+        ]
+        return {id_: int(position) for rows in found for id_, position in rows}
 
     async def _select(
         self, columns: str, selection: Selection, extra: str = "", **more: Any
@@ -213,7 +283,7 @@ class _StoredArchive:
 
     async def _run(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._store.select, statement, parameters)
+        return await loop.run_in_executor(self._threads, self._store.select, statement, parameters)
 
     def _where(self, selection: Selection) -> tuple[str, dict[str, Any]]:
         low, high = max(selection.low, self._oldest), selection.high
@@ -237,3 +307,25 @@ class _StoredArchive:
 
     def _item(self, position: int, legacy_id: str, stanza: str) -> Item:
         return Item(position, legacy_id or self._sealer.seal(self._owner, position), stanza)
+
+
+def _windows(selection: Selection, oldest: int, now: int, *, backward: bool) -> Iterator[Selection]:
+    """Divide a selection in two, in the order of reading: what is near its start comes first.
+
+    Each part of the table that may hold some of it costs the same, however little it holds; most
+    pages end within a month.
+    """
+    low, high = max(selection.low, oldest), min(selection.high, now)
+    border = high - _NEAR if backward else low + _NEAR
+    if selection.positions is not None or not low < border < high or (not backward and not low):
+        yield selection
+        return
+    older, newer = replace(selection, high=border), replace(selection, low=border + 1)
+    yield from (newer, older) if backward else (older, newer)
+
+
+def _beyond(selection: Selection, position: int, *, backward: bool) -> Selection:
+    """Narrow a selection to what follows a position in the order of reading."""
+    if backward:
+        return replace(selection, high=position - 1)
+    return replace(selection, low=position + 1)

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 
+from archive import garbage
 from archive.access import AccessLog
 from archive.errors import StanzalakeError
 from archive.log import Log
@@ -10,7 +11,7 @@ from archive.metrics import ARCHIVE_SIZE
 from archive.position import Sealer
 from archive.settings import Settings
 from archive.store import Store
-from query.component import Component
+from query.component import PAGES_AT_ONCE, Component
 from query.freshness import Freshness
 from query.repository import Repository
 from query.voice import Voices
@@ -24,14 +25,16 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     Args:
         settings: All settings.
         log: Where it is asked how far the processor is; stays open.
-        store: Where the archives are, used from one thread of the service's own; stays open.
+        store: Where the archives are, used from threads of the service's own; stays open.
         stop: Set to end the service; what is in work is finished first.
     """
     sealer = Sealer(settings.id_key_list)
-    repository = Repository(store, sealer, settings.expires_after)
+    threads = 1 if settings.embedded_store else PAGES_AT_ONCE
+    repository = Repository(store, sealer, settings.expires_after, threads=threads)
     freshness = Freshness(log, settings.freshness_timeout)
     voices = Voices(log, settings.policy, settings.smart)
     accesses = AccessLog(settings.access_log)
+    garbage.spare()
     try:
         async with asyncio.TaskGroup() as group:
             for address in settings.prosody:

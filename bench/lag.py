@@ -1,0 +1,218 @@
+"""Lag: from the stamp of a stanza-id to the moment when a query finds it, and what waiting costs.
+
+A real Prosody with the tap, Kafka, one of each service. Clients send at a steady rate; the store
+is asked again and again for the newest position it has, which every message up to it waited for.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.request import urlopen
+
+from archive import settings
+from archive.position import to_milliseconds
+from archive.store import Store
+from bench import usage
+from bench.corpus import HOST
+from bench.load import Session, bodies
+from bench.pages import percentile
+from bench.questions import Question, ask
+from bench.report import Cell, Table, Target
+from query.repository import Selection
+from stanzalake.local.deployment import Distributed
+from stanzalake.local.ports import free_port
+
+SIZES = {"quick": 1_000, "usual": 20_000, "full": 100_000}
+"""Messages at most at each rate."""
+
+_RATES = (100, 1_000, 2_000, 4_000)
+_WANTED = 1_000
+_PAIRS = 5
+_WARM = 200
+"""Messages beforehand, which are not measured."""
+_LONGEST = 20.0
+"""Seconds for which a rate is held at most."""
+_TICK = 0.01
+_LOOK = 0.02
+_WITHIN = 60.0
+_LAST = Question("last page", Selection(), backward=True)
+
+
+@dataclass
+class Watch:
+    """What could be read when.
+
+    Attributes:
+        store: Is asked, in a thread.
+        seen: Unix time in seconds, with the newest position of each owner.
+    """
+
+    store: Store
+    seen: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+
+    async def run(self, since: int, stop: asyncio.Event) -> None:
+        """Look again and again."""
+        statement = (
+            f"SELECT owner, max(position) FROM {self.store.table}"  # noqa: S608  # an identifier
+            " WHERE position >= {since:UInt64} GROUP BY owner"
+        )
+        while not stop.is_set():
+            rows = await asyncio.to_thread(self.store.select, statement, {"since": since})
+            self.seen.append((time.time(), dict(map(tuple, rows))))
+            await asyncio.sleep(_LOOK)
+
+    def lags(self, since: int) -> list[float]:
+        """Give the seconds from the stamp of each message since a position to its first sight."""
+        rows = self.store.select(
+            f"SELECT owner, position FROM {self.store.table}"  # noqa: S608  # an identifier
+            " WHERE position >= {since:UInt64} ORDER BY position",
+            {"since": since},
+        )
+        places: dict[str, int] = {}
+        return [self._lag(owner, position, places) for owner, position in rows]
+
+    def _lag(self, owner: str, position: int, places: dict[str, int]) -> float:
+        place = places.get(owner, 0)
+        while self.seen[place][1].get(owner, 0) < position:
+            place += 1
+        places[owner] = place
+        return self.seen[place][0] - to_milliseconds(position) / 1000
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Clients that talk, the first with the first, and so on."""
+
+    senders: Sequence[Session]
+    receivers: Sequence[Session]
+
+    async def talk(self, rate: int, texts: Sequence[str]) -> float:
+        """Send the texts at so many a second, as far as it goes, and give the seconds it took."""
+        start = time.perf_counter()
+        for number, text in enumerate(texts):
+            due = start + number / rate
+            if due - time.perf_counter() > _TICK:
+                await asyncio.sleep(due - time.perf_counter())
+            sender, to = (one[number % _PAIRS] for one in (self.senders, self.receivers))
+            sender.writer.write(
+                f"<message to='{to.jid}' type='chat' id='{rate}-{number}'>"
+                f"<body>{text}</body></message>".encode()
+            )
+            await sender.writer.drain()
+        return time.perf_counter() - start
+
+    async def listen(self) -> None:
+        """Take what comes, and do nothing with it."""
+        await asyncio.gather(*(_drain(session.reader) for session in self.receivers))
+
+
+async def measure(messages: int, seed: int, directory: Path) -> Table:
+    """Send at one rate after the other, until one is too much."""
+    names = [f"user{number}" for number in range(2 * _PAIRS)]
+    port = free_port()
+    deployment = Distributed(directory, settings={"PROSODY_ARCHIVE_POLICY": "true"}, number=1)
+    deployment.services["query-1"].environment = {
+        **deployment.services["query-1"].environment,
+        "STANZALAKE_HTTP_ADDRESS": f"127.0.0.1:{port}",
+    }
+    try:
+        deployment.prosody.write_config()
+        for name in names:
+            await deployment.prosody.register(name, name)
+        await deployment.start()
+        sessions = [Session(name, name, HOST, deployment.client_port) for name in names]
+        for session in sessions:
+            await session.open()
+        rows = await _rates(
+            deployment, Pairs(sessions[:_PAIRS], sessions[_PAIRS:]), port, bodies(messages, seed)
+        )
+        memory = {name: usage.peak(one.pid) for name, one in deployment.services.items()}
+    finally:
+        await deployment.stop()
+    return _table(rows, seed, memory)
+
+
+async def _rates(
+    deployment: Distributed, pairs: Pairs, port: int, texts: Sequence[str]
+) -> list[list[Cell]]:
+    listening = asyncio.create_task(pairs.listen())
+    await _rate(deployment, pairs, port, _RATES[0], texts[:_WARM])
+    rows: list[list[Cell]] = [["idle", 0, "", "", await _waits(pairs, port, 20)]]
+    for rate in _RATES:
+        some = texts[: int(rate * _LONGEST)]
+        row, seconds = await _rate(deployment, pairs, port, rate, some)
+        rows.append(row)
+        if float(row[3]) > 1000 or seconds > 1.2 * len(some) / rate:  # noqa: PLR2004  # a second
+            break
+    listening.cancel()
+    return rows
+
+
+async def _rate(
+    deployment: Distributed, pairs: Pairs, port: int, rate: int, texts: Sequence[str]
+) -> tuple[list[Cell], float]:
+    """Give the figures of a rate, and the seconds that the sending took."""
+    store = Store.of(settings.load(deployment.settings))
+    watch, stop = Watch(store), asyncio.Event()
+    since = int(time.time() * 1000) << 16
+    watching = asyncio.create_task(watch.run(since, stop))
+    waiting = asyncio.create_task(_waits(pairs, port, max(2, int(len(texts) / rate * 2))))
+    seconds = await pairs.talk(rate, texts)
+    wait = await waiting
+    await _stored(store, since, 2 * len(texts))
+    await asyncio.sleep(_LOOK)
+    stop.set()
+    await watching
+    lags = watch.lags(since)
+    store.close()
+    cells = [len(texts) / seconds, percentile(lags, 0.5), percentile(lags, 0.99), wait]
+    return [f"{rate:,} messages/s", *cells], seconds
+
+
+async def _stored(store: Store, since: int, number: int) -> None:
+    statement = f"SELECT count() FROM {store.table} WHERE position >= {{since:UInt64}}"  # noqa: S608  # an identifier
+    async with asyncio.timeout(_WITHIN):
+        found = 0
+        while found < number:
+            await asyncio.sleep(_LOOK)
+            [[found]] = await asyncio.to_thread(store.select, statement, {"since": since})
+
+
+async def _waits(pairs: Pairs, port: int, number: int) -> float:
+    """Ask for last pages, and give the milliseconds that each waited for what was before it."""
+    before = await asyncio.to_thread(_metric, port)
+    for count in range(number):
+        await ask(pairs.senders[count % _PAIRS], _LAST.markup(str))
+        await asyncio.sleep(0.25)
+    after = await asyncio.to_thread(_metric, port)
+    return 1000 * (after["sum"] - before["sum"]) / (after["count"] - before["count"])
+
+
+def _metric(port: int) -> dict[str, float]:
+    text = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    name = "stanzalake_freshness_wait_seconds_"
+    values = (line.split() for line in text.splitlines() if line.startswith(name))
+    return {key.removeprefix(name): float(value) for key, value in values}
+
+
+async def _drain(reader: asyncio.StreamReader) -> None:
+    while await reader.read(1 << 16):
+        pass
+
+
+def _table(rows: Sequence[Sequence[Cell]], seed: int, memory: dict[str, float]) -> Table:
+    wanted = [row for row in rows if row[0] == f"{_WANTED:,} messages/s"]
+    p99 = float(wanted[0][3]) if wanted else float("inf")
+    return Table(
+        part="lag",
+        title="From the stanza-id to the archive",
+        load=f"{_PAIRS} pairs of clients, two archives for each message; seen within "
+        f"{_LOOK * 1000:.0f} ms and a look; seed {seed}",
+        columns=("rate", "sent/s", "p50 ms", "p99 ms", "wait of a query, ms"),
+        rows=rows,
+        drawn=("p50 ms", "p99 ms"),
+        targets=[Target(f"ms of lag, p99, at {_WANTED:,} messages/s", p99, 1000, least=False)],
+        memory=memory,
+    )

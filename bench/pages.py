@@ -1,0 +1,212 @@
+"""Pages of archives of all sizes, at the repository and of one query component.
+
+The messages are spread over a year and over many parts; while pages are read, new messages
+arrive and parts are merged.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from archive import migrations, settings
+from archive.position import Sealer, from_milliseconds
+from archive.settings import Settings
+from archive.store import Store
+from bench import usage
+from bench.corpus import HOST, Corpus, Owner
+from bench.listener import Listener
+from bench.questions import PAGE, Question, draw
+from bench.report import Cell, Table, Target
+from query.namespaces import CLIENT, DELEGATION, FORWARD, MAM, PRIVILEGE
+from query.repository import Repository, Selection
+from stanzalake.local.deployment import QUERY, Deployment
+
+SIZES = {"quick": 5_000, "usual": 1_000_000, "full": 10_000_000}
+
+_PARTS = 60
+_ROUNDS = 40
+_WRITE_SECONDS = 0.5
+_WRITE_ROWS = 100
+_ASKED = 2_000
+_WINDOW = 16
+_GREETING = (
+    f"<message from='{HOST}' to='{QUERY}'><delegation xmlns='{DELEGATION}'>"
+    f"<delegated namespace='{MAM}'/></delegation></message>"
+    f"<message from='{HOST}' to='{QUERY}'><privilege xmlns='{PRIVILEGE}'>"
+    "<perm access='message' type='outgoing'/></privilege></message>"
+)
+
+
+class Timing(NamedTuple):
+    """How long one question took, in seconds, of an archive of a size."""
+
+    question: str
+    size: int
+    seconds: float
+
+
+async def measure(messages: int, seed: int, directory: Path) -> Table:
+    """Fill an archive, and ask it."""
+    corpus = Corpus(messages, seed)
+    given = settings.load(archive(directory).settings)
+    parts = await asyncio.to_thread(fill, given, corpus)
+    async with _arriving(given, corpus):
+        timings = await asked(given, corpus)
+    rate, memory = await _serve(directory, corpus, min(_ASKED, messages // 10))
+    pages = [timing.seconds for timing in timings if timing.question != "count"]
+    return Table(
+        part="pages",
+        title=f"Pages of {PAGE} messages, at the repository",
+        load=f"{messages:,} messages of {len(corpus.owners):,} owners with "
+        f"{corpus.owners[0].size} to {corpus.owners[-1].size:,} each, in {parts} parts at the "
+        f"start, while messages arrive; seed {seed}",
+        columns=("question", "p50 ms", "p95 ms", "p99 ms"),
+        rows=list(_rows(timings)),
+        drawn=("p50 ms", "p99 ms"),
+        targets=[
+            Target("ms for a page, p50", percentile(pages, 0.5), 5, least=False),
+            Target("ms for a page, p99", percentile(pages, 0.99), 20, least=False),
+            Target("pages/s of one query component", rate, 500),
+        ],
+        memory=memory,
+    )
+
+
+def archive(directory: Path, prosody: str = "127.0.0.1:1") -> Deployment:
+    """Give a deployment on a directory, with somebody in Prosody's place."""
+    own = {"PROSODY_ARCHIVE_EXPIRES_AFTER": "never", "STANZALAKE_PROSODY": prosody}
+    return Deployment(directory, settings=own)
+
+
+def fill(given: Settings, corpus: Corpus, parts: int = _PARTS) -> int:
+    """Write a corpus into the store, in so many inserts, and give the number of parts then."""
+    store = Store.of(given)
+    migrations.apply(store, given)
+    store.command(f"SYSTEM STOP MERGES {store.table}")
+    for rows in corpus.pieces(max(1, corpus.messages // parts)):
+        store.insert(rows)
+    number = store.select(
+        "SELECT count() FROM system.parts WHERE active AND table = {table:String}",
+        {"table": store.table},
+    )[0][0]
+    store.command(f"SYSTEM START MERGES {store.table}")
+    store.close()
+    return int(number)
+
+
+async def asked(given: Settings, corpus: Corpus, rounds: int = _ROUNDS) -> Sequence[Timing]:
+    """Ask questions of archives of each size, in turn, and time the answers."""
+    chance = random.Random(corpus.seed)  # noqa: S311  # a seed repeats the questions
+    store = Store.of(given)
+    repository = Repository(store, Sealer(given.id_key_list), given.expires_after)
+    timings: list[Timing] = []
+    for _ in range(rounds):
+        for owner in sample(corpus, chance):
+            timings += await _ask(repository, owner, corpus, chance)
+    repository.close()
+    store.close()
+    return timings
+
+
+def sample(corpus: Corpus, chance: random.Random) -> Sequence[Owner]:
+    """Give one owner of each size."""
+    sizes = sorted({owner.size for owner in corpus.owners})
+    return [chance.choice([o for o in corpus.owners if o.size == size]) for size in sizes]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Give the milliseconds that a share of some seconds stays under."""
+    return 1000 * sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+async def _ask(
+    repository: Repository, owner: Owner, corpus: Corpus, chance: random.Random
+) -> Sequence[Timing]:
+    timings: list[Timing] = []
+    moment = from_milliseconds(corpus.end - chance.randrange(corpus.span))
+    for question in draw(owner, moment, chance):
+        archive = repository.archive(owner.jid)
+        start = time.perf_counter()
+        await archive.read(question.selection, PAGE, backward=question.backward)
+        timings.append(Timing(question.name, owner.size, time.perf_counter() - start))
+    start = time.perf_counter()
+    await repository.archive(owner.jid).count(Selection(), moment)
+    return [*timings, Timing("count", owner.size, time.perf_counter() - start)]
+
+
+def _rows(timings: Sequence[Timing]) -> Sequence[Sequence[Cell]]:
+    """Give a row for each question, and for each size the pages of all questions."""
+    groups: dict[str, list[float]] = {}
+    for timing in timings:
+        groups.setdefault(timing.question, []).append(timing.seconds)
+    for timing in timings:
+        if timing.question != "count":
+            name = f"any page of {timing.size:,} messages"
+            groups.setdefault(name, []).append(timing.seconds)
+    shares = (0.5, 0.95, 0.99)
+    return [
+        [name, *(percentile(seconds, share) for share in shares)]
+        for name, seconds in groups.items()
+    ]
+
+
+@asynccontextmanager
+async def _arriving(given: Settings, corpus: Corpus) -> AsyncIterator[None]:
+    """Let new messages arrive meanwhile."""
+    stop = asyncio.Event()
+    writing = asyncio.create_task(_write(given, corpus, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await writing
+
+
+async def _write(given: Settings, corpus: Corpus, stop: asyncio.Event) -> None:
+    store = Store(given.dsn, given.store)
+    rows = await asyncio.to_thread(next, corpus.pieces(_WRITE_ROWS))
+    while not stop.is_set():
+        now = int(time.time() * 1000)
+        news = [row._replace(position=from_milliseconds(now, n)) for n, row in enumerate(rows)]
+        await asyncio.to_thread(store.insert, news)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _WRITE_SECONDS)
+    store.close()
+
+
+async def _serve(directory: Path, corpus: Corpus, number: int) -> tuple[float, dict[str, float]]:
+    """Give the pages per second that one query component answers, and the memory it takes."""
+    listener = Listener(QUERY, _requests(corpus, number), _WINDOW, HOST, _GREETING)
+    port = await listener.listen()
+    service = archive(directory, f"127.0.0.1:{port}").service("up", "up")
+    await service.launch()
+    try:
+        seconds = await listener.done
+        peak = usage.peak(service.pid)
+    finally:
+        await service.stop()
+        await listener.close()
+    return number / seconds, {"up": peak}
+
+
+def _requests(corpus: Corpus, number: int) -> Sequence[str]:
+    chance = random.Random(corpus.seed)  # noqa: S311  # a seed repeats the questions
+    requests: list[str] = []
+    while len(requests) < number:
+        for owner in sample(corpus, chance):
+            moment = from_milliseconds(corpus.end - chance.randrange(corpus.span))
+            last, *_, week = draw(owner, moment, chance)
+            requests += [_envelope(owner, one) for one in (last, week)]
+    return requests[:number]
+
+
+def _envelope(owner: Owner, question: Question) -> str:
+    return (
+        f"<delegation xmlns='{DELEGATION}'><forwarded xmlns='{FORWARD}'>"
+        f"<iq xmlns='{CLIENT}' type='set' id='q' from='{owner.jid}/phone'>"
+        f"{question.markup(str)}</iq></forwarded></delegation>"
+    )

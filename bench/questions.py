@@ -1,0 +1,88 @@
+"""The questions that clients ask of an archive, as the repository takes them and as XMPP."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from archive.position import MAX_POSITION, from_milliseconds, to_milliseconds
+from bench.corpus import DAY, HOST, Owner, peers
+from bench.load import Session
+from query import dates
+from query.namespaces import DATA, MAM, RSM
+from query.repository import Selection
+
+PAGE = 50
+"""Messages in a page."""
+
+_WEEK = from_milliseconds(7 * DAY)
+
+
+class Question(NamedTuple):
+    """One question.
+
+    Attributes:
+        name: Its kind.
+        selection: Which messages are meant.
+        backward: Whether the last page of them is asked for.
+    """
+
+    name: str
+    selection: Selection
+    backward: bool
+
+    def markup(self, seal: Callable[[int], str]) -> str:
+        """Give it as a client asks it.
+
+        Args:
+            seal: Gives the id of the message at a position.
+        """
+        selection, anchor = self.selection, "<before/>" if self.backward else ""
+        fields = _field("with", selection.peer) if selection.peer else ""
+        if selection.high < MAX_POSITION:
+            fields += _field("start", _date(selection.low)) + _field("end", _date(selection.high))
+        elif selection.low:
+            anchor = f"<after>{seal(selection.low - 1)}</after>"
+        form = f"<x xmlns='{DATA}' type='submit'>{_field('FORM_TYPE', MAM)}{fields}</x>"
+        page = f"<set xmlns='{RSM}'><max>{PAGE}</max>{anchor}</set>"
+        return f"<query xmlns='{MAM}'>{form if fields else ''}{page}</query>"
+
+
+def draw(owner: Owner, position: int, chance: random.Random) -> Sequence[Question]:
+    """Give one question of each kind.
+
+    Args:
+        owner: Whose archive is asked.
+        position: The position of a message in it.
+        chance: Chooses the peer.
+    """
+    peer = f"peer{chance.randrange(peers(owner))}@{HOST}"
+    week = Selection(position, position + _WEEK)
+    return (
+        Question("last page", Selection(), backward=True),
+        Question("page after an id", Selection(low=position + 1), backward=False),
+        Question("page with one peer", Selection(peer=peer), backward=True),
+        Question("page of a week", week, backward=False),
+    )
+
+
+async def ask(session: Session, markup: str) -> float:
+    """Ask a session's own archive, and give the seconds until the answer was there.
+
+    Raises:
+        ConnectionError: The answer is an error.
+    """
+    start = time.perf_counter()
+    session.writer.write(f"<iq type='set' id='question'>{markup}</iq>".encode())
+    answer = await session.reader.readuntil(b"</iq>")
+    if b"</fin>" not in answer:
+        raise ConnectionError("no page came")
+    return time.perf_counter() - start
+
+
+def _field(name: str, value: str) -> str:
+    return f"<field var='{name}'><value>{value}</value></field>"
+
+
+def _date(position: int) -> str:
+    return dates.emit(to_milliseconds(position))

@@ -1,0 +1,159 @@
+"""The report: each part's table on the screen, as JSON and as a picture, and all of them in short.
+
+What was measured is in the JSON files alone: the README's table is made from them.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table as Grid
+
+RESULTS = Path(__file__).with_name("results")
+README = Path(__file__).parents[1] / "README.md"
+
+_PLACE = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
+"""Where the README has the table."""
+
+Cell = str | int | float
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure that has to be reached.
+
+    Attributes:
+        what: What was measured, with its unit.
+        value: The figure.
+        wanted: What it has to reach.
+        least: Whether it has to be that at least; at most, if not.
+    """
+
+    what: str
+    value: float
+    wanted: float
+    least: bool = True
+
+    @property
+    def met(self) -> bool:
+        """Whether it was reached."""
+        return self.value >= self.wanted if self.least else self.value <= self.wanted
+
+    @property
+    def limit(self) -> str:
+        """What has to be reached, in words."""
+        return f"{'at least' if self.least else 'at most'} {number(self.wanted)}"
+
+    @property
+    def verdict(self) -> str:
+        """Whether it was reached, in a word."""
+        return "met" if self.met else "missed"
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one part of the benchmarks came to.
+
+    Attributes:
+        part: The part's name.
+        title: What it measures.
+        load: The load, the data and the seed.
+        columns: Names of the columns, the contenders' first.
+        rows: One for each contender.
+        drawn: The columns that the picture shows.
+        targets: What had to be reached.
+        memory: The MiB that each process had in memory at most.
+    """
+
+    part: str
+    title: str
+    load: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    drawn: Sequence[str]
+    targets: Sequence[Target] = ()
+    memory: Mapping[str, float] = field(default_factory=dict)
+
+
+def number(value: Cell) -> str:
+    """Write a cell: three digits that count, thousands with commas."""
+    if isinstance(value, str):
+        return value
+    if abs(value) >= 100 or value == int(value):  # noqa: PLR2004  # three digits
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def show(table: Table, console: Console) -> None:
+    """Print a table, what had to be reached, and the memory it took."""
+    grid = Grid(title=f"{table.title}", caption=table.load)
+    for place, column in enumerate(table.columns):
+        grid.add_column(column, justify="right" if place else "left")
+    for row in table.rows:
+        grid.add_row(*map(number, row))
+    console.print(grid)
+    for target in table.targets:
+        console.print(
+            f"  {target.verdict}: {target.what} {number(target.value)}, to reach {target.limit}"
+        )
+    for process, peak in table.memory.items():
+        console.print(f"  {process}: {number(peak)} MiB at most")
+
+
+def save(table: Table, directory: Path) -> None:
+    """Write a table as JSON and as a picture."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(asdict(table), indent=1, ensure_ascii=False)
+    (directory / f"{table.part}.json").write_text(text + "\n")
+    _picture(table).savefig(directory / f"{table.part}.svg", metadata={"Date": None})
+
+
+def load(directory: Path) -> Iterator[Table]:
+    """Give the tables that are saved in a directory, by the parts' names."""
+    for file in sorted(directory.glob("*.json")):
+        fields = json.loads(file.read_text())
+        targets = [Target(**target) for target in fields.pop("targets")]
+        yield Table(**fields, targets=targets)
+
+
+def summary(tables: Iterable[Table]) -> str:
+    """Give all that had to be reached as a Markdown table."""
+    lines = ["| part | figure | measured | to reach | |", "|---|---|--:|--:|---|"]
+    lines += [
+        f"| [{table.part}](bench/results/{table.part}.svg) | {target.what} "
+        f"| {number(target.value)} | {target.limit} | {target.verdict} |"
+        for table in tables
+        for target in table.targets
+    ]
+    return "\n".join(lines)
+
+
+def write_summary(readme: Path, results: Path) -> None:
+    """Put the results' table into the README, in place of the one that is there."""
+    table = summary(load(results)) + "\n"
+    readme.write_text(_PLACE.sub(lambda _: table, readme.read_text()))
+
+
+def _picture(table: Table) -> Figure:
+    """Draw bars: for each row one of each column that is drawn."""
+    figure = Figure(figsize=(9, 1.5 + 0.3 * len(table.rows) * len(table.drawn)), layout="tight")
+    axes = figure.add_subplot(title=table.title)
+    height = 0.8 / len(table.drawn)
+    for nth, column in enumerate(table.drawn):
+        place = table.columns.index(column)
+        bars = {n + nth * height: row[place] for n, row in enumerate(table.rows)}
+        shown = {y: cell for y, cell in bars.items() if not isinstance(cell, str)}
+        drawn = axes.barh(list(shown), list(shown.values()), height=height, label=column)
+        axes.bar_label(drawn, [number(cell) for cell in shown.values()], padding=3)
+    middle = 0.4 - height / 2
+    axes.set_yticks(
+        [n + middle for n in range(len(table.rows))], [str(row[0]) for row in table.rows]
+    )
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.legend()
+    return figure
