@@ -142,7 +142,7 @@ def recorded(settings: Settings, action: str, owner: str = "") -> Iterator[Acces
     """
     log = AccessLog(settings.access_log or STANDARD_ERROR)
     access = Access(
-        by=f"operator:{_operator()}", owner=owner, action=action, through=f"stanzalake {action}"
+        by=f"operator:{operator()}", owner=owner, action=action, through=f"stanzalake {action}"
     )
     try:
         yield access
@@ -155,6 +155,6 @@ def recorded(settings: Settings, action: str, owner: str = "") -> Iterator[Acces
         log.close()
 
 
-def _operator() -> str:
+def operator() -> str:
     """Give the name of who is at the keyboard, also behind sudo."""
     return os.environ.get("SUDO_USER") or getpass.getuser()

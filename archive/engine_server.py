@@ -30,8 +30,11 @@ It raises `Refused` for a user whom it does not know.
 _AUTHENTICATION_FAILED = 516
 _CANNOT_DECOMPRESS = 271
 _NOT_IMPLEMENTED = 48
+_POCO_EXCEPTION = 1000
 _TOO_LARGE = 131
 _MAX_URL = 1024 * 1024
+_MAX_FIELD = 128 * 1024
+"""Bytes of one value, of the address or of a form; as a server's `http_max_field_value_size`."""
 _STOP_SECONDS = 5.0
 _THREADS = 8
 _NO_SETTINGS = frozenset(
@@ -167,6 +170,8 @@ def _too_large() -> Refused:
 
 
 def _statement(given: Mapping[str, str], body: bytes) -> Statement:
+    if any(len(value.encode()) > _MAX_FIELD for value in given.values()):
+        raise refused(_POCO_EXCEPTION, "Field value too long", "POCO_EXCEPTION")
     query = given.get("query", "").encode()
     others = {name: value for name, value in given.items() if name not in _NO_SETTINGS}
     return Statement(

@@ -5,11 +5,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from archive.event import VERSION, Erasure
+from archive.pieces import pieces
 from archive.store import Store
 
 PART = "_erasures"
-_OWNERS = 5000
-"""Owners in one statement."""
 
 
 class _Row(NamedTuple):
@@ -48,11 +47,9 @@ class Erasures:
         Raises:
             StoreUnavailable: The store did not answer this time.
         """
-        listed = sorted(owners)
         found: dict[str, Sequence[Erasure]] = {}
-        for start in range(0, len(listed), _OWNERS):
-            some = {"owners": listed[start : start + _OWNERS]}
-            erasures = self._select("owner IN {owners:Array(String)}", some)
+        for some in pieces(sorted(owners), str):
+            erasures = self._select("owner IN {owners:Array(String)}", {"owners": some})
             found.update({o: tuple(e) for o, e in groupby(erasures, key=lambda e: e.owner)})
         return found
 

@@ -57,7 +57,12 @@ Jids = Annotated[
 
 
 class _Said(
-    msgspec.Struct, tag_field="type", frozen=True, forbid_unknown_fields=True, kw_only=True
+    msgspec.Struct,
+    tag_field="type",
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    gc=False,  # nothing in an event can refer to it
 ):
     """What every event has."""
 
@@ -170,9 +175,14 @@ def decode(raw: bytes) -> Event:
         event = _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent(_UNQUOTED.sub(r"\1", str(error))) from None
-    if event.position > MAX_POSITION:
-        raise InvalidEvent("Expected `int` <= 2^64 - 1 - at `$.position`")
+    for name in _positions(event):
+        if getattr(event, name) > MAX_POSITION:
+            raise InvalidEvent(f"Expected `int` <= 2^64 - 1 - at `$.{name}`")
     return event
+
+
+def _positions(event: Event) -> tuple[str, ...]:
+    return ("position", "start", "end") if isinstance(event, Erasure) else ("position",)
 
 
 def encode(event: Event) -> bytes:

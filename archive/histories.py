@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from archive.erasures import Erasures
 from archive.event import VERSION, Activation, Erasure, Preferences
+from archive.pieces import pieces
 from archive.store import Store
 
 Wish = Preferences | Activation
@@ -21,8 +22,6 @@ MAX_STATES = 1000
 """Wishes of one owner that count: the newest ones."""
 
 PART = "_preferences"
-_OWNERS = 5000
-"""Owners in one statement."""
 
 
 class _Row(NamedTuple):
@@ -63,7 +62,7 @@ class Histories:
             StoreUnavailable: The store did not answer this time.
         """
         histories: dict[str, History] = dict.fromkeys(owners, ())
-        for some in _pieces(sorted(owners)):
+        for some in pieces(sorted(owners), str):
             histories.update(self._read(some))
         for owner, erasures in self._erasures.read(owners).items():
             histories[owner] = merged(histories[owner], erasures)
@@ -96,11 +95,6 @@ def merged(history: History, news: Iterable[State]) -> History:
 
 def _position(state: State) -> int:
     return state.position
-
-
-def _pieces(owners: Sequence[str]) -> Iterable[Sequence[str]]:
-    for start in range(0, len(owners), _OWNERS):
-        yield owners[start : start + _OWNERS]
 
 
 def _row(state: Wish) -> _Row:

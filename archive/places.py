@@ -3,11 +3,10 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from archive.pieces import pieces
 from archive.position import SEQUENCE_BITS
 from archive.store import Store
 
-_MOMENTS = 2000
-"""Moments in one statement; ClickHouse bounds the size of a parameter."""
 _SECOND = 1000 << SEQUENCE_BITS
 """Positions of a second."""
 
@@ -43,7 +42,7 @@ class Places:
         Raises:
             StoreUnavailable: The store did not answer this time.
         """
-        return [place for some in _pieces(sorted(moments)) for place in self._read(some)]
+        return [place for some in pieces(sorted(moments), _owner) for place in self._read(some)]
 
     def _read(self, moments: Sequence[Moment]) -> Iterable[Place]:
         seconds = sorted({moment.second for moment in moments})
@@ -63,6 +62,5 @@ class Places:
         return (Place(*row) for row in rows)
 
 
-def _pieces(moments: Sequence[Moment]) -> Iterable[Sequence[Moment]]:
-    for start in range(0, len(moments), _MOMENTS):
-        yield moments[start : start + _MOMENTS]
+def _owner(moment: Moment) -> str:
+    return moment.owner

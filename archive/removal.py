@@ -15,6 +15,7 @@ from archive import histories
 from archive.errors import StoreUnavailable
 from archive.event import Erasure
 from archive.migrations import Target
+from archive.pieces import pieces
 from archive.settings import Settings
 from archive.store import Store
 
@@ -24,8 +25,8 @@ _WISHES = histories.PART
 _ERASE_SECONDS = 10.0
 """How long one attempt waits until readers see nothing more of what is erased."""
 _POLL_SECONDS = 0.05
-_ERASURES = 1000
-"""Erasures in one statement."""
+_PATIENCE_SECONDS = 20.0
+"""How long a statement has for its work until it is asked for again; the next has twice that."""
 # Owners narrow it down by the primary key; the rest is looked at for their rows only.
 _COVERED = """
 owner IN {owners:Array(String)} AND arrayExists(
@@ -83,7 +84,9 @@ class Removal:
         self._cluster = cluster
         self._clock = clock
         self._sleep = sleep
-        self._asked: set[tuple[str, int]] = set()
+        self._asked: set[tuple[str, str, int]] = set()
+        self._patience = _PATIENCE_SECONDS
+        self._again = 0.0
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Removal":
@@ -96,12 +99,9 @@ class Removal:
         Raises:
             StoreUnavailable: It is not done yet: ask again.
         """
-        for start in range(0, len(erasures), _ERASURES):
-            some = erasures[start : start + _ERASURES]
+        for some in pieces(erasures, _text):
             self._hide("", _COVERED, some)
             self._hide(_WISHES, _ENDED, [erasure for erasure in some if erasure.account])
-        for erasure in erasures:
-            log.info("erased %s", _described(erasure))
         self._asked.clear()
 
     def covered(self, erasures: Sequence[Erasure]) -> Span:
@@ -142,15 +142,22 @@ class Removal:
             self._sleep(_POLL_SECONDS)
 
     def _ask(self, part: str, condition: str, erasures: Sequence[Erasure]) -> None:
-        """Have it done, once: each statement is a rewrite that waits for those before it."""
-        keys = {(part + erasure.owner, erasure.position) for erasure in erasures}
-        if not keys <= self._asked:
-            table = self._target.changed(part)
-            self._store.command(
-                f"DELETE FROM {table} WHERE {condition} {_ASYNCHRONOUS}",  # noqa: S608  # identifiers
-                _parameters(erasures),
-            )
-            self._asked |= keys
+        """Have it done: seldom, as each statement is a rewrite that waits for those before it.
+
+        Again, as one may be lost, and another process may have written behind it.
+        """
+        new = {(part, erasure.owner, erasure.position) for erasure in erasures} - self._asked
+        if not new and self._clock() < self._again:
+            return
+        self._patience = _PATIENCE_SECONDS if new else 2 * self._patience
+        self._again = self._clock() + self._patience
+        self._asked |= new
+        self._store.command(
+            f"DELETE FROM {self._target.changed(part)} WHERE {condition} {_ASYNCHRONOUS}",  # noqa: S608  # identifiers
+            _parameters(erasures),
+        )
+        for erasure in erasures:
+            log.info("erasing %s", _described(erasure))
 
     def _count(self, part: str, condition: str, parameters: Mapping[str, Any]) -> int:
         [(count,)] = self._store.select(
@@ -178,6 +185,10 @@ class Removal:
         if not self._cluster:
             return f"system.{table}"
         return f"clusterAllReplicas('{self._cluster}', system.{table})"
+
+
+def _text(erasure: Erasure) -> str:
+    return erasure.owner + erasure.peer
 
 
 def _parameters(erasures: Sequence[Erasure]) -> dict[str, Any]:

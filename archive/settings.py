@@ -41,6 +41,7 @@ _DSN_FORM = (
     "or chdb://:memory:; what is special in a URL is percent-encoded"
 )
 _MAX_ADDRESSES = 64
+_HIDDEN = "(set, and secret)"
 _MAX_PORT = 65_535
 
 
@@ -460,11 +461,8 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         SettingsError: A value cannot be used, one is missing, or a name is unknown; one line
             for each.
     """
-    given = dict(os.environ if environment is None else environment)
-    values = {**_from_file(env_file), **given}
-    ours = {name: value for name, value in values.items() if _OURS.fullmatch(name)}
     try:
-        return Settings.model_validate(ours)
+        return Settings.model_validate(_given(environment, env_file))
     except ValidationError as error:
         raise SettingsError("\n".join(_problems(error).values())) from None
 
@@ -476,8 +474,33 @@ def variables() -> Iterator[tuple[str, str, str]]:
         yield str(field.alias), default, str(field.description)
 
 
+def in_force(
+    environment: Mapping[str, str] | None = None, env_file: Path | None = None
+) -> Iterator[tuple[str, str]]:
+    """Give each variable's name and its value as text; of a secret, only whether it is set.
+
+    Args:
+        environment: As `load` takes it.
+        env_file: Likewise.
+
+    Raises:
+        SettingsError: As `load` does.
+    """
+    load(environment, env_file)
+    given = _given(environment, env_file)
+    for field in Settings.model_fields.values():
+        value = given.get(str(field.alias), _text(field.default))
+        yield str(field.alias), _HIDDEN if value and _secret(field) else value
+
+
 def _text(default: object) -> str:
     return "" if default is None else str(default)
+
+
+def _given(environment: Mapping[str, str] | None, env_file: Path | None) -> dict[str, str]:
+    given = dict(os.environ if environment is None else environment)
+    values = {**_from_file(env_file), **given}
+    return {name: value for name, value in values.items() if _OURS.fullmatch(name)}
 
 
 def _from_file(path: Path | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ COPY ingest ingest
 COPY processor processor
 COPY query query
 COPY stanzalake stanzalake
-RUN pip install --no-cache-dir --constraint constraints.txt . \
+RUN pip install --no-cache-dir --constraint constraints.txt '.[import]' \
  && useradd --system --home-dir /var/lib/stanzalake --create-home stanzalake
 
 USER stanzalake

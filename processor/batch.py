@@ -62,8 +62,12 @@ class Decoded:
     @property
     def owners(self) -> frozenset[str]:
         """Whose archives it is about."""
-        said = (state.owner for state in self.states)
-        return frozenset((*said, *(message.owner for _, message in self.messages)))
+        return frozenset(message.owner for _, message in self.messages) | self.speakers
+
+    @property
+    def speakers(self) -> frozenset[str]:
+        """Of whose archives something was said."""
+        return frozenset(state.owner for state in self.states)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,8 @@ def assemble(decoded: Decoded, histories: Mapping[str, History], rules: Rules) -
     bad = list(decoded.rejected)
     rows = list(_rows(decoded.messages, histories, rules, bad))
     # What came late, behind the end of the account that said it, is in no history.
-    states = [state for state in decoded.states if state in histories[state.owner]]
+    in_force = {state for owner in decoded.speakers for state in histories[owner]}
+    states = [state for state in decoded.states if state in in_force]
     return Batch(rows, states, bad, decoded.offsets, len(decoded.expiries))
 
 

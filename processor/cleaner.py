@@ -13,6 +13,9 @@ from archive.store import Store
 
 log = logging.getLogger(__name__)
 
+_BETWEEN_SECONDS = 10.0
+"""Between two times at least, however often it is asked for."""
+
 
 class Cleaner:
     """Cleans up once in an interval, first when the worker starts. ClickHouse does the work.
@@ -35,24 +38,35 @@ class Cleaner:
         self._erasures = Erasures(store)
         self._removal = removal
         self._clock = clock
-        self._next = 0.0
+        self._last = 0.0
+        self._asked = False
 
-    def due(self) -> bool:
-        """Tell whether the interval is over."""
-        return self._clock() >= self._next
+    def ask(self) -> None:
+        """Have it done soon, whoever keeps the interval."""
+        self._asked = True
+
+    def due(self, *, regular: bool) -> bool:
+        """Tell whether it is time.
+
+        Args:
+            regular: Whether this one keeps the interval; one of all workers is enough.
+        """
+        since = self._clock() - self._last
+        return (self._asked and since >= _BETWEEN_SECONDS) or (
+            regular and since >= self._settings.cleanup_interval
+        )
 
     def clean(self) -> None:
         """Remove what has expired, and the bytes of what was erased. Blocks, but not for long.
 
         What fails is said and tried again after the interval: messages go on being archived.
         """
-        self._next = self._clock() + self._settings.cleanup_interval
-        try:
-            self._expire()
-            self._erase()
-            self._removal.clean()
-        except StanzalakeError as error:
-            log.warning("the clean-up is put off: %s", error)
+        self._last, self._asked = self._clock(), False
+        for step in (self._expire, self._erase, self._removal.clean):
+            try:
+                step()
+            except StanzalakeError as error:
+                log.warning("a part of the clean-up is put off: %s", error)
 
     def _expire(self) -> None:
         horizon = self._before(self._settings.expires_after)
@@ -63,9 +77,7 @@ class Cleaner:
 
     def _erase(self) -> None:
         """Erase again: a worker that was given up may have written a message since."""
-        recent = self._erasures.since(self._before(self._settings.log_retention))
-        if recent and self._removal.covered(recent).messages:
-            self._removal.erase(recent)
+        self._removal.erase(self._erasures.since(self._before(self._settings.log_retention)))
 
     def _before(self, seconds: int | None) -> int:
         """Give the position of so many seconds ago; the first one if it is for ever."""

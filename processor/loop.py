@@ -46,7 +46,8 @@ class Loop:
         sink: Where a batch is written; its calls are made in a thread.
         rules: What decides over a message.
         limits: When a batch is full, and when the worker gives up.
-        cleaner: Cleans up the store, in a thread, if this worker has the first partition.
+        cleaner: Cleans up the store, in a thread: in intervals if this worker has the first
+            partition, and if an event asks for it.
     """
 
     def __init__(  # noqa: PLR0913  # the parts of the loop
@@ -84,8 +85,7 @@ class Loop:
                     await self._settle(records, stop)
             lag = self._consumer.lag()
             meter.behind(lag)
-            # One of the workers is enough.
-            if _FIRST_PARTITION in lag and self._cleaner.due():
+            if self._cleaner.due(regular=_FIRST_PARTITION in lag):
                 await asyncio.to_thread(self._cleaner.clean)
 
     async def _gather(self, stop: asyncio.Event) -> tuple[list[Record], str]:
@@ -155,7 +155,7 @@ class Loop:
         meter.written(batch, len(records))
         await self._consumer.commit(batch.offsets)
         if batch.expiries:
-            await asyncio.to_thread(self._cleaner.clean)
+            self._cleaner.ask()
         self._breaker.count(records, batch.rejected)
 
     def _judge(self, records: Sequence[Record]) -> Batch:

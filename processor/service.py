@@ -2,6 +2,7 @@
 
 import asyncio
 
+from archive import garbage
 from archive.log import EVENTS, PROCESSOR_GROUP, Log
 from archive.removal import Removal
 from archive.settings import Settings
@@ -21,6 +22,7 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     rules = Rules(Policy(settings.policy, settings.smart), settings.exclusions)
     limits = Limits(settings.batch_rows, settings.batch_seconds, settings.max_rejected)
     cleaner = Cleaner(settings, store, removal)
+    garbage.spare()
     try:
         await Loop(log, consumer, sink, rules, limits=limits, cleaner=cleaner).run(stop)
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -26,20 +27,35 @@ from stanzalake.commands import (
     search,
     stats,
 )
+from stanzalake.commands import settings as settings_command
 
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
 
+_WHOLE = 200
+"""Characters that no first sentence has."""
 _LEVELS = ("debug", "info", "warning", "error")
+_SECTIONS = {
+    "Services": ("up", "ingest", "processor", "query"),
+    "Set-up": ("check", "settings", "migrate", "import"),
+    "Archives": ("stats", "search", "export", "delete", "expire", "backup", "restore"),
+    "The log": ("events", "rejected"),
+}
 
 
-def _epilog() -> str:
-    """List the settings below the help, from their only definition."""
-    lines = (f"{name}  {text} [{default}]" for name, default, text in settings.variables())
-    return "Settings (environment variables, or lines of the file):\n\n\b\n" + "\n".join(lines)
+class _Sections(click.Group):
+    """Lists the commands by what they are for, each with its whole first sentence."""
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections of the help."""
+        for title, names in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name, self.commands[name].get_short_help_str(_WHOLE)) for name in names]
+                )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_epilog())
+@click.group(cls=_Sections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stanzalake")
 @click.option(
     "--env-file",
@@ -50,6 +66,9 @@ def _epilog() -> str:
 @click.pass_context
 def cli(context: click.Context, env_file: Path | None, log_level: str) -> None:
     """Keep the message archive of Prosody: XEP-0313 for clients, SQL for analysts.
+
+    Settings are environment variables, or lines of a file: `stanzalake settings --help` lists
+    them. Every command has its own --help.
 
     Exit status: 0 if all went well, 1 if it failed, 2 if the settings or the arguments
     cannot be used.
@@ -131,17 +150,21 @@ cli.add_command(import_.command)
 cli.add_command(rejected.command)
 cli.add_command(restore.command)
 cli.add_command(search.command)
+cli.add_command(settings_command.command)
 cli.add_command(stats.command)
 
 
 def main() -> NoReturn:
     """Run the command line; a failure is one clear text on stderr and a status, no traceback."""
+    # Whatever is written holds messages or secrets: the log, the store, backups, exports.
+    os.umask(0o077)
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_UNUSABLE)
-    except click.Abort:
+    except click.Abort:  # Ctrl-C, or "no" to a question
+        click.echo("stanzalake: stopped", err=True)
         sys.exit(EXIT_FAILED)
     except SettingsError as error:
         _fail(error, EXIT_UNUSABLE)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from archive import logs
 from archive.erasures import Erasures
 from archive.errors import LogUnavailable
-from archive.event import VERSION, Erasure, encode
+from archive.event import VERSION, Erasure, decode, encode
 from archive.log import EVENTS, Entry
 from archive.position import MAX_POSITION, from_milliseconds
 from archive.removal import Removal, Span
@@ -58,8 +58,10 @@ class Eraser:
         """Put it into the log, where the processor finds it.
 
         Raises:
+            InvalidEvent: No processor would take it.
             LogUnavailable: It may or may not be there: say it again.
         """
+        decode(encode(erasure))
         asyncio.run(self._say(erasure))
 
     def carried_out(self, erasure: Erasure, within: float) -> bool:

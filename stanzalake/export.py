@@ -151,7 +151,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             with zstandard.ZstdCompressor().stream_writer(plain, closefd=False) as packed:
                 yield packed
     except OSError as error:
-        raise OutputFailed(f"{path} cannot be written: {error.strerror}") from None
+        name = "standard output" if path == STANDARD_OUTPUT else path
+        raise OutputFailed(f"{name} cannot be written: {error.strerror}") from None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from archive import settings
 from stanzalake import backup
@@ -33,5 +34,7 @@ def command(env_file: Path | None, name: str, base: str | None) -> None:
     backups.allowed_path of its own configuration. Take it to another machine from there. The id
     keys are not in it: without them ids that clients know lead nowhere.
     """
-    backup.make(settings.load(env_file=env_file), name, base or "")
+    values = settings.load(env_file=env_file)
+    with Console(stderr=True).status("copying"):
+        backup.make(values, name, base or "")
     click.echo(f"made backup {name}")

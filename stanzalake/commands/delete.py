@@ -1,20 +1,25 @@
 """`stanzalake delete`: an owner's messages erased, for good."""
 
-import getpass
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from archive import settings
-from archive.access import recorded
+from archive.access import operator, recorded
 from archive.errors import NotCarriedOut
 from archive.event import Erasure
 from archive.position import to_milliseconds
 from archive.removal import Span
+from query import dates
 from stanzalake.commands.disk import wait_until_clean
-from stanzalake.commands.parameters import JID_TYPE, MOMENT, OWNER
+from stanzalake.commands.parameters import (
+    JID_TYPE,
+    MOMENT,
+    OWNER,
+    require_hosts,
+    require_order,
+)
 from stanzalake.erasure import Eraser
 from stanzalake.services import opened_archive
 
@@ -24,7 +29,7 @@ from stanzalake.services import opened_archive
 @click.option("--with", "peer", type=JID_TYPE, help="Only messages with this bare JID.")
 @click.option("--start", type=MOMENT, default=0, help="Only messages from this date or time on.")
 @click.option("--end", type=MOMENT, help="Only messages before this date or time.")
-@click.option("--by", default=getpass.getuser, help="Who asks for it, for the record.")
+@click.option("--by", default=operator, help="Who asks for it, for the record. Default: you.")
 @click.option("--dry-run", is_flag=True, help="Only say how many messages it would be.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
@@ -63,7 +68,9 @@ def command(  # noqa: PLR0913, PLR0917  # one for each option
     STANZALAKE_LOG_RETENTION. Status 1 if no processor has done it in time; it is then done as
     soon as one runs.
     """
+    require_order(start, end)
     values = settings.load(env_file=env_file)
+    require_hosts(values, [owner.partition("@")[2]])
     with opened_archive(values, admin=True) as store:
         eraser = Eraser(values, store)
         erasure = eraser.plan(owner, peer or "", start, end, by)
@@ -102,7 +109,7 @@ def _described(span: Span) -> str:
     if not span.messages:
         return "no messages"
     first, last = (
-        datetime.fromtimestamp(to_milliseconds(position) / 1000, UTC).strftime("%Y-%m-%d")
+        dates.emit(to_milliseconds(position)).partition("T")[0]
         for position in (span.first, span.last)
     )
     return f"{span.messages:,} messages, {first} to {last},"

@@ -20,7 +20,7 @@ from archive.position import MAX_POSITION, Sealer, from_milliseconds
 from archive.settings import Settings
 from archive.store import Row, Store
 from stanzalake import export
-from stanzalake.commands.parameters import JID_TYPE, MOMENT, OWNER
+from stanzalake.commands.parameters import JID_TYPE, MOMENT, OWNER, require_order
 from stanzalake.services import opened_archive
 
 
@@ -62,6 +62,7 @@ def command(  # noqa: PLR0913, PLR0917  # its options
 
     Status 1, and no file, if there is no such message.
     """
+    require_order(start, end)
     values = settings.load(env_file=env_file)
     low = max(from_milliseconds(start or 0), _oldest(values))
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1

@@ -17,7 +17,7 @@ from archive import migrations, settings
 from archive.errors import ImportIncomplete, SourceUnavailable
 from archive.settings import Settings
 from archive.store import Store
-from stanzalake.commands.parameters import MOMENT, OWNER
+from stanzalake.commands.parameters import MOMENT, OWNER, require_hosts
 from stanzalake.importing.importer import Importer, Summary
 from stanzalake.importing.pie import Pie
 from stanzalake.importing.source import STORES, Selection, Source, Unreadable
@@ -97,9 +97,7 @@ def _selection(
     since: int,
     stores: tuple[str, ...],
 ) -> Selection:
-    for host in (*hosts, *(owner.partition("@")[2] for owner in owners)):
-        if host not in values.hosts:
-            raise click.UsageError(f"{host!r} is not among STANZALAKE_HOSTS.")
+    require_hosts(values, [*hosts, *(owner.partition("@")[2] for owner in owners)])
     return Selection(
         hosts=frozenset(hosts or values.hosts),
         owners=frozenset(owners),

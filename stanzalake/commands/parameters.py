@@ -1,9 +1,12 @@
-"""Parameters that several commands have: addresses, moments, and whether to go ahead."""
+"""Parameters that several commands have: addresses and moments."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import click
 from slixmpp import JID
+
+from archive.settings import Settings
 
 
 class _Jid(click.ParamType):
@@ -11,9 +14,7 @@ class _Jid(click.ParamType):
 
     name = "jid"
 
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             jid = JID(value)
         except ValueError:
@@ -26,9 +27,7 @@ class _Jid(click.ParamType):
 class _Owner(_Jid):
     """A bare JID of an account."""
 
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         jid = super().convert(value, param, ctx)
         if "@" not in jid:
             self.fail(f"{value!r} names no account, which looks like user@example.org", param, ctx)
@@ -53,6 +52,27 @@ class _Moment(click.ParamType):
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return max(0, int(moment.timestamp() * 1000))
+
+
+def require_hosts(values: Settings, hosts: Iterable[str]) -> None:
+    """Refuse a VirtualHost that is not one of ours, which is a slip of the hand.
+
+    Raises:
+        click.UsageError: It is none of STANZALAKE_HOSTS.
+    """
+    for host in hosts:
+        if host not in values.hosts:
+            raise click.UsageError(f"{host!r} is not among STANZALAKE_HOSTS.")
+
+
+def require_order(start: int | None, end: int | None) -> None:
+    """Refuse a time that ends before it begins.
+
+    Raises:
+        click.UsageError: There is nothing between the two.
+    """
+    if end is not None and end <= (start or 0):
+        raise click.UsageError("--end has to be after --start.")
 
 
 JID_TYPE = _Jid()

@@ -52,7 +52,10 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
 def list_command(env_file: Path | None, limit: int, page: int, *, as_json: bool) -> None:
-    """List the rejected events, the newest last: ID, when, bytes, source, reason."""
+    """List the rejected events, the newest last.
+
+    ID, when it was rejected, bytes, source, reason.
+    """
 
     async def work() -> list[Rejected]:
         async with rejected.opened(settings.load(env_file=env_file)) as log:
@@ -74,9 +77,9 @@ def list_command(env_file: Path | None, limit: int, page: int, *, as_json: bool)
 def show_command(
     env_file: Path | None, place: Place, output: BinaryIO | None, *, body: bool
 ) -> None:
-    """Show one rejected event: what is known about it, and its bytes if asked for.
+    """Show one rejected event.
 
-    Status 1 if there is no such event.
+    What is known about it, and its bytes if asked for. Status 1 if there is no such event.
     """
 
     async def work() -> Record:
@@ -107,11 +110,11 @@ def replay_command(
     everything: bool,
     dry_run: bool,
 ) -> None:
-    """Put rejected events into the log again, those that can be read now.
+    """Put rejected events into the log again.
 
-    For events that are good, and met a mistake that is mended since. An event that is archived
-    already stays one message. Nothing is taken away from the rejected; what is refused again is
-    there once more.
+    Those that can be read now: events that are good, and met a mistake that is mended since. An
+    event that is archived already stays one message. Nothing is taken away from the rejected; what
+    is refused again is there once more.
 
     Status 1 if one of the IDs is not there, or still cannot be read.
     """

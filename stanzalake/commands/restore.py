@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from archive import settings
 from stanzalake import backup
@@ -22,6 +23,8 @@ def command(env_file: Path | None, name: str | None) -> None:
 
     Without NAME: what has to follow a RESTORE that was done by ClickHouse's own means.
     """
-    erasures = asyncio.run(backup.restore(settings.load(env_file=env_file), name or ""))
+    values = settings.load(env_file=env_file)
+    with Console(stderr=True).status("restoring"):
+        erasures = asyncio.run(backup.restore(values, name or ""))
     what = f"restored backup {name}" if name else "the log is read again"
     click.echo(f"{what}; {erasures} erasures are in force")

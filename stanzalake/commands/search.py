@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from archive import search, settings
 from archive.access import recorded
 from archive.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from archive.search import Found, Wanted
-from stanzalake.commands.parameters import JID_TYPE, MOMENT, OWNER
+from query import dates
+from stanzalake.commands.parameters import JID_TYPE, MOMENT, OWNER, require_order
 from stanzalake.services import opened_archive
 
 
@@ -54,6 +54,7 @@ def command(  # noqa: PLR0913, PLR0917  # one for each option
     """
     if not text.strip():
         raise click.BadParameter("it is empty", param_hint="TEXT")
+    require_order(start, end)
     values = settings.load(env_file=env_file)
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     wanted = Wanted(text, owner or "", peer or "", from_milliseconds(start or 0), high)
@@ -88,10 +89,9 @@ def _fields(one: Found) -> dict[str, str | int]:
 
 def _line(one: Found) -> str:
     arrow = "<-" if one.direction == "in" else "->"
-    excerpt = "".join(c if c.isprintable() else " " for c in one.excerpt)
-    return f"{_when(one.position)} {one.owner} {arrow} {one.peer}: {excerpt}"
+    line = f"{_when(one.position)} {one.owner} {arrow} {one.peer}: {one.excerpt}"
+    return "".join(c if c.isprintable() else " " for c in line)
 
 
 def _when(position: int) -> str:
-    moment = datetime.fromtimestamp(to_milliseconds(position) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return dates.emit(to_milliseconds(position))

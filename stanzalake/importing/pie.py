@@ -35,6 +35,8 @@ _WISHES: Final[Mapping[str, Wish]] = {wish: wish for wish in get_args(Wish)}
 _CHUNK: Final = 64 * 1024
 _MAX_ENTRY: Final = 4 * MAX_STANZA
 """Bytes of one message with its wrapping, or of one user's preferences."""
+_MAX_UNREAD: Final = 16 * 1024 * 1024
+"""Bytes in which nothing begins or ends: the parser bounds texts (at 10 MB), and nothing else."""
 _MAX_DEPTH: Final = 2
 """A file of hosts includes one for each, and that one for each user (XEP-0227 §5.1)."""
 
@@ -106,13 +108,17 @@ class Pie:
             ("start", "end"), resolve_entities=False, no_network=True, load_dtd=False
         )
         with _opened(file.path) as (raw, stream):
-            before = self._done
+            before, unread = self._done, 0
             try:
                 while chunk := stream.read(_CHUNK):
                     parser.feed(chunk)
                     self._done = before + raw.tell()
                     entry.grow(len(chunk))
-                    yield from _elements(parser.read_events(), file.path)
+                    events = list(parser.read_events())
+                    unread = 0 if events else unread + len(chunk)
+                    if unread > _MAX_UNREAD:
+                        raise SourceUnavailable(f"{file.path} has a tag without end")
+                    yield from _elements(events, file.path)
                 parser.close()
             except (etree.XMLSyntaxError, zstandard.ZstdError) as error:
                 line = getattr(error, "lineno", None) or "?"

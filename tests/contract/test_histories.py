@@ -72,3 +72,9 @@ def test_only_the_newest_states_count(histories: Histories) -> None:
     histories.write([activation(A, position) for position in range(MAX_STATES + 5)])
     found = histories.read([A])[A]
     assert [state.position for state in found] == list(range(5, MAX_STATES + 5))
+
+
+def test_owners_may_be_many_and_their_names_long(histories: Histories) -> None:
+    owners = [f"{n}{'n' * 1000}@{'h' * 1000}" for n in range(500)]
+    histories.write(activation(owner, 1) for owner in owners)
+    assert histories.read(owners) == {owner: (activation(owner, 1),) for owner in owners}

@@ -1,17 +1,19 @@
 """What is erased or expired is gone: from readers at once, from the disk after the clean-up."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from archive import migrations
 from archive.erasures import Erasures
+from archive.errors import StoreDenied, StoreUnavailable
 from archive.event import VERSION, Activation, Erasure
 from archive.histories import Histories
 from archive.position import from_milliseconds
-from archive.removal import Removal
+from archive.removal import Removal, Span
 from archive.store import Row, Store
 from processor.cleaner import Cleaner
 from stanzalake.local.clickhouse import ClickHouse
@@ -85,6 +87,69 @@ def test_many_erasures_are_few_statements(store: Store) -> None:
     assert not any(positions(store, owner) for owner in owners[::100])
 
 
+def test_the_names_of_who_is_erased_may_be_long(store: Store) -> None:
+    owners = [f"{n}{'ж' * 300}@{'h' * 1000}" for n in range(100)]
+    store.insert([row(1, owner) for owner in owners])
+    Removal(store).erase([erasure(owner=owner) for owner in owners])
+    assert not any(positions(store, owner) for owner in owners[::10])
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "overtaken"])
+def test_an_erasure_that_did_not_work_is_asked_for_again_but_seldom(
+    store: Store, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """Its statement got lost, or another process wrote a message behind it."""
+    store.insert([row(1)])
+    ask, asked, now = store.command, 0, 0.0
+
+    def command(statement: str, parameters: Mapping[str, Any] | None = None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 2 or not lost:
+            ask(statement, parameters)
+        if asked <= 2 and not lost:
+            monkeypatch.setattr(store, "command", ask)
+            while positions(store):
+                pass
+            monkeypatch.setattr(store, "command", command)
+            store.insert([row(2)])
+
+    def sleep(_: float) -> None:
+        nonlocal now
+        now += 1
+
+    monkeypatch.setattr(store, "command", command)
+    removal = Removal(store, clock=lambda: now, sleep=sleep)
+    for _ in range(6):
+        with suppress(StoreUnavailable):
+            removal.erase([erasure()])
+    assert positions(store) == []
+    assert asked == 3
+    assert now > 60
+
+
+def test_an_erasure_that_fails_to_be_asked_for_does_not_pile_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a statement waits for a server of the cluster that is away, and times out."""
+    store.insert([row(1)])
+    asked, now = 0, 0.0
+
+    def command(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise StoreUnavailable("159 TIMEOUT_EXCEEDED")
+
+    monkeypatch.setattr(store, "command", command)
+    removal = Removal(store, clock=lambda: now, sleep=lambda _: None)
+    for now in range(0, 3600, 30):  # noqa: B007  # the clock reads it
+        with monkeypatch.context() as hurried:
+            hurried.setattr("archive.removal._ERASE_SECONDS", -1.0)
+            with pytest.raises(StoreUnavailable):
+                removal.erase([erasure()])
+    assert asked == 8
+
+
 def test_with_an_account_its_wishes_are_gone(store: Store) -> None:
     histories = Histories(store)
     wishes = [Activation(v=VERSION, owner=JULIET, position=p) for p in (1, 300)]
@@ -149,13 +214,53 @@ async def test_the_cleaner_does_both_once_in_an_interval(store: Store) -> None:
     # A worker that was given up wrote it after the erasure had been carried out.
     Erasures(store).write([erasure(erased + 1)])
     cleaner = Cleaner(settings, store, Removal(store), clock=lambda: now)
-    assert cleaner.due()
+    assert cleaner.due(regular=True)
     cleaner.clean()
     await until(lambda: positions(store) == [kept])
     now += 59
-    assert not cleaner.due()
+    assert not cleaner.due(regular=True)
     now += 1
-    assert cleaner.due()
+    assert cleaner.due(regular=True)
+    assert not cleaner.due(regular=False)
+
+
+def test_whoever_asks_for_a_clean_up_gets_it_soon_however_many_ask(store: Store) -> None:
+    now = 10**9
+    cleaner = Cleaner(load(), store, Removal(store), clock=lambda: now)
+    cleaner.clean()
+    for _ in range(1000):
+        cleaner.ask()
+        assert not cleaner.due(regular=True)
+    now += 10
+    assert cleaner.due(regular=False)
+    cleaner.clean()
+    now += 10
+    assert not cleaner.due(regular=True)
+
+
+async def test_a_part_of_the_clean_up_that_fails_keeps_nothing_else_from_being_done(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.insert([row(p) for p in (1, 200)])
+    removal = Removal(store)
+    removal.erase([erasure()])
+    denied = StoreDenied("not this user")
+
+    def expired(_: int) -> Span:
+        raise denied
+
+    monkeypatch.setattr(removal, "expired", expired)
+    Cleaner(load(), store, removal).clean()
+    await until(lambda: not removal.rewriting())
+
+
+def test_very_many_erasures_of_late_are_cleaned_up_after(store: Store) -> None:
+    owners = [f"{'n' * 500}{n}@capulet.lit" for n in range(1000)]
+    Erasures(store).write(erasure(owner=owner) for owner in owners)
+    store.insert([row(1, owner) for owner in owners[::250]])
+    kept = load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", STANZALAKE_LOG_RETENTION="never")
+    Cleaner(kept, store, Removal(store)).clean()
+    assert not any(positions(store, owner) for owner in owners[::250])
 
 
 def _parts(store: Store) -> set[str]:

@@ -17,7 +17,7 @@ from tests.support.deployments import JULIET, ROMEO, entries, session
 from tests.support.queries import page, query
 from tests.support.wait import until
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "operating.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "moving.md"
 DATABASE = "/var/lib/prosody/prosody.sqlite"
 DAY = "2026-01-31"
 OLD = """\
@@ -33,7 +33,7 @@ PREFS = (
 
 def steps() -> list[str]:
     """Give the commands of the document's numbered steps."""
-    section = DOCUMENT.read_text().partition("\n## Moving from mod_mam\n")[2].partition("\n###")[0]
+    section = DOCUMENT.read_text().partition("\n## The move\n")[2].partition("\n###")[0]
     return re.findall(r"^   ```\n   (.*)\n   ```$", section, re.MULTILINE)
 
 

@@ -14,6 +14,7 @@ from archive.errors import (
     StoreUnavailable,
     TooManyRejected,
 )
+from archive.event import VERSION, Expiry, encode
 from archive.local_log import LocalLog
 from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
 from archive.removal import Removal
@@ -89,6 +90,16 @@ async def working(
 
 async def send(log: LocalLog, *values: bytes) -> None:
     await log.append(EVENTS, [Entry(JULIET, value) for value in values])
+
+
+async def test_whoever_reads_an_expiry_asks_for_a_clean_up(
+    log: LocalLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Cleaner] = []
+    monkeypatch.setattr(Cleaner, "ask", asked.append)
+    async with working(log, Rows()):
+        await send(log, encode(Expiry(v=VERSION, owner="capulet.lit", position=1)))
+        await until(lambda: len(asked) == 1)
 
 
 async def settled(log: LocalLog) -> bool:

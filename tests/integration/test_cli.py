@@ -1,6 +1,8 @@
 """The command line as an operator meets it: help, refusals, exit statuses."""
 
 import asyncio
+import json
+import re
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from archive.migrations import all_migrations
+from archive.settings import variables
+from stanzalake.cli import cli
 from stanzalake.local.deployment import Deployment
 from stanzalake.local.ports import free_port
 from tests.support.command import Command
+from tests.support.events import JULIET
 from tests.support.wait import until
 
 SOON = 30.0
+SECRETS = ("STANZALAKE_COMPONENT_SECRET", "STANZALAKE_ID_KEYS")
 
 
 @pytest.fixture
@@ -30,11 +36,59 @@ async def line_with(process: Process, text: str) -> str:
     raise AssertionError(f"{text!r} was never said")
 
 
-async def test_the_help_names_commands_and_settings(stanzalake: Command) -> None:
+async def test_the_help_names_every_command_once_with_a_whole_sentence(
+    stanzalake: Command,
+) -> None:
     status, out, _ = await stanzalake.run("--help")
     assert status == 0
-    for word in ("up", "migrate", "PROSODY_ARCHIVE_EXPIRES_AFTER", "STANZALAKE_ID_KEYS"):
-        assert word in out
+    listed = re.findall(r"^  ([a-z]+) {2,}[A-Z]", out, re.MULTILINE)
+    assert sorted(listed) == sorted(cli.commands)
+    assert "..." not in out.partition("Services:")[2]
+
+
+async def test_settings_are_shown_as_they_are_and_secrets_never(
+    stanzalake: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "stanzalake.env"
+    file.write_text("PROSODY_ARCHIVE_EXPIRES_AFTER=90d\nSTANZALAKE_DATA_DIR=/nowhere\n")
+    status, out, _ = await stanzalake.run("--env-file", str(file), "settings")
+    assert status == 0
+    lines = out.splitlines()
+    assert [line.partition("=")[0] for line in lines] == [name for name, *_ in variables()]
+    assert "PROSODY_ARCHIVE_EXPIRES_AFTER=90d" in lines
+    assert f"STANZALAKE_DATA_DIR={stanzalake.settings['STANZALAKE_DATA_DIR']}" in lines
+    assert "PROSODY_ARCHIVE_POLICY=roster" in lines
+    stanzalake.settings["STANZALAKE_CLICKHOUSE_DSN"] = "clickhouse://juliet:nightingale@h/d"
+    status, out, _ = await stanzalake.run("settings", "--json")
+    assert json.loads(out)["STANZALAKE_CLICKHOUSE_DSN"] == "(set, and secret)"
+    for secret in ("nightingale", *(stanzalake.settings[name] for name in SECRETS)):
+        assert secret not in out
+    status, out, _ = await stanzalake.run("settings", "--help")
+    assert all(name in out for name, *_ in variables())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["delete", "juliet@elsewhere.lit", "--yes"], "'elsewhere.lit' is not among"),
+        (["delete", JULIET, "--yes", "--end", "1969-01-01"], "--end has to be after --start"),
+        (["export", JULIET, "--start", "2026-02-01", "--end", "2026-02-01"], "--end has to be"),
+        (["search", "love", "--start", "2026-02-01", "--end", "2026-01-01"], "--end has to be"),
+    ],
+)
+async def test_a_slip_of_the_hand_is_status_2(
+    stanzalake: Command, arguments: list[str], said: str
+) -> None:
+    status, _, err = await stanzalake.run(*arguments)
+    assert (status, said in err) == (2, True), err
+
+
+async def test_who_does_not_say_yes_is_told_that_nothing_is_done(stanzalake: Command) -> None:
+    assert (await stanzalake.run("migrate"))[0] == 0
+    status, out, err = await stanzalake.run("delete", JULIET)
+    assert (status, out.strip()) == (1, "")
+    assert "Erase no messages" in err
+    assert err.endswith("stanzalake: stopped\n")
 
 
 @pytest.mark.parametrize(

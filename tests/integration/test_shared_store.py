@@ -176,6 +176,31 @@ async def test_nobody_else_is_let_in(shared: Path, user: str, password: str) -> 
     assert (status, "AUTHENTICATION_FAILED" in text) == (403, True)
 
 
+async def test_nobody_else_can_read_what_is_in_a_directory_that_was_there(
+    stanzalake: Command, values: Settings
+) -> None:
+    values.data_dir.mkdir(mode=0o755)
+    before = os.umask(0o022)
+    try:
+        process = await stanzalake.start("up")
+        await until((values.data_dir / "store.dsn").exists)
+        await end(process)
+    finally:
+        os.umask(before)
+    made = list(values.data_dir.rglob("*"))
+    assert values.data_dir / "log.sqlite" in made
+    assert not [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077]
+
+
+@pytest.mark.usefixtures("up")
+async def test_a_parameter_is_no_longer_than_a_server_takes(values: Settings) -> None:
+    with closing(Store.of(values)) as store:
+        text = "SELECT length({text:String})"
+        assert store.select(text, {"text": "x" * 100_000}) == [(100_000,)]
+        with pytest.raises(StoreRefused, match="1000"):
+            store.select(text, {"text": "x" * 200_000})
+
+
 @pytest.mark.usefixtures("up")
 async def test_a_bad_request_is_answered_and_does_no_harm(shared: Path, values: Settings) -> None:
     bomb = zstandard.compress(bytes(engine_server.MAX_BODY + 1))

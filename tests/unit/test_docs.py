@@ -1,14 +1,54 @@
 """The documents say what is so."""
 
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
+import pytest
+import yaml
 from prometheus_client import Counter
 
 from archive import metrics, settings
 from archive.metrics import ALL
+from stanzalake.cli import cli
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "prosody").rglob("*.md")]
+PREFIX = r" *(?:sudo -u \w+ |\w+=\S+ )?"
+OURS = re.compile(PREFIX + r"((?:stanzalake|prosodyctl mod_stanzalake|docker compose) .*)")
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+COMPOSE = re.compile(r"docker compose (?:exec|run --rm) (\w+) ?(.*)")
+TAP = (ROOT / "prosody/mod_stanzalake/command.lib.lua").read_text()
+
+
+def commands() -> Iterator[str]:
+    """Give every command of ours in a block of a document, without what is said behind it."""
+    for document in DOCUMENTS:
+        for kind, block in BLOCK.findall(document.read_text()):
+            lines = block.splitlines() if kind in {"", "sh"} else ()
+            for line in lines:
+                if match := OURS.match(line.partition(" #")[0]):
+                    yield match[1].rstrip()
+
+
+def mentions() -> Iterator[str]:
+    """Give every command of ours in a text."""
+    for document in DOCUMENTS:
+        yield from re.findall(r"`(stanzalake [a-z][^`]*)`", document.read_text())
+
+
+def parse(words: list[str], group: click.Group = cli, parent: click.Context | None = None) -> None:
+    """Have click read a command line, without doing what it says."""
+    context = group.make_context("stanzalake", words, parent=parent)
+    if not (rest := [*context._protected_args, *context.args]):  # noqa: SLF001  # click's own way
+        return
+    name, command, rest = group.resolve_command(context, rest)
+    if isinstance(command, click.Group):
+        parse(rest, command, context)
+    elif command is not None:
+        command.make_context(name, rest, parent=context)
 
 
 def test_the_readme_lists_every_setting() -> None:
@@ -39,9 +79,42 @@ def test_every_metric_is_used() -> None:
             assert f"{name}." in code, name
 
 
-def test_files_that_the_documents_name_are_there() -> None:
-    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), (document.name, target)
+@pytest.mark.parametrize("line", sorted(set(commands())))
+def test_every_command_can_be_given_as_it_stands(line: str) -> None:
+    if match := COMPOSE.fullmatch(line):
+        assert match[1] in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+        line = match[2] if " exec " in line else f"stanzalake {match[2]}"
+    if line.startswith("stanzalake "):
+        parse(shlex.split(line)[1:])
+    elif line.startswith("prosodyctl "):
+        name, *options = line.replace("[", "").replace("]", "").split()[2:]
+        assert f"\n {name} " in TAP
+        for option in options:
+            assert not option.startswith("--") or f"[{option}" in TAP
+
+
+@pytest.mark.parametrize("mention", sorted(set(mentions())))
+def test_every_command_that_is_named_is_there(mention: str) -> None:
+    command: click.Command = cli
+    for word in mention.split()[1:]:
+        if word.startswith("--"):
+            options = command.get_params(click.Context(command))
+            assert any(word in option.opts for option in options), word
+        elif isinstance(command, click.Group):
+            command = command.commands[word]
+
+
+def test_files_and_headings_that_the_documents_name_are_there() -> None:
+    for document in DOCUMENTS:
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", document.read_text()):
+            file = document.parent / target if target else document
+            assert file.exists(), (document.name, target)
+            assert not anchor or anchor in anchors(file), (document.name, target, anchor)
     for test in re.findall(r"`(tests/\S+\.py)`", (ROOT / "README.md").read_text()):
         assert (ROOT / test).is_file(), test
+
+
+def anchors(document: Path) -> set[str]:
+    """Give the names under which GitHub shows a document's headings."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from archive import event
 from archive.errors import InvalidEvent
 from archive.position import MAX_POSITION
-from tests.support.events import encoded, message
+from tests.support.events import JULIET, encoded, message
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "event.schema.json"
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=50)
@@ -57,6 +57,15 @@ def test_what_is_wrong_is_named(change: dict[str, object], reason: str) -> None:
     raw = json.dumps({**json.loads(encoded(1)), **change}).encode()
     with pytest.raises(InvalidEvent, match=reason):
         event.decode(raw)
+
+
+@pytest.mark.parametrize("field", ["position", "start", "end"])
+@pytest.mark.parametrize("number", [-1, 2**64, 2**200])
+def test_no_position_of_an_erasure_is_out_of_range(field: str, number: int) -> None:
+    erasure = {"type": "erasure", "v": 1, "owner": JULIET, "position": 9, "start": 1, "end": 9}
+    event.decode(json.dumps(erasure).encode())
+    with pytest.raises(InvalidEvent, match=field):
+        event.decode(json.dumps({**erasure, field: number}).encode())
 
 
 @pytest.mark.parametrize("field", ["v", "owner", "position", "contact", "stanza"])

@@ -182,6 +182,17 @@ def test_a_file_that_is_hostile_or_cut_short_is_refused(tmp_path: Path, text: st
         items(tmp_path, text)
 
 
+@pytest.mark.parametrize("begin", ["<!--", "<?x ", "<result xmlns='urn:xmpp:mam:2' id='"])
+def test_a_tag_that_never_ends_is_not_read_to_its_end(tmp_path: Path, begin: str) -> None:
+    file = tmp_path / "bomb.xml.zst"
+    with zstandard.open(file, "wt") as output:
+        output.write(document("SPLIT").partition("SPLIT")[0] + begin)
+        for _ in range(200):
+            output.write("x" * MEBIBYTE)
+    with pytest.raises(SourceUnavailable, match="without end"):
+        list(Pie(file, CAPULET).items())
+
+
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="No such file"):
         Pie(tmp_path / "missing.xml", CAPULET)

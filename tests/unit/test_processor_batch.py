@@ -1,5 +1,6 @@
 """Every record ends as a row, as a state, as rejected, or as unwanted; offsets travel with them."""
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -8,7 +9,7 @@ from archive.event import VERSION, Activation, Erasure, Expiry, Preferences, enc
 from archive.histories import State, merged
 from archive.log import Record
 from archive.settings import DEFAULT_EXCLUSIONS
-from processor.batch import Batch, Rules, assemble, read
+from processor.batch import Batch, Decoded, Rules, assemble, read
 from processor.policy import Policy
 from tests.support.events import JULIET, ROMEO, encoded, stanza
 
@@ -69,6 +70,14 @@ def test_what_an_account_wanted_ends_with_it() -> None:
     smart = Rules(Policy("true", smart=True), DEFAULT_EXCLUSIONS)
     result = batch([record(3, encoded(6)), record(4, encoded(8))], smart, [late, ended, new])
     assert [row.position for row in result.rows] == [8]
+
+
+def test_very_many_erasures_of_one_owner_take_no_time() -> None:
+    erasures = [erasure(position) for position in range(20_000)]
+    decoded = Decoded(states=list(erasures))
+    began = time.process_time()
+    assert assemble(decoded, {JULIET: tuple(erasures)}, ALL).states == erasures
+    assert time.process_time() - began < 2
 
 
 def test_who_asks_for_an_expiry_is_counted() -> None:

@@ -1,0 +1,39 @@
+"""What `stanzalake delete` plans and says, on both engines."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from archive import migrations
+from archive.errors import InvalidEvent
+from archive.position import MAX_POSITION
+from archive.store import Row, Store
+from stanzalake.commands.delete import _described
+from stanzalake.erasure import Eraser
+from tests.contract.test_store import load
+from tests.support.events import JULIET, ROMEO, stanza
+
+_names = (f"eraser_{n}" for n in itertools.count())
+
+
+@pytest.fixture
+def eraser(dsn: str) -> Iterator[Eraser]:
+    values = load(PROSODY_ARCHIVE_EXPIRES_AFTER="never")
+    store = Store(dsn, next(_names))
+    migrations.apply(store, values)
+    store.insert([Row(JULIET, p, ROMEO, "", "in", "chat", stanza()) for p in (1, MAX_POSITION - 1)])
+    yield Eraser(values, store)
+    store.close()
+
+
+def test_messages_of_any_time_can_be_told_of(eraser: Eraser) -> None:
+    erasure = eraser.plan(JULIET, "", 0, None, "me")
+    said = _described(eraser.covered(erasure))
+    assert said == "2 messages, 1970-01-01 to 10889-08-02,"
+
+
+def test_what_no_processor_would_take_is_not_said(eraser: Eraser) -> None:
+    """It would be rejected there, and the command would wait for it in vain."""
+    with pytest.raises(InvalidEvent, match="255"):
+        eraser.say(eraser.plan(JULIET, "", 0, None, "x" * 256))

@@ -1,0 +1,152 @@
+"""Random logs, replays and kills: what is left in the store is what has to be, and nothing else."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archive import migrations
+from archive.event import VERSION, Activation, Erasure, Event, Message, Preferences, Wish, encode
+from archive.histories import Histories
+from archive.log import Record
+from archive.removal import Removal
+from archive.settings import DEFAULT_EXCLUSIONS
+from archive.store import Store
+from processor.batch import Batch, Rules, assemble, read
+from processor.cleaner import Cleaner
+from processor.policy import Policy
+from processor.sink import Sink
+from tests.contract.test_store import load
+from tests.support.events import ROMEO, message
+
+NURSE = "nurse@capulet.lit"
+RULES = Rules(Policy("true", smart=True), DEFAULT_EXCLUSIONS)
+_numbers = itertools.count()
+
+
+class Run(NamedTuple):
+    """A stretch of the log, processed.
+
+    Attributes:
+        worker: Which of two does it.
+        back: How far before the commit it begins: what it reads is a repeat up to there.
+        length: Events that it reads.
+        end: How it ends: it is killed behind its states or its rows, or it is held up until after
+            the next run, and given up meanwhile.
+    """
+
+    worker: int
+    back: int
+    length: int
+    end: Literal["committed", "states", "rows", "late"]
+
+
+kinds = st.sampled_from(["message"] * 4 + ["other"] * 2 + ["activation", "never", "always"])
+erasures = st.tuples(st.booleans(), st.sampled_from(["", ROMEO]), st.integers(0, 12))
+runs = st.builds(
+    Run,
+    st.integers(0, 1),
+    st.integers(0, 12),
+    st.integers(1, 8),
+    st.sampled_from(["committed", "committed", "states", "rows", "late"]),
+)
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    store = Store("chdb://:memory:", "erasure_model")
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    yield store
+    store.close()
+
+
+def event(kind: object, owner: str, position: int) -> Event:
+    """Give an event of a log; a tuple stands for an erasure."""
+    if isinstance(kind, tuple):
+        account, peer, start = kind
+        whole = {} if account else {"peer": peer, "start": start}
+        return Erasure(
+            v=VERSION, owner=owner, position=position, end=position, account=account, **whole
+        )
+    if kind in {"message", "other"}:
+        return message(position, owner=owner, peer=NURSE if kind == "other" else ROMEO)
+    if kind == "activation":
+        return Activation(v=VERSION, owner=owner, position=position)
+    default: Wish = "never" if kind == "never" else "always"
+    return Preferences(
+        v=VERSION, owner=owner, position=position, default=default, always=(), never=()
+    )
+
+
+def wanted(log: Sequence[Event]) -> set[int]:
+    """Give the messages that have to be left."""
+    return {one.position for one in log if isinstance(one, Message) and _is_wanted(one, log)}
+
+
+def _is_wanted(one: Message, log: Sequence[Event]) -> bool:
+    gone = [e for e in log if isinstance(e, Erasure)]
+    ended = max((e.position for e in gone if e.account), default=0)
+    said = [
+        e
+        for e in log
+        if isinstance(e, Preferences | Activation) and ended <= e.position < one.position
+    ]
+    chosen = [e.default for e in said if isinstance(e, Preferences)]
+    covering = [e for e in gone if e.start <= one.position < e.position]
+    forgotten = any(e.peer in {"", one.peer} for e in covering)
+    return bool(said) and chosen[-1:] != ["never"] and not forgotten
+
+
+def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> None:
+    """Process a log run by run; the last one is whole."""
+    removal = Removal(store)
+    sinks = [Sink(store, removal) for _ in range(2)]
+    committed, last = 0, 0
+    late: list[tuple[Sink, Batch]] = []
+    for run in [*planned, Run(0, len(records), len(records), "committed")]:
+        if run.worker != last:
+            sinks[run.worker].forget()
+        last = run.worker
+        start = max(0, committed - run.back)
+        decoded = read(records[start : start + run.length])
+        batch = assemble(decoded, sinks[run.worker].histories(decoded), RULES)
+        held, late = late, []
+        if run.end == "committed":
+            sinks[run.worker].write(batch)
+            committed = max(committed, *batch.offsets.values(), 0)
+        elif run.end == "late":
+            late = [(sinks[run.worker], batch)]
+        else:
+            Histories(store).write(batch.states)
+            store.insert(batch.rows if run.end == "rows" else [])
+            sinks[run.worker] = Sink(store, removal)
+        for sink, old in held:
+            sink.write(old)
+
+
+@given(
+    st.lists(kinds | erasures, min_size=1, max_size=12),
+    st.lists(runs, max_size=6),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_erasure_wins_and_nothing_else_is_lost(
+    store: Store, kinds: Sequence[object], planned: Sequence[Run]
+) -> None:
+    number = next(_numbers)
+    owner, other = f"juliet-{number}@capulet.lit", f"rosaline-{number}@capulet.lit"
+    log = [event(kind, owner, position) for position, kind in enumerate(kinds, 1)]
+    others = [event("activation", other, 0), *(message(p, owner=other) for p in range(1, 9))]
+    both = [e for pair in itertools.zip_longest(others, log) for e in pair if e is not None]
+    work(store, [Record(0, n, e.owner, encode(e)) for n, e in enumerate(both)], planned)
+    kept = load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", STANZALAKE_LOG_RETENTION="never")
+    Cleaner(kept, store, Removal(store)).clean()
+    assert left(store, owner) == wanted(log)
+    assert left(store, other) == set(range(1, 9))
+
+
+def left(store: Store, owner: str) -> set[int]:
+    statement = f"SELECT position FROM {store.table} WHERE owner = {{owner:String}}"
+    return {position for (position,) in store.select(statement, {"owner": owner})}

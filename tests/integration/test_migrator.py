@@ -1,0 +1,102 @@
+"""prosody-migrator as docs/moving.md uses it: from files into a database, and back to mod_mam."""
+
+import asyncio
+import re
+import sqlite3
+import time
+from asyncio.subprocess import PIPE, STDOUT
+from contextlib import closing
+from pathlib import Path
+
+from archive import settings
+from archive.position import from_milliseconds
+from archive.store import Row, Store
+from tests.integration.test_import import Old, archive, exported, imported, talk
+from tests.support.archives import visible_id
+from tests.support.command import Command
+from tests.support.server import HOST, JULIET, ROMEO, Server
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "moving.md").read_text()
+PROGRAM = Path("/usr/bin/prosody-migrator")
+DATA = "/var/lib/prosody"
+MAM = "default_archive_policy = true\n"
+SQL = 'storage = { archive = "sql" }\nsql = { driver = "SQLite3", database = "prosody.sqlite" }\n'
+
+
+def section(title: str) -> str:
+    return GUIDE.partition(f"\n### {title}\n")[2].partition("\n### ")[0]
+
+
+def prepared(title: str, data: Path, tmp_path: Path) -> list[str]:
+    """Give a section's command, and write its configuration.
+
+    Only the host is another, and the directory and the user that Debian has put into the program.
+    """
+    config = "".join(re.findall(r"^```lua\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL))
+    config = config.replace(DATA, str(data)).replace("capulet.lit", HOST)
+    (tmp_path / "migrator.cfg.lua").write_text(config)
+    program = PROGRAM.read_text().replace(f"'{DATA}'", f"'{data}'")
+    (tmp_path / PROGRAM.name).write_text(program.replace("startup.switch_user();", ""))
+    [command] = re.findall(rf"\b{PROGRAM.name} --.*\.lua", section(title))
+    options = command.replace("migrator.cfg.lua", str(tmp_path / "migrator.cfg.lua")).split()
+    return ["lua5.4", str(tmp_path / PROGRAM.name), *options[1:]]
+
+
+async def migrate(title: str, data: Path, tmp_path: Path) -> None:
+    """Do what a section says with prosody-migrator."""
+    process = await asyncio.create_subprocess_exec(
+        *prepared(title, data, tmp_path), stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
+async def ready(tmp_path: Path) -> Command:
+    stanzalake = Command(tmp_path)
+    stanzalake.settings["STANZALAKE_HOSTS"] = HOST
+    assert (await stanzalake.run("migrate"))[0] == 0
+    return stanzalake
+
+
+async def test_an_archive_in_files_becomes_a_database(tmp_path: Path) -> None:
+    server = Server(tmp_path / "prosody", MAM, modules=("mam",))
+    await server.start()
+    held = await talk(Old(server, ""), 0, 3)
+    data = server.prosody.data_path
+    await migrate("From files", data, tmp_path)
+    await server.stop()
+    with closing(sqlite3.connect(data / "archive.sqlite")) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+    stanzalake = await ready(tmp_path)
+    assert (await imported(stanzalake, f"sqlite:///{data}/archive.sqlite"))["imported"] == 6
+    assert await exported(stanzalake, JULIET) == held
+
+
+async def test_what_came_since_goes_back_to_mod_mam(tmp_path: Path) -> None:
+    server = Server(tmp_path / "prosody", MAM + SQL, modules=("mam",))
+    await server.start()
+    before = await talk(Old(server, ""), 0, 2)
+    await server.prosody.stop()
+    stanzalake = await ready(tmp_path)
+    since = await asyncio.to_thread(insert, stanzalake)
+    data = server.prosody.data_path
+    file = str(data / f"{JULIET}.xml")
+    status, _, err = await stanzalake.run("export", JULIET, "--output", file)
+    assert status == 0, err
+    await migrate("Going back", data, tmp_path)
+    await server.prosody.start()
+    assert await archive(await server.client("juliet")) == [*before, since]
+    await server.stop()
+
+
+def insert(stanzalake: Command) -> tuple[str, str]:
+    """Archive a message, and give its id and text."""
+    position = from_milliseconds(int(time.time() * 1000))
+    body = (
+        f"<message xmlns='jabber:client' from='{ROMEO}/one' to='{JULIET}'><body>2</body></message>"
+    )
+    row = Row(JULIET, position, ROMEO, "one", "in", "chat", body)
+    store = Store.for_admin(settings.load(stanzalake.settings))
+    store.insert([row])
+    store.close()
+    return visible_id(row), "2"
