@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archive import migrations
@@ -24,6 +24,8 @@ from tests.support.events import ROMEO, message
 
 NURSE = "nurse@capulet.lit"
 RULES = Rules(Policy("true", smart=True), DEFAULT_EXCLUSIONS)
+ALL, ENDED = (False, "", 0), (True, "", 0)
+"""Erasures: of all messages, and of an account."""
 _numbers = itertools.count()
 
 
@@ -44,14 +46,14 @@ class Run(NamedTuple):
     end: Literal["committed", "states", "rows", "late"]
 
 
-kinds = st.sampled_from(["message"] * 4 + ["other"] * 2 + ["activation", "never", "always"])
-erasures = st.tuples(st.booleans(), st.sampled_from(["", ROMEO]), st.integers(0, 12))
+kinds = st.sampled_from(["message"] * 8 + ["other"] * 4 + ["activation", "never", "always"])
+erasures = st.tuples(st.booleans(), st.sampled_from(["", "", ROMEO]), st.integers(0, 9))
 runs = st.builds(
     Run,
     st.integers(0, 1),
     st.integers(0, 12),
-    st.integers(1, 8),
-    st.sampled_from(["committed", "committed", "states", "rows", "late"]),
+    st.integers(1, 6),
+    st.sampled_from(["committed"] * 5 + ["states", "rows", "late"]),
 )
 
 
@@ -101,12 +103,12 @@ def _is_wanted(one: Message, log: Sequence[Event]) -> bool:
 
 
 def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> None:
-    """Process a log run by run; the last one is whole."""
+    """Process a log run by run, and then what is left of it."""
     removal = Removal(store)
     sinks = [Sink(store, removal) for _ in range(2)]
     committed, last = 0, 0
     late: list[tuple[Sink, Batch]] = []
-    for run in [*planned, Run(0, len(records), len(records), "committed")]:
+    for run in [*planned, Run(0, 0, len(records), "committed")]:
         if run.worker != last:
             sinks[run.worker].forget()
         last = run.worker
@@ -128,23 +130,29 @@ def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> Non
 
 
 @given(
-    st.lists(kinds | erasures, min_size=1, max_size=12),
-    st.lists(runs, max_size=6),
+    st.lists(kinds | erasures, min_size=2, max_size=8),
+    st.lists(runs, min_size=4, max_size=12),
 )
-@settings(max_examples=60, deadline=None)
+@example(["message", ALL], [Run(0, 0, 9, "committed"), Run(1, 9, 4, "committed")])
+@example(["message", ALL], [Run(0, 0, 4, "late"), Run(1, 0, 9, "committed")])
+@example(["never", "message", ENDED, "message", "activation", "message"], [])
+@settings(max_examples=40, deadline=None)
 def test_an_erasure_wins_and_nothing_else_is_lost(
     store: Store, kinds: Sequence[object], planned: Sequence[Run]
 ) -> None:
     number = next(_numbers)
     owner, other = f"juliet-{number}@capulet.lit", f"rosaline-{number}@capulet.lit"
-    log = [event(kind, owner, position) for position, kind in enumerate(kinds, 1)]
-    others = [event("activation", other, 0), *(message(p, owner=other) for p in range(1, 9))]
+    said = ["activation", *kinds]
+    log = [event(kind, owner, position) for position, kind in enumerate(said, 1)]
+    others = [event("activation", other, 0), *(message(p, owner=other) for p in range(1, 4))]
     both = [e for pair in itertools.zip_longest(others, log) for e in pair if e is not None]
     work(store, [Record(0, n, e.owner, encode(e)) for n, e in enumerate(both)], planned)
+    if all(run.end != "late" for run in planned):
+        assert left(store, owner) == wanted(log)
     kept = load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", STANZALAKE_LOG_RETENTION="never")
     Cleaner(kept, store, Removal(store)).clean()
     assert left(store, owner) == wanted(log)
-    assert left(store, other) == set(range(1, 9))
+    assert left(store, other) == {1, 2, 3}
 
 
 def left(store: Store, owner: str) -> set[int]:

@@ -106,12 +106,8 @@ def test_an_erasure_that_did_not_work_is_asked_for_again_but_seldom(
         nonlocal asked
         asked += 1
         if asked > 2 or not lost:
-            ask(statement, parameters)
+            ask(statement.replace("_sync = 0", "_sync = 1"), parameters)
         if asked <= 2 and not lost:
-            monkeypatch.setattr(store, "command", ask)
-            while positions(store):
-                pass
-            monkeypatch.setattr(store, "command", command)
             store.insert([row(2)])
 
     def sleep(_: float) -> None:

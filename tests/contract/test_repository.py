@@ -8,6 +8,7 @@ import pytest
 from archive.errors import StoreRefused
 from archive.position import MAX_POSITION, from_milliseconds
 from archive.store import Row, Store
+from query.forms import MAX_IDS
 from query.repository import MAX_PAGE, Archive, Item, Repository, Selection, Stretch
 from tests.support.archives import SEALER, START, MemoryArchive, row, visible_id
 from tests.support.events import ROMEO, stanza
@@ -150,6 +151,12 @@ async def test_places_are_found_by_either_kind_of_id(fill: Fill, owner: str) -> 
 async def test_items_of_old_ids_show_them(fill: Fill) -> None:
     [item] = (await fill([at(1, legacy_id="old")]).read(Selection(), 1)).items
     assert item.id == visible_id(at(1, legacy_id="old")) == "old"
+
+
+async def test_ids_that_are_looked_for_may_be_many_and_long(fill: Fill) -> None:
+    archive = fill([at(1, legacy_id="old")])
+    made_up = [f"{n}{'x' * 250}" for n in range(MAX_IDS)]
+    assert await archive.find([*made_up, "old"]) == {"old": at(1).position}
 
 
 async def test_only_positions_with_an_item_are_stored(fill: Fill) -> None:

@@ -22,8 +22,12 @@ REGISTER = "jabber:iq:register"
 @pytest.fixture(params=["embedded", "kafka"])
 async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployment]:
     wanted = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_MAM_SMART_ENABLE": "false"}
-    kind = Deployment if request.param == "embedded" else Distributed
-    deployment = kind(tmp_path, settings=wanted)
+    embedded = request.param == "embedded"
+    deployment = (
+        Deployment(tmp_path, settings=wanted)
+        if embedded
+        else Distributed(tmp_path, settings=wanted, number=1)
+    )
     deployment.prosody.modules = ("stanzalake", "user_account_management")
     try:
         await deployment.start()
@@ -130,6 +134,7 @@ async def test_a_removed_account_takes_its_archive_along(deployment: Deployment)
     assert await ids(romeo) == ["one", "two"]
 
 
+@pytest.mark.parametrize("deployment", ["embedded"], indirect=True)
 async def test_without_a_processor_it_says_so_and_is_done_later(deployment: Deployment) -> None:
     stanzalake = command(deployment)
     juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
@@ -144,6 +149,7 @@ async def test_without_a_processor_it_says_so_and_is_done_later(deployment: Depl
     assert await ids(romeo) == ["one"]
 
 
+@pytest.mark.parametrize("deployment", ["embedded"], indirect=True)
 async def test_what_has_expired_leaves_by_command(deployment: Deployment) -> None:
     stanzalake = command(deployment)
     juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]

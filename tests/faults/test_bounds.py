@@ -14,9 +14,9 @@ from tests.support.events import encoded
 from tests.support.wait import until
 
 ALL = {"PROSODY_ARCHIVE_POLICY": "true"}
-BACKLOG = 200_000
+BACKLOG = 100_000
 OWNERS = 1000
-FLOOD = 5000
+FLOOD = 3000
 TEXT = "a sentence of some length, as people write them " * 40
 MIB = 1024
 LIMITS = {"embedded": 1024, "kafka": 640}

@@ -96,7 +96,7 @@ async def test_whoever_reads_an_expiry_asks_for_a_clean_up(
     log: LocalLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Cleaner] = []
-    monkeypatch.setattr(Cleaner, "ask", asked.append)
+    monkeypatch.setattr(Cleaner, "ask", lambda cleaner: asked.append(cleaner))  # noqa: PLW0108  # a method
     async with working(log, Rows()):
         await send(log, encode(Expiry(v=VERSION, owner="capulet.lit", position=1)))
         await until(lambda: len(asked) == 1)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from stanzalake.local.clickhouse import ClickHouse
 from tests.support.server import Server
 
 StartServer = Callable[..., Awaitable[Server]]
+Started = Callable[[ClickHouse], Awaitable[ClickHouse]]
 
 
 @pytest.fixture
@@ -30,3 +32,18 @@ async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
 async def server(start_server: StartServer) -> Server:
     """Give a Prosody with the tap as it is by default."""
     return await start_server()
+
+
+@pytest.fixture
+async def started() -> AsyncIterator[Started]:
+    """Give a function that starts a server, which is stopped however the test ends."""
+    servers: list[ClickHouse] = []
+
+    async def start(server: ClickHouse) -> ClickHouse:
+        servers.append(server)
+        await server.start()
+        return server
+
+    yield start
+    for server in servers:
+        await server.stop()

@@ -18,6 +18,7 @@ from archive.store import Store
 from stanzalake.cli import cli
 from stanzalake.local.clickhouse import ClickHouse
 from stanzalake.local.kafka import Kafka
+from tests.integration.conftest import Started
 from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of
 from tests.support.archives import rows
 from tests.support.command import Command
@@ -173,9 +174,12 @@ def run_sql(server: ClickHouse, statements: list[str]) -> None:
     store.close()
 
 
-async def test_a_server_by_its_own_statements_and_kafka(kafka: Kafka, tmp_path: Path) -> None:
-    server = ClickHouse(directory=tmp_path / "clickhouse", config=configuration(tmp_path))
-    await server.start()
+async def test_a_server_by_its_own_statements_and_kafka(
+    started: Started, kafka: Kafka, tmp_path: Path
+) -> None:
+    server = await started(
+        ClickHouse(directory=tmp_path / "clickhouse", config=configuration(tmp_path))
+    )
     prefix = unique_prefix()
     stanzalake = Command(tmp_path)
     stanzalake.settings |= of_server(server, kafka, prefix)
@@ -206,17 +210,19 @@ async def test_a_server_by_its_own_statements_and_kafka(kafka: Kafka, tmp_path: 
     while len(records) < 2:
         records += [record.value for record in await again.read(10, 1.0)]
     await log.close()
-    await server.stop()
 
 
-async def test_a_server_by_the_command_as_its_administrator(tmp_path: Path) -> None:
-    server = ClickHouse(
-        directory=tmp_path / "clickhouse",
-        config=configuration(tmp_path),
-        users=USERS,
-        environment=PASSWORDS,
+async def test_a_server_by_the_command_as_its_administrator(
+    started: Started, tmp_path: Path
+) -> None:
+    server = await started(
+        ClickHouse(
+            directory=tmp_path / "clickhouse",
+            config=configuration(tmp_path),
+            users=USERS,
+            environment=PASSWORDS,
+        )
     )
-    await server.start()
     stanzalake = Command(tmp_path)
     stanzalake.settings |= {
         "STANZALAKE_CLICKHOUSE_DSN": dsn_of(server, "query"),
@@ -235,7 +241,6 @@ async def test_a_server_by_the_command_as_its_administrator(tmp_path: Path) -> N
     status, _, err = await stanzalake.run("restore", "friday")
     assert (status, len(err.splitlines())) == (1, 1)
     assert "BACKUP_NOT_FOUND" in err
-    await server.stop()
 
 
 @pytest.mark.parametrize("name", ["../monday", "/monday", "a'b", ".hidden", ""])

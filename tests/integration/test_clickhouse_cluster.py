@@ -23,6 +23,7 @@ from archive.position import MAX_POSITION, from_milliseconds
 from archive.store import Store, cluster_settings
 from query.repository import Repository, Selection
 from stanzalake.local.clickhouse import ClickHouse
+from tests.integration.conftest import Started
 from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of, load
 from tests.support.archives import SEALER, rows
 from tests.support.events import JULIET
@@ -99,12 +100,9 @@ def statements() -> Iterator[str]:
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[ClickHouse]:
+async def cluster(started: Started, tmp_path: Path) -> ClickHouse:
     """Give a ClickHouse that is a cluster."""
-    server = configured(tmp_path, CONFIG)
-    await server.start()
-    yield server
-    await server.stop()
+    return await started(configured(tmp_path, CONFIG))
 
 
 def configured(directory: Path, config: str, users: Path | None = None) -> ClickHouse:
@@ -247,9 +245,8 @@ async def test_what_owners_said_is_spread_with_them(store: Store) -> None:
         assert histories.read([state.owner]) == {state.owner: (state,)}
 
 
-async def test_each_user_may_do_its_part(tmp_path: Path) -> None:
-    server = configured(tmp_path, CONFIG, USERS)
-    await server.start()
+async def test_each_user_may_do_its_part(started: Started, tmp_path: Path) -> None:
+    server = await started(configured(tmp_path, CONFIG, USERS))
     admin, processor, query = (
         OneServer(dsn_of(server, user), "messages", OPTIONS)
         for user in ("admin", "processor", "query")
