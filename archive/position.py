@@ -34,6 +34,18 @@ def to_milliseconds(position: int) -> int:
     return position >> SEQUENCE_BITS
 
 
+def seconds_ago(seconds: int | None, now: float) -> int:
+    """Give the position of a moment in the past.
+
+    Args:
+        seconds: How long ago; None for ever, which is the first position of all.
+        now: Unix time in seconds.
+    """
+    if seconds is None:
+        return 0
+    return from_milliseconds(max(0, int(1000 * (now - seconds))))
+
+
 class Sealer:
     """Seals positions into ids and opens ids into positions.
 

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from archive.position import from_milliseconds
+from archive.position import from_milliseconds, seconds_ago
 from archive.store import Store
 
 _DAY = 86_400
@@ -108,7 +108,7 @@ def read(
         StoreUnavailable: The store did not answer this time.
     """
     now = time.time() if now is None else now
-    oldest = _position(now - expires_after) if expires_after is not None else 0
+    oldest = seconds_ago(expires_after, now)
     return Statistics(
         hosts=_hosts(store, oldest), days=_days(store, oldest, now, days), disk=_disk(store)
     )

@@ -23,6 +23,7 @@ from archive.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from archive.event import Message
 from archive.metrics import STORAGE_OPERATIONS
 from archive.settings import Settings
 
@@ -100,6 +101,26 @@ class Row(NamedTuple):
     kind: str
     stanza: str
     legacy_id: str = ""
+
+    @classmethod
+    def of(cls, message: Message, stanza: str, legacy_id: str = "") -> "Row":
+        """Give the row of a message.
+
+        Args:
+            message: What happened.
+            stanza: What is stored of its stanza.
+            legacy_id: The id that it came with, if it was imported.
+        """
+        return cls(
+            owner=message.owner,
+            position=message.position,
+            peer=message.peer,
+            peer_resource=message.peer_resource,
+            direction=message.direction,
+            kind=message.kind,
+            stanza=stanza,
+            legacy_id=legacy_id,
+        )
 
 
 class Store:

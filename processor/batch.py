@@ -151,16 +151,4 @@ def _rows(
             bad.append(Rejected(record, str(error)))
         else:
             if stored is not None:
-                yield _row(message, stored)
-
-
-def _row(message: Message, stanza: str) -> Row:
-    return Row(
-        owner=message.owner,
-        position=message.position,
-        peer=message.peer,
-        peer_resource=message.peer_resource,
-        direction=message.direction,
-        kind=message.kind,
-        stanza=stanza,
-    )
+                yield Row.of(message, stored)

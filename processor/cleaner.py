@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from archive.erasures import Erasures
 from archive.errors import StanzalakeError
-from archive.position import from_milliseconds
+from archive.position import seconds_ago
 from archive.removal import Removal
 from archive.settings import Settings
 from archive.store import Store
@@ -80,7 +80,4 @@ class Cleaner:
         self._removal.erase(self._erasures.since(self._before(self._settings.log_retention)))
 
     def _before(self, seconds: int | None) -> int:
-        """Give the position of so many seconds ago; the first one if it is for ever."""
-        if seconds is None:
-            return 0
-        return from_milliseconds(max(0, int(1000 * (self._clock() - seconds))))
+        return seconds_ago(seconds, self._clock())

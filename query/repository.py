@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from archive.histories import Histories, History
 from archive.pieces import pieces
-from archive.position import MAX_POSITION, Sealer, from_milliseconds
+from archive.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
 from archive.store import Store
 
 MAX_PAGE = 4 * 1024 * 1024
@@ -136,10 +136,7 @@ class Repository:
         self._threads.shutdown(cancel_futures=True)
 
     def _oldest(self) -> int:
-        if self._expires_after is None:
-            return 0
-        horizon = int(1000 * (self._clock() - self._expires_after))
-        return from_milliseconds(max(horizon, 0))
+        return seconds_ago(self._expires_after, self._clock())
 
 
 class _Page:

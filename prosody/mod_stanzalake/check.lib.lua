@@ -3,6 +3,7 @@
 
 local hashes = require "util.hashes";
 local now = require "util.time".now;
+local set = require "util.set";
 local st = require "util.stanza";
 
 local event = module:require "event";
@@ -23,13 +24,6 @@ local function version()
 	return line:match('"v":(%d+)');
 end
 
-local function contains(list, item)
-	for _, one in ipairs(list) do
-		if one == item then return true; end
-	end
-	return false;
-end
-
 -- What is sealed belongs to the host itself, which has no archive: the id proves the key and opens nothing.
 local function answer(jid, journal, settings)
 	local clock = position.new_sequence(now, 0):next();
@@ -38,7 +32,7 @@ local function answer(jid, journal, settings)
 		xmlns = xmlns_check, version = version();
 		position = ("%d"):format(clock), id = position.new_sealer(settings.id_keys[1])(module.host, clock);
 		mam = tostring(prosody.hosts[module.host].modules.mam ~= nil);
-		listed = tostring(contains(settings.ingest, jid) or contains(settings.query, jid));
+		listed = tostring((set.new(settings.ingest) + set.new(settings.query)):contains(jid));
 		connected = tostring(component.connected);
 		waiting = ("%d"):format(journal.written - journal.acked), limit = ("%d"):format(settings.journal_limit);
 	});

@@ -5,6 +5,7 @@ local jid = require "util.jid";
 local json = require "util.json";
 local lfs = require "lfs";
 local now = require "util.time".now;
+local set = require "util.set";
 local sleep = require "socket".sleep;
 
 local backlog = module:require "backlog";
@@ -75,20 +76,13 @@ local function parse(args, known)
 	return parsed;
 end
 
-local function contains(list, item)
-	for _, one in ipairs(list) do
-		if one == item then return true; end
-	end
-	return false;
-end
-
 -- Gives the VirtualHosts that are meant, or nil and the reason.
 local function chosen_hosts(named)
 	local known = directory.hosts();
 	if not known[1] then return nil, "no VirtualHost has \"stanzalake\" in its modules_enabled"; end
 	for i, name in ipairs(named) do
 		named[i] = jid.prep(name);
-		if not contains(known, named[i]) then
+		if not set.new(known):contains(named[i]) then
 			return nil, ("%s is no VirtualHost with mod_stanzalake; these are: %s"):format(name, table.concat(known, ", "));
 		end
 	end

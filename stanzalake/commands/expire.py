@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from archive import settings
-from archive.position import from_milliseconds
+from archive.position import seconds_ago
 from archive.removal import Removal
 from archive.settings import Settings
 from stanzalake.commands.disk import wait_until_clean
@@ -38,9 +38,7 @@ def command(env_file: Path | None, *, dry_run: bool, no_wait: bool, as_json: boo
 def _expire(values: Settings, removal: Removal, *, dry_run: bool, no_wait: bool) -> int:
     if values.expires_after is None:
         click.echo("nothing expires: PROSODY_ARCHIVE_EXPIRES_AFTER=never", err=True)
-        horizon = 0
-    else:
-        horizon = from_milliseconds(int(1000 * (time.time() - values.expires_after)))
+    horizon = seconds_ago(values.expires_after, time.time())
     expired = removal.expired(horizon).messages
     if dry_run:
         return expired

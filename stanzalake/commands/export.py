@@ -16,7 +16,7 @@ from archive.errors import NotFound
 from archive.event import Preferences
 from archive.histories import Histories
 from archive.messages import Messages, Span
-from archive.position import MAX_POSITION, Sealer, from_milliseconds
+from archive.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
 from archive.settings import Settings
 from archive.store import Row, Store
 from stanzalake import export
@@ -64,7 +64,7 @@ def command(  # noqa: PLR0913, PLR0917  # its options
     """
     require_order(start, end)
     values = settings.load(env_file=env_file)
-    low = max(from_milliseconds(start or 0), _oldest(values))
+    low = max(from_milliseconds(start or 0), seconds_ago(values.expires_after, time.time()))
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     span = Span(owner, peer or "", low, high)
     with recorded(values, "export", owner) as access, opened_archive(values) as store, _stop():
@@ -112,9 +112,3 @@ def _stop() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _oldest(values: Settings) -> int:
-    if values.expires_after is None:
-        return 0
-    return from_milliseconds(max(0, int(1000 * (time.time() - values.expires_after))))

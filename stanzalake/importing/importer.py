@@ -199,7 +199,8 @@ class Importer:
                 continue
             message = self._message(candidate.archived, position, forgotten)
             if message is not None:
-                yield _row(message, "" if candidate.own else candidate.archived.id)
+                legacy_id = "" if candidate.own else candidate.archived.id
+                yield Row.of(message, message.stanza, legacy_id)
 
     def _message(self, archived: Archived, position: int, forgotten: Forgotten) -> Message | None:
         try:
@@ -231,16 +232,3 @@ def _place(placing: Placing, candidate: _Candidate) -> int | None:
     if candidate.own is not None:
         return placing.keep(owner, candidate.own)
     return placing.give(owner, legacy_id, candidate.archived.at)
-
-
-def _row(message: Message, legacy_id: str) -> Row:
-    return Row(
-        owner=message.owner,
-        position=message.position,
-        peer=message.peer,
-        peer_resource=message.peer_resource,
-        direction=message.direction,
-        kind=message.kind,
-        stanza=message.stanza,
-        legacy_id=legacy_id,
-    )
