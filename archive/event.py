@@ -154,6 +154,7 @@ class Expiry(_Said, tag="expiry", frozen=True, kw_only=True):
 
 Event = Message | Preferences | Activation | Erasure | Expiry
 
+_POSITIONS = ("position", "start", "end")
 # What was found where a name belongs may be anything, a body too: the reason leaves it out.
 _UNQUOTED = re.compile(r"(enum value|unknown field) (['`]).*\2", re.DOTALL)
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
@@ -175,14 +176,10 @@ def decode(raw: bytes) -> Event:
         event = _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent(_UNQUOTED.sub(r"\1", str(error))) from None
-    for name in _positions(event):
-        if getattr(event, name) > MAX_POSITION:
+    for name in _POSITIONS:
+        if getattr(event, name, 0) > MAX_POSITION:
             raise InvalidEvent(f"Expected `int` <= 2^64 - 1 - at `$.{name}`")
     return event
-
-
-def _positions(event: Event) -> tuple[str, ...]:
-    return ("position", "start", "end") if isinstance(event, Erasure) else ("position",)
 
 
 def encode(event: Event) -> bytes:

@@ -201,7 +201,7 @@ def as_record(given: ConsumerRecord[bytes, bytes]) -> Record:
         given.offset,
         _text(given.key),
         given.value or b"",
-        tuple((name, _text(value)) for name, value in given.headers),
+        tuple((name, _text(value)) for name, value in given.headers) if given.headers else (),
         given.timestamp,
     )
 

@@ -1,40 +1,45 @@
 """The loop: gather a batch from the log, write it to the store, commit. Nothing else commits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple, TypeVar
 
-from archive import health
-from archive.errors import RowRefused, StanzalakeError
-from archive.log import READ_BYTES, REJECTED, Consumer, Log, Record
-from archive.trouble import Trouble
+from archive.errors import RowRefused
+from archive.log import REJECTED, Consumer, Log, Record
 from processor import meter
 from processor.batch import Batch, Rules, assemble, read, refused
 from processor.breaker import Breaker
 from processor.cleaner import Cleaner
+from processor.gatherer import Gatherer, Limits
+from processor.patience import Patience
 from processor.sink import Sink
+
+T = TypeVar("T")
 
 _PART = "processor"
 _FIRST_PARTITION = 0
-_IDLE_SECONDS = 1.0
-_FIRST_WAIT = 0.1
-_LONGEST_WAIT = 10.0
+_THREADS = 2
+"""One that judges, one that writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a batch is full, and when the worker gives up.
+class _Hand(NamedTuple):
+    """What was gathered, and what it comes to.
 
     Attributes:
-        rows: Records of a batch at most.
-        seconds: Age of its first record at most.
-        rejected: Records rejected in a row after which the worker ends; 0 is never.
+        records: As they were read.
+        trigger: What ended the gathering.
+        batch: What is to be written; None if nothing is, or it was not judged before the stop.
+        refusals: How many rows had been refused when it was judged.
     """
 
-    rows: int
-    seconds: float
-    rejected: int = 0
+    records: Sequence[Record]
+    trigger: str
+    batch: Batch | None
+    refusals: int
 
 
 class Loop:
@@ -64,88 +69,114 @@ class Loop:
         self._consumer = consumer
         self._sink = sink
         self._rules = rules
-        self._limits = limits
         self._cleaner = cleaner
         self._breaker = Breaker(limits.rejected)
-        self._trouble = Trouble(__name__)
+        self._patience = Patience(__name__, _PART)
+        self._gatherer = Gatherer(consumer, limits, self._patience)
+        self._threads = ThreadPoolExecutor(_THREADS, "processor")
+        self._judging = asyncio.Lock()
+        self._refusals = 0
+        self._gathered: deque[float] = deque()
+        meter.aging(self._gathered)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; then finish the batch in hand, unless it cannot be written.
+        """Work until `stop` is set; then finish what is in hand, unless it cannot be written.
 
-        What was not committed is read again by the next run, and is the same rows again.
+        While a batch is written, the next one is gathered and judged: most of a write is a wait
+        for the store. What was not committed is read again by the next run, and is the same rows.
 
         Raises:
             StanzalakeError: What waiting does not mend; nothing that is not settled is committed.
         """
-        health.report(_PART, up=True)
-        while not stop.is_set():
-            records, trigger = await self._gather(stop)
-            if records:
-                with meter.flushing(trigger):
-                    await self._settle(records, stop)
-            lag = self._consumer.lag()
-            meter.behind(lag)
-            if self._cleaner.due(regular=_FIRST_PARTITION in lag):
-                await asyncio.to_thread(self._cleaner.clean)
+        writing: asyncio.Future[bool] = asyncio.Future()
+        writing.set_result(True)
+        try:
+            while not stop.is_set():
+                hand = await self._take(stop)
+                # The commit of a batch covers the one before, so that has to be settled.
+                if not await writing:
+                    return
+                writing = asyncio.ensure_future(self._flush(hand, stop))
+                await self._look_after()
+            await writing
+        finally:
+            writing.cancel()
+            self._threads.shutdown()
 
-    async def _gather(self, stop: asyncio.Event) -> tuple[list[Record], str]:
-        """Read until the batch is full, and say what filled it; bytes bound the memory."""
-        records = await self._read(self._limits.rows, _IDLE_SECONDS, stop)
-        size = _size(records)
-        deadline = asyncio.get_running_loop().time() + self._limits.seconds
-        while records and not stop.is_set():
-            left = deadline - asyncio.get_running_loop().time()
-            full = self._full(len(records), size, left)
-            if full:
-                return records, full
-            within = min(left, _IDLE_SECONDS)
-            more = await self._read(self._limits.rows - len(records), within, stop)
-            size += _size(more)
-            records += more
-        return records, "stop"
+    async def _look_after(self) -> None:
+        lag = self._consumer.lag()
+        meter.behind(lag)
+        if self._cleaner.due(regular=_FIRST_PARTITION in lag):
+            await self._blocking(self._cleaner.clean)
 
-    def _full(self, rows: int, size: int, left: float) -> str:
-        if rows >= self._limits.rows:
-            return "rows"
-        if size >= READ_BYTES:
-            return "bytes"
-        return "" if left > 0 else "age"
+    async def _take(self, stop: asyncio.Event) -> _Hand:
+        records, trigger = await self._gatherer.gather(stop)
+        refusals = self._refusals
+        if not records:
+            return _Hand(records, trigger, None, refusals)
+        self._gathered.append(time.time())
+        return _Hand(records, trigger, await self._judged(records, stop), refusals)
 
-    async def _read(self, limit: int, within: float, stop: asyncio.Event) -> list[Record]:
-        records: list[Record] = []
+    async def _judged(self, records: Sequence[Record], stop: asyncio.Event) -> Batch | None:
+        """Give what records come to; None if that cannot be told before the stop."""
+        batches: list[Batch] = []
 
-        async def read() -> None:
-            records.extend(await self._consumer.read(limit, within))
+        async def judge() -> None:
+            batches.append(await self._judge(records))
 
-        await self._insist(read, stop)
-        return records
+        await self._patience.insist(judge, stop)
+        return batches[0] if batches else None
 
-    async def _settle(self, records: Sequence[Record], stop: asyncio.Event) -> bool:
-        """Judge, write and commit; tell whether it was done before the stop.
+    async def _judge(self, records: Sequence[Record]) -> Batch:
+        async with self._judging:
+            return await self._blocking(partial(self._assemble, records))
+
+    def _assemble(self, records: Sequence[Record]) -> Batch:
+        decoded = read(records)
+        return assemble(decoded, self._sink.histories(decoded), self._rules)
+
+    async def _flush(self, hand: _Hand, stop: asyncio.Event) -> bool:
+        """Settle what is in hand; tell whether it was done before the stop."""
+        if not hand.records:
+            return True
+        with meter.flushing(hand.trigger):
+            # What was refused meanwhile may have been remembered when this was judged.
+            batch = hand.batch if hand.refusals == self._refusals else None
+            settled = await self._settle(hand.records, batch, stop)
+        self._gathered.popleft()
+        return settled
+
+    async def _settle(
+        self, records: Sequence[Record], batch: Batch | None, stop: asyncio.Event
+    ) -> bool:
+        """Write and commit; tell whether it was done before the stop.
 
         If a row is refused, the halves are settled one after the other, down to the record whose
         row it is.
         """
+        batch = batch or await self._judged(records, stop)
+        if batch is None:
+            return False
         try:
-            return await self._insist(partial(self._write, records), stop)
+            return await self._patience.insist(partial(self._write, records, batch), stop)
         except RowRefused as error:
             if len(records) == 1:
-                return await self._insist(partial(self._refuse, records[0], error), stop)
+                return await self._patience.insist(partial(self._refuse, records[0], error), stop)
         middle = len(records) // 2
         # A half that was not settled keeps the other from being committed, which would cover it.
-        return await self._settle(records[:middle], stop) and await self._settle(
-            records[middle:], stop
+        return await self._settle(records[:middle], None, stop) and await self._settle(
+            records[middle:], None, stop
         )
 
-    async def _write(self, records: Sequence[Record]) -> None:
-        batch = await asyncio.to_thread(self._judge, records)
+    async def _write(self, records: Sequence[Record], batch: Batch) -> None:
         allowed = self._breaker.allowed(records, batch.rejected)
         if len(allowed) < len(records):
-            batch = await asyncio.to_thread(self._judge, allowed)
-        await asyncio.to_thread(self._sink.write, batch)
+            batch = await self._judge(allowed)
+        await self._blocking(partial(self._sink.write, batch))
         await self._finish(batch, allowed)
 
     async def _refuse(self, record: Record, error: RowRefused) -> None:
+        self._refusals += 1
         self._sink.forget()
         await self._finish(refused(record, str(error)), [record])
 
@@ -158,37 +189,5 @@ class Loop:
             self._cleaner.ask()
         self._breaker.count(records, batch.rejected)
 
-    def _judge(self, records: Sequence[Record]) -> Batch:
-        decoded = read(records)
-        return assemble(decoded, self._sink.histories(decoded), self._rules)
-
-    async def _insist(self, act: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
-        """Do it, with growing waits, until it works or the worker is told to stop."""
-        wait = _FIRST_WAIT
-        while True:
-            try:
-                await act()
-            except StanzalakeError as error:
-                if not error.retry:
-                    raise
-                self._trouble.begin(f"waiting: {error}")
-                health.report(_PART, up=False)
-            else:
-                self._trouble.end()
-                health.report(_PART, up=True)
-                return True
-            if await _stopped(stop, wait):
-                return False
-            wait = min(2 * wait, _LONGEST_WAIT)
-
-
-def _size(records: Iterable[Record]) -> int:
-    return sum(len(record.value) for record in records)
-
-
-async def _stopped(stop: asyncio.Event, within: float) -> bool:
-    try:
-        await asyncio.wait_for(stop.wait(), within)
-    except TimeoutError:
-        return False
-    return True
+    async def _blocking(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -23,13 +23,15 @@ class Memory:
 
     Args:
         source: Where the others are looked up.
-        most: Owners remembered.
+        most: Owners remembered, besides those of the last look: theirs may not be in the source
+            yet when the next look comes.
     """
 
     def __init__(self, source: Source, most: int = OWNERS) -> None:
         self._source = source
         self._most = most
         self._known: OrderedDict[str, History] = OrderedDict()
+        self._outdated = False
 
     def recall(self, owners: Collection[str], news: Iterable[State]) -> Mapping[str, History]:
         """Give the history of each owner, with the news in it. Blocks if one is not known.
@@ -41,6 +43,9 @@ class Memory:
         Raises:
             StoreUnavailable: The source did not answer this time; nothing has changed.
         """
+        if self._outdated:
+            self._outdated = False
+            self._known.clear()
         news = list(news)
         wanted = {*owners, *(state.owner for state in news)}
         missing = wanted - self._known.keys()
@@ -53,13 +58,13 @@ class Memory:
         return recalled
 
     def clear(self) -> None:
-        """Forget everything: somebody else may have written since."""
-        self._known.clear()
+        """Forget everything before the next look; from any thread, also while one looks."""
+        self._outdated = True
 
-    def _forget(self, used: Iterable[str]) -> None:
+    def _forget(self, used: Collection[str]) -> None:
         for owner in used:
             self._known.move_to_end(owner)
-        while len(self._known) > self._most:
+        while len(self._known) > self._most + len(used):
             self._known.popitem(last=False)
 
 

@@ -1,7 +1,7 @@
 """The processor's meter: what the loop did, as metrics."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from archive.metrics import (
@@ -34,7 +34,15 @@ def written(batch: Batch, records: int) -> None:
     if batch.rows:
         BATCH_ROWS.observe(stored)
         STAMP_TO_QUERYABLE.observe(_age(min(row.position for row in batch.rows)))
-    OLDEST_UNARCHIVED.set(0)
+
+
+def aging(gathered: Sequence[float]) -> None:
+    """Show how old what is in hand is.
+
+    Args:
+        gathered: When each batch in hand was complete, unix seconds, the oldest first.
+    """
+    OLDEST_UNARCHIVED.set_function(lambda: time.time() - gathered[0] if gathered else 0.0)
 
 
 def behind(lag: Mapping[int, int]) -> None:
@@ -46,9 +54,7 @@ def behind(lag: Mapping[int, int]) -> None:
 
 @contextmanager
 def flushing(trigger: str) -> Iterator[None]:
-    """Measure a flush, and show its age while it lasts."""
-    start = time.time()
-    OLDEST_UNARCHIVED.set_function(lambda: time.time() - start)
+    """Measure a flush, by what ended its batch."""
     with FLUSH_SECONDS.labels(trigger).time():
         yield
 

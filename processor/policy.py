@@ -28,6 +28,8 @@ class Policy:
 
     def admits(self, message: Message, history: History) -> bool:
         """Tell whether a message is archived, given all that was said of the archive."""
+        if not history:
+            return not self.smart and self._by_default(message)
         if any(isinstance(state, Erasure) and state.covers(message) for state in history):
             return False
         earlier = [s for s in history if s.position < message.position and _is_wish(s)]
@@ -35,8 +37,11 @@ class Policy:
             return False
         chosen = next((s for s in reversed(earlier) if isinstance(s, Preferences)), None)
         if chosen is None:
-            return message.contact if self.default == "roster" else self.default == "true"
+            return self._by_default(message)
         return _chosen(chosen, message)
+
+    def _by_default(self, message: Message) -> bool:
+        return message.contact if self.default == "roster" else self.default == "true"
 
 
 def _is_wish(state: State) -> bool:

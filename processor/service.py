@@ -9,7 +9,8 @@ from archive.settings import Settings
 from archive.store import Store
 from processor.batch import Rules
 from processor.cleaner import Cleaner
-from processor.loop import Limits, Loop
+from processor.gatherer import Limits
+from processor.loop import Loop
 from processor.policy import Policy
 from processor.sink import Sink
 

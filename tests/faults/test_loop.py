@@ -1,6 +1,7 @@
 """The loop under a store and a log that fail for a while: nothing lost, nothing committed early."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ from archive.errors import (
     StoreUnavailable,
     TooManyRejected,
 )
-from archive.event import VERSION, Expiry, encode
+from archive.event import VERSION, Expiry, Message, Preferences, encode
+from archive.histories import History
 from archive.local_log import LocalLog
 from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
 from archive.removal import Removal
@@ -22,7 +24,8 @@ from archive.settings import DEFAULT_EXCLUSIONS
 from archive.store import Row
 from processor.batch import Rules
 from processor.cleaner import Cleaner
-from processor.loop import Limits, Loop
+from processor.gatherer import Limits
+from processor.loop import Loop
 from processor.policy import Policy
 from processor.sink import Sink
 from tests.contract.test_store import load
@@ -160,6 +163,85 @@ async def test_a_commit_that_fails_only_repeats(
         await send(log, encoded(1))
         assert await settled(log)
     assert store.positions == [1, 1]
+
+
+class Held(Rows):
+    """A store that holds up what is written until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.free = threading.Event(), threading.Event()
+
+    def insert(self, rows: Sequence[Row], part: str = "") -> None:
+        self.entered.set()
+        assert self.free.wait(SOON)
+        if part:
+            raise RowRefused("it does not fit")
+        super().insert(rows, part)
+
+
+class Counting(Policy):
+    """A policy that tells how many messages it judged."""
+
+    judged = 0
+
+    def admits(self, message: Message, history: History) -> bool:
+        Counting.judged += 1
+        return super().admits(message, history)
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> type[Counting]:
+    monkeypatch.setattr("tests.faults.test_loop.Policy", Counting)
+    monkeypatch.setattr(Counting, "judged", 0)
+    return Counting
+
+
+async def test_the_next_batch_is_judged_while_one_is_written(
+    log: LocalLog, judged: type[Counting]
+) -> None:
+    store = Held()
+    async with working(log, store, Limits(1, 60)):
+        await send(log, encoded(1), encoded(2), encoded(3))
+        await until(lambda: judged.judged == 2)
+        assert store.rows == []
+        assert not await log.settled(EVENTS, PROCESSOR_GROUP, JULIET, 0)
+        store.free.set()
+        assert await settled(log)
+    assert store.batches == [1, 1, 1]
+    assert store.positions == [1, 2, 3]
+
+
+async def test_nothing_is_committed_over_a_batch_that_is_not_settled(
+    log: LocalLog, judged: type[Counting]
+) -> None:
+    store = Rows()
+    store.failures = [StoreUnavailable("away")] * 1000
+    await send(log, encoded(1), encoded(2))
+    async with working(log, store, Limits(1, 60)):
+        await until(lambda: judged.judged == 2)
+        await until(lambda: len(store.failures) < 1000)
+    store.failures = []
+    assert not await log.settled(EVENTS, PROCESSOR_GROUP, JULIET, 0)
+    async with working(log, store):
+        assert await settled(log)
+    assert store.positions == [1, 2]
+
+
+async def test_a_wish_that_the_store_refuses_holds_for_nobody(
+    log: LocalLog, judged: type[Counting]
+) -> None:
+    store = Held()
+    wish = Preferences(v=VERSION, owner=JULIET, position=1, default="never", always=(), never=())
+    async with working(log, store, Limits(1, 60)):
+        await send(log, encode(wish))
+        await until(store.entered.is_set)
+        await send(log, encoded(2))
+        await until(lambda: judged.judged == 1)
+        store.free.set()
+        assert await settled(log)
+    assert store.positions == [2]
+    assert [record.value for record in await kept_aside(log)] == [encode(wish)]
 
 
 async def test_a_store_that_refuses_ends_the_worker_uncommitted(log: LocalLog) -> None:
