@@ -59,6 +59,12 @@ class RowRefused(StoreRefused):
     code = "row-refused"
 
 
+class ResultTooLarge(StoreRefused):
+    """The rows of a statement pass the bound that it was given."""
+
+    code = "result-too-large"
+
+
 class StoreDenied(StanzalakeError):
     """ClickHouse does not know the user, or does not let it do this: an operator's to mend."""
 

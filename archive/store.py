@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +18,7 @@ from clickhouse_connect.driver.exceptions import (
 from archive import data_dir
 from archive.errors import (
     DataDirInUse,
+    ResultTooLarge,
     RowRefused,
     StanzalakeError,
     StoreDenied,
@@ -25,6 +27,7 @@ from archive.errors import (
 )
 from archive.event import Message
 from archive.metrics import STORAGE_OPERATIONS
+from archive.pool import Pool
 from archive.settings import Settings
 
 PASSING = {
@@ -81,6 +84,7 @@ ROW = {
 }
 """Errors of ClickHouse that are about the values of a row, if they answer an insert."""
 
+_TOO_LARGE = 396
 _CONNECT_SECONDS = 10
 _INSERT = {"max_partitions_per_insert_block": 0}
 """A batch may hold messages of any number of months: more than 100 would never be taken."""
@@ -150,11 +154,10 @@ class Store:
         self._held = ExitStack()
         self._setting = setting
         self._user = unquote(urlsplit(dsn).username or "default")
+        own = engine or {} if dsn.startswith("chdb:") else _server(dsn, server or {})
         with self._translated():
-            self._client = clickhouse_connect.get_client(
-                dsn=dsn,
-                **(engine or {} if dsn.startswith("chdb:") else _server(dsn, server or {})),
-            )
+            # A client runs one statement at a time, if it is the engine's.
+            self._clients = Pool(partial(clickhouse_connect.get_client, dsn=dsn, **own))
 
     @classmethod
     def of(cls, settings: Settings) -> "Store":
@@ -215,10 +218,8 @@ class Store:
         if not rows:
             return
         STORAGE_OPERATIONS.labels("archive", "insert").inc()
-        with self._translated(ROW):
-            self._client.insert(
-                self.table + part, rows, column_names=rows[0]._fields, settings=_INSERT
-            )
+        with self._translated(ROW), self._clients.taken() as client:
+            client.insert(self.table + part, rows, column_names=rows[0]._fields, settings=_INSERT)
 
     def select(
         self, statement: str, parameters: Mapping[str, Any] | None = None
@@ -228,16 +229,17 @@ class Store:
         Raises:
             StoreUnavailable: It did not answer this time.
             StoreRefused: The statement is at fault.
+            ResultTooLarge: The rows pass a bound that the statement sets itself.
         """
         STORAGE_OPERATIONS.labels("archive", "select").inc()
-        with self._translated():
-            return self._client.query(statement, parameters=dict(parameters or {})).result_rows
+        with self._translated(), self._clients.taken() as client:
+            return client.query(statement, parameters=dict(parameters or {})).result_rows
 
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that gives no rows; raises as `select` does."""
         STORAGE_OPERATIONS.labels("archive", "command").inc()
-        with self._translated():
-            self._client.command(statement, parameters=dict(parameters or {}))
+        with self._translated(), self._clients.taken() as client:
+            client.command(statement, parameters=dict(parameters or {}))
 
     def size(self) -> int:
         """Give the bytes that the messages take on this server's disk; raises as `select` does."""
@@ -250,7 +252,7 @@ class Store:
 
     def close(self) -> None:
         """Close the client. Written rows stay, unless the store is in memory."""
-        self._client.close()
+        self._clients.close()
         self._held.close()
 
     @contextmanager
@@ -270,6 +272,8 @@ class Store:
     def _ours(self, error: DatabaseError, row: Collection[int]) -> StanzalakeError:
         if isinstance(error, DataError):
             return RowRefused("a value does not fit its column")
+        if error.code == _TOO_LARGE:
+            return ResultTooLarge(f"ClickHouse does not give so much ({_reason(error)})")
         if error.code in row:
             return RowRefused(f"ClickHouse does not take a row ({_reason(error)})")
         if error.code in DENIED:

@@ -1,5 +1,6 @@
 """What a request to an archive means (XEP-0313): the form, a search, the metadata, preferences."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -78,13 +79,14 @@ class SearchQuestion:
         """Give one page (XEP-0313 §4)."""
         selection, window = await self._resolve(reading.archive)
         limit = reading.most if self.paging.most is None else min(self.paging.most, reading.most)
-        page = await reading.archive.read(
-            window, limit, backward=self.paging.backward, skip=self.paging.index
+        page, (total, before) = await asyncio.gather(
+            reading.archive.read(
+                window, limit, backward=self.paging.backward, skip=self.paging.index
+            ),
+            reading.archive.count(selection, _edge(window, self.paging)),
         )
-        whole = window == selection and not self.paging.index and not page.more
-        total, index = (
-            (len(page.items), 0) if whole else await _counted(reading.archive, selection, page)
-        )
+        index = self._index(page, before)
+        total = max(total, index + len(page.items))
         results = [_result(item, self.queryid) for item in page.items]
         # slixmpp takes a page for its last if index and size come to the count, also when it reads
         # backward and has only begun. Nobody may depend on the index (XEP-0313 §4.3.2).
@@ -93,6 +95,14 @@ class SearchQuestion:
             _fin(page, total, None if begins else index, stable=reading.stable),
             results[::-1] if self.flipped else results,
         )
+
+    def _index(self, page: Stretch, before: int) -> int:
+        """Give a page's place, if so many items are before the edge that it begins at."""
+        if not page.items:
+            return 0
+        at_edge = before - len(page.items) if self.paging.backward else before
+        # A message may have come between the two statements.
+        return max(0, at_edge + self.paging.index)
 
     async def _resolve(self, archive: Archive) -> tuple[Selection, Selection]:
         """Give what the filters select, and the part of it between the page's anchors."""
@@ -189,9 +199,9 @@ async def _stored(
     return positions
 
 
-async def _counted(archive: Archive, selection: Selection, page: Stretch) -> tuple[int, int]:
-    """Give the size of a selection, and the place of a page in it."""
-    return await archive.count(selection, page.items[0].position if page.items else 0)
+def _edge(window: Selection, paging: rsm.Paging) -> int:
+    """Give the position that a page begins at, in the order of reading."""
+    return window.high + 1 if paging.backward else window.low
 
 
 def _between(

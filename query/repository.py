@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
+from archive.errors import ResultTooLarge
 from archive.histories import Histories, History
 from archive.pieces import pieces
 from archive.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
@@ -23,6 +24,7 @@ MAX_LEGACY_ID = 255
 
 _NEAR = from_milliseconds(31 * 86_400_000)
 _SETTINGS = "SETTINGS max_threads = 1, max_execution_time = 20"
+_BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
 
 
 class Item(NamedTuple):
@@ -100,7 +102,7 @@ class Repository:
         sealer: Makes and opens ids.
         expires_after: Seconds for which an item is shown; None for ever.
         clock: Gives the unix time in seconds.
-        threads: How many may use the store at a time: one, if it is the engine in the process.
+        threads: How many statements may run at a time.
     """
 
     def __init__(
@@ -163,7 +165,7 @@ class _Page:
         for *row, fits in rows:
             if row[0] == self._last:
                 continue
-            if len(self.rows) == self._limit or not fits:
+            if len(self.rows) == self._limit or not fits or self.room <= 0:
                 self.full = True
                 return
             self._last = row[0]
@@ -219,7 +221,7 @@ class _StoredArchive:
         where, parameters = self._where(selection)
         # A month that is merged is counted without a look for repeats.
         statement = f"""
-            SELECT count(), countIf(position < {{below:UInt64}})
+            SELECT count(), countIf(position < {{below:UInt128}})
             FROM {self._store.table} FINAL WHERE {where}
             {_SETTINGS}, do_not_merge_across_partitions_select_final = 1"""  # noqa: S608  # values travel as parameters
         [[total, before]] = await self._run(statement, {**parameters, "below": below})
@@ -238,20 +240,19 @@ class _StoredArchive:
         """Give the first rows in the order of reading, repeats included."""
         order = "DESC" if backward else "ASC"
         where, parameters = self._where(selection)
+        parameters["limit"] = limit
         # What stands in the key's order is read up to the limit, however large the archive is. One
         # party's messages may be far between: to look through the column at once is faster then.
-        in_order = not selection.peer
-        # The running sum keeps the bytes of a page out of the answer once there are enough.
-        statement = f"""
-            SELECT position, legacy_id, if(fits, stanza, ''),
-                sum(length(stanza)) OVER (ORDER BY position {order} ROWS UNBOUNDED PRECEDING)
-                    - length(stanza) < {{room:Int64}} AS fits
-            FROM (
-                SELECT position, legacy_id, stanza FROM {self._store.table} WHERE {where}
-                ORDER BY position {order} LIMIT {{limit:UInt64}}
+        settings = f"{_SETTINGS}, optimize_read_in_order = {int(not selection.peer)}"
+        rows = f"""
+            SELECT position, legacy_id, stanza, true FROM {self._store.table} WHERE {where}
+            ORDER BY position {order} LIMIT {{limit:UInt64}}"""  # noqa: S608  # values travel as parameters
+        try:
+            return await self._run(f"{rows} {settings}, {_BOUND}", parameters)
+        except ResultTooLarge:
+            return await self._run(
+                f"{_fitting(rows, order)} {settings}", {**parameters, "room": room}
             )
-            ORDER BY position {order} {_SETTINGS}, optimize_read_in_order = {int(in_order)}"""  # noqa: S608  # values travel as parameters
-        return await self._run(statement, {**parameters, "limit": limit, "room": room})
 
     async def _behind(self, selection: Selection, skip: int, *, backward: bool) -> Selection:
         """Narrow a selection to what follows so many items."""
@@ -304,6 +305,18 @@ class _StoredArchive:
 
     def _item(self, position: int, legacy_id: str, stanza: str) -> Item:
         return Item(position, legacy_id or self._sealer.seal(self._owner, position), stanza)
+
+
+def _fitting(rows: str, order: str) -> str:
+    """Give a statement for rows without the stanzas that a page has no room for.
+
+    It takes ClickHouse half as long again.
+    """
+    return f"""
+        SELECT position, legacy_id, if(fits, stanza, ''),
+            sum(length(stanza)) OVER (ORDER BY position {order} ROWS UNBOUNDED PRECEDING)
+                - length(stanza) < {{room:Int64}} AS fits
+        FROM ({rows}) ORDER BY position {order}"""  # noqa: S608  # values travel as parameters
 
 
 def _windows(selection: Selection, oldest: int, now: int, *, backward: bool) -> Iterator[Selection]:

@@ -17,6 +17,8 @@ from query.repository import Repository
 from query.voice import Voices
 
 _MEASURE_SECONDS = 60.0
+_EMBEDDED_THREADS = 2
+"""A page and its count; the engine in the process has the machine's processors to share."""
 
 
 async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -> None:
@@ -29,7 +31,7 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
         stop: Set to end the service; what is in work is finished first.
     """
     sealer = Sealer(settings.id_key_list)
-    threads = 1 if settings.embedded_store else PAGES_AT_ONCE
+    threads = _EMBEDDED_THREADS if settings.embedded_store else PAGES_AT_ONCE
     repository = Repository(store, sealer, settings.expires_after, threads=threads)
     freshness = Freshness(log, settings.freshness_timeout)
     voices = Voices(log, settings.policy, settings.smart)

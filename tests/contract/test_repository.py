@@ -196,6 +196,9 @@ async def test_a_page_is_bounded_in_bytes(
     assert ([s[-1] for s in bodies(forward)], forward.more) == (["0", "1"], True)
     backward = await archive.read(Selection(high=at(4).position), 4, backward=True)
     assert ([s[-1] for s in bodies(backward)], backward.more) == (["2", "3"], True)
+    # More than a page, and not so much more that ClickHouse is asked to leave it out.
+    three = await archive.read(Selection(high=at(2).position), 4)
+    assert ([s[-1] for s in bodies(three)], three.more) == (["0", "1"], True)
     alone = await archive.read(Selection(), 4, backward=True)
     assert (bodies(alone), alone.more) == ([half * 3], True)
 

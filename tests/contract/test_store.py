@@ -1,7 +1,9 @@
 """The store and its schema, on the engine in the process and over HTTP."""
 
 import itertools
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -50,6 +52,25 @@ def merge(store: Store) -> None:
 
 def positions(store: Store) -> list[int]:
     return [p for (p,) in store.select(f"SELECT position FROM {store.table} ORDER BY position")]
+
+
+def test_a_statement_does_not_wait_for_another(store: Store) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        long = thread.submit(store.select, "SELECT sleepEachRow(0.5) FROM numbers(6)")
+        until_running(store, "sleepEachRow")
+        assert store.select("SELECT 1") == [(1,)]
+        assert not long.done()
+
+
+def until_running(store: Store, part: str) -> None:
+    """Wait until a statement with these words is running."""
+    statement = (
+        "SELECT count() FROM system.processes"
+        " WHERE position(query, {part:String}) > 0 AND position(query, 'processes') = 0"
+    )
+    deadline = time.monotonic() + 10
+    while not store.select(statement, {"part": part})[0][0]:
+        assert time.monotonic() < deadline
 
 
 def test_every_migration_is_applied_once(store: Store) -> None:

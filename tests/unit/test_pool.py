@@ -1,0 +1,47 @@
+"""The pool of what one caller at a time may use."""
+
+from itertools import count
+
+import pytest
+
+from archive.pool import Pool
+
+
+class Thing:
+    """Something that can be closed."""
+
+    made = count(1)
+
+    def __init__(self) -> None:
+        self.number = next(self.made)
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_what_is_taken_is_given_to_nobody_else_and_comes_back() -> None:
+    pool = Pool(Thing)
+    with pool.taken() as one, pool.taken() as other:
+        assert one is not other
+    with pool.taken() as again:
+        assert again in (one, other)
+
+
+def test_what_failed_in_somebodys_hands_comes_back_too() -> None:
+    pool = Pool(Thing)
+    with pytest.raises(ZeroDivisionError), pool.taken() as one:
+        raise ZeroDivisionError
+    with pool.taken() as again:
+        assert again is one
+
+
+def test_all_are_closed_those_that_are_taken_when_they_come_back() -> None:
+    pool = Pool(Thing)
+    with pool.taken() as one:
+        with pool.taken() as other:
+            pass
+        pool.close()
+        assert other.closed
+        assert not one.closed
+    assert one.closed
