@@ -29,6 +29,9 @@ if [ "$purpose" = test ]; then
     need postgresql "/usr/lib/postgresql/*/bin/initdb"
     need docker-compose docker-compose
     need systemd systemd-analyze
+    need mmdebstrap mmdebstrap
+    need iproute2 ip
+    need jq jq
     need openjdk-17-jre-headless java
     need maven mvn
 fi

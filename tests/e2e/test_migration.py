@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import re
 import shlex
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -14,10 +13,10 @@ import pytest
 from stanzalake.local.deployment import Deployment
 from tests.support.clients import CLIENT, RawClient
 from tests.support.deployments import JULIET, ROMEO, entries, session
+from tests.support.documents import section
 from tests.support.queries import page, query
 from tests.support.wait import until
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "moving.md"
 DATABASE = "/var/lib/prosody/prosody.sqlite"
 DAY = "2026-01-31"
 OLD = """\
@@ -33,8 +32,7 @@ PREFS = (
 
 def steps() -> list[str]:
     """Give the commands of the document's numbered steps."""
-    section = DOCUMENT.read_text().partition("\n## The move\n")[2].partition("\n###")[0]
-    return re.findall(r"^   ```\n   (.*)\n   ```$", section, re.MULTILINE)
+    return [line for block in section("docs/moving.md", "The move") for line in block.lines]
 
 
 class Operator:

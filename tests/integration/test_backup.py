@@ -1,10 +1,7 @@
 """Backup and restore, by the statements of docs/backup.md: they are read from there and run."""
 
 import asyncio
-import re
 import shlex
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,24 +19,23 @@ from tests.integration.conftest import Started
 from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of
 from tests.support.archives import rows
 from tests.support.command import Command
+from tests.support.documents import ROOT, section
 from tests.support.events import JULIET, encoded
 from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
 from tests.support.wait import until
 
-ROOT = Path(__file__).parents[2]
-GUIDE = (ROOT / "docs" / "backup.md").read_text()
+GUIDE = "docs/backup.md"
 ROMEO = "romeo@capulet.lit"
 SOON = 30.0
 
 
-def blocks(kind: str) -> Iterator[list[str]]:
-    """Give the lines of each block of a kind, in the guide's order."""
-    for block in re.findall(rf"^```{kind}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL):
-        yield block.splitlines()
+def lines(title: str, kind: str = "sh") -> list[list[str]]:
+    """Give the lines of each block of a section."""
+    return [block.lines for block in section(GUIDE, title, kind)]
 
 
-MAKE, RESTORE, FOLLOW = blocks("sh")
-MAKE_SQL, RESTORE_SQL = blocks("sql")
+[MAKE], [MAKE_SQL] = lines("Making one"), lines("Making one", "sql")
+(RESTORE, FOLLOW), [RESTORE_SQL] = lines("Restoring one"), lines("Restoring one", "sql")
 
 
 class Service:
@@ -57,15 +53,15 @@ class Service:
 
     async def do(self, line: str) -> tuple[int, str, str]:
         """Do a line of the guide."""
-        word, *arguments = shlex.split(line.replace("/var/lib/stanzalake", str(self._directory)))
+        words = shlex.split(line.replace("/var/lib/stanzalake", str(self._directory)))
+        word, *arguments = words
         if word == "stanzalake":
             return await self._stanzalake.run(*arguments)
         if word == "systemctl":
             await {"start": self.start, "stop": self.stop}[arguments[0]]()
             return 0, "", ""
-        assert word == "mv"
-        await asyncio.to_thread(shutil.move, arguments[0], arguments[1])
-        return 0, "", ""
+        process = await asyncio.create_subprocess_exec(*words)
+        return await process.wait(), "", ""
 
     async def start(self) -> None:
         self._process = await self._stanzalake.start("--log-level", "error", "up")

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 import sqlite3
 import time
 from asyncio.subprocess import PIPE, STDOUT
@@ -12,6 +13,7 @@ from archive import settings
 from archive.position import from_milliseconds
 from archive.store import Row, Store
 from tests.integration.test_import import Old, archive, exported, imported, talk
+from tests.support import documents
 from tests.support.archives import visible_id
 from tests.support.command import Command
 from tests.support.server import HOST, JULIET, ROMEO, Server
@@ -80,8 +82,13 @@ async def test_what_came_since_goes_back_to_mod_mam(tmp_path: Path) -> None:
     stanzalake = await ready(tmp_path)
     since = await asyncio.to_thread(insert, stanzalake)
     data = server.prosody.data_path
-    file = str(data / f"{JULIET}.xml")
-    status, _, err = await stanzalake.run("export", JULIET, "--output", file)
+    [block] = documents.section("docs/moving.md", "Going back")
+    export, _ = block.lines
+    env_file = tmp_path / "stanzalake.env"
+    env_file.touch()
+    export = export.replace("stanzalake.env", str(env_file)).replace(DATA, str(data))
+    export = export.replace("juliet@capulet.lit", JULIET).replace("2026-02-01", "1970-01-01")
+    status, _, err = await stanzalake.run(*shlex.split(export)[1:])
     assert status == 0, err
     await migrate("Going back", data, tmp_path)
     await server.prosody.start()

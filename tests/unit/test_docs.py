@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -13,24 +14,42 @@ from prometheus_client import Counter
 from archive import metrics, settings
 from archive.metrics import ALL
 from stanzalake.cli import cli
+from tests.support.documents import DOCUMENTS, ROOT, blocks, section
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "prosody").rglob("*.md")]
-PREFIX = r" *(?:sudo -u \w+ |\w+=\S+ )?"
+RUN = {
+    ("docs/installing.md", "On Debian, in one process"): "tests/e2e/test_installing.py",
+    ("docs/installing.md", "As services"): "tests/e2e/test_installing.py",
+    ("docs/moving.md", "The move"): "tests/e2e/test_migration.py",
+    ("docs/moving.md", "Going back"): "tests/integration/test_migrator.py",
+    ("docs/operating.md", "The access log"): "tests/integration/test_access_log.py",
+    ("docs/backup.md", "Restoring one"): "tests/integration/test_backup.py",
+}
+"""The sections whose commands a test reads and runs, every line of them."""
+PREFIX = r"(?:runuser -u \w+ -- |\w+=\S+ )?"
 OURS = re.compile(PREFIX + r"((?:stanzalake|prosodyctl mod_stanzalake|docker compose) .*)")
-BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 COMPOSE = re.compile(r"docker compose (?:exec|run --rm) (\w+) ?(.*)")
 TAP = (ROOT / "prosody/mod_stanzalake/command.lib.lua").read_text()
 
 
+def lines() -> Iterator[str]:
+    """Give every line of shell in a document, without what is said behind it."""
+    for block in blocks():
+        if block.kind == "sh":
+            yield from (line.partition(" #")[0].rstrip() for line in block.lines)
+
+
 def commands() -> Iterator[str]:
-    """Give every command of ours in a block of a document, without what is said behind it."""
-    for document in DOCUMENTS:
-        for kind, block in BLOCK.findall(document.read_text()):
-            lines = block.splitlines() if kind in {"", "sh"} else ()
-            for line in lines:
-                if match := OURS.match(line.partition(" #")[0]):
-                    yield match[1].rstrip()
+    """Give every command of ours."""
+    for line in lines():
+        if match := OURS.match(line):
+            yield match[1]
+
+
+@cache
+def proven() -> set[str]:
+    """Give every line of shell that a test runs."""
+    given = (block.lines for place in RUN for block in section(*place))
+    return {line.partition(" #")[0].rstrip() for block in given for line in block}
 
 
 def mentions() -> Iterator[str]:
@@ -79,14 +98,36 @@ def test_every_metric_is_used() -> None:
             assert f"{name}." in code, name
 
 
+def test_every_block_says_of_what_kind_it_is() -> None:
+    kinds = {"sh", "text", "lua", "sql", "xml", "json"}
+    assert [block for block in blocks() if block.kind not in kinds] == []
+
+
+@pytest.mark.parametrize("line", sorted(set(lines())))
+def test_every_line_of_shell_is_ours_or_run_by_a_test(line: str) -> None:
+    if line.startswith("make "):
+        assert re.search(rf"^{line.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    else:
+        assert OURS.match(line) or line in proven(), line
+
+
+@pytest.mark.parametrize(("place", "test"), RUN.items())
+def test_what_is_run_is_read_from_the_document(place: tuple[str, str], test: str) -> None:
+    assert section(*place)
+    assert all(word in (ROOT / test).read_text() for word in place)
+
+
 @pytest.mark.parametrize("line", sorted(set(commands())))
 def test_every_command_can_be_given_as_it_stands(line: str) -> None:
     if match := COMPOSE.fullmatch(line):
         assert match[1] in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
         line = match[2] if " exec " in line else f"stanzalake {match[2]}"
+    if line == "docker compose up":
+        return  # no engine runs here: tests/e2e/test_installing.py checks what it would be given
     if line.startswith("stanzalake "):
         parse(shlex.split(line)[1:])
-    elif line.startswith("prosodyctl "):
+    else:
+        assert line.startswith("prosodyctl mod_stanzalake ")
         name, *options = line.replace("[", "").replace("]", "").split()[2:]
         assert f"\n {name} " in TAP
         for option in options:

@@ -1,0 +1,51 @@
+"""The documents' blocks of code, for the tests that do what they say."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "prosody").rglob("*.md")]
+
+_BLOCK_OR_HEADING = re.compile(
+    r"^ *```(?P<kind>\w*)\n(?P<text>.*?)^ *```$|^#+ (?P<heading>[^\n]*)$", re.MULTILINE | re.DOTALL
+)
+
+
+class Block(NamedTuple):
+    """A block of code.
+
+    Attributes:
+        document: Its document's path in the project.
+        section: The heading before it.
+        kind: Its language; `sh` is commands, `text` a picture or a formula.
+        text: What it holds.
+    """
+
+    document: str
+    section: str
+    kind: str
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Its lines."""
+        return self.text.splitlines()
+
+
+def blocks() -> Iterator[Block]:
+    """Give every block of every document."""
+    for document in DOCUMENTS:
+        section = ""
+        for match in _BLOCK_OR_HEADING.finditer(document.read_text()):
+            section = match["heading"] or section
+            if match["heading"] is None:
+                name = str(document.relative_to(ROOT))
+                yield Block(name, section, match["kind"], dedent(match["text"]))
+
+
+def section(document: str, title: str, kind: str = "sh") -> list[Block]:
+    """Give all blocks of a kind in a section of a document, in their order."""
+    return [block for block in blocks() if block[:3] == (document, title, kind)]
