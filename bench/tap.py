@@ -11,7 +11,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ _QUICK_PAIRS = (2, 4)
 NONE = "no archive"
 ELSEWHERE = "tap, archive elsewhere"
 TAP = "tap"
-OUTAGE = "tap, archive stopped for a third"
+OUTAGE = "tap, archive stopped meanwhile"
 POSTGRES = "mod_mam, PostgreSQL"
 CONTENDERS = (
     *(NONE, ELSEWHERE, TAP, OUTAGE),
@@ -42,6 +42,7 @@ _WARM = 5
 """Messages of each pair beforehand: rosters are read, the heap has grown."""
 _SLOWER = 10
 """mod_mam takes so many times fewer messages, as it takes so much longer."""
+_OUTAGE_SECONDS = 60.0
 _PLAIN = 'authentication = "internal_plain"\n'
 _MAM = 'default_archive_policy = true\nstorage = { archive = "sql" }\n'
 _SQLITE = 'sql = { driver = "SQLite3", database = "archive.sqlite" }\n'
@@ -88,12 +89,19 @@ class Contender:
     prosody: Prosody
     deployment: Deployment | None = None
 
-    async def phases(self, kind: str) -> AsyncIterator[None]:
-        """Go through the parts of a run: the archive is stopped in the second of three."""
+    async def phases(self, kind: str, outage: float) -> AsyncIterator[None]:
+        """Go through the parts of a run: in the middle of it the archive is stopped for a while.
+
+        Args:
+            kind: The contender.
+            outage: Seconds for which it is stopped at least.
+        """
         yield
         if kind == OUTAGE and self.deployment is not None:
             await self.deployment.stop_service()
-            yield
+            begun = time.perf_counter()
+            while time.perf_counter() < begun + outage:
+                yield
             await self.deployment.start_service()
             yield
 
@@ -170,8 +178,10 @@ def _register(prosody: Prosody, users: Sequence[str]) -> None:
         (accounts / f"{user}.dat").write_text(f'return {{ ["password"] = "{user}" }};\n')
 
 
-async def run(kind: str, pairs: int, texts: Sequence[str], directory: Path) -> Figures:
-    """Run one contender once."""
+async def run(
+    kind: str, pairs: int, texts: Sequence[str], directory: Path, outage: float
+) -> Figures:
+    """Run one contender once; its archive is stopped for some seconds, if that is the kind."""
     names = [f"user{n}" for n in range(2 * pairs)]
     async with running(kind, directory, names) as contender:
         prosody = contender.prosody
@@ -180,9 +190,9 @@ async def run(kind: str, pairs: int, texts: Sequence[str], directory: Path) -> F
         senders, receivers = sessions[:pairs], sessions[pairs:]
         await load.run(senders, receivers, ["warm"] * (_WARM * pairs))
         before, results = usage.cpu(prosody.pid), list[load.Result]()
-        parts = _parts(texts, 3 if kind == OUTAGE else 1, pairs)
-        async for _ in contender.phases(kind):
-            results.append(await load.run(senders, receivers, next(parts)))
+        some = list(texts[: len(texts) // pairs * pairs])
+        async for _ in contender.phases(kind, outage):
+            results.append(await load.run(senders, receivers, some))
         figures = _figures(results, usage.cpu(prosody.pid) - before, contender)
         await asyncio.gather(*(session.close() for session in sessions))
         return figures
@@ -201,11 +211,6 @@ def _figures(results: Sequence[load.Result], cpu: float, contender: Contender) -
     )
 
 
-def _parts(texts: Sequence[str], number: int, pairs: int) -> Iterator[list[str]]:
-    size = len(texts) // number // pairs * pairs
-    return (list(texts[n * size : (n + 1) * size]) for n in range(number))
-
-
 async def measure(messages: int, seed: int, directory: Path) -> Table:
     """Run all contenders in turn, and compare their medians."""
     texts = load.bodies(messages, seed)
@@ -213,8 +218,10 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
     texts[::4] = [f"don't {text}" for text in texts[::4]]
     begun, before = time.perf_counter(), time.process_time()
     runs, numbers = (_RUNS, PAIRS) if messages > SIZES["quick"] else (1, _QUICK_PAIRS)
+    outage = _OUTAGE_SECONDS if runs > 1 else 0.1
     medians = {
-        pairs: await _medians(pairs, texts, runs, directory / str(pairs)) for pairs in numbers
+        pairs: await _medians(pairs, texts, runs, directory / str(pairs), outage)
+        for pairs in numbers
     }
     share = (time.process_time() - before) / (time.perf_counter() - begun)
     few, many = medians.values()
@@ -223,7 +230,8 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
         title="What an archive costs Prosody, local to local, both sides archived",
         load=f"{messages:,} messages ({messages // _SLOWER:,} with mod_mam), medians of {runs} "
         f"alternating runs, seed {seed}, {os.cpu_count()} cores for all processes, of which the "
-        f"load takes {share:.0%} of one",
+        f"load takes {share:.0%} of one; where the archive is stopped, one run, in the middle of "
+        f"which it is away for {outage:g} seconds",
         columns=(
             *("archive, pairs", "messages/s", "of no archive", "CPU µs/message", "added"),
             *("p50 ms", "p99 ms"),
@@ -242,20 +250,22 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
         memory={
             "Prosody, no archive": many[NONE].memory,
             "Prosody, tap": many[TAP].memory,
-            "Prosody, tap, archive stopped for a third": many[OUTAGE].memory,
+            f"Prosody, {OUTAGE}": many[OUTAGE].memory,
             "stanzalake": many[TAP].archive,
         },
     )
 
 
 async def _medians(
-    pairs: int, texts: Sequence[str], runs: int, directory: Path
+    pairs: int, texts: Sequence[str], runs: int, directory: Path, outage: float
 ) -> dict[str, Figures]:
     figures: dict[str, list[Figures]] = {kind: [] for kind in CONTENDERS}
     for number in range(runs):
         for kind, those in figures.items():
-            some = texts[: len(texts) // _SLOWER] if "mod_mam" in kind else texts
-            those.append(await run(kind, pairs, some, directory / f"{kind} {number}"))
+            if kind != OUTAGE or not number:
+                some = texts[: len(texts) // _SLOWER] if "mod_mam" in kind else texts
+                place = directory / f"{kind} {number}"
+                those.append(await run(kind, pairs, some, place, outage))
     return {kind: _median(those) for kind, those in figures.items()}
 
 
