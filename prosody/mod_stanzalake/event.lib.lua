@@ -1,4 +1,6 @@
--- Events: what happened to one archive, as one line of JSON (docs/protocol.md).
+-- Events: what happened to one archive, as one line of JSON with its line feed (docs/protocol.md).
+
+local xml_escape = require "util.stanza".xml_escape;
 
 local escapes = { ['"'] = '\\"', ["\\"] = "\\\\" };
 for code = 0, 31 do
@@ -17,7 +19,7 @@ local function encode(message)
 	return '{"type":"message","v":1,"position":'..message.position..',"owner":'..quote(message.owner)
 		..',"peer":'..quote(message.peer)..',"peer_resource":'..quote(message.peer_resource)
 		..',"direction":"'..message.direction..'","kind":"'..message.kind
-		..'","contact":'..tostring(message.contact)..',"stanza":'..quote(message.stanza).."}";
+		..'","contact":'..tostring(message.contact)..',"stanza":'..quote(message.stanza).."}\n";
 end
 
 local function position_of(line)
@@ -25,20 +27,29 @@ local function position_of(line)
 end
 
 -- Used again for every stanza: what tables leave behind costs Prosody more than the work.
-local parts, values = {}, {};
-local part_count, value_count;
+local parts = {};
+local part_count, has_prefix;
 
 local function write(part)
 	part_count = part_count + 1;
 	parts[part_count] = part;
 end
 
+local SPECIAL = { "'", "&", "<", ">", '"' };
+
+-- A pattern looks at every character, in Lua's own machine; a plain search is libc's.
+local function escape(text)
+	for i = 1, #SPECIAL do
+		if text:find(SPECIAL[i], 1, true) then return xml_escape(text); end
+	end
+	return text;
+end
+
 local function write_attributes(attributes, outer_xmlns)
 	for name, value in pairs(attributes) do
 		if name ~= "xmlns" or value ~= outer_xmlns then
-			write(" "..name.."='"..value.."'");
-			values[value_count + 1], values[value_count + 2] = name, value;
-			value_count = value_count + 2;
+			has_prefix = has_prefix or name:find("\1", 1, true);
+			write(" "..name.."='"..escape(value).."'");
 		end
 	end
 end
@@ -52,26 +63,17 @@ local function write_element(element, outer_xmlns)
 		if child.name then
 			write_element(child, element.attr.xmlns);
 		else
-			write(child);
-			value_count = value_count + 1;
-			values[value_count] = child;
+			write(escape(child));
 		end
 	end
 	if #element > 0 then write("</"..element.name..">"); end
 end
 
--- What needs an escape, or a prefix, in XML.
-local SPECIAL = { "'", "&", "<", ">", '"', "\1" };
-
--- Gives the same as tostring, which looks for what to escape character by character, and only asks it if there is.
+-- Gives the same as tostring, and asks it where an attribute has a prefix.
 local function text_of(stanza)
-	part_count, value_count = 0, 0;
+	part_count, has_prefix = 0, false;
 	write_element(stanza);
-	local all_values = table.concat(values, "", 1, value_count);
-	for i = 1, #SPECIAL do
-		if all_values:find(SPECIAL[i], 1, true) then return tostring(stanza); end
-	end
-	return table.concat(parts, "", 1, part_count);
+	return has_prefix and tostring(stanza) or table.concat(parts, "", 1, part_count);
 end
 
 return { encode = encode, position_of = position_of, text_of = text_of };

@@ -118,21 +118,20 @@ function journal_mt:newest_segment()
 	return self:start_segment();
 end
 
--- Appends a line, given without its line feed. When this returns, the OS has it.
+-- Appends a line, given with its line feed. When this returns, the OS has it.
 -- Gives the place behind it, or nil and the reason.
 function journal_mt:append(line)
-	local data = line.."\n";
-	if self.written - self.acked + #data > self.limit then
+	if self.written - self.acked + #line > self.limit then
 		return nil, "the journal is at its size limit";
 	end
 	local file, err = self:newest_segment();
 	if not file then return nil, err; end
-	local ok, write_err = file:write(data);
+	local ok, write_err = file:write(line);
 	if not ok then
 		self:close();
 		return nil, write_err;
 	end
-	self.written = self.written + #data;
+	self.written = self.written + #line;
 	return self.written;
 end
 
@@ -146,6 +145,7 @@ end
 local function read_lines(file, bytes, available)
 	local text = file:read(math.min(bytes, available)) or "";
 	local stop = last_line_feed(text);
+	if stop == #text then return text; end
 	if stop > 0 then return text:sub(1, stop); end
 	text = text..(file:read("L") or "");
 	return #text <= available and text:sub(-1) == "\n" and text or "";

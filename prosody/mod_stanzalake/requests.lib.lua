@@ -13,8 +13,8 @@ local INTERVAL = 1;
 local MAX_BY = 255;
 
 -- As in event.lib.lua, the position comes early.
-local ERASURE = '{"type":"erasure","v":1,"position":%d,"owner":%s,"peer":"","start":0,"end":%d,"account":%s,"by":%s}';
-local EXPIRY = '{"type":"expiry","v":1,"position":%d,"owner":%s}';
+local ERASURE = '{"type":"erasure","v":1,"position":%d,"owner":%s,"peer":"","start":0,"end":%d,"account":%s,"by":%s}\n';
+local EXPIRY = '{"type":"expiry","v":1,"position":%d,"owner":%s}\n';
 
 local encoders = {};
 

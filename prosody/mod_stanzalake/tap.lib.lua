@@ -140,9 +140,14 @@ local function text_of(stanza, owner)
 	return text;
 end
 
+-- Whether an address is the account's own, or one of its sessions'; cheaper than to split it.
+local function is_of(address, owner)
+	return address == owner or address:sub(1, #owner + 1) == owner.."/";
+end
+
 local function is_to_self(stanza)
 	local to, from = stanza.attr.to, stanza.attr.from;
-	return not to or jid.bare(to) == jid.bare(from);
+	return not to or is_of(from, jid.bare(to));
 end
 
 local function has_other_sessions(owner)
@@ -152,35 +157,42 @@ end
 
 -- Whether a session gets the message with this owner's id: of the sender's own, only others do, as carbons.
 local function is_shown(stanza, owner, direction)
-	return direction == "in" or is_to_self(stanza) or has_other_sessions(owner);
+	local to = stanza.attr.to;
+	return direction == "in" or not to or is_of(to, owner) or has_other_sessions(owner);
 end
 
 -- Tells other handlers, also by a copy with the id. An id that nobody looks at is not made: it costs two HMACs.
 function tap_mt:announce(data, user, owner, position, direction)
 	local stanza = data.stanza;
-	local function id() return self.seal(owner, position); end
-	if is_shown(stanza, owner, direction) then
+	local shown = is_shown(stanza, owner, direction);
+	local id = shown and self.seal(owner, position) or nil;
+	local added = { origin = data.origin, stanza = stanza, for_user = user, id = id };
+	if shown then
 		data.stanza = copy_of(stanza);
-		data.stanza:add_direct_child(stanza_id(owner, id()));
+		data.stanza:add_direct_child(stanza_id(owner, id));
+	else
+		setmetatable(added, { __index = function (_, name)
+			return name == "id" and self.seal(owner, position) or nil;
+		end });
 	end
-	local added = { origin = data.origin, stanza = stanza, for_user = user };
-	module:fire_event("archive-message-added", setmetatable(added, {
-		__index = function (_, name) return name == "id" and id() or nil; end;
-	}));
+	module:fire_event("archive-message-added", added);
 end
+
+-- Used again for every message: what tables leave behind costs Prosody more than the work.
+local message = {};
 
 -- Archives the message for one owner.
 function tap_mt:archive(data, user, other, direction)
-	local stanza = data.stanza;
-	local owner, peer = user.."@"..host, jid.bare(other);
+	local stanza, owner = data.stanza, user.."@"..host;
+	local peer_node, peer_host, peer_resource = jid.split(other);
+	local peer = peer_node and peer_node.."@"..peer_host or peer_host;
 	if not wanted(data, user, owner, peer) then return; end
 	local position = self.sequence:next();
-	local written = self:record {
-		position = position, owner = owner, peer = peer, peer_resource = jid.resource(other) or "";
-		direction = direction, kind = KINDS[stanza.attr.type] or "normal", contact = is_contact(user, peer);
-		stanza = text_of(stanza, owner);
-	};
-	if written then self:announce(data, user, owner, position, direction); end
+	message.position, message.owner, message.peer = position, owner, peer;
+	message.peer_resource, message.direction = peer_resource or "", direction;
+	message.kind, message.contact = KINDS[stanza.attr.type] or "normal", is_contact(user, peer);
+	message.stanza = text_of(stanza, owner);
+	if self:record(message) then self:announce(data, user, owner, position, direction); end
 end
 
 function tap_mt:on_outgoing(data)
@@ -196,13 +208,14 @@ local function on_leaving(data)
 end
 
 function tap_mt:on_incoming(data)
-	local stanza, origin = data.stanza, data.origin;
-	-- One entry for a message to oneself, made on its way out, when also carbons can carry its id.
-	if origin.type == "c2s" and is_to_self(stanza) then return; end
-	local user = jid.node(stanza.attr.to or stanza.attr.from);
+	local stanza, from = data.stanza, data.stanza.attr.from;
+	local user = jid.node(stanza.attr.to or from);
 	if not user then return; end
-	data.stanza = without_ids(stanza, user.."@"..host);
-	self:archive(data, user, stanza.attr.from, "in");
+	local owner = user.."@"..host;
+	-- One entry for a message to oneself, made on its way out, when also carbons can carry its id.
+	if data.origin.type == "c2s" and is_of(from, owner) then return; end
+	data.stanza = without_ids(stanza, owner);
+	self:archive(data, user, from, "in");
 end
 
 -- A message that mod_offline did not take is not lost if it is archived: no bounce.

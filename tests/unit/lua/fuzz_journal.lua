@@ -30,7 +30,7 @@ local function examine(directory, bytes)
 	tell("open", journal.acked, journal.written);
 	read_all(journal, bytes);
 	local before = journal.written;
-	tell("append", before, (assert(journal:append("a line of after"))));
+	tell("append", before, (assert(journal:append("a line of after\n"))));
 	journal:close();
 	journal = journals.open(directory, 50, math.maxinteger);
 	tell("again", journal.acked, journal.written);
