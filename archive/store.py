@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
+from clickhouse_connect.driver import options
 from clickhouse_connect.driver.exceptions import (
     ClickHouseError,
     DatabaseError,
@@ -88,6 +89,9 @@ _TOO_LARGE = 396
 _CONNECT_SECONDS = 10
 _INSERT = {"max_partitions_per_insert_block": 0}
 """A batch may hold messages of any number of months: more than 100 would never be taken."""
+
+# Rows are no data frames: without this, the first insert would load pandas and its 40 MB to know.
+options.pd = None
 
 # They log what cannot be encoded, values included; the errors below say all that is needed.
 for _name in ("clickhouse_connect", "urllib3"):
