@@ -1,11 +1,14 @@
 """The embedded engine (chDB): statements run by it for others than this process's own services."""
 
+import importlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 
 _INSERT = re.compile(rb"\s*(INSERT\s[^\n]*?)\s+FORMAT\s+(\w+)\s*\n", re.IGNORECASE)
 _CODE = re.compile(r"Code: (\d+)\..*", re.DOTALL)
@@ -47,6 +50,21 @@ class Statement:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
+def load() -> ModuleType:
+    """Load chDB: a hundred megabytes, for a process that has an engine only.
+
+    It goes back to the working directory by its name when it is loaded, and its user may be in one
+    whose name leads through others', as after ``runuser``.
+    """
+    here = os.open(".", os.O_PATH)
+    try:
+        os.chdir("/")
+        return importlib.import_module("chdb")
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
 class Engine:
     """The engine on a directory. Its calls block; several threads may use it at once.
 
@@ -55,9 +73,7 @@ class Engine:
     """
 
     def __init__(self, path: str) -> None:
-        import chdb  # noqa: PLC0415  # a hundred megabytes, for a process that has an engine only
-
-        self._connect = partial(chdb.connect, path)
+        self._connect = partial(load().connect, path)
         # The engine lives as long as one connection does.
         self._keeper = self._connect()
 

@@ -47,6 +47,12 @@ class StoreUnavailable(StanzalakeError):
     retry = True
 
 
+class AnswerCut(StoreUnavailable):
+    """ClickHouse began to answer, and met an error that it does not tell whole."""
+
+    code = "answer-cut"
+
+
 class StoreRefused(StanzalakeError):
     """ClickHouse answered, and said no: the statement or the rows are at fault."""
 

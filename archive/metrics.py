@@ -52,7 +52,7 @@ STAMP_TO_QUERYABLE = Histogram(
     buckets=_SECONDS,
 )
 OLDEST_UNARCHIVED = Gauge(
-    "stanzalake_oldest_unarchived_seconds", "Age of the oldest event in the batch in hand"
+    "stanzalake_oldest_unarchived_seconds", "Seconds since the oldest batch in hand was complete"
 )
 PARTITION_LAG = Gauge(
     "stanzalake_partition_lag_records", "Records behind the end of the log", ["partition"]

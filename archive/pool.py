@@ -1,7 +1,7 @@
 """A pool: as many of a thing as are used at a time."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, Protocol, TypeVar
 
 
@@ -30,8 +30,12 @@ class Pool(Generic[T]):
 
     @contextmanager
     def taken(self) -> Iterator[T]:
-        """Give one to nobody else meanwhile; raises what making one raises."""
-        one = self._taken()
+        """Give one to nobody else meanwhile; raises what making one raises.
+
+        Raises:
+            RuntimeError: The pool is closed.
+        """
+        one = self._any()
         try:
             yield one
         finally:
@@ -42,11 +46,14 @@ class Pool(Generic[T]):
     def close(self) -> None:
         """Close all; those that are taken when they come back."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
-    def _taken(self) -> T:
+    def _any(self) -> T:
         try:
             return self._idle.pop()
         except IndexError:
+            if self._closed:
+                raise RuntimeError("closed") from None
             return self._make()

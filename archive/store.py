@@ -14,10 +14,13 @@ from clickhouse_connect.driver.exceptions import (
     DatabaseError,
     DataError,
     ProgrammingError,
+    StreamFailureError,
 )
 
 from archive import data_dir
+from archive.engine import load
 from archive.errors import (
+    AnswerCut,
     DataDirInUse,
     ResultTooLarge,
     RowRefused,
@@ -158,8 +161,11 @@ class Store:
         self._held = ExitStack()
         self._setting = setting
         self._user = unquote(urlsplit(dsn).username or "default")
-        own = engine or {} if dsn.startswith("chdb:") else _server(dsn, server or {})
+        embedded = dsn.startswith("chdb:")
+        own = (engine or {}) if embedded else _server(dsn, server or {})
         with self._translated():
+            if embedded:
+                load()
             # A client runs one statement at a time, if it is the engine's.
             self._clients = Pool(partial(clickhouse_connect.get_client, dsn=dsn, **own))
 
@@ -268,6 +274,8 @@ class Store:
         """
         try:
             yield
+        except StreamFailureError:
+            raise AnswerCut("ClickHouse broke off in the middle of an answer") from None
         except DatabaseError as error:
             raise self._ours(error, row) from None
         except (ClickHouseError, OSError, RuntimeError) as error:

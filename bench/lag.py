@@ -24,7 +24,7 @@ from query.repository import Selection
 from stanzalake.local.deployment import Distributed
 from stanzalake.local.ports import free_port
 
-SIZES = {"quick": 1_000, "usual": 20_000, "full": 100_000}
+SIZES = {"quick": 500, "usual": 20_000, "full": 100_000}
 """Messages at most at each rate."""
 
 _RATES = (100, 1_000, 2_000, 4_000)

@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from archive.errors import RowRefused
 from archive.log import REJECTED, Consumer, Log, Record
@@ -19,6 +18,7 @@ from processor.patience import Patience
 from processor.sink import Sink
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 _PART = "processor"
 _FIRST_PARTITION = 0
@@ -33,13 +33,14 @@ class _Hand(NamedTuple):
         records: As they were read.
         trigger: What ended the gathering.
         batch: What is to be written; None if nothing is, or it was not judged before the stop.
-        refusals: How many rows had been refused when it was judged.
     """
 
     records: Sequence[Record]
     trigger: str
     batch: Batch | None
-    refusals: int
+
+
+_NOTHING = _Hand((), "", None)
 
 
 class Loop:
@@ -75,8 +76,8 @@ class Loop:
         self._gatherer = Gatherer(consumer, limits, self._patience)
         self._threads = ThreadPoolExecutor(_THREADS, "processor")
         self._judging = asyncio.Lock()
-        self._refusals = 0
-        self._gathered: deque[float] = deque()
+        self._refused = False
+        self._gathered: list[float] = []
         meter.aging(self._gathered)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -88,20 +89,19 @@ class Loop:
         Raises:
             StanzalakeError: What waiting does not mend; nothing that is not settled is committed.
         """
-        writing: asyncio.Future[bool] = asyncio.Future()
-        writing.set_result(True)
+        hand = _NOTHING
         try:
             while not stop.is_set():
-                hand = await self._take(stop)
+                settled, hand = await _both(self._flush(hand, stop), self._take(stop))
                 # The commit of a batch covers the one before, so that has to be settled.
-                if not await writing:
+                if not settled:
                     return
-                writing = asyncio.ensure_future(self._flush(hand, stop))
+                hand = await self._sure(hand, stop)
                 await self._look_after()
-            await writing
+            await self._flush(hand, stop)
         finally:
-            writing.cancel()
-            self._threads.shutdown()
+            # No thread outlives this, and uses a store that is closed.
+            await asyncio.to_thread(self._threads.shutdown)
 
     async def _look_after(self) -> None:
         lag = self._consumer.lag()
@@ -111,11 +111,18 @@ class Loop:
 
     async def _take(self, stop: asyncio.Event) -> _Hand:
         records, trigger = await self._gatherer.gather(stop)
-        refusals = self._refusals
         if not records:
-            return _Hand(records, trigger, None, refusals)
+            return _NOTHING
         self._gathered.append(time.time())
-        return _Hand(records, trigger, await self._judged(records, stop), refusals)
+        return _Hand(records, trigger, await self._judged(records, stop))
+
+    async def _sure(self, hand: _Hand, stop: asyncio.Event) -> _Hand:
+        """Judge again what was judged while a row was refused: that may have been remembered."""
+        if not self._refused:
+            return hand
+        self._refused = False
+        self._sink.forget()
+        return hand._replace(batch=await self._judged(hand.records, stop))
 
     async def _judged(self, records: Sequence[Record], stop: asyncio.Event) -> Batch | None:
         """Give what records come to; None if that cannot be told before the stop."""
@@ -139,12 +146,11 @@ class Loop:
         """Settle what is in hand; tell whether it was done before the stop."""
         if not hand.records:
             return True
-        with meter.flushing(hand.trigger):
-            # What was refused meanwhile may have been remembered when this was judged.
-            batch = hand.batch if hand.refusals == self._refusals else None
-            settled = await self._settle(hand.records, batch, stop)
-        self._gathered.popleft()
-        return settled
+        try:
+            with meter.flushing(hand.trigger):
+                return await self._settle(hand.records, hand.batch, stop)
+        finally:
+            self._gathered.pop(0)
 
     async def _settle(
         self, records: Sequence[Record], batch: Batch | None, stop: asyncio.Event
@@ -176,7 +182,7 @@ class Loop:
         await self._finish(batch, allowed)
 
     async def _refuse(self, record: Record, error: RowRefused) -> None:
-        self._refusals += 1
+        self._refused = True
         self._sink.forget()
         await self._finish(refused(record, str(error)), [record])
 
@@ -191,3 +197,14 @@ class Loop:
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, U]) -> tuple[T, U]:
+    """Run two things at the same time; if one fails, the other is given up."""
+    tasks = asyncio.ensure_future(one), asyncio.ensure_future(other)
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -54,14 +54,14 @@ class Memory:
         for owner, said in groupby(sorted(news, key=_owner), key=_owner):
             self._known[owner] = merged(self._known[owner], said)
         recalled = {owner: self._known[owner] for owner in wanted}
-        self._forget(recalled)
+        self._drop(recalled)
         return recalled
 
-    def clear(self) -> None:
+    def forget(self) -> None:
         """Forget everything before the next look; from any thread, also while one looks."""
         self._outdated = True
 
-    def _forget(self, used: Collection[str]) -> None:
+    def _drop(self, used: Collection[str]) -> None:
         for owner in used:
             self._known.move_to_end(owner)
         while len(self._known) > self._most + len(used):

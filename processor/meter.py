@@ -42,7 +42,10 @@ def aging(gathered: Sequence[float]) -> None:
     Args:
         gathered: When each batch in hand was complete, unix seconds, the oldest first.
     """
-    OLDEST_UNARCHIVED.set_function(lambda: time.time() - gathered[0] if gathered else 0.0)
+    # Asked from another thread: a slice is taken in one step.
+    OLDEST_UNARCHIVED.set_function(
+        lambda: max((time.time() - at for at in gathered[:1]), default=0)
+    )
 
 
 def behind(lag: Mapping[int, int]) -> None:

@@ -20,9 +20,9 @@ class Patience:
     """
 
     def __init__(self, module: str, part: str) -> None:
+        self._module = module
         self._part = part
-        self._trouble = Trouble(module)
-        self._failing: set[object] = set()
+        self._failing: set[Trouble] = set()
         health.report(part, up=True)
 
     async def insist(self, act: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
@@ -33,30 +33,31 @@ class Patience:
         Raises:
             StanzalakeError: What waiting does not mend.
         """
-        wait = _FIRST_WAIT
+        trouble, wait = Trouble(self._module), _FIRST_WAIT
         while True:
             try:
                 await act()
             except StanzalakeError as error:
                 if not error.retry:
+                    self._over(trouble)
                     raise
-                self._fails(act, error)
+                self._begin(trouble, error)
             else:
-                self._works(act)
+                self._over(trouble)
                 return True
             if await _stopped(stop, wait):
                 return False
             wait = min(2 * wait, _LONGEST_WAIT)
 
-    def _fails(self, act: object, error: StanzalakeError) -> None:
-        self._failing.add(act)
-        self._trouble.begin(f"waiting: {error}")
+    def _begin(self, trouble: Trouble, error: StanzalakeError) -> None:
+        trouble.begin(f"waiting: {error}")
+        self._failing.add(trouble)
         health.report(self._part, up=False)
 
-    def _works(self, act: object) -> None:
-        self._failing.discard(act)
+    def _over(self, trouble: Trouble) -> None:
+        trouble.end()
+        self._failing.discard(trouble)
         if not self._failing:
-            self._trouble.end()
             health.report(self._part, up=True)
 
 

@@ -47,4 +47,4 @@ class Sink:
 
     def forget(self) -> None:
         """Forget histories: others may have written since, or the store refused a part."""
-        self._memory.clear()
+        self._memory.forget()

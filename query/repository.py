@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from archive.errors import ResultTooLarge
+from archive.errors import AnswerCut, ResultTooLarge
 from archive.histories import Histories, History
 from archive.pieces import pieces
 from archive.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
@@ -249,7 +249,8 @@ class _StoredArchive:
             ORDER BY position {order} LIMIT {{limit:UInt64}}"""  # noqa: S608  # values travel as parameters
         try:
             return await self._run(f"{rows} {settings}, {_BOUND}", parameters)
-        except ResultTooLarge:
+        # Of a long answer a server may have sent the beginning by then, and says no more why.
+        except (ResultTooLarge, AnswerCut):
             return await self._run(
                 f"{_fitting(rows, order)} {settings}", {**parameters, "room": room}
             )

@@ -158,12 +158,6 @@ def main() -> NoReturn:
     """Run the command line; a failure is one clear text on stderr and a status, no traceback."""
     # Whatever is written holds messages or secrets: the log, the store, backups, exports.
     os.umask(0o077)
-    # The engine enters the working directory by its name when it is loaded; `runuser` leaves one
-    # where that may not be possible.
-    try:
-        os.chdir(Path.cwd())
-    except OSError:
-        os.chdir("/")
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:

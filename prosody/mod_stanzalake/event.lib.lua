@@ -1,5 +1,6 @@
 -- Events: what happened to one archive, as one line of JSON with its line feed (docs/protocol.md).
 
+local find = string.find;
 local xml_escape = require "util.stanza".xml_escape;
 
 local escapes = { ['"'] = '\\"', ["\\"] = "\\\\" };
@@ -37,10 +38,10 @@ end
 
 local SPECIAL = { "'", "&", "<", ">", '"' };
 
--- A pattern looks at every character, in Lua's own machine; a plain search is libc's.
+-- A pattern looks at every character, in Lua's own machine; a plain search is libc's. Takes numbers, like tostring.
 local function escape(text)
 	for i = 1, #SPECIAL do
-		if text:find(SPECIAL[i], 1, true) then return xml_escape(text); end
+		if find(text, SPECIAL[i], 1, true) then return xml_escape(text); end
 	end
 	return text;
 end

@@ -102,14 +102,14 @@ function tap_mt:append(message)
 end
 
 -- Gives whether the message could be written.
-function tap_mt:record(message)
+function tap_mt:write(message, owner)
 	local place, trouble = self:append(message);
 	self:report(trouble);
 	if not place then
 		self.count_drop(1);
 		return false;
 	end
-	self.sender:wrote(message.owner, place);
+	self.sender:wrote(owner, place);
 	return true;
 end
 
@@ -142,7 +142,7 @@ end
 
 -- Whether an address is the account's own, or one of its sessions'; cheaper than to split it.
 local function is_of(address, owner)
-	return address == owner or address:sub(1, #owner + 1) == owner.."/";
+	return address and owner and (address == owner or address:sub(1, #owner + 1) == owner.."/");
 end
 
 local function is_to_self(stanza)
@@ -178,8 +178,9 @@ function tap_mt:announce(data, user, owner, position, direction)
 	module:fire_event("archive-message-added", added);
 end
 
--- Used again for every message: what tables leave behind costs Prosody more than the work.
-local message = {};
+-- Used again for every message: what tables leave behind costs Prosody more than the work. Between its first
+-- line and its last use nothing is called that could archive another message.
+local record = {};
 
 -- Archives the message for one owner.
 function tap_mt:archive(data, user, other, direction)
@@ -187,12 +188,12 @@ function tap_mt:archive(data, user, other, direction)
 	local peer_node, peer_host, peer_resource = jid.split(other);
 	local peer = peer_node and peer_node.."@"..peer_host or peer_host;
 	if not wanted(data, user, owner, peer) then return; end
+	local contact, text = is_contact(user, peer), text_of(stanza, owner);
 	local position = self.sequence:next();
-	message.position, message.owner, message.peer = position, owner, peer;
-	message.peer_resource, message.direction = peer_resource or "", direction;
-	message.kind, message.contact = KINDS[stanza.attr.type] or "normal", is_contact(user, peer);
-	message.stanza = text_of(stanza, owner);
-	if self:record(message) then self:announce(data, user, owner, position, direction); end
+	record.position, record.owner, record.peer, record.peer_resource = position, owner, peer, peer_resource or "";
+	record.direction, record.kind = direction, KINDS[stanza.attr.type] or "normal";
+	record.contact, record.stanza = contact, text;
+	if self:write(record, owner) then self:announce(data, user, owner, position, direction); end
 end
 
 function tap_mt:on_outgoing(data)

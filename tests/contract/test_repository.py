@@ -2,8 +2,11 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import StreamFailureError
 
 from archive.errors import StoreRefused
 from archive.position import MAX_POSITION, from_milliseconds
@@ -201,6 +204,23 @@ async def test_a_page_is_bounded_in_bytes(
     assert ([s[-1] for s in bodies(three)], three.more) == (["0", "1"], True)
     alone = await archive.read(Selection(), 4, backward=True)
     assert (bodies(alone), alone.more) == ([half * 3], True)
+
+
+async def test_a_page_whose_answer_broke_off_is_read_with_less(
+    messages: Store, repository: Repository, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that met the bound behind the beginning of its answer: the engine tells it whole."""
+    messages.insert(owned([at(1, stanza="first")], owner))
+    query, cut = Client.query, [StreamFailureError("cut")]
+
+    def answer(client: Client, *arguments: Any, **more: Any) -> Any:
+        if cut:
+            raise cut.pop()
+        return query(client, *arguments, **more)
+
+    monkeypatch.setattr(Client, "query", answer)
+    assert bodies(await repository.archive(owner).read(Selection(), 9)) == ["first"]
+    assert not cut
 
 
 async def test_a_refusal_of_the_store_names_no_value(dsn: str, owner: str) -> None:

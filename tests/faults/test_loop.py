@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from archive.errors import (
     StoreUnavailable,
     TooManyRejected,
 )
-from archive.event import VERSION, Expiry, Message, Preferences, encode
+from archive.event import VERSION, Expiry, Message, Preferences, Wish, encode
 from archive.histories import History
 from archive.local_log import LocalLog
 from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
@@ -171,13 +172,20 @@ class Held(Rows):
     def __init__(self) -> None:
         super().__init__()
         self.entered, self.free = threading.Event(), threading.Event()
+        self.wishes: list[Any] = []
 
-    def insert(self, rows: Sequence[Row], part: str = "") -> None:
+    def insert(self, rows: Sequence[Any], part: str = "") -> None:
         self.entered.set()
         assert self.free.wait(SOON)
-        if part:
+        if not part:
+            super().insert(rows)
+        elif self.refused.intersection(row.position for row in rows):
             raise RowRefused("it does not fit")
-        super().insert(rows, part)
+        else:
+            self.wishes += rows
+
+    def select(self, *arguments: object) -> list[object]:
+        return [tuple(wish) for wish in self.wishes] if "policy" in str(arguments[0]) else []
 
 
 class Counting(Policy):
@@ -228,20 +236,29 @@ async def test_nothing_is_committed_over_a_batch_that_is_not_settled(
     assert store.positions == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("wishes", "kept"),
+    [(["never"], [3]), (["always", "never"], []), (["never", "always"], [3])],
+)
 async def test_a_wish_that_the_store_refuses_holds_for_nobody(
-    log: LocalLog, judged: type[Counting]
+    log: LocalLog, judged: type[Counting], wishes: list[Wish], kept: list[int]
 ) -> None:
+    """The first is refused, while the message is judged by all of them."""
     store = Held()
-    wish = Preferences(v=VERSION, owner=JULIET, position=1, default="never", always=(), never=())
-    async with working(log, store, Limits(1, 60)):
-        await send(log, encode(wish))
+    store.refused = {1}
+    said = [
+        encode(Preferences(v=VERSION, owner=JULIET, position=n, default=wish, always=(), never=()))
+        for n, wish in enumerate(wishes, 1)
+    ]
+    async with working(log, store, Limits(len(said), 0.01)):
+        await send(log, *said)
         await until(store.entered.is_set)
-        await send(log, encoded(2))
+        await send(log, encoded(3))
         await until(lambda: judged.judged == 1)
         store.free.set()
         assert await settled(log)
-    assert store.positions == [2]
-    assert [record.value for record in await kept_aside(log)] == [encode(wish)]
+    assert store.positions == kept
+    assert [record.value for record in await kept_aside(log)] == said[:1]
 
 
 async def test_a_store_that_refuses_ends_the_worker_uncommitted(log: LocalLog) -> None:

@@ -9,7 +9,7 @@ from tests.faults.storm import rage
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("mode", "rounds"), [("embedded", 6), ("kafka", 12)])
+@pytest.mark.parametrize(("mode", "rounds"), [("embedded", 6), ("kafka", 8)])
 async def test_nothing_is_lost_or_doubled(tmp_path: Path, mode: str, rounds: int) -> None:
     seed = random.SystemRandom().randrange(10**6)
     outcome = await rage(tmp_path, mode, rounds, seed, longest=1.5)

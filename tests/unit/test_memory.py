@@ -49,7 +49,7 @@ def test_forgetting_looks_up_again() -> None:
     memory.recall(["a@h"], [])
     source.add(said("a@h", 1))
     assert memory.recall(["a@h"], []) == {"a@h": ()}
-    memory.clear()
+    memory.forget()
     assert memory.recall(["a@h"], []) == {"a@h": (said("a@h", 1),)}
 
 
