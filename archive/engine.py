@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 
 _INSERT = re.compile(rb"\s*(INSERT\s[^\n]*?)\s+FORMAT\s+(\w+)\s*\n", re.IGNORECASE)
@@ -53,16 +54,14 @@ class Statement:
 def load() -> ModuleType:
     """Load chDB: a hundred megabytes, for a process that has an engine only.
 
-    It goes back to the working directory by its name when it is loaded, and its user may be in one
-    whose name leads through others', as after ``runuser``.
+    It asks for the working directory by its name, which may lead through others' directories, as
+    after ``runuser``: a process that cannot enter it so goes to the root first.
     """
-    here = os.open(".", os.O_PATH)
     try:
+        os.chdir(Path.cwd())
+    except OSError:
         os.chdir("/")
-        return importlib.import_module("chdb")
-    finally:
-        os.fchdir(here)
-        os.close(here)
+    return importlib.import_module("chdb")
 
 
 class Engine:

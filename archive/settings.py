@@ -45,11 +45,13 @@ _HIDDEN = "(set, and secret)"
 _MAX_PORT = 65_535
 
 
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
 def _items(value: object) -> object:
     """Split the comma-separated text of a variable; the empty text is the empty list."""
-    if not isinstance(value, str):
-        return value
-    return tuple(item.strip() for item in value.split(",") if item.strip())
+    return _split(value) if isinstance(value, str) else value
 
 
 def _seconds(value: object) -> object:
@@ -85,8 +87,8 @@ def _domain(value: str) -> str:
 
 
 def _keys(value: SecretStr) -> SecretStr:
-    keys = _items(value.get_secret_value())
-    if not isinstance(keys, tuple) or not keys or any(len(key) < MIN_KEY_LENGTH for key in keys):
+    keys = _split(value.get_secret_value())
+    if not keys or any(len(key) < MIN_KEY_LENGTH for key in keys):
         raise ValueError(f"expected keys of at least {MIN_KEY_LENGTH} characters, with commas")
     return value
 
@@ -420,7 +422,7 @@ class Settings(BaseModel):
     @property
     def id_key_list(self) -> tuple[str, ...]:
         """The id keys, the sealing one first."""
-        return tuple(key.strip() for key in self.id_keys.get_secret_value().split(",") if key)
+        return _split(self.id_keys.get_secret_value())
 
     @property
     def dsn(self) -> str:

@@ -15,7 +15,7 @@ SUBJECT = "Kafka"
 _RIGHTS: Mapping[str, Collection[tuple[str, str]]] = {
     "ingest": {("Write", EVENTS), ("Write", REJECTED)},
     "processor": {("Read", EVENTS), ("Write", REJECTED)},
-    "query": (),
+    "query": {("Write", EVENTS)},
     "up": {("Write", EVENTS), ("Read", EVENTS), ("Write", REJECTED)},
 }
 """What each service does to the topics, besides asking about them."""

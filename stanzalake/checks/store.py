@@ -30,7 +30,12 @@ _PROCESSOR = (
     ("ALTER DELETE", ""),
     ("ALTER DELETE", "_preferences"),
 )
-_QUERY = (("SELECT", ""), ("SELECT", "_preferences"), ("SELECT", "_migrations"))
+_QUERY = (
+    ("SELECT", ""),
+    ("SELECT", "_preferences"),
+    ("SELECT", "_erasures"),
+    ("SELECT", "_migrations"),
+)
 _RIGHTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "processor": _PROCESSOR,
     "query": _QUERY,

@@ -7,7 +7,7 @@ import pytest
 
 from archive import migrations
 from archive.errors import InvalidEvent
-from archive.position import MAX_POSITION
+from archive.position import MAX_POSITION, from_milliseconds
 from archive.store import Row, Store
 from stanzalake.commands.delete import _described
 from stanzalake.erasure import Eraser
@@ -31,6 +31,26 @@ def test_messages_of_any_time_can_be_told_of(eraser: Eraser) -> None:
     erasure = eraser.plan(JULIET, "", 0, None, "me")
     said = _described(eraser.covered(erasure))
     assert said == "2 messages, 1970-01-01 to 10889-08-02,"
+
+
+@pytest.mark.parametrize(
+    ("peer", "start", "end", "covered"),
+    [
+        (ROMEO, 0, None, 2),
+        ("nurse@capulet.lit", 0, None, 0),
+        ("", 1, None, 1),
+        ("", 0, 1, 1),
+        (ROMEO, 1, 2, 0),
+    ],
+)
+def test_only_what_is_meant_is_planned(
+    eraser: Eraser, peer: str, start: int, end: int | None, covered: int
+) -> None:
+    erasure = eraser.plan(JULIET, peer, start, end, "me")
+    assert (erasure.owner, erasure.peer, erasure.by) == (JULIET, peer, "me")
+    assert erasure.start == from_milliseconds(start)
+    assert erasure.end == (erasure.position if end is None else from_milliseconds(end))
+    assert eraser.covered(erasure).messages == covered
 
 
 def test_what_no_processor_would_take_is_not_said(eraser: Eraser) -> None:

@@ -80,10 +80,18 @@ def test_an_erasure_again_is_no_work(store: Store, monkeypatch: pytest.MonkeyPat
     removal.erase([erasure()])
 
 
-def test_many_erasures_are_few_statements(store: Store) -> None:
+def test_many_erasures_are_few_statements(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     owners = [f"{n}@capulet.lit" for n in range(1200)]
     store.insert([row(1, owner) for owner in owners])
+    command, asked = store.command, list[str]()
+
+    def counted(statement: str, parameters: Mapping[str, Any] | None = None) -> None:
+        asked.append(statement)
+        command(statement, parameters)
+
+    monkeypatch.setattr(store, "command", counted)
     Removal(store).erase([erasure(owner=owner) for owner in owners])
+    assert len(asked) < 10
     assert not any(positions(store, owner) for owner in owners[::100])
 
 

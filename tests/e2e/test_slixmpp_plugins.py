@@ -1,7 +1,7 @@
 """A library's own MAM plugins as the client, unchanged."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -67,6 +67,9 @@ async def test_filters_select(juliet: RawClient) -> None:
     ends = [message["mam_result"]["forwarded"]["delay"]["stamp"] for message in whole[2:5:2]]
     within = plugin.iterate(start=ends[0], end=ends[1], with_jid=JID(ROMEO))
     assert {"5", "7", "9"} <= set(read([message async for message in within]))
+    hour = timedelta(hours=1)
+    assert [m async for m in plugin.iterate(start=ends[-1] + hour, with_jid=JID(ROMEO))] == []
+    assert [m async for m in plugin.iterate(end=ends[0] - hour, with_jid=JID(ROMEO))] == []
 
 
 @pytest.mark.behaviour(4)

@@ -432,7 +432,7 @@ async def test_a_kafka_user_without_rights(kafka: Kafka) -> None:
     services: dict[Service, list[str]] = {
         "ingest": [f"{EVENTS}: the user lacks Write", f"{REJECTED}: the user lacks Write"],
         "processor": [f"{EVENTS}: the user lacks Read", f"{REJECTED}: the user lacks Write"],
-        "query": [],
+        "query": [f"{EVENTS}: the user lacks Write"],
     }
     for service, lacking in services.items():
         faults = [f for f in of_topics(await look(values, service)) if f.outcome == "fault"]

@@ -157,6 +157,9 @@ async def test_the_administrator_may_follow_changed_settings(guarded: ClickHouse
     dsn = dsn_of(guarded, "admin")
     migrated(dsn).close()
     store = migrated(dsn, PROSODY_ARCHIVE_EXPIRES_AFTER="90d", PROSODY_ARCHIVE_COMPRESSION="false")
+    [[text]] = store.select("SELECT create_table_query FROM system.tables WHERE name = 'messages'")
+    assert "toIntervalSecond(7776000)" in text
+    assert "`stanza` String CODEC(NONE)" in text
     store.close()
 
 

@@ -24,6 +24,23 @@ def test_an_event_comes_back_as_it_was(position: int, stanza: str) -> None:
     assert event.decode(event.encode(original)) == original
 
 
+@pytest.mark.parametrize(
+    "one",
+    [
+        event.Preferences(
+            v=1, owner=JULIET, position=1, default="roster", always=("a@b",), never=("c@d/e",)
+        ),
+        event.Activation(v=1, owner=JULIET, position=1),
+        event.Erasure(v=1, owner=JULIET, position=9, peer="a@b", start=1, end=8, by="me"),
+        event.Expiry(v=1, owner="capulet.lit", position=1),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_what_is_said_fits_the_published_schema(one: event.Event) -> None:
+    jsonschema.validate(json.loads(event.encode(one)), json.loads(SCHEMA.read_text()))
+    assert event.decode(event.encode(one)) == one
+
+
 @given(st.integers(0, MAX_POSITION), st.sampled_from(["in", "out"]), st.booleans(), texts)
 def test_every_event_fits_the_published_schema(
     position: int, direction: str, contact: bool, stanza: str

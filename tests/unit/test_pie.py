@@ -1,6 +1,6 @@
 """Portable export files: whatever is in them, they are read in bounded memory, or refused."""
 
-import resource
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archive.errors import SourceUnavailable
+from bench import usage
 from stanzalake.importing.pie import Pie
 from stanzalake.importing.source import Archived, Foreign, Item, Selection, Unreadable, Wished
 
@@ -203,7 +204,6 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded_however_large_the_file(tmp_path: Path) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     one = archive(*[result(n, body="x" * 1000) for n in range(1000)])
     file = tmp_path / "large.xml.zst"
     junk = "<vCard xmlns='vcard-temp'>" + "<x>y</x>" * 1000 + "</vCard>"
@@ -212,8 +212,10 @@ def test_memory_is_bounded_however_large_the_file(tmp_path: Path) -> None:
         for number in range(60):
             output.write(user(junk, one, name=f"user{number}"))
         output.write(document("SPLIT").partition("SPLIT")[2])
+    usage.forget_peak(os.getpid())
+    before = usage.peak(os.getpid())
     assert sum(1 for _ in Pie(file, CAPULET).items()) == 60_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 * 1024
+    assert usage.peak(os.getpid()) - before < 40
 
 
 @given(st.binary(max_size=80), st.integers(0, 600))

@@ -39,13 +39,12 @@ from tests.support.wait import until
 DELEGATED = f"<delegation xmlns='{DELEGATION}'><delegated namespace='{MAM}'/></delegation>"
 SENDING = f"<privilege xmlns='{PRIVILEGE}'><perm access='message' type='outgoing'/></privilege>"
 ACCEPT = "jabber:component:accept"
-SETTINGS = settings.load(
-    {
-        "STANZALAKE_HOSTS": HOST,
-        "STANZALAKE_COMPONENT_SECRET": "wherefore",
-        "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
-    }
-)
+GIVEN = {
+    "STANZALAKE_HOSTS": HOST,
+    "STANZALAKE_COMPONENT_SECRET": "wherefore",
+    "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+}
+SETTINGS = settings.load(GIVEN)
 
 
 class StreamEnd(asyncio.Transport):
@@ -184,6 +183,20 @@ async def test_results_and_then_the_answer_go_down_the_stream(granted: Stage) ->
     assert (inner.get("type"), inner[0].tag, len(inner)) == ("result", tag(MAM, "fin"), 1)
     asked = [(EVENTS, PROCESSOR_GROUP, JULIET, NO_ENDS)]
     assert (granted.owners, granted.log.asked) == ([JULIET], asked)
+
+
+@pytest.mark.parametrize("paging", ["", page("<max>9</max>")], ids=["no max", "a larger max"])
+async def test_a_page_is_no_larger_than_the_setting(
+    monkeypatch: pytest.MonkeyPatch, paging: str
+) -> None:
+    few = settings.load({**GIVEN, "PROSODY_ARCHIVE_MAX_QUERY_RESULTS": "2"})
+    monkeypatch.setattr("tests.unit.test_query_component.SETTINGS", few)
+    stage = Stage()
+    stage.grant()
+    stage.ask(query(paging))
+    fin = (await stage.inner())[0]
+    assert len(stage.end.stanzas) == 2 + 1
+    assert fin.get("complete") is None
 
 
 @pytest.mark.requirement("355-04", "356-02", "355-32", "355-33")

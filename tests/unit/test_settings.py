@@ -133,7 +133,7 @@ def test_lists() -> None:
     values = load(
         STANZALAKE_HOSTS="Capulet.lit, montague.lit",
         STANZALAKE_PROSODY="127.0.0.1:5347,[::1]:5348",
-        STANZALAKE_ID_KEYS=f"{KEY}, {KEY[::-1]}",
+        STANZALAKE_ID_KEYS=f"{KEY}, ,{KEY[::-1]}, ",
     )
     assert values.hosts == ("capulet.lit", "montague.lit")
     assert values.prosody == (("127.0.0.1", 5347), ("::1", 5348))
