@@ -111,7 +111,8 @@ async def asked(given: Settings, corpus: Corpus, rounds: int = _ROUNDS) -> Seque
     for n in range(_WARM_UP + rounds):
         for owner in sample(corpus, chance):
             answers = await _ask(repository, owner, corpus, chance)
-            timings += answers if n >= _WARM_UP else ()
+            if n >= _WARM_UP:
+                timings += answers
     repository.close()
     store.close()
     return timings

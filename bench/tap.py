@@ -262,6 +262,7 @@ async def _medians(
     figures: dict[str, list[Figures]] = {kind: [] for kind in CONTENDERS}
     for number in range(runs):
         for kind, those in figures.items():
+            # It takes minutes, so it is run once.
             if kind != OUTAGE or not number:
                 some = texts[: len(texts) // _SLOWER] if "mod_mam" in kind else texts
                 place = directory / f"{kind} {number}"

@@ -1,8 +1,9 @@
 """The gatherer: reads the log until there is a batch of records."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from archive.log import READ_BYTES, Consumer, Record
 from processor.patience import Patience
@@ -44,7 +45,7 @@ class Gatherer:
 
         There may be none, if nothing comes for a while.
         """
-        records = await self._read(self._limits.rows, _IDLE_SECONDS, stop)
+        records = list(await self._read(self._limits.rows, _IDLE_SECONDS, stop))
         size = _size(records)
         deadline = asyncio.get_running_loop().time() + self._limits.seconds
         while records and not stop.is_set():
@@ -65,14 +66,9 @@ class Gatherer:
             return "bytes"
         return "" if left > 0 else "age"
 
-    async def _read(self, limit: int, within: float, stop: asyncio.Event) -> list[Record]:
-        records: list[Record] = []
-
-        async def read() -> None:
-            records.extend(await self._consumer.read(limit, within))
-
-        await self._patience.insist(read, stop)
-        return records
+    async def _read(self, limit: int, within: float, stop: asyncio.Event) -> Sequence[Record]:
+        read = partial(self._consumer.read, limit, within)
+        return await self._patience.insist(read, stop) or ()
 
 
 def _size(records: Iterable[Record]) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -126,13 +126,7 @@ class Loop:
 
     async def _judged(self, records: Sequence[Record], stop: asyncio.Event) -> Batch | None:
         """Give what records come to; None if that cannot be told before the stop."""
-        batches: list[Batch] = []
-
-        async def judge() -> None:
-            batches.append(await self._judge(records))
-
-        await self._patience.insist(judge, stop)
-        return batches[0] if batches else None
+        return await self._patience.insist(partial(self._judge, records), stop)
 
     async def _judge(self, records: Sequence[Record]) -> Batch:
         async with self._judging:
@@ -164,29 +158,32 @@ class Loop:
         if batch is None:
             return False
         try:
-            return await self._patience.insist(partial(self._write, records, batch), stop)
+            return await self._done(partial(self._write, records, batch), stop)
         except RowRefused as error:
             if len(records) == 1:
-                return await self._patience.insist(partial(self._refuse, records[0], error), stop)
+                return await self._done(partial(self._refuse, records[0], error), stop)
         middle = len(records) // 2
         # A half that was not settled keeps the other from being committed, which would cover it.
         return await self._settle(records[:middle], None, stop) and await self._settle(
             records[middle:], None, stop
         )
 
-    async def _write(self, records: Sequence[Record], batch: Batch) -> None:
+    async def _done(self, act: Callable[[], Awaitable[bool]], stop: asyncio.Event) -> bool:
+        return await self._patience.insist(act, stop) or False
+
+    async def _write(self, records: Sequence[Record], batch: Batch) -> bool:
         allowed = self._breaker.allowed(records, batch.rejected)
         if len(allowed) < len(records):
             batch = await self._judge(allowed)
         await self._blocking(partial(self._sink.write, batch))
-        await self._finish(batch, allowed)
+        return await self._finish(batch, allowed)
 
-    async def _refuse(self, record: Record, error: RowRefused) -> None:
+    async def _refuse(self, record: Record, error: RowRefused) -> bool:
         self._refused = True
         self._sink.forget()
-        await self._finish(refused(record, str(error)), [record])
+        return await self._finish(refused(record, str(error)), [record])
 
-    async def _finish(self, batch: Batch, records: Sequence[Record]) -> None:
+    async def _finish(self, batch: Batch, records: Sequence[Record]) -> bool:
         """Keep the rejected, then commit; in this order a crash between the two only repeats."""
         await self._log.append(REJECTED, [one.entry for one in batch.rejected])
         meter.written(batch, len(records))
@@ -194,6 +191,7 @@ class Loop:
         if batch.expiries:
             self._cleaner.ask()
         self._breaker.count(records, batch.rejected)
+        return True
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from archive import health
 from archive.errors import StanzalakeError
 from archive.trouble import Trouble
+
+T = TypeVar("T")
 
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
@@ -25,8 +28,8 @@ class Patience:
         self._failing: set[Trouble] = set()
         health.report(part, up=True)
 
-    async def insist(self, act: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
-        """Do it, with growing waits, until it works; tell whether it did before the stop.
+    async def insist(self, act: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
+        """Do it, with growing waits, until it works, and give what it gives; None after the stop.
 
         Several may be insisted on at a time.
 
@@ -36,7 +39,7 @@ class Patience:
         trouble, wait = Trouble(self._module), _FIRST_WAIT
         while True:
             try:
-                await act()
+                done = await act()
             except StanzalakeError as error:
                 if not error.retry:
                     self._over(trouble)
@@ -44,9 +47,9 @@ class Patience:
                 self._begin(trouble, error)
             else:
                 self._over(trouble)
-                return True
+                return done
             if await _stopped(stop, wait):
-                return False
+                return None
             wait = min(2 * wait, _LONGEST_WAIT)
 
     def _begin(self, trouble: Trouble, error: StanzalakeError) -> None:

@@ -34,6 +34,11 @@ class Block(NamedTuple):
         """Its lines."""
         return self.text.splitlines()
 
+    @property
+    def commands(self) -> list[str]:
+        """Its lines, without what is said behind them."""
+        return [line.partition(" #")[0].rstrip() for line in self.lines]
+
 
 def blocks() -> Iterator[Block]:
     """Give every block of every document."""

@@ -35,7 +35,7 @@ def lines() -> Iterator[str]:
     """Give every line of shell in a document, without what is said behind it."""
     for block in blocks():
         if block.kind == "sh":
-            yield from (line.partition(" #")[0].rstrip() for line in block.lines)
+            yield from block.commands
 
 
 def commands() -> Iterator[str]:
@@ -48,8 +48,7 @@ def commands() -> Iterator[str]:
 @cache
 def proven() -> set[str]:
     """Give every line of shell that a test runs."""
-    given = (block.lines for place in RUN for block in section(*place))
-    return {line.partition(" #")[0].rstrip() for block in given for line in block}
+    return {line for place in RUN for block in section(*place) for line in block.commands}
 
 
 def mentions() -> Iterator[str]:

@@ -19,12 +19,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "_FIRST_WAIT", 0.001)
 
 
-def failing(*errors: StanzalakeError) -> Callable[[], Awaitable[None]]:
+def failing(*errors: StanzalakeError) -> Callable[[], Awaitable[str]]:
     left = list(errors)
 
-    async def act() -> None:
+    async def act() -> str:
         if left:
             raise left.pop(0)
+        return "done"
 
     return act
 
@@ -34,7 +35,7 @@ def up() -> bool:
 
 
 async def test_it_is_done_again_until_it_works() -> None:
-    assert await Patience(__name__, PART).insist(failing(AWAY, AWAY), asyncio.Event())
+    assert await Patience(__name__, PART).insist(failing(AWAY, AWAY), asyncio.Event()) == "done"
     assert up()
 
 

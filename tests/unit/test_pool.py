@@ -1,7 +1,5 @@
 """The pool of what one caller at a time may use."""
 
-from itertools import count
-
 import pytest
 
 from archive.pool import Pool
@@ -10,10 +8,7 @@ from archive.pool import Pool
 class Thing:
     """Something that can be closed."""
 
-    made = count(1)
-
     def __init__(self) -> None:
-        self.number = next(self.made)
         self.closed = False
 
     def close(self) -> None:
@@ -45,3 +40,10 @@ def test_all_are_closed_those_that_are_taken_when_they_come_back() -> None:
         assert other.closed
         assert not one.closed
     assert one.closed
+
+
+def test_nothing_is_made_once_it_is_closed() -> None:
+    pool = Pool(Thing)
+    pool.close()
+    with pytest.raises(RuntimeError), pool.taken():
+        pass
