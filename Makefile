@@ -21,10 +21,10 @@ help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 up: $(READY) ## Set up and serve an archive on loopback, with a Prosody and two accounts; MODE=kafka for all of it
-	@$(PYTHON) -m stanzalake.local up --mode $(MODE)
+	@$(PYTHON) -m devstack up --mode $(MODE)
 
 demo: $(READY) ## Send a conversation, read it back from both archives, and end; MODE=kafka for all of it
-	@$(PYTHON) -m stanzalake.local demo --mode $(MODE)
+	@$(PYTHON) -m devstack demo --mode $(MODE)
 
 test: $(TEST) check ## Set up everything and run all tests
 	@$(PYTHON) -m pytest
@@ -47,6 +47,7 @@ check: $(TEST) ## Lint, types, formats
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
+	@out=$$($(VENV)/bin/lint-imports --no-logo --no-cache) || { echo "$$out"; exit 1; }
 	@luacheck --quiet prosody deploy/probe.lua tests
 	@docker-compose --env-file tests/support/compose.env config --quiet
 

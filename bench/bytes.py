@@ -3,12 +3,12 @@
 import asyncio
 from pathlib import Path
 
-from archive import settings
-from archive.store import Store
 from bench import pages
 from bench.corpus import Corpus
 from bench.report import Cell, Table, Target
 from bench.rival import OnPostgres, OnSQLite, Rival
+from stanzalake.config import settings
+from stanzalake.store.client import Store
 
 SIZES = {"quick": 5_000, "usual": 1_000_000, "full": 5_000_000}
 

@@ -12,10 +12,10 @@ from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
-from archive.event import VERSION, Message
-from archive.position import from_milliseconds
-from archive.store import Row
 from bench.load import bodies
+from stanzalake.model.event import VERSION, Message
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store.client import Row
 
 HOST = "localhost"
 DAY = 86_400_000

@@ -5,13 +5,13 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from archive import settings
-from archive.settings import Settings
-from archive.store import Store
 from bench import pages
 from bench.corpus import Corpus
 from bench.pages import percentile
 from bench.report import Cell, Table, Target
+from stanzalake.config import settings
+from stanzalake.config.settings import Settings
+from stanzalake.store.client import Store
 
 SIZES = {"quick": 2_000, "usual": 125_000, "full": 1_000_000}
 """Of the smallest archive."""

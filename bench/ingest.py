@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from archive import logs, settings
-from archive.event import encode
-from archive.log import EVENTS, Entry
 from bench import usage
 from bench.corpus import HOST, Corpus, event
 from bench.listener import Listener
 from bench.report import Cell, Table, Target
+from devstack.deployment import INGEST, Distributed
 from ingest.batch import NAMESPACE
-from stanzalake.local.deployment import INGEST, Distributed
+from stanzalake.config import settings
+from stanzalake.log import opening as logs
+from stanzalake.log.base import EVENTS, Entry
+from stanzalake.model.event import encode
 
 SIZES = {"quick": 5_000, "usual": 300_000, "full": 1_000_000}
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
-from archive import settings
-from archive.position import to_milliseconds
-from archive.store import Store
 from bench import usage
 from bench.corpus import HOST
 from bench.load import Session, bodies
 from bench.pages import percentile
 from bench.questions import Question, ask
 from bench.report import Cell, Table, Target
-from query.repository import Selection
-from stanzalake.local.deployment import Distributed
-from stanzalake.local.ports import free_port
+from devstack.deployment import Distributed
+from devstack.ports import free_port
+from stanzalake.config import settings
+from stanzalake.model.position import to_milliseconds
+from stanzalake.store.archive_reader import Selection
+from stanzalake.store.client import Store
 
 SIZES = {"quick": 500, "usual": 20_000, "full": 100_000}
 """Messages at most at each rate."""

@@ -11,9 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from archive import settings
-from archive.position import Sealer
-from archive.store import Store
 from bench import pages, rival, usage
 from bench.corpus import HOST, Corpus, Owner
 from bench.load import Session
@@ -21,8 +18,11 @@ from bench.pages import percentile
 from bench.questions import PAGE, ask, draw
 from bench.report import Cell, Table, Target
 from bench.rival import OnPostgres
-from stanzalake.local.deployment import Deployment
-from stanzalake.local.prosody import Prosody
+from devstack.deployment import Deployment
+from devstack.prosody import Prosody
+from stanzalake.config import settings
+from stanzalake.model.position import Sealer
+from stanzalake.store.client import Store
 
 SIZES = {"quick": 5_000, "usual": 1_000_000, "full": 10_000_000}
 

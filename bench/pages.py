@@ -12,18 +12,19 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from archive import migrations, settings
-from archive.position import Sealer, from_milliseconds
-from archive.settings import Settings
-from archive.store import Store
 from bench import usage
 from bench.corpus import HOST, Corpus, Owner
 from bench.listener import Listener
 from bench.questions import PAGE, Question, draw
 from bench.report import Cell, Table, Target
-from query.namespaces import CLIENT, DELEGATION, FORWARD, MAM, PRIVILEGE
-from query.repository import Repository, Selection
-from stanzalake.local.deployment import QUERY, Deployment
+from devstack.deployment import QUERY, Deployment
+from stanzalake.config import settings
+from stanzalake.config.settings import Settings
+from stanzalake.model.position import Sealer, from_milliseconds
+from stanzalake.store import migrations
+from stanzalake.store.archive_reader import Repository, Selection
+from stanzalake.store.client import Store
+from stanzalake.xmpp.namespaces import CLIENT, DELEGATION, FORWARD, MAM, PRIVILEGE
 
 SIZES = {"quick": 5_000, "usual": 1_000_000, "full": 10_000_000}
 

@@ -11,16 +11,17 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
 
-from archive import logs, settings
-from archive.event import encode
-from archive.kafka_log import partition
-from archive.log import EVENTS, PROCESSOR_GROUP, Entry, Log
-from archive.settings import Settings
-from archive.store import Store
 from bench import usage
 from bench.corpus import DAY, Corpus, event
 from bench.report import Cell, Table, Target
-from stanzalake.local.deployment import Distributed
+from devstack.deployment import Distributed
+from stanzalake.config import settings
+from stanzalake.config.settings import Settings
+from stanzalake.log import opening as logs
+from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Entry, Log
+from stanzalake.log.kafka.log import partition
+from stanzalake.model.event import encode
+from stanzalake.store.client import Store
 
 SIZES = {"quick": 20_000, "usual": 1_000_000, "full": 1_000_000}
 

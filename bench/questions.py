@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from archive.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from bench.corpus import DAY, HOST, Owner, peers
 from bench.load import Session
-from query import dates
-from query.namespaces import DATA, MAM, RSM
-from query.repository import Selection
+from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
+from stanzalake.store.archive_reader import Selection
+from stanzalake.xmpp import dates
+from stanzalake.xmpp.namespaces import DATA, MAM, RSM
 
 PAGE = 50
 """Messages in a page."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import psycopg
 
-from archive.position import to_milliseconds
-from archive.store import Row
 from bench.corpus import HOST
 from bench.load import Session
 from bench.questions import Question, ask
-from query.repository import Selection
-from stanzalake.local.ports import free_port
-from stanzalake.local.prosody import Prosody
+from devstack.ports import free_port
+from devstack.prosody import Prosody
+from stanzalake.model.position import to_milliseconds
+from stanzalake.store.archive_reader import Selection
+from stanzalake.store.client import Row
 from tests.support.postgres import Postgres
 
 _ARCHIVE = 'storage = {{ archive = "sql" }}\n{sql}\n'

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from bench import load, usage
 from bench.report import Cell, Table, Target
-from stanzalake.local.deployment import HOST, INGEST, Deployment
-from stanzalake.local.ports import free_port
-from stanzalake.local.prosody import Prosody
+from devstack.deployment import HOST, INGEST, Deployment
+from devstack.ports import free_port
+from devstack.prosody import Prosody
 from tests.support.postgres import Postgres
 
 SIZES = {"quick": 2_000, "usual": 10_000, "full": 100_000}

@@ -2,7 +2,6 @@ FROM python:3.11.14-slim-bookworm
 
 WORKDIR /opt/stanzalake
 COPY pyproject.toml constraints.txt README.md ./
-COPY archive archive
 COPY ingest ingest
 COPY processor processor
 COPY query query

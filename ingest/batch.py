@@ -5,10 +5,10 @@ import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from archive import rejected
-from archive.errors import InvalidEvent
-from archive.event import MAX_EVENT, decode
-from archive.log import Entry
+from stanzalake.errors import InvalidEvent
+from stanzalake.log import dead_letters as rejected
+from stanzalake.log.base import Entry
+from stanzalake.model.event import MAX_EVENT, decode
 
 SOURCE = "tap of "
 """What the source of a rejected record of a tap begins with; its host follows."""

@@ -8,14 +8,14 @@ from xml.etree import ElementTree as ET
 from slixmpp.xmlstream.handler import CoroutineCallback
 from slixmpp.xmlstream.matcher import MatchXPath
 
-from archive import ends
-from archive.component import Component
-from archive.ends import Ends
-from archive.errors import StanzalakeError
-from archive.log import EVENTS, REJECTED, Log
-from archive.metrics import APPEND_SECONDS, EVENTS_TAKEN
-from archive.trouble import Trouble
 from ingest.batch import NAMESPACE, sort
+from stanzalake.errors import StanzalakeError
+from stanzalake.log import watermarks as ends
+from stanzalake.log.base import EVENTS, REJECTED, Log
+from stanzalake.log.watermarks import Ends
+from stanzalake.observability.log_once import Trouble
+from stanzalake.observability.metrics import APPEND_SECONDS, EVENTS_TAKEN
+from stanzalake.xmpp.component import Component
 
 MAX_IN_WORK = 64 * 1024 * 1024
 """Bytes of batches in work on one connection; a tap keeps what is more, and sends it again."""

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from archive import garbage
-from archive.log import Log
-from archive.settings import Settings
 from ingest.component import IngestComponent
+from stanzalake.config.settings import Settings
+from stanzalake.log.base import Log
+from stanzalake.observability import gc_tuning as garbage
 
 
 async def run(settings: Settings, log: Log, stop: asyncio.Event) -> None:

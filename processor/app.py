@@ -13,7 +13,7 @@ import faust
 import mode
 from faust.app.base import BootStrategy
 
-from archive.errors import SettingsError
+from stanzalake.errors import SettingsError
 
 _LOOPBACK = "127.0.0.1"
 

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from archive import rejected
-from archive.errors import InvalidEvent
-from archive.event import Erasure, Event, Expiry, Message, decode
-from archive.histories import History, State
-from archive.log import EVENTS, Entry, Record
-from archive.store import Row
-from processor import exclusion
 from processor.policy import Policy
+from stanzalake.errors import InvalidEvent
+from stanzalake.log import dead_letters as rejected
+from stanzalake.log.base import EVENTS, Entry, Record
+from stanzalake.model.event import Erasure, Event, Expiry, Message, decode
+from stanzalake.store.client import Row
+from stanzalake.store.histories import History, State
+from stanzalake.xmpp import stanza as exclusion
 
 
 @dataclass(frozen=True, slots=True)

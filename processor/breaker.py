@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from archive.errors import TooManyRejected
-from archive.log import Record
 from processor.batch import Rejected
+from stanzalake.errors import TooManyRejected
+from stanzalake.log.base import Record
 
 
 class Breaker:

@@ -4,12 +4,12 @@ import logging
 import time
 from collections.abc import Callable
 
-from archive.erasures import Erasures
-from archive.errors import StanzalakeError
-from archive.position import seconds_ago
-from archive.removal import Removal
-from archive.settings import Settings
-from archive.store import Store
+from stanzalake.config.settings import Settings
+from stanzalake.errors import StanzalakeError
+from stanzalake.model.position import seconds_ago
+from stanzalake.store.client import Store
+from stanzalake.store.deletion import Removal
+from stanzalake.store.erasures import Erasures
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from archive.log import READ_BYTES, Consumer, Record
 from processor.patience import Patience
+from stanzalake.log.base import READ_BYTES, Consumer, Record
 
 _IDLE_SECONDS = 1.0
 

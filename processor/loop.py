@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from archive.errors import RowRefused
-from archive.log import REJECTED, Consumer, Log, Record
 from processor import meter
 from processor.batch import Batch, Rules, assemble, read, refused
 from processor.breaker import Breaker
@@ -16,6 +14,8 @@ from processor.cleaner import Cleaner
 from processor.gatherer import Gatherer, Limits
 from processor.patience import Patience
 from processor.sink import Sink
+from stanzalake.errors import RowRefused
+from stanzalake.log.base import REJECTED, Consumer, Log, Record
 
 T = TypeVar("T")
 U = TypeVar("U")

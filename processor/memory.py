@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from typing import Protocol
 
-from archive.histories import History, State, merged
+from stanzalake.store.histories import History, State, merged
 
 OWNERS = 100_000
 """Owners remembered; most said nothing, and cost some hundred bytes each."""

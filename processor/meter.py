@@ -4,7 +4,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from archive.metrics import (
+from processor.batch import Batch
+from stanzalake.model.position import to_milliseconds
+from stanzalake.observability.metrics import (
     BATCH_ROWS,
     EVENTS_PROCESSED,
     FLUSH_SECONDS,
@@ -12,8 +14,6 @@ from archive.metrics import (
     PARTITION_LAG,
     STAMP_TO_QUERYABLE,
 )
-from archive.position import to_milliseconds
-from processor.batch import Batch
 
 
 def written(batch: Batch, records: int) -> None:

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from archive import health
-from archive.errors import StanzalakeError
-from archive.trouble import Trouble
+from stanzalake.errors import StanzalakeError
+from stanzalake.observability import health
+from stanzalake.observability.log_once import Trouble
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ else: neither the order in which events are processed nor a second processing ca
 from dataclasses import dataclass
 from typing import Literal
 
-from archive.event import Erasure, Message, Preferences
-from archive.histories import History, State
+from stanzalake.model.event import Erasure, Message, Preferences
+from stanzalake.store.histories import History, State
 
 Default = Literal["false", "roster", "true"]
 

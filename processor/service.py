@@ -2,17 +2,17 @@
 
 import asyncio
 
-from archive import garbage
-from archive.log import EVENTS, PROCESSOR_GROUP, Log
-from archive.removal import Removal
-from archive.settings import Settings
-from archive.store import Store
 from processor.batch import Rules
 from processor.cleaner import Cleaner
 from processor.gatherer import Limits
 from processor.loop import Loop
 from processor.policy import Policy
 from processor.sink import Sink
+from stanzalake.config.settings import Settings
+from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Log
+from stanzalake.observability import gc_tuning as garbage
+from stanzalake.store.client import Store
+from stanzalake.store.deletion import Removal
 
 
 async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from archive.histories import Histories, History
-from archive.removal import Removal
-from archive.store import Store
 from processor.batch import Batch, Decoded
 from processor.memory import Memory
+from stanzalake.store.client import Store
+from stanzalake.store.deletion import Removal
+from stanzalake.store.histories import Histories, History
 
 
 class Sink:

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from slixmpp import Iq, Message, Presence
 
-from archive import component
-from archive.access import Access, AccessLog
-from archive.ends import NO_ENDS
-from archive.errors import StanzalakeError
-from archive.metrics import ARCHIVE_QUERIES, QUERY_MESSAGES, QUERY_SECONDS
-from query import delegation, disco, mam, markup
+from query import delegation, disco, mam
 from query.delegation import Request
 from query.errors import StanzaError
 from query.freshness import Freshness
 from query.grants import Grants
-from query.namespaces import STANZAS, tag
 from query.question import Answer, Question, Reading
-from query.repository import Archive
 from query.voice import Voices
+from stanzalake.errors import StanzalakeError
+from stanzalake.log.watermarks import NO_ENDS
+from stanzalake.observability.access_log import Access, AccessLog
+from stanzalake.observability.metrics import ARCHIVE_QUERIES, QUERY_MESSAGES, QUERY_SECONDS
+from stanzalake.store.archive_reader import Archive
+from stanzalake.xmpp import component, markup
+from stanzalake.xmpp.namespaces import STANZAS, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-    from archive.settings import Settings
+    from stanzalake.config.settings import Settings
 
 MAX_REQUESTS = 1024
 """Requests in work on one connection; more are told to come again."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from archive import ends
-from archive.ends import NO_ENDS, Ends
-from archive.position import MAX_POSITION
-from query import markup
 from query.errors import StanzaError
-from query.namespaces import CLIENT, DELEGATION, FORWARD, PRIVILEGE, STAMP, tag
+from stanzalake.log import watermarks as ends
+from stanzalake.log.watermarks import NO_ENDS, Ends
+from stanzalake.model.position import MAX_POSITION
+from stanzalake.xmpp import markup
+from stanzalake.xmpp.namespaces import CLIENT, DELEGATION, FORWARD, PRIVILEGE, STAMP, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from query import markup
 from query.errors import StanzaError
-from query.namespaces import (
+from stanzalake.xmpp import markup
+from stanzalake.xmpp.namespaces import (
     DELEGATION,
     DISCO_INFO,
     DISCO_ITEMS,

@@ -3,8 +3,8 @@
 from types import MappingProxyType
 from typing import Literal
 
-from query import markup
-from query.namespaces import STANZAS
+from stanzalake.xmpp import markup
+from stanzalake.xmpp.namespaces import STANZAS
 
 Condition = Literal[
     "bad-request",

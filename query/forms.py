@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from slixmpp import JID
 
-from query import dates, markup
 from query.errors import StanzaError
-from query.namespaces import DATA, MAM, VALIDATE, tag
+from stanzalake.xmpp import dates, markup
+from stanzalake.xmpp.namespaces import DATA, MAM, VALIDATE, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

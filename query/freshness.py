@@ -1,9 +1,9 @@
 """Freshness: a query sees everything that was announced before it."""
 
-from archive.ends import Ends
-from archive.errors import LogRefused, LogUnavailable
-from archive.log import EVENTS, PROCESSOR_GROUP, Log
-from archive.metrics import FRESHNESS_SECONDS, FRESHNESS_TIMEOUTS
+from stanzalake.errors import LogRefused, LogUnavailable
+from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Log
+from stanzalake.log.watermarks import Ends
+from stanzalake.observability.metrics import FRESHNESS_SECONDS, FRESHNESS_TIMEOUTS
 
 
 class Freshness:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from query.namespaces import DELEGATION, MAM, PRIVILEGE, tag
+from stanzalake.xmpp.namespaces import DELEGATION, MAM, PRIVILEGE, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from archive.position import MAX_POSITION, from_milliseconds, to_milliseconds
-from query import dates, forms, markup, preferences, rsm
+from query import forms, preferences, rsm
 from query.delegation import Request
 from query.errors import StanzaError
-from query.namespaces import DATA, DELAY, FORWARD, MAM, ORDER_BY, RSM, tag
 from query.question import Answer, Question, Reading, Reads
-from query.repository import Archive, Item, Selection, Stretch
+from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
+from stanzalake.store.archive_reader import Archive, Item, Selection, Stretch
+from stanzalake.xmpp import dates, markup
+from stanzalake.xmpp.namespaces import DATA, DELAY, FORWARD, MAM, ORDER_BY, RSM, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

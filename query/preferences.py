@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 
 from slixmpp import JID
 
-from archive.event import MAX_JIDS, Preferences, Wish
-from query import markup
 from query.errors import StanzaError
-from query.namespaces import MAM, tag
 from query.question import Answer, Reading, Reads
+from stanzalake.model.event import MAX_JIDS, Preferences, Wish
+from stanzalake.xmpp import markup
+from stanzalake.xmpp.namespaces import MAM, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
-from query.repository import Archive
 from query.voice import Voice
+from stanzalake.store.archive_reader import Archive
 
 Reads = Literal["nothing", "messages", "preferences"]
 

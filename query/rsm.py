@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from query import markup
 from query.errors import StanzaError
-from query.namespaces import RSM, tag
+from stanzalake.xmpp import markup
+from stanzalake.xmpp.namespaces import RSM, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

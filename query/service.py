@@ -3,18 +3,18 @@
 import asyncio
 from contextlib import suppress
 
-from archive import garbage
-from archive.access import AccessLog
-from archive.errors import StanzalakeError
-from archive.log import Log
-from archive.metrics import ARCHIVE_SIZE
-from archive.position import Sealer
-from archive.settings import Settings
-from archive.store import Store
 from query.component import PAGES_AT_ONCE, Component
 from query.freshness import Freshness
-from query.repository import Repository
 from query.voice import Voices
+from stanzalake.config.settings import Settings
+from stanzalake.errors import StanzalakeError
+from stanzalake.log.base import Log
+from stanzalake.model.position import Sealer
+from stanzalake.observability import gc_tuning as garbage
+from stanzalake.observability.access_log import AccessLog
+from stanzalake.observability.metrics import ARCHIVE_SIZE
+from stanzalake.store.archive_reader import Repository
+from stanzalake.store.client import Store
 
 _MEASURE_SECONDS = 60.0
 _EMBEDDED_THREADS = 2

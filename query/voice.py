@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from archive.event import VERSION, Activation, Erasure, Preferences, Wish, encode
-from archive.log import EVENTS, Entry, Log
-from archive.position import from_milliseconds
 from query.delegation import Request
-from query.repository import Archive
+from stanzalake.log.base import EVENTS, Entry, Log
+from stanzalake.model.event import VERSION, Activation, Erasure, Preferences, Wish, encode
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store.archive_reader import Archive
 
 _DEFAULTS: Mapping[str, Wish] = {"false": "never", "roster": "roster", "true": "always"}
 

@@ -1,5 +1,5 @@
 """`python -m stanzalake`, the same as the command `stanzalake`."""
 
-from stanzalake.cli import main
+from stanzalake.cli.main import main
 
 main()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stanzalake.local.kafka import Kafka
+from devstack.kafka import Kafka
 
 USER, PASSWORD = "stanzalake", "wherefore"
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from archive import migrations, settings
-from archive.store import Store
-from stanzalake.local.clickhouse import ClickHouse
+from devstack.clickhouse import ClickHouse
+from stanzalake.config import settings
+from stanzalake.store import migrations
+from stanzalake.store.client import Store
 
 TABLE = "repository"
 

@@ -5,9 +5,9 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from archive.store import Store
 from query.errors import StanzaError
-from query.repository import Repository
+from stanzalake.store.archive_reader import Repository
+from stanzalake.store.client import Store
 from tests.support.archives import SEALER, row, rows, visible_id
 from tests.support.queries import Reply, field, form, page, search
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from archive import migrations
-from archive.position import from_milliseconds
-from archive.store import Row, Store
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store import migrations
+from stanzalake.store.client import Row, Store
 from tests.contract.test_store import load
 from tests.support.archives import START
 from tests.support.events import stanza

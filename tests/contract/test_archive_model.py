@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.position import from_milliseconds
-from archive.store import Row, Store
-from query import dates
-from query.repository import Archive, Repository
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store.archive_reader import Archive, Repository
+from stanzalake.store.client import Row, Store
+from stanzalake.xmpp import dates
 from tests.support.archives import SEALER, START
 from tests.support.events import JULIET
 from tests.support.queries import Reply, field, form, page, search

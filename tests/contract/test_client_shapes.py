@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from archive.position import from_milliseconds
-from archive.store import Row, Store
 from query.errors import StanzaError
-from query.namespaces import DATA, MAM
-from query.repository import Archive, Repository
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store.archive_reader import Archive, Repository
+from stanzalake.store.client import Row, Store
+from stanzalake.xmpp.namespaces import DATA, MAM
 from tests.support.archives import SEALER, START, row
 from tests.support.events import ROMEO, stanza
 from tests.support.queries import Reply, Result, field, form, page, search

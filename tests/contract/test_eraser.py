@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from archive import migrations
-from archive.errors import InvalidEvent
-from archive.position import MAX_POSITION, from_milliseconds
-from archive.store import Row, Store
-from stanzalake.commands.delete import _described
-from stanzalake.erasure import Eraser
+from stanzalake.cli.delete import _described
+from stanzalake.errors import InvalidEvent
+from stanzalake.model.position import MAX_POSITION, from_milliseconds
+from stanzalake.operations.erasure import Eraser
+from stanzalake.store import migrations
+from stanzalake.store.client import Row, Store
 from tests.contract.test_store import load
 from tests.support.events import JULIET, ROMEO, stanza
 

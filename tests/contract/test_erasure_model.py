@@ -8,17 +8,26 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archive import migrations
-from archive.event import VERSION, Activation, Erasure, Event, Message, Preferences, Wish, encode
-from archive.histories import Histories
-from archive.log import Record
-from archive.removal import Removal
-from archive.settings import DEFAULT_EXCLUSIONS
-from archive.store import Store
 from processor.batch import Batch, Rules, assemble, read
 from processor.cleaner import Cleaner
 from processor.policy import Policy
 from processor.sink import Sink
+from stanzalake.config.settings import DEFAULT_EXCLUSIONS
+from stanzalake.log.base import Record
+from stanzalake.model.event import (
+    VERSION,
+    Activation,
+    Erasure,
+    Event,
+    Message,
+    Preferences,
+    Wish,
+    encode,
+)
+from stanzalake.store import migrations
+from stanzalake.store.client import Store
+from stanzalake.store.deletion import Removal
+from stanzalake.store.histories import Histories
 from tests.contract.test_store import load
 from tests.support.events import ROMEO, message
 

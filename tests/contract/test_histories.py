@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from archive import migrations
-from archive.event import VERSION, Activation, Preferences
-from archive.histories import MAX_STATES, Histories, State
-from archive.store import Store
+from stanzalake.model.event import VERSION, Activation, Preferences
+from stanzalake.store import migrations
+from stanzalake.store.client import Store
+from stanzalake.store.histories import MAX_STATES, Histories, State
 from tests.contract.test_store import load
 
 _names = (f"histories_{n}" for n in itertools.count())

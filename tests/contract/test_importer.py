@@ -5,15 +5,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
-from archive import settings
-from archive.erasures import Erasures
-from archive.event import VERSION, Erasure, Preferences
-from archive.histories import Histories
-from archive.position import Sealer, from_milliseconds
-from archive.store import Row, Store
-from stanzalake.importing.importer import Importer, Summary
-from stanzalake.importing.placing import UPPER_HALF
-from stanzalake.importing.source import Archived, Foreign, Item, Unreadable, Wished
+from stanzalake.config import settings
+from stanzalake.importer.importer import Importer, Summary
+from stanzalake.importer.placing import UPPER_HALF
+from stanzalake.importer.source import Archived, Foreign, Item, Unreadable, Wished
+from stanzalake.model.event import VERSION, Erasure, Preferences
+from stanzalake.model.position import Sealer, from_milliseconds
+from stanzalake.store.client import Row, Store
+from stanzalake.store.erasures import Erasures
+from stanzalake.store.histories import Histories
 from tests.support.archives import row
 from tests.support.events import ROMEO, stanza
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from archive.local_log import LocalLog
-from archive.log import EVENTS, READ_BYTES, REJECTED, Consumer, Entry, Log, Record
+from stanzalake.log.base import EVENTS, READ_BYTES, REJECTED, Consumer, Entry, Log, Record
+from stanzalake.log.sqlite import LocalLog
 from tests.support.kafka_log import open_kafka, unique_prefix
 
 GROUP = "readers"

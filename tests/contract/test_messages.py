@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from archive import messages as reading
-from archive import statistics
-from archive.messages import Messages, Span
-from archive.position import from_milliseconds
-from archive.store import Row, Store
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store import messages as reading
+from stanzalake.store import statistics
+from stanzalake.store.client import Row, Store
+from stanzalake.store.messages import Messages, Span
 from tests.support.archives import START, row
 
 DAY = 86_400_000

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from archive import migrations
-from archive.erasures import Erasures
-from archive.errors import StoreDenied, StoreUnavailable
-from archive.event import VERSION, Activation, Erasure
-from archive.histories import Histories
-from archive.position import from_milliseconds
-from archive.removal import Removal, Span
-from archive.store import Row, Store
+from devstack.clickhouse import ClickHouse
 from processor.cleaner import Cleaner
-from stanzalake.local.clickhouse import ClickHouse
+from stanzalake.errors import StoreDenied, StoreUnavailable
+from stanzalake.model.event import VERSION, Activation, Erasure
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store import migrations
+from stanzalake.store.client import Row, Store
+from stanzalake.store.deletion import Removal, Span
+from stanzalake.store.erasures import Erasures
+from stanzalake.store.histories import Histories
 from tests.contract.test_store import load
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.wait import until
@@ -148,7 +148,7 @@ def test_an_erasure_that_fails_to_be_asked_for_does_not_pile_up(
     removal = Removal(store, clock=lambda: now, sleep=lambda _: None)
     for now in range(0, 3600, 30):  # noqa: B007  # the clock reads it
         with monkeypatch.context() as hurried:
-            hurried.setattr("archive.removal._ERASE_SECONDS", -1.0)
+            hurried.setattr("stanzalake.store.deletion._ERASE_SECONDS", -1.0)
             with pytest.raises(StoreUnavailable):
                 removal.erase([erasure()])
     assert asked == 8

@@ -8,11 +8,11 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import StreamFailureError
 
-from archive.errors import StoreRefused
-from archive.position import MAX_POSITION, from_milliseconds
-from archive.store import Row, Store
 from query.forms import MAX_IDS
-from query.repository import MAX_PAGE, Archive, Item, Repository, Selection, Stretch
+from stanzalake.errors import StoreRefused
+from stanzalake.model.position import MAX_POSITION, from_milliseconds
+from stanzalake.store.archive_reader import MAX_PAGE, Archive, Item, Repository, Selection, Stretch
+from stanzalake.store.client import Row, Store
 from tests.support.archives import SEALER, START, MemoryArchive, row, visible_id
 from tests.support.events import ROMEO, stanza
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from archive import migrations
-from archive.position import from_milliseconds
-from archive.search import EXCERPT, Found, Wanted, search
-from archive.store import Store
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store import migrations
+from stanzalake.store.client import Store
+from stanzalake.store.search import EXCERPT, Found, Wanted, search
 from tests.contract.test_store import load
 from tests.support.archives import START, row
 from tests.support.events import JULIET, stanza

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from archive import migrations, settings
-from archive.errors import RowRefused, SchemaBehind, StoreRefused
-from archive.position import from_milliseconds
-from archive.store import DENIED, PASSING, ROW, Row, Store
+from stanzalake.config import settings
+from stanzalake.errors import RowRefused, SchemaBehind, StoreRefused
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store import migrations
+from stanzalake.store.client import DENIED, PASSING, ROW, Row, Store
 from tests.support.events import JULIET, ROMEO, stanza
 
 YEAR = 31_556_952

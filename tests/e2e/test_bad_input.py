@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import pytest_asyncio
 
-from stanzalake.local.deployment import HOST, INGEST, QUERY, Deployment
+from devstack.deployment import HOST, INGEST, QUERY, Deployment
 from tests.support.clients import CLIENT, RawClient, condition
 from tests.support.components import privileged
 from tests.support.deployments import JULIET, ROMEO, deployed, entries, session

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stanzalake.local.deployment import Deployment, Distributed
+from devstack.deployment import Deployment, Distributed
 from tests.support.command import Command
 
 

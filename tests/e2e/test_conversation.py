@@ -2,9 +2,9 @@
 
 import pytest
 
-from stanzalake.local import conversation
-from stanzalake.local.client import Client
-from stanzalake.local.deployment import Deployment
+from devstack import conversation
+from devstack.client import Client
+from devstack.deployment import Deployment
 
 Friends = tuple[Client, Client]
 

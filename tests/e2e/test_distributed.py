@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from slixmpp.exceptions import IqError
 
-from stanzalake.local import conversation
-from stanzalake.local.client import Client
-from stanzalake.local.deployment import Deployment, Distributed
-from stanzalake.local.ports import free_port
-from stanzalake.local.prosody import Prosody
+from devstack import conversation
+from devstack.client import Client
+from devstack.deployment import Deployment, Distributed
+from devstack.ports import free_port
+from devstack.prosody import Prosody
 
 SECOND = "montague.localhost"
 ALL = {"PROSODY_ARCHIVE_POLICY": "true"}

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from archive import logs, settings
-from archive.log import EVENTS, Entry
-from archive.store import Store
-from stanzalake.local.deployment import HOST, Deployment, Distributed
+from devstack.deployment import HOST, Deployment, Distributed
+from stanzalake.config import settings
+from stanzalake.log import opening as logs
+from stanzalake.log.base import EVENTS, Entry
+from stanzalake.store.client import Store
 from tests.support.clients import RawClient
 from tests.support.command import SOON, Command
 from tests.support.deployments import JULIET, ROMEO, entries, session

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from slixmpp.exceptions import IqError
 
-from stanzalake.local.client import Client
-from stanzalake.local.deployment import HOST, Deployment, Distributed
-from stanzalake.local.service import Service
+from devstack.client import Client
+from devstack.deployment import HOST, Deployment, Distributed
+from devstack.service import Service
 from tests.faults.freshness import measure
 
 DEADLINE = 2.0

@@ -50,8 +50,8 @@ The kernel then ends every other one and undoes the mounts, whatever has become 
 TALK = """\
 import asyncio
 
-from stanzalake.local.client import Client
-from stanzalake.local.conversation import PAGE, faults, hold
+from devstack.client import Client
+from devstack.conversation import PAGE, faults, hold
 
 
 async def main():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stanzalake.local.deployment import Deployment
+from devstack.deployment import Deployment
 from tests.support.clients import CLIENT, RawClient
 from tests.support.deployments import JULIET, ROMEO, entries, session
 from tests.support.documents import section

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from archive.position import Sealer, to_milliseconds
-from stanzalake.local.client import Client
-from stanzalake.local.deployment import Deployment
+from devstack.client import Client
+from devstack.deployment import Deployment
+from stanzalake.model.position import Sealer, to_milliseconds
 
 BURST = 500
 HOUR = 3600

@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from stanzalake.local.client import Client
-from stanzalake.local.deployment import Deployment
+from devstack.client import Client
+from devstack.deployment import Deployment
 
 MAM = "urn:xmpp:mam:2"
 JULIET, ROMEO = "juliet@localhost", "romeo@localhost"

@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 import pytest_asyncio
 
-from archive.settings import DEFAULT_EXCLUSIONS
-from stanzalake.local.deployment import HOST, Deployment
+from devstack.deployment import HOST, Deployment
+from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from tests.support.clients import RawClient, parsed, stanza_ids
 from tests.support.deployments import JULIET, ROMEO, Entry, deployed, entries, session
 from tests.support.queries import field, form

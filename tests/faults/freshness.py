@@ -19,8 +19,8 @@ from pathlib import Path
 
 import click
 
-from stanzalake.local.client import Client
-from stanzalake.local.deployment import Deployment, Distributed
+from devstack.client import Client
+from devstack.deployment import Deployment, Distributed
 from tests.faults.talk import Talk
 
 MODES = {"embedded": Deployment, "kafka": Distributed}

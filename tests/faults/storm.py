@@ -23,8 +23,8 @@ from typing import Protocol
 
 import click
 
-from stanzalake.local.deployment import Deployment, Distributed
-from stanzalake.local.service import Service
+from devstack.deployment import Deployment, Distributed
+from devstack.service import Service
 from tests.faults.talk import Findings, Talk
 from tests.support.proxy import Proxy
 

@@ -4,8 +4,8 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from stanzalake.local.client import Client, Said
-from stanzalake.local.deployment import HOST, Deployment
+from devstack.client import Client, Said
+from devstack.deployment import HOST, Deployment
 
 _RECONNECT = 0.2
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from archive import logs, settings
-from archive.log import EVENTS, Entry, Log
-from archive.position import from_milliseconds
-from stanzalake.local.deployment import HOST, Deployment
+from devstack.deployment import HOST, Deployment
+from stanzalake.config import settings
+from stanzalake.log import opening as logs
+from stanzalake.log.base import EVENTS, Entry, Log
+from stanzalake.model.position import from_milliseconds
 from tests.faults.storm import MODES
 from tests.support.events import encoded
 from tests.support.wait import until

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaError
 
-from archive.log import PROCESSOR_GROUP
+from stanzalake.log.base import PROCESSOR_GROUP
 from tests.faults.storm import look_through
 from tests.faults.talk import Talk
 from tests.support.brokers import Replicated

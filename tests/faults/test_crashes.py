@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stanzalake.local.client import Client
-from stanzalake.local.deployment import Deployment
+from devstack.client import Client
+from devstack.deployment import Deployment
 
 COUNT = 100
 

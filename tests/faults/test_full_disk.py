@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from stanzalake.local.clickhouse import ClickHouse
-from stanzalake.local.client import Client
-from stanzalake.local.deployment import Deployment
+from devstack.clickhouse import ClickHouse
+from devstack.client import Client
+from devstack.deployment import Deployment
 from tests.support.wait import until
 
 ALL = {"PROSODY_ARCHIVE_POLICY": "true", "STANZALAKE_FRESHNESS_TIMEOUT": "1"}

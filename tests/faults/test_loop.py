@@ -9,26 +9,26 @@ from typing import Any
 
 import pytest
 
-from archive.errors import (
-    LogUnavailable,
-    RowRefused,
-    StoreRefused,
-    StoreUnavailable,
-    TooManyRejected,
-)
-from archive.event import VERSION, Expiry, Message, Preferences, Wish, encode
-from archive.histories import History
-from archive.local_log import LocalLog
-from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
-from archive.removal import Removal
-from archive.settings import DEFAULT_EXCLUSIONS
-from archive.store import Row
 from processor.batch import Rules
 from processor.cleaner import Cleaner
 from processor.gatherer import Limits
 from processor.loop import Loop
 from processor.policy import Policy
 from processor.sink import Sink
+from stanzalake.config.settings import DEFAULT_EXCLUSIONS
+from stanzalake.errors import (
+    LogUnavailable,
+    RowRefused,
+    StoreRefused,
+    StoreUnavailable,
+    TooManyRejected,
+)
+from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
+from stanzalake.log.sqlite import LocalLog
+from stanzalake.model.event import VERSION, Expiry, Message, Preferences, Wish, encode
+from stanzalake.store.client import Row
+from stanzalake.store.deletion import Removal
+from stanzalake.store.histories import History
 from tests.contract.test_store import load
 from tests.support.events import JULIET, encoded
 from tests.support.wait import until

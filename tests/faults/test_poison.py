@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 import processor.service
-from archive import migrations, settings
-from archive.local_log import LocalLog
-from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
-from archive.position import MAX_POSITION
-from archive.store import Store
+from stanzalake.config import settings
+from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
+from stanzalake.log.sqlite import LocalLog
+from stanzalake.model.position import MAX_POSITION
+from stanzalake.store import migrations
+from stanzalake.store.client import Store
 from tests.support.events import JULIET, encoded, stanza
 
 SOON = 30.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stanzalake.local.clickhouse import ClickHouse
+from devstack.clickhouse import ClickHouse
 from tests.support.server import Server
 
 StartServer = Callable[..., Awaitable[Server]]

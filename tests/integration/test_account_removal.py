@@ -2,7 +2,7 @@
 
 import json
 
-from archive.event import Erasure
+from stanzalake.model.event import Erasure
 from tests.integration.conftest import StartServer
 from tests.support.clients import RawClient
 from tests.support.components import FakeIngest

@@ -12,10 +12,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from archive.errors import StanzalakeError
-from archive.position import from_milliseconds
-from archive.store import Store
-from stanzalake.local.clickhouse import ClickHouse
+from devstack.clickhouse import ClickHouse
+from stanzalake.errors import StanzalakeError
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store.client import Store
 from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of, load, migrated
 from tests.support.archives import START, row
 from tests.support.events import JULIET, ROMEO, stanza

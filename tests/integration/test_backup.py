@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from archive import migrations, settings
-from archive.event import VERSION, Erasure, encode
-from archive.local_log import LocalLog
-from archive.log import EVENTS, PROCESSOR_GROUP, Entry
-from archive.store import Store
-from stanzalake.cli import cli
-from stanzalake.local.clickhouse import ClickHouse
-from stanzalake.local.kafka import Kafka
+from devstack.clickhouse import ClickHouse
+from devstack.kafka import Kafka
+from stanzalake.cli.main import cli
+from stanzalake.config import settings
+from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Entry
+from stanzalake.log.sqlite import LocalLog
+from stanzalake.model.event import VERSION, Erasure, encode
+from stanzalake.store import migrations
+from stanzalake.store.client import Store
 from tests.integration.conftest import Started
 from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of
 from tests.support.archives import rows

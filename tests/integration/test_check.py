@@ -13,16 +13,17 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from archive import migrations, settings
-from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
-from archive.store import Store
-from stanzalake import checks
-from stanzalake.checks import Service
-from stanzalake.checks.finding import Finding, Outcome
-from stanzalake.local.clickhouse import ClickHouse
-from stanzalake.local.kafka import Kafka
-from stanzalake.local.ports import free_port
-from stanzalake.local.prosody import Prosody
+from devstack.clickhouse import ClickHouse
+from devstack.kafka import Kafka
+from devstack.ports import free_port
+from devstack.prosody import Prosody
+from stanzalake import doctor as checks
+from stanzalake.config import settings
+from stanzalake.doctor import Service
+from stanzalake.doctor.finding import Finding, Outcome
+from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
+from stanzalake.store import migrations
+from stanzalake.store.client import Store
 from tests.conftest import PASSWORD, USER
 from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of
 from tests.support.command import Command

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from archive.migrations import all_migrations
-from archive.settings import variables
-from stanzalake.cli import cli
-from stanzalake.local.deployment import Deployment
-from stanzalake.local.ports import free_port
+from devstack.deployment import Deployment
+from devstack.ports import free_port
+from stanzalake.cli.main import cli
+from stanzalake.config.settings import variables
+from stanzalake.store.migrations import all_migrations
 from tests.support.command import Command
 from tests.support.events import JULIET
 from tests.support.wait import until

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from archive import migrations
-from archive.errors import StoreRefused
-from archive.event import VERSION, Activation
-from archive.histories import Histories
-from archive.migrations import Target
-from archive.position import MAX_POSITION, from_milliseconds
-from archive.store import Store, cluster_settings
-from query.repository import Repository, Selection
-from stanzalake.local.clickhouse import ClickHouse
+from devstack.clickhouse import ClickHouse
+from stanzalake.errors import StoreRefused
+from stanzalake.model.event import VERSION, Activation
+from stanzalake.model.position import MAX_POSITION, from_milliseconds
+from stanzalake.store import migrations
+from stanzalake.store.archive_reader import Repository, Selection
+from stanzalake.store.client import Store, cluster_settings
+from stanzalake.store.histories import Histories
+from stanzalake.store.migrations import Target
 from tests.integration.conftest import Started
 from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of, load
 from tests.support.archives import SEALER, rows

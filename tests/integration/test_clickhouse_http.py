@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from archive import migrations, settings
-from archive.erasures import Erasures
-from archive.errors import SchemaBehind, StanzalakeError, StoreDenied, StoreUnavailable
-from archive.event import VERSION, Activation, Erasure
-from archive.histories import Histories
-from archive.position import from_milliseconds
-from archive.removal import Removal
-from archive.store import Store
-from query.repository import Repository, Selection
-from stanzalake.local.clickhouse import ClickHouse
+from devstack.clickhouse import ClickHouse
+from stanzalake.config import settings
+from stanzalake.errors import SchemaBehind, StanzalakeError, StoreDenied, StoreUnavailable
+from stanzalake.model.event import VERSION, Activation, Erasure
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store import migrations
+from stanzalake.store.archive_reader import Repository, Selection
+from stanzalake.store.client import Store
+from stanzalake.store.deletion import Removal
+from stanzalake.store.erasures import Erasures
+from stanzalake.store.histories import Histories
 from tests.support.archives import SEALER, rows
 from tests.support.events import JULIET
 from tests.support.wait import until

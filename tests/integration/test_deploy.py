@@ -6,8 +6,8 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from pathlib import Path
 
-from archive import health
-from stanzalake.local.ports import free_port
+from devstack.ports import free_port
+from stanzalake.observability import health
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from archive.local_log import LocalLog
-from archive.log import EVENTS, Entry
-from stanzalake.local.kafka import Kafka
+from devstack.kafka import Kafka
+from stanzalake.log.base import EVENTS, Entry
+from stanzalake.log.sqlite import LocalLog
 from tests.support.command import Command
 from tests.support.events import JULIET, encoded
 from tests.support.kafka_log import open_kafka, unique_prefix

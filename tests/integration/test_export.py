@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from archive import migrations, settings
-from archive.position import from_milliseconds
-from archive.store import Row, Store
-from stanzalake.importing.pie import Pie
-from stanzalake.importing.source import Archived, Selection, Wished
-from stanzalake.local.clickhouse import ClickHouse
-from stanzalake.local.deployment import Deployment
+from devstack.clickhouse import ClickHouse
+from devstack.deployment import Deployment
+from stanzalake.config import settings
+from stanzalake.importer.pie import Pie
+from stanzalake.importer.source import Archived, Selection, Wished
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store import migrations
+from stanzalake.store.client import Row, Store
 from tests.support.archives import SEALER, row, rows, visible_id
 from tests.support.command import Command
 from tests.support.deployments import JULIET as HER

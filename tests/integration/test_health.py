@@ -7,12 +7,12 @@ import pytest
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
-from archive import health
-from archive.errors import SettingsError
-from archive.metrics import ALL
-from stanzalake.local import conversation
-from stanzalake.local.deployment import Deployment
-from stanzalake.local.ports import free_port
+from devstack import conversation
+from devstack.deployment import Deployment
+from devstack.ports import free_port
+from stanzalake.errors import SettingsError
+from stanzalake.observability import health
+from stanzalake.observability.metrics import ALL
 
 NAMES = {metric._name for metric in ALL}  # noqa: SLF001  # it has no other way to ask
 

@@ -11,10 +11,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from archive import settings
-from archive.position import from_milliseconds
-from archive.store import Store
-from stanzalake.importing.placing import UPPER_HALF
+from stanzalake.config import settings
+from stanzalake.importer.placing import UPPER_HALF
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store.client import Store
 from tests.support.archives import START, row, rows
 from tests.support.clients import CLIENT, RawClient
 from tests.support.command import Command

@@ -10,17 +10,17 @@ from xml.etree import ElementTree as ET
 import pytest
 from slixmpp.exceptions import IqError
 
-from archive.component import Component
-from archive.ends import Ends
-from archive.errors import LogUnavailable
-from archive.local_log import LocalLog
-from archive.log import EVENTS, REJECTED, Entry
+from devstack.client import Client
+from devstack.ports import free_port
+from devstack.prosody import Prosody
 from ingest import component
 from ingest.batch import NAMESPACE
 from ingest.component import IngestComponent
-from stanzalake.local.client import Client
-from stanzalake.local.ports import free_port
-from stanzalake.local.prosody import Prosody
+from stanzalake.errors import LogUnavailable
+from stanzalake.log.base import EVENTS, REJECTED, Entry
+from stanzalake.log.sqlite import LocalLog
+from stanzalake.log.watermarks import Ends
+from stanzalake.xmpp.component import Component
 from tests.support.events import encoded
 
 INGEST = "ingest.stanzalake"

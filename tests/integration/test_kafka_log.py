@@ -14,13 +14,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, Records
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import RecordMetadata
 
-from archive.errors import LogRefused, LogUnavailable
-from archive.event import MAX_EVENT
-from archive.kafka_log import KafkaLog, partition
-from archive.kafka_topics import Topics
-from archive.log import EVENTS, READ_BYTES, REJECTED, Consumer, Entry, Record
-from stanzalake.local.kafka import Kafka
-from stanzalake.local.ports import free_port
+from devstack.kafka import Kafka
+from devstack.ports import free_port
+from stanzalake.errors import LogRefused, LogUnavailable
+from stanzalake.log.base import EVENTS, READ_BYTES, REJECTED, Consumer, Entry, Record
+from stanzalake.log.kafka.log import KafkaLog, partition
+from stanzalake.log.kafka.topics import Topics
+from stanzalake.model.event import MAX_EVENT
 from tests.conftest import PASSWORD, USER
 from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
 from tests.support.wait import until
@@ -140,7 +140,7 @@ async def test_a_repeat_whose_place_kafka_forgot_is_to_be_appended_again(
     async def send(*_: object) -> list[RecordMetadata]:
         return [RecordMetadata(EVENTS, 3, place, -1, None, 0, log_start_offset=-1)]
 
-    monkeypatch.setattr("archive.kafka_log._send", send)
+    monkeypatch.setattr("stanzalake.log.kafka.log._send", send)
     with pytest.raises(LogUnavailable):
         await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
 
@@ -262,7 +262,7 @@ async def test_a_batch_in_hand_is_committed_before_its_partitions_move(log: Kafk
 async def test_a_batch_that_took_too_long_is_read_again_and_committed_by_its_new_owner(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archive.kafka_consumer._REVOKE_SECONDS", 0.1)
+    monkeypatch.setattr("stanzalake.log.kafka.consumer._REVOKE_SECONDS", 0.1)
     first, second = [await log.consumer(EVENTS, GROUP) for _ in range(2)]
     await send(log, b"x")
     batch = await read(first, len(OWNERS))

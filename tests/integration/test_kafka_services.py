@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stanzalake.local.kafka import Kafka
-from stanzalake.local.ports import free_port
-from stanzalake.local.service import Service
+from devstack.kafka import Kafka
+from devstack.ports import free_port
+from devstack.service import Service
 from tests.support.kafka_log import unique_prefix
 from tests.support.wait import until
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from archive import local_log
-from archive.errors import LogUnavailable
-from archive.local_log import LocalLog
-from archive.log import EVENTS, Entry
+from stanzalake.errors import LogUnavailable
+from stanzalake.log import sqlite as local_log
+from stanzalake.log.base import EVENTS, Entry
+from stanzalake.log.sqlite import LocalLog
 
 DAY = 86_400
 GROUP = "readers"

@@ -9,9 +9,9 @@ from asyncio.subprocess import PIPE, STDOUT
 from contextlib import closing
 from pathlib import Path
 
-from archive import settings
-from archive.position import from_milliseconds
-from archive.store import Row, Store
+from stanzalake.config import settings
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store.client import Row, Store
 from tests.integration.test_import import Old, archive, exported, imported, talk
 from tests.support import documents
 from tests.support.archives import visible_id

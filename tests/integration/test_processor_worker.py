@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from archive import settings
-from archive.kafka_log import KafkaLog
-from archive.log import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
-from archive.store import Store
-from stanzalake.local.clickhouse import ClickHouse
-from stanzalake.local.kafka import Kafka
-from stanzalake.local.ports import free_port
-from stanzalake.local.service import Service
-from stanzalake.up import migrate
+from devstack.clickhouse import ClickHouse
+from devstack.kafka import Kafka
+from devstack.ports import free_port
+from devstack.service import Service
+from stanzalake.config import settings
+from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
+from stanzalake.log.kafka.log import KafkaLog
+from stanzalake.runtime.up import migrate
+from stanzalake.store.client import Store
 from tests.support.events import encoded
 from tests.support.kafka_log import open_kafka, unique_prefix
 from tests.support.wait import until

@@ -4,7 +4,7 @@ import re
 
 from aiohttp import ClientSession
 
-from stanzalake.local.ports import free_port
+from devstack.ports import free_port
 from tests.integration.conftest import StartServer
 from tests.support.server import JULIET, ROMEO
 from tests.support.wait import until

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from archive.event import Erasure, Expiry
+from stanzalake.model.event import Erasure, Expiry
 from tests.support.components import FakeIngest
 from tests.support.server import HOST, INGEST, JULIET, QUERY, ROMEO, Server
 from tests.support.wait import until

@@ -11,15 +11,16 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from archive import migrations, settings
-from archive.component import Component
-from archive.event import Preferences, decode
-from archive.local_log import LocalLog
-from archive.log import EVENTS
-from archive.position import Sealer, from_milliseconds
-from archive.store import Row, Store
 from query import service
-from query.namespaces import DISCO_INFO, FORWARD, MAM, RSM, tag
+from stanzalake.config import settings
+from stanzalake.log.base import EVENTS
+from stanzalake.log.sqlite import LocalLog
+from stanzalake.model.event import Preferences, decode
+from stanzalake.model.position import Sealer, from_milliseconds
+from stanzalake.store import migrations
+from stanzalake.store.client import Row, Store
+from stanzalake.xmpp.component import Component
+from stanzalake.xmpp.namespaces import DISCO_INFO, FORWARD, MAM, RSM, tag
 from tests.integration.conftest import StartServer
 from tests.support.archives import START
 from tests.support.clients import CLIENT, RawClient, condition

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from archive import rejected
-from archive.local_log import LocalLog
-from archive.log import EVENTS, REJECTED, Entry, Log
-from stanzalake.local.kafka import Kafka
+from devstack.kafka import Kafka
+from stanzalake.log import dead_letters as rejected
+from stanzalake.log.base import EVENTS, REJECTED, Entry, Log
+from stanzalake.log.sqlite import LocalLog
 from tests.support.command import Command
 from tests.support.events import JULIET, encoded
 from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix

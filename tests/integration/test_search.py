@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from archive import migrations, settings
-from archive.store import Store
-from stanzalake.local.clickhouse import ClickHouse
+from devstack.clickhouse import ClickHouse
+from stanzalake.config import settings
+from stanzalake.store import migrations
+from stanzalake.store.client import Store
 from tests.support.archives import rows
 from tests.support.command import Command
 from tests.support.events import JULIET, ROMEO

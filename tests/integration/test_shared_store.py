@@ -15,10 +15,12 @@ import aiohttp
 import pytest
 import zstandard
 
-from archive import data_dir, engine_server, migrations, settings
-from archive.errors import DataDirInUse, StoreRefused
-from archive.settings import Settings
-from archive.store import Store
+from stanzalake.config import data_dir, settings
+from stanzalake.config.settings import Settings
+from stanzalake.errors import DataDirInUse, StoreRefused
+from stanzalake.store import migrations
+from stanzalake.store.chdb import http as engine_server
+from stanzalake.store.client import Store
 from tests.support.archives import rows
 from tests.support.command import SOON, Command
 from tests.support.wait import until

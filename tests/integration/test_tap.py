@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from archive import position
+from stanzalake.model import position
 from tests.integration.conftest import StartServer
 from tests.support.clients import RawClient, parsed, stanza_ids
 from tests.support.components import FakeIngest

@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from archive.event import decode
+from stanzalake.model.event import decode
 from tests.integration.conftest import StartServer
 from tests.support.clients import RawClient, condition, parsed, stanza_ids
 from tests.support.components import FakeIngest

@@ -3,13 +3,13 @@
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from archive.ends import NO_ENDS, Ends
-from archive.event import Event, decode
-from archive.histories import History
-from archive.log import EVENTS, Consumer, Entry, Record
-from archive.position import Sealer, from_milliseconds
-from archive.store import Row
-from query.repository import Item, Selection, Stretch
+from stanzalake.log.base import EVENTS, Consumer, Entry, Record
+from stanzalake.log.watermarks import NO_ENDS, Ends
+from stanzalake.model.event import Event, decode
+from stanzalake.model.position import Sealer, from_milliseconds
+from stanzalake.store.archive_reader import Item, Selection, Stretch
+from stanzalake.store.client import Row
+from stanzalake.store.histories import History
 from tests.support.events import JULIET, ROMEO, stanza
 
 SEALER = Sealer(["a-key-for-tests-of-32-characters"])

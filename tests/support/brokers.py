@@ -5,9 +5,9 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stanzalake.local.deployment import Distributed
-from stanzalake.local.kafka import Kafka
-from stanzalake.local.ports import free_port
+from devstack.deployment import Distributed
+from devstack.kafka import Kafka
+from devstack.ports import free_port
 
 _NUMBER = 3
 

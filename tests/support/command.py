@@ -7,7 +7,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from pathlib import Path
 
-from stanzalake.local.ports import free_port
+from devstack.ports import free_port
 
 SOON = 30.0
 

@@ -10,9 +10,9 @@ from xml.sax.saxutils import quoteattr
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
-from archive import event
-from archive.component import Component
 from ingest.batch import NAMESPACE
+from stanzalake.model import event
+from stanzalake.xmpp.component import Component
 from tests.support.wait import until
 
 ACCEPT = "{jabber:component:accept}"

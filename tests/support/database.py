@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from stanzalake.local.ports import free_port, is_free
-from stanzalake.local.process import Server
+from devstack.ports import free_port, is_free
+from devstack.process import Server
 from tests.support.wait import until
 
 NAME = "prosody"

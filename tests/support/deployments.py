@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from stanzalake.local.deployment import HOST, Deployment
+from devstack.deployment import HOST, Deployment
 from tests.support.clients import CLIENT, RawClient
 from tests.support.queries import page, query
 

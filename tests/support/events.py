@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from archive.event import VERSION, Message, encode
+from stanzalake.model.event import VERSION, Message, encode
 
 JULIET = "juliet@capulet.lit"
 ROMEO = "romeo@montague.lit"

@@ -2,9 +2,9 @@
 
 import uuid
 
-from archive.kafka_log import KafkaLog
-from archive.kafka_topics import Topics
-from stanzalake.local.kafka import Kafka
+from devstack.kafka import Kafka
+from stanzalake.log.kafka.log import KafkaLog
+from stanzalake.log.kafka.topics import Topics
 
 PARTITIONS = 4
 

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from stanzalake.local.ports import free_port
+from devstack.ports import free_port
 
 _LOOPBACK = "127.0.0.1"
 _CHUNK = 65_536

@@ -7,10 +7,10 @@ from xml.etree.ElementTree import Element, fromstring
 
 from query import mam
 from query.delegation import Request, open_request
-from query.namespaces import CLIENT, DELAY, DELEGATION, FORWARD, MAM, RSM, STANZAS, tag
 from query.question import Answer, Reading
-from query.repository import Archive
 from query.voice import Voice
+from stanzalake.store.archive_reader import Archive
+from stanzalake.xmpp.namespaces import CLIENT, DELAY, DELEGATION, FORWARD, MAM, RSM, STANZAS, tag
 from tests.support.archives import HeardLog
 from tests.support.events import JULIET
 

@@ -3,8 +3,8 @@
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from stanzalake.local.ports import free_port
-from stanzalake.local.prosody import Prosody
+from devstack.ports import free_port
+from devstack.prosody import Prosody
 from tests.support.clients import RawClient
 from tests.support.components import FakeIngest, FakeQuery
 

@@ -10,9 +10,9 @@ from xml.etree.ElementTree import tostring
 
 import pytest
 
-from archive import settings
-from archive.access import Access, AccessLog, recorded
-from archive.errors import SettingsError, StoreUnavailable
+from stanzalake.config import settings
+from stanzalake.errors import SettingsError, StoreUnavailable
+from stanzalake.observability.access_log import Access, AccessLog, recorded
 from tests.support.events import JULIET, ROMEO
 from tests.support.queries import BALCONY, COMPONENT, envelope, field, form, query
 from tests.support.wait import until

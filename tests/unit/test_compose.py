@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from archive import settings
-from archive.metrics import ALL
-from stanzalake.cli import cli
+from stanzalake.cli.main import cli
+from stanzalake.config import settings
+from stanzalake.observability.metrics import ALL
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query import dates
+from stanzalake.xmpp import dates
 
 AUGUST = 1_281_139_200_000
 """2010-08-07T00:00:00Z."""

@@ -6,7 +6,7 @@ import pytest
 
 from query.delegation import open_request, seal_answer, seal_message
 from query.errors import StanzaError
-from query.namespaces import CLIENT, DELEGATION, FORWARD, STAMP
+from stanzalake.xmpp.namespaces import CLIENT, DELEGATION, FORWARD, STAMP
 from tests.support.events import JULIET
 from tests.support.queries import BALCONY, COMPONENT, HOST, envelope, parsed, query
 

@@ -6,7 +6,7 @@ import pytest
 
 from query import disco
 from query.errors import StanzaError
-from query.namespaces import DELEGATION, DISCO_INFO, DISCO_ITEMS, MAM
+from stanzalake.xmpp.namespaces import DELEGATION, DISCO_INFO, DISCO_ITEMS, MAM
 from tests.support.queries import parsed
 
 USERS = "urn:xmpp:delegation:2:bare:urn:xmpp:mam:2"

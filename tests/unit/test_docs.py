@@ -11,9 +11,10 @@ import pytest
 import yaml
 from prometheus_client import Counter
 
-from archive import metrics, settings
-from archive.metrics import ALL
-from stanzalake.cli import cli
+from stanzalake.cli.main import cli
+from stanzalake.config import settings
+from stanzalake.observability import metrics
+from stanzalake.observability.metrics import ALL
 from tests.support.documents import DOCUMENTS, ROOT, blocks, section
 
 RUN = {
@@ -88,7 +89,7 @@ def test_the_operating_guide_lists_every_metric() -> None:
 def test_every_metric_is_used() -> None:
     code = "\n".join(
         file.read_text()
-        for package in ("archive", "ingest", "processor", "query")
+        for package in ("ingest", "processor", "query", "stanzalake")
         for file in (ROOT / package).rglob("*.py")
         if file.name != "metrics.py"
     )

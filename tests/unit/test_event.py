@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive import event
-from archive.errors import InvalidEvent
-from archive.position import MAX_POSITION
+from stanzalake.errors import InvalidEvent
+from stanzalake.model import event
+from stanzalake.model.position import MAX_POSITION
 from tests.support.events import JULIET, encoded, message
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "event.schema.json"

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from archive.errors import InvalidEvent
-from archive.settings import DEFAULT_EXCLUSIONS
-from processor.exclusion import strip
+from stanzalake.config.settings import DEFAULT_EXCLUSIONS
+from stanzalake.errors import InvalidEvent
+from stanzalake.xmpp.stanza import strip
 from tests.support.events import stanza
 
 ACTIVE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"

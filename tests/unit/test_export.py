@@ -9,10 +9,10 @@ from xml.etree import ElementTree as ET
 import pytest
 import zstandard
 
-from archive.errors import OutputFailed
-from archive.event import VERSION, Preferences
-from archive.position import from_milliseconds
-from stanzalake import export
+from stanzalake.errors import OutputFailed
+from stanzalake.model.event import VERSION, Preferences
+from stanzalake.model.position import from_milliseconds
+from stanzalake.operations import export
 from tests.support.archives import SEALER, START, row
 from tests.support.events import JULIET, ROMEO, stanza
 

@@ -11,7 +11,7 @@ from slixmpp import JID
 from query import forms
 from query.errors import StanzaError
 from query.forms import Filters
-from query.namespaces import DATA, MAM, VALIDATE, tag
+from stanzalake.xmpp.namespaces import DATA, MAM, VALIDATE, tag
 from tests.support.queries import FORM_TYPE, field, form, parsed
 
 FIELDS = ["with", "start", "end", "before-id", "after-id", "ids", "include-groupchat"]

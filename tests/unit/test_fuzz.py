@@ -25,8 +25,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from archive.errors import InvalidEvent
-from archive.event import (
+from devstack.prosody import MODULES
+from ingest.batch import sort
+from processor.batch import Rules, assemble, read
+from processor.policy import Policy
+from query import mam
+from query.delegation import open_request
+from query.errors import StanzaError
+from query.question import Reading
+from query.voice import Voice
+from stanzalake.config.settings import DEFAULT_EXCLUSIONS
+from stanzalake.errors import InvalidEvent
+from stanzalake.log.base import Record
+from stanzalake.model.event import (
     VERSION,
     Activation,
     Erasure,
@@ -36,20 +47,10 @@ from archive.event import (
     decode,
     encode,
 )
-from archive.histories import History, merged
-from archive.log import Record
-from archive.settings import DEFAULT_EXCLUSIONS
-from ingest.batch import sort
-from processor import exclusion
-from processor.batch import Rules, assemble, read
-from processor.policy import Policy
-from query import dates, mam
-from query.delegation import open_request
-from query.errors import StanzaError
-from query.namespaces import DELEGATION, FORWARD, MAM, RSM, STAMP, tag
-from query.question import Reading
-from query.voice import Voice
-from stanzalake.local.prosody import MODULES
+from stanzalake.store.histories import History, merged
+from stanzalake.xmpp import dates
+from stanzalake.xmpp import stanza as exclusion
+from stanzalake.xmpp.namespaces import DELEGATION, FORWARD, MAM, RSM, STAMP, tag
 from tests.support.archives import HeardLog, MemoryArchive, rows, visible_id
 from tests.support.events import JULIET, ROMEO, encoded, stanza
 from tests.support.lua import environment

@@ -3,7 +3,7 @@
 import pytest
 
 from query.grants import Grants
-from query.namespaces import DELEGATION, MAM, PRIVILEGE
+from stanzalake.xmpp.namespaces import DELEGATION, MAM, PRIVILEGE
 from tests.support.queries import HOST, parsed
 
 DELEGATED = f"<delegation xmlns='{DELEGATION}'><delegated namespace='{MAM}'/></delegation>"

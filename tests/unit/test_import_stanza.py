@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from archive.errors import InvalidEvent
-from archive.event import MAX_STANZA, Message
-from archive.settings import DEFAULT_EXCLUSIONS
-from stanzalake.importing.source import Archived
-from stanzalake.importing.stanza import read
+from stanzalake.config.settings import DEFAULT_EXCLUSIONS
+from stanzalake.errors import InvalidEvent
+from stanzalake.importer.source import Archived
+from stanzalake.importer.stanza import read
+from stanzalake.model.event import MAX_STANZA, Message
 from tests.support.events import JULIET, ROMEO
 
 POSITION = 117650718720000000

@@ -8,8 +8,9 @@ from pathlib import Path
 import certifi
 import pytest
 
-from archive import logs, settings
-from archive.errors import SettingsError
+from stanzalake.config import settings
+from stanzalake.errors import SettingsError
+from stanzalake.log import opening as logs
 
 BASE = {
     "STANZALAKE_HOSTS": "capulet.lit",

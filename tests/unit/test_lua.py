@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from stanzalake.local.prosody import MODULES
+from devstack.prosody import MODULES
 from tests.support.lua import environment
 
 _SCRIPT = Path(__file__).with_name("lua") / "test_parts.lua"

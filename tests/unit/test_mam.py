@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.position import from_milliseconds
-from archive.store import Row
 from query import mam
 from query.errors import StanzaError
-from query.namespaces import MAM, RSM, tag
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store.client import Row
+from stanzalake.xmpp.namespaces import MAM, RSM, tag
 from tests.support.archives import SEALER, START, MemoryArchive, row, rows, visible_id
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.queries import Reply, answer, field, form, page, parsed, query, request, search

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.errors import StoreUnavailable
-from archive.event import VERSION, Activation
-from archive.histories import History
 from processor.memory import Memory
+from stanzalake.errors import StoreUnavailable
+from stanzalake.model.event import VERSION, Activation
+from stanzalake.store.histories import History
 
 OWNERS = ("a@h", "b@h", "c@h", "d@h")
 

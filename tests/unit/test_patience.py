@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 from prometheus_client import REGISTRY
 
-from archive.errors import RowRefused, StanzalakeError, StoreUnavailable
 from processor import patience
 from processor.patience import Patience
+from stanzalake.errors import RowRefused, StanzalakeError, StoreUnavailable
 
 PART = "patience"
 AWAY = StoreUnavailable("away")

@@ -9,10 +9,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.errors import SourceUnavailable
 from bench import usage
-from stanzalake.importing.pie import Pie
-from stanzalake.importing.source import Archived, Foreign, Item, Selection, Unreadable, Wished
+from stanzalake.errors import SourceUnavailable
+from stanzalake.importer.pie import Pie
+from stanzalake.importer.source import Archived, Foreign, Item, Selection, Unreadable, Wished
 
 HOST = "capulet.lit"
 JULIET = f"juliet@{HOST}"

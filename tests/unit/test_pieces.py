@@ -4,7 +4,7 @@ from clickhouse_connect.driver.binding import format_bind_value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.pieces import pieces
+from stanzalake.store.chunks import pieces
 
 FIELD = 128 * 1024
 """Bytes of a parameter that a ClickHouse server takes."""

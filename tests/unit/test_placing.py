@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.places import Place
-from archive.position import MAX_POSITION, from_milliseconds, to_milliseconds
-from stanzalake.importing.placing import UPPER_HALF, Placing, moment
+from stanzalake.importer.placing import UPPER_HALF, Placing, moment
+from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
+from stanzalake.store.taken_positions import Place
 
 OWNERS = ["juliet@capulet.lit", "nurse@capulet.lit"]
 START = 1_790_000_000_000

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from archive.event import VERSION, Activation, Preferences, Wish
-from archive.histories import State
 from processor.policy import Default, Policy
+from stanzalake.model.event import VERSION, Activation, Preferences, Wish
+from stanzalake.store.histories import State
 from tests.support.events import JULIET, ROMEO, message
 
 FULL = f"{ROMEO}/orchard"

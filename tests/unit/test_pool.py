@@ -2,7 +2,7 @@
 
 import pytest
 
-from archive.pool import Pool
+from stanzalake.store.pool import Pool
 
 
 class Thing:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.position import (
+from stanzalake.model.position import (
     ID_LENGTH,
     MAX_POSITION,
     Sealer,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.event import MAX_JIDS, VERSION, Preferences, Wish
 from query.errors import StanzaError
-from query.namespaces import MAM, tag
 from query.voice import Voice
+from stanzalake.model.event import MAX_JIDS, VERSION, Preferences, Wish
+from stanzalake.xmpp.namespaces import MAM, tag
 from tests.support.archives import HeardLog, MemoryArchive
 from tests.support.events import JULIET, ROMEO
 from tests.support.queries import answer, parsed

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from archive.event import VERSION, Activation, Erasure, Expiry, Preferences, encode
-from archive.histories import State, merged
-from archive.log import Record
-from archive.settings import DEFAULT_EXCLUSIONS
 from processor.batch import Batch, Decoded, Rules, assemble, read
 from processor.policy import Policy
+from stanzalake.config.settings import DEFAULT_EXCLUSIONS
+from stanzalake.log.base import Record
+from stanzalake.model.event import VERSION, Activation, Erasure, Expiry, Preferences, encode
+from stanzalake.store.histories import State, merged
 from tests.support.events import JULIET, ROMEO, encoded, stanza
 
 ALL = Rules(Policy("true"), DEFAULT_EXCLUSIONS)

@@ -7,17 +7,19 @@ from xml.etree.ElementTree import Element, XMLPullParser, tostring
 
 import pytest
 
-import archive.component
-from archive import settings
-from archive.access import AccessLog
-from archive.ends import NO_ENDS, Ends
-from archive.errors import LogUnavailable, StanzalakeError, StoreRefused, StoreUnavailable
-from archive.event import Activation, Preferences
-from archive.log import EVENTS, PROCESSOR_GROUP
+import stanzalake.xmpp.component
 from query import component as component_module
 from query.component import Component
 from query.freshness import Freshness
-from query.namespaces import (
+from query.voice import Voices
+from stanzalake.config import settings
+from stanzalake.errors import LogUnavailable, StanzalakeError, StoreRefused, StoreUnavailable
+from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
+from stanzalake.log.watermarks import NO_ENDS, Ends
+from stanzalake.model.event import Activation, Preferences
+from stanzalake.observability.access_log import AccessLog
+from stanzalake.store.archive_reader import Archive
+from stanzalake.xmpp.namespaces import (
     CLIENT,
     DELEGATION,
     DISCO_INFO,
@@ -29,8 +31,6 @@ from query.namespaces import (
     STANZAS,
     tag,
 )
-from query.repository import Archive
-from query.voice import Voices
 from tests.support.archives import HeardLog, MemoryArchive, rows
 from tests.support.events import JULIET, ROMEO
 from tests.support.queries import BALCONY, COMPONENT, HOST, condition, envelope, form, page, query
@@ -458,7 +458,7 @@ async def test_stopping_finishes_what_is_in_work_and_takes_no_more(
     async def stay(_: object, stop: asyncio.Event) -> None:
         await stop.wait()
 
-    monkeypatch.setattr(archive.component.Component, "run", stay)
+    monkeypatch.setattr(stanzalake.xmpp.component.Component, "run", stay)
     stop = asyncio.Event()
     running = asyncio.create_task(stage.component.run(stop))
     stage.grant()

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from query import rsm
 from query.errors import StanzaError
-from query.namespaces import RSM, tag
 from query.rsm import Paging
+from stanzalake.xmpp.namespaces import RSM, tag
 from tests.support.queries import page, parsed
 
 

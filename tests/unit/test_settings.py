@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from archive import duration, settings
-from archive.errors import SettingsError
+from stanzalake.config import duration, settings
+from stanzalake.errors import SettingsError
 
 KEY = "a-key-for-tests-of-32-characters"
 BASE = {

@@ -2,10 +2,10 @@
 
 import pytest
 
-from archive.errors import InvalidEvent
-from archive.event import MAX_JIDS, VERSION, Preferences
-from stanzalake.importing import wishes
-from stanzalake.importing.source import Wished
+from stanzalake.errors import InvalidEvent
+from stanzalake.importer import wishes
+from stanzalake.importer.source import Wished
+from stanzalake.model.event import MAX_JIDS, VERSION, Preferences
 from tests.support.events import JULIET, ROMEO
 
 WISHED = Wished(JULIET, "always", (), (ROMEO,), "line 1")

@@ -1,1 +1,0 @@
-"""What the three services share: events, positions, the log, the store, settings."""

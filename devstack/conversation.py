@@ -1,0 +1,43 @@
+"""A short conversation, and the proof that both archives hold it."""
+
+from collections.abc import Iterator
+
+from devstack.client import Client, Said
+
+LINES = (
+    ("juliet", "O Romeo, Romeo, wherefore art thou Romeo?"),
+    ("romeo", "Shall I hear more, or shall I speak at this?"),
+    ("juliet", "What's in a name? That which we call a rose…"),
+    ("romeo", "Call me but love, and I'll be new baptized. 🌹"),
+    ("juliet", "My ears have not yet drunk a hundred words <of> that tongue's & sound"),
+    ("romeo", "Neither, fair saint, if either thee dislike."),
+    ("juliet", "How camest thou hither, tell me, and wherefore?"),
+)
+PAGE = 3
+
+
+async def hold(juliet: Client, romeo: Client) -> None:
+    """Speak the lines in turn, each once the one before has arrived."""
+    await juliet.befriend(romeo.boundjid.bare)
+    await romeo.befriend(juliet.boundjid.bare)
+    speakers = {"juliet": juliet, "romeo": romeo}
+    for name, line in LINES:
+        speaker = speakers[name]
+        listener = romeo if speaker is juliet else juliet
+        before = len(listener.live)
+        speaker.say(listener.boundjid.bare, line)
+        await listener.heard(before + 1)
+
+
+def faults(reader: Client, archive: list[Said]) -> Iterator[str]:
+    """Give what is wrong with an archive, compared with what was said and seen live."""
+    tail = archive[-len(LINES) :]
+    host = reader.boundjid.host
+    if [(m.sender, m.body) for m in tail] != [(f"{name}@{host}", line) for name, line in LINES]:
+        yield f"the archive of {reader.boundjid.bare} does not end with the conversation"
+    if len({message.id for message in archive}) != len(archive):
+        yield f"the archive of {reader.boundjid.bare} shows a message twice"
+    archived = {message.id: message.body for message in archive}
+    for message in reader.live:
+        if archived.get(message.id) != message.body:
+            yield f"{reader.boundjid.bare} saw id {message.id or 'none'}, which is not archived"

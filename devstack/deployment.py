@@ -1,0 +1,204 @@
+"""Whole deployments in one directory on loopback: a Prosody with the tap, and the archive."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from devstack.clickhouse import ClickHouse
+from devstack.client import Client
+from devstack.kafka import Kafka
+from devstack.ports import free_port
+from devstack.prosody import Prosody
+from devstack.service import Service, ServiceFailed
+
+HOST = "localhost"
+USERS = ("juliet", "romeo")
+INGEST = "ingest.stanzalake"
+QUERY = "query.stanzalake"
+
+
+class Deployment:
+    """Prosody, and `stanzalake up` beside it on the embedded log and store.
+
+    Args:
+        directory: Where configuration, secrets, accounts and the archive are kept.
+        client_port: Prosody's port for clients; a free one if None.
+        settings: More settings of the archive.
+        ingest: Names of the ingest components.
+        query: Names of the query components.
+
+    Attributes:
+        prosody: The server.
+        services: The archive's processes, by name, in the order in which they start.
+        passwords: Of the accounts, once it is started.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        client_port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        *,
+        ingest: Sequence[str] = (INGEST,),
+        query: Sequence[str] = (QUERY,),
+    ) -> None:
+        self.directory = directory.absolute()
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.client_port = client_port or free_port()
+        self.passwords: dict[str, str] = {}
+        self.services: dict[str, Service] = {}
+        component_port = free_port()
+        self.settings = {
+            "STANZALAKE_HOSTS": HOST,
+            "STANZALAKE_PROSODY": f"127.0.0.1:{component_port}",
+            "STANZALAKE_DATA_DIR": str(self.directory / "archive"),
+            "STANZALAKE_COMPONENT_SECRET": self.secret("component-secret"),
+            "STANZALAKE_ID_KEYS": self.secret("id-key"),
+            **(settings or {}),
+        }
+        self.prosody = Prosody(
+            directory=self.directory / "prosody",
+            host=HOST,
+            client_port=self.client_port,
+            component_port=component_port,
+            component_secret=self.settings["STANZALAKE_COMPONENT_SECRET"],
+            id_keys=(self.settings["STANZALAKE_ID_KEYS"],),
+            ingest=ingest,
+            query=query,
+        )
+        self._declare()
+
+    @property
+    def log(self) -> Path:
+        """The log of the first of the archive's processes."""
+        return next(iter(self.services.values())).log
+
+    async def start(self) -> None:
+        """Start everything, and make the two accounts.
+
+        Raises:
+            ProsodyFailed: Prosody ended at once; the text has the end of its log.
+            ServiceFailed: A process of the archive did.
+        """
+        await self.prepare()
+        self.prosody.write_config()
+        for user in USERS:
+            self.passwords[user] = self.secret(f"password-{user}")
+            await self.prosody.register(user, self.passwords[user])
+        await self.prosody.start()
+        await self.start_service()
+
+    async def prepare(self) -> None:
+        """Start what the archive's processes need; the embedded archive needs nothing."""
+
+    async def start_service(self) -> None:
+        """Start the archive's processes, and wait until they work."""
+        for service in self.services.values():
+            await service.start()
+
+    async def stop_service(self) -> int:
+        """Stop the archive's processes with SIGTERM and give the greatest exit status."""
+        return max(await asyncio.gather(*(s.stop() for s in self.services.values())), default=0)
+
+    async def kill_service(self) -> None:
+        """Kill the archive's processes with SIGKILL."""
+        await asyncio.gather(*(service.kill() for service in self.services.values()))
+
+    async def stop(self) -> None:
+        """Stop everything."""
+        await self.stop_service()
+        await self.prosody.stop()
+
+    async def wait(self) -> None:
+        """Wait until one of the archive's processes ends by itself."""
+        waits = [asyncio.ensure_future(service.wait()) for service in self.services.values()]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    async def client(self, user: str, resource: str = "local") -> Client:
+        """Give a client of an account, online."""
+        client = Client(f"{user}@{HOST}/{resource}", self.passwords[user], self.client_port)
+        await client.online()
+        return client
+
+    def secret(self, name: str) -> str:
+        """Give a secret that stays the same from one start to the next."""
+        file = self.directory / name
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_hex(24))
+        return file.read_text()
+
+    def declare(self, name: str, command: str, settings: Mapping[str, str] | None = None) -> None:
+        """Add a process of the archive."""
+        self.services[name] = self.service(name, command, settings)
+
+    def service(
+        self, name: str, command: str, settings: Mapping[str, str] | None = None
+    ) -> Service:
+        """Give a process of the archive; the caller's own settings do not leak into it."""
+        foreign = ("STANZALAKE_", "PROSODY_")
+        outer = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        return Service(
+            command=command,
+            environment={**outer, **self.settings, **(settings or {})},
+            log=self.directory / f"{name}.log",
+        )
+
+    def _declare(self) -> None:
+        self.declare("stanzalake", "up")
+
+
+class Distributed(Deployment):
+    """The same at the size of a large deployment: Kafka, a ClickHouse, several of each service.
+
+    What docker-compose.yml does, on loopback and without containers.
+
+    Attributes:
+        kafka: The broker.
+        clickhouse: The engine behind its HTTP interface.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        client_port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        number: int = 2,
+    ) -> None:
+        names = range(1, number + 1)
+        self.kafka = Kafka(directory=directory / "kafka")
+        self.clickhouse = ClickHouse(directory=directory / "clickhouse")
+        shared = {
+            "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS": self.kafka.address,
+            "STANZALAKE_KAFKA_PARTITIONS": "6",
+            "STANZALAKE_KAFKA_REPLICATION": "1",
+            "STANZALAKE_CLICKHOUSE_DSN": self.clickhouse.dsn(),
+            **(settings or {}),
+        }
+        self._ingest = [f"ingest-{n}.stanzalake" for n in names]
+        self._query = [f"query-{n}.stanzalake" for n in names]
+        super().__init__(directory, client_port, shared, ingest=self._ingest, query=self._query)
+
+    async def prepare(self) -> None:
+        """Start Kafka and ClickHouse, and bring the schema up to date."""
+        await asyncio.gather(self.kafka.start(), self.clickhouse.start())
+        migrate = self.service("migrate", "migrate")
+        await migrate.launch()
+        if await migrate.wait():
+            raise ServiceFailed(f"migrate failed:\n{migrate.log.read_text(errors='replace')}")
+
+    async def stop(self) -> None:
+        """Stop everything, the archive's processes first."""
+        await super().stop()
+        await self.clickhouse.stop()
+        await self.kafka.stop()
+
+    def _declare(self) -> None:
+        for number, (ingest, query) in enumerate(zip(self._ingest, self._query, strict=True), 1):
+            self.declare(f"ingest-{number}", "ingest", {"STANZALAKE_INGEST_JID": ingest})
+            self.declare(f"processor-{number}", "processor")
+            self.declare(f"query-{number}", "query", {"STANZALAKE_QUERY_JID": query})

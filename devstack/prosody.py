@@ -1,0 +1,243 @@
+"""A real Prosody on the loopback interface, with mod_stanzalake: for `make up`, demos and tests."""
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from devstack.process import Server
+
+LOOPBACK = "127.0.0.1"
+MODULES = Path(__file__).parents[1] / "prosody"
+"""The directory of mod_stanzalake."""
+
+_START_WAIT = 20.0
+_POLL = 0.02
+_LOG_TAIL = 4000
+_STANZA_LIMIT = 10 * 1024 * 1024
+
+_CONFIG = """\
+{root}
+daemonize = false
+pidfile = {pidfile}
+data_path = {data}
+plugin_paths = {plugin_paths}
+log = {{ {{ levels = {{ min = "info" }}, to = "console", timestamps = true }} }}
+
+interfaces = {{ {loopback} }}
+component_interfaces = {{ {loopback} }}
+c2s_ports = {{ {client_port} }}
+component_ports = {{ {component_port} }}
+component_stanza_size_limit = {stanza_limit}
+network_settings = {{ nagle = false }}
+c2s_require_encryption = false
+allow_unencrypted_plain_auth = true
+authentication = "internal_hashed"
+storage = {storage}
+
+modules_enabled = {{
+	"blocklist", "carbons", "disco", "ping", "posix", "roster", "saslauth", "smacks"
+}}
+modules_disabled = {{ "s2s", "tls" }}
+{extra_global}
+
+VirtualHost {host}
+modules_enabled = {modules}
+stanzalake_id_keys = {id_keys}
+stanzalake_ingest = {ingest}
+stanzalake_query = {query}
+{extra_host}
+"""
+
+
+class ProsodyFailed(Exception):
+    """Prosody did not do what it was started for; the text ends with its own words."""
+
+
+def _lua(value: str | Path | Sequence[str]) -> str:
+    if isinstance(value, str | Path):
+        # Lua reads a JSON string as the same text, as long as nothing needs a \\u escape.
+        return json.dumps(str(value), ensure_ascii=False)
+    return "{ " + ", ".join(_lua(item) for item in value) + " }"
+
+
+def _secret() -> str:
+    return secrets.token_hex(32)
+
+
+@dataclass(kw_only=True)
+class Prosody(Server):
+    """One Prosody process and its directory.
+
+    Attributes:
+        directory: Where configuration, data and log are; made if missing.
+        host: The VirtualHost.
+        client_port: Port for clients, plain text.
+        component_port: Port for external components.
+        component_secret: What every component authenticates with.
+        id_keys: Keys that seal message ids, the sealing one first.
+        ingest: Names of the ingest components.
+        query: Names of the query components.
+        modules: Modules of the VirtualHost besides the usual ones of a chat server.
+        extra_host: Lines for the VirtualHost's section of the configuration.
+        extra_global: Lines for the global section.
+        module_dirs: Further directories with Prosody modules.
+        environment: More variables of the process.
+    """
+
+    directory: Path
+    client_port: int
+    component_port: int
+    host: str = "localhost"
+    component_secret: str = field(default_factory=_secret, repr=False)
+    id_keys: Sequence[str] = field(default_factory=lambda: [_secret()], repr=False)
+    ingest: Sequence[str] = ("ingest.stanzalake",)
+    query: Sequence[str] = ("query.stanzalake",)
+    modules: Sequence[str] = ("stanzalake",)
+    extra_host: str = ""
+    extra_global: str = ""
+    module_dirs: Sequence[Path] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stop_wait: ClassVar[float] = 10.0
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration file; it holds secrets, so only its owner can read it."""
+        return self.directory / "prosody.cfg.lua"
+
+    @property
+    def data_path(self) -> Path:
+        """Prosody's data directory."""
+        return self.directory / "data"
+
+    @property
+    def log_path(self) -> Path:
+        """Prosody's log, of all its starts."""
+        return self.directory / "prosody.log"
+
+    def write_config(self) -> None:
+        """Write the configuration file, in place of the one that may be there."""
+        # Prosody looks for certificates beside its configuration, and complains if it cannot.
+        for directory in (self.data_path, self.directory / "certs"):
+            directory.mkdir(parents=True, exist_ok=True)
+        scratch = self.config_path.with_suffix(".new")
+        scratch.unlink(missing_ok=True)
+        scratch.touch(mode=0o600)
+        scratch.write_text(self._config())
+        scratch.replace(self.config_path)
+
+    async def register(self, user: str, password: str) -> None:
+        """Make an account, or give one a new password; Prosody may be running or not.
+
+        Args:
+            user: The local part of the JID.
+            password: The account's password.
+
+        Raises:
+            ProsodyFailed: prosodyctl refused.
+        """
+        code, output = await self.control("register", user, self.host, password)
+        if code:
+            raise ProsodyFailed(f"prosodyctl register {user}: {output}")
+
+    async def control(self, *arguments: str, typed: str = "") -> tuple[int, str]:
+        """Run prosodyctl; Prosody may be running or not.
+
+        Args:
+            arguments: Its command line.
+            typed: What is typed into it.
+
+        Returns:
+            Its exit status, and everything that it says.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *("prosodyctl", "--config", str(self.config_path), *arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate(typed.encode())
+        return await process.wait(), output.decode(errors="replace")
+
+    async def start(self) -> None:
+        """Start the process and wait until it serves both ports.
+
+        Raises:
+            ProsodyFailed: It ended, or did not listen within 20 seconds.
+        """
+        self.write_config()
+        # Its output is its log: that way an error in the configuration is there, too.
+        with self.log_path.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *("prosody", "-F", "--config", self.config_path),
+                env={**os.environ, **self.environment},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            async with asyncio.timeout(_START_WAIT):
+                await self._accepts(self.component_port)
+                await self._accepts(self.client_port)
+                await self._answers()
+        except TimeoutError:
+            self.kill()
+            raise ProsodyFailed(f"Prosody does not listen:\n{self._log_tail()}") from None
+
+    def _config(self) -> str:
+        secret = _lua(self.component_secret)
+        components = (
+            f"Component {_lua(jid)}\ncomponent_secret = {secret}\n"
+            for jid in (*self.ingest, *self.query)
+        )
+        return self._host_config() + "".join(components)
+
+    def _host_config(self) -> str:
+        return _CONFIG.format(
+            root="run_as_root = true" if os.geteuid() == 0 else "",
+            pidfile=_lua(self.directory / "prosody.pid"),
+            data=_lua(self.data_path),
+            plugin_paths=_lua([str(path) for path in (MODULES, *self.module_dirs)]),
+            loopback=_lua(LOOPBACK),
+            client_port=self.client_port,
+            component_port=self.component_port,
+            # Another archive of Prosody's keeps its messages in a store of the same name.
+            storage='{ archive = "stanzalake" }' if "stanzalake" in self.modules else '"internal"',
+            stanza_limit=_STANZA_LIMIT,
+            extra_global=self.extra_global,
+            host=_lua(self.host),
+            modules=_lua(self.modules),
+            id_keys=_lua(self.id_keys),
+            ingest=_lua(self.ingest),
+            query=_lua(self.query),
+            extra_host=self.extra_host,
+        )
+
+    async def _accepts(self, port: int) -> None:
+        while True:
+            if not self.alive:
+                raise ProsodyFailed(f"Prosody ended at its start:\n{self._log_tail()}")
+            try:
+                _, writer = await asyncio.open_connection(LOOPBACK, port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(_POLL)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
+
+    async def _answers(self) -> None:
+        # The kernel accepts earlier; an answer, here a stream error, comes once all is loaded.
+        reader, writer = await asyncio.open_connection(LOOPBACK, self.client_port)
+        writer.write(b"<ready/>")
+        await reader.read()
+        writer.close()
+
+    def _log_tail(self) -> str:
+        if not self.log_path.exists():
+            return "(no log)"
+        return self.log_path.read_text(errors="replace")[-_LOG_TAIL:]

@@ -1,0 +1,86 @@
+"""`stanzalake check`: what is wrong with a set-up, and how to mend it."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from stanzalake import doctor as checks
+from stanzalake.config import settings
+from stanzalake.doctor import Service
+from stanzalake.doctor.finding import Finding, Outcome
+from stanzalake.errors import SettingsError
+
+_SIGNS = {Outcome.FINE: "✓", Outcome.WARNING: "!", Outcome.FAULT: "✗", Outcome.UNKNOWN: "?"}
+_FAILED = 1
+
+
+@click.command(name="check")
+@click.option(
+    "--service",
+    type=click.Choice(["up", "ingest", "processor", "query"]),
+    default="up",
+    show_default=True,
+    help="The command whose settings these are: only what it needs is looked at.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def command(env_file: Path | None, service: Service, *, as_json: bool) -> None:
+    """Tell whether a set-up works, and for each fault how to mend it.
+
+    Looks at all of these, also when some fail, and changes nothing; it is safe beside running
+    services, which stay connected and are not read from.
+
+    \b
+    settings        each can be used
+    data directory  there, one's own, with room; who holds it
+    log             the file opens; or Kafka: brokers, topics, their partitions, replicas,
+                    cleanup.policy and retention.ms, rights to read and write, the lag
+    store           ClickHouse answers, lets the user in, is new enough, has its clock right,
+                    its disk free, its schema up to date and as the settings say; its rights
+    Prosody         each component listener, the component's name and its secret
+    hosts           mod_stanzalake is loaded, of a version that fits, without mod_mam; has the
+                    same id key, its clock right, room in its journal, and uses the components
+    HTTP            the address is free, or served by a service that is ready
+
+    \b
+    ✓  as it should be       !  works, but look at it
+    ✗  does not work         ?  cannot be told until another is mended
+
+    Status 1 if anything does not work.
+    """  # noqa: D301  # click's mark for text that keeps its lines
+    findings = asyncio.run(_told(env_file, service, as_json=as_json))
+    if checks.failed(findings):
+        sys.exit(_FAILED)
+
+
+async def _told(env_file: Path | None, service: Service, *, as_json: bool) -> list[Finding]:
+    try:
+        values = settings.load(env_file=env_file)
+    except SettingsError as error:
+        findings = checks.invalid(error)
+        for finding in findings:
+            _tell(finding, as_json=as_json)
+        return findings
+    findings = []
+    async for finding in checks.run(values, service):
+        _tell(finding, as_json=as_json)
+        findings.append(finding)
+    return findings
+
+
+def _tell(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(finding._asdict()))
+    else:
+        for line in _lines(finding):
+            click.echo(line)
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    yield f"{_SIGNS[finding.outcome]} {finding.subject}: {finding.text}"
+    if finding.remedy:
+        yield f"    → {finding.remedy}"

@@ -1,0 +1,52 @@
+"""`stanzalake events`: what the log holds, for other programs."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+import click
+
+from stanzalake.cli.parameters import OWNER
+from stanzalake.config import settings
+from stanzalake.config.settings import Settings
+from stanzalake.errors import InvalidEvent
+from stanzalake.log.base import EVENTS
+from stanzalake.model.event import Message, decode, encode
+from stanzalake.observability.access_log import recorded
+from stanzalake.operations import dead_letters as rejected
+
+
+@click.command(name="events")
+@click.option("--owner", type=OWNER, help="Only the events of this archive.")
+@click.pass_obj
+def command(env_file: Path | None, owner: str | None) -> None:
+    """Print the events that the log holds now, one JSON object a line (docs/protocol.md).
+
+    The log holds whole messages, also those that no archive keeps: this is for those who may read
+    them, and leaves a line in the access log. What is no event is left out (`stanzalake rejected`).
+    An event may be there twice. Works beside services that are running, with Kafka and with the
+    embedded log. To follow Kafka's topic, see docs/analytics.md.
+    """
+    values = settings.load(env_file=env_file)
+    asyncio.run(_print(values, owner or ""))
+
+
+async def _print(values: Settings, owner: str) -> None:
+    with recorded(values, "events", owner) as access:
+        async with aclosing(_lines(values, owner)) as lines:
+            async for is_message, line in lines:
+                click.echo(line)
+                access.messages += is_message
+                access.size += len(line)
+
+
+async def _lines(values: Settings, owner: str) -> AsyncGenerator[tuple[bool, bytes], None]:
+    async with rejected.opened(values) as log, aclosing(log.browse(EVENTS)) as records:
+        async for record in records:
+            try:
+                event = decode(record.value)
+            except InvalidEvent:
+                continue
+            if owner in ("", event.owner):
+                yield isinstance(event, Message), encode(event)

@@ -1,0 +1,50 @@
+"""`stanzalake expire`: what has expired removed now, not at the next clean-up."""
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from stanzalake.cli.disk import wait_until_clean
+from stanzalake.config import settings
+from stanzalake.config.settings import Settings
+from stanzalake.model.position import seconds_ago
+from stanzalake.runtime.services import opened_archive
+from stanzalake.store.deletion import Removal
+
+
+@click.command(name="expire")
+@click.option("--dry-run", is_flag=True, help="Only say how many messages it would be.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until the bytes are off the disk.")
+@click.option("--json", "as_json", is_flag=True, help="Say what was done as one JSON object.")
+@click.pass_obj
+def command(env_file: Path | None, *, dry_run: bool, no_wait: bool, as_json: bool) -> None:
+    """Remove messages older than PROSODY_ARCHIVE_EXPIRES_AFTER from the store, now.
+
+    Nobody has to: readers do not see them from the moment they expire, and a processor and
+    ClickHouse itself remove their bytes every PROSODY_ARCHIVE_CLEANUP_INTERVAL. Takes the bytes of
+    what was erased along.
+    """
+    values = settings.load(env_file=env_file)
+    with opened_archive(values, admin=True) as store:
+        expired = _expire(values, Removal.of(store, values), dry_run=dry_run, no_wait=no_wait)
+    if as_json:
+        click.echo(json.dumps({"messages": expired, "removed": not dry_run}))
+    else:
+        click.echo(f"{'would be removed' if dry_run else 'removed'}: {expired:,} expired messages")
+
+
+def _expire(values: Settings, removal: Removal, *, dry_run: bool, no_wait: bool) -> int:
+    if values.expires_after is None:
+        click.echo("nothing expires: PROSODY_ARCHIVE_EXPIRES_AFTER=never", err=True)
+    horizon = seconds_ago(values.expires_after, time.time())
+    expired = removal.expired(horizon).messages
+    if dry_run:
+        return expired
+    if expired:
+        removal.expire(horizon)
+    removal.clean()
+    if not no_wait:
+        wait_until_clean(removal)
+    return expired

@@ -1,0 +1,114 @@
+"""`stanzalake export`: one owner's archive, in a file."""
+
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_order
+from stanzalake.config import settings
+from stanzalake.config.settings import Settings
+from stanzalake.errors import NotFound
+from stanzalake.model.event import Preferences
+from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
+from stanzalake.observability.access_log import Access, recorded
+from stanzalake.operations import export
+from stanzalake.runtime.services import opened_archive
+from stanzalake.store.client import Row, Store
+from stanzalake.store.histories import Histories
+from stanzalake.store.messages import Messages, Span
+
+
+@click.command(name="export")
+@click.argument("owner", type=OWNER, metavar="JID")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("xep0227", "jsonl")),
+    default="xep0227",
+    show_default=True,
+    help="XEP-0227, which other servers import, or JSON Lines, one object for each message.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="-",
+    help="The file, replaced once it is whole; compressed if it ends in .zst. "
+    "Default: standard output.",
+)
+@click.option("--with", "peer", type=JID_TYPE, help="Only messages with this bare JID.")
+@click.option("--start", type=MOMENT, help="Only messages from this date or time on.")
+@click.option("--end", type=MOMENT, help="Only messages before this date or time.")
+@click.pass_obj
+def command(  # noqa: PLR0913, PLR0917  # its options
+    env_file: Path | None,
+    owner: str,
+    form: str,
+    output: Path,
+    peer: str | None,
+    start: int | None,
+    end: int | None,
+) -> None:
+    """Export the archive of JID, as that user sees it: oldest message first, each once.
+
+    Messages keep their ids. What has expired or was erased is not in it. The archive is
+    read page by page, however large it is, and messages that arrive meanwhile come along. Dates are
+    UTC. Works beside a `stanzalake up`, and leaves a line in the access log.
+
+    Status 1, and no file, if there is no such message.
+    """
+    require_order(start, end)
+    values = settings.load(env_file=env_file)
+    low = max(from_milliseconds(start or 0), seconds_ago(values.expires_after, time.time()))
+    high = MAX_POSITION if end is None else from_milliseconds(end) - 1
+    span = Span(owner, peer or "", low, high)
+    with recorded(values, "export", owner) as access, opened_archive(values) as store, _stop():
+        access.filtered = span.peer != ""
+        messages = Messages(store)
+        total = messages.count(span)
+        if not total:
+            raise NotFound(f"the archive of {owner} holds no such message")
+        written = _FORMS[form](values, store, owner)
+        with export.opened(output) as file:
+            export.write(file, written, _told(messages.read(span), total, access))
+
+
+def _portable(values: Settings, store: Store, owner: str) -> export.Format:
+    history = Histories(store).read([owner])[owner]
+    said = next((one for one in reversed(history) if isinstance(one, Preferences)), None)
+    return export.Portable(owner, Sealer(values.id_key_list), said)
+
+
+def _lines(values: Settings, _: Store, __: str) -> export.Format:
+    return export.Lines(Sealer(values.id_key_list))
+
+
+_FORMS = {"xep0227": _portable, "jsonl": _lines}
+
+
+def _told(rows: Iterable[Row], total: int, access: Access) -> Iterator[Row]:
+    """Pass rows on, and tell of them on the terminal and in the access log."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        for row in rows:
+            yield row
+            access.messages += 1
+            access.size += len(row.stanza.encode())
+            progress.advance(task)
+
+
+@contextmanager
+def _stop() -> Iterator[None]:
+    """Let SIGTERM end it as Ctrl-C does: nothing half-written stays."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

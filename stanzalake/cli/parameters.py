@@ -1,0 +1,80 @@
+"""Parameters that several commands have: addresses and moments."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import click
+from slixmpp import JID
+
+from stanzalake.config.settings import Settings
+
+
+class _Jid(click.ParamType):
+    """A bare JID, normalised as Prosody does it (RFC 7622)."""
+
+    name = "jid"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            jid = JID(value)
+        except ValueError:
+            self.fail(f"{value!r} is no JID", param, ctx)
+        if not jid.domain or jid.resource:
+            self.fail(f"{value!r} is no bare JID, which looks like user@example.org", param, ctx)
+        return str(jid.bare)
+
+
+class _Owner(_Jid):
+    """A bare JID of an account."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        jid = super().convert(value, param, ctx)
+        if "@" not in jid:
+            self.fail(f"{value!r} names no account, which looks like user@example.org", param, ctx)
+        return jid
+
+
+class _Moment(click.ParamType):
+    """A date or a time in ISO 8601, UTC unless it says otherwise, as unix milliseconds."""
+
+    name = "moment"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            example = "2026-01-31 or 2026-01-31T12:00Z"
+            self.fail(f"{value!r} is no date, which looks like {example}", param, ctx)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0, int(moment.timestamp() * 1000))
+
+
+def require_hosts(values: Settings, hosts: Iterable[str]) -> None:
+    """Refuse a VirtualHost that is not one of ours, which is a slip of the hand.
+
+    Raises:
+        click.UsageError: It is none of STANZALAKE_HOSTS.
+    """
+    for host in hosts:
+        if host not in values.hosts:
+            raise click.UsageError(f"{host!r} is not among STANZALAKE_HOSTS.")
+
+
+def require_order(start: int | None, end: int | None) -> None:
+    """Refuse a time that ends before it begins.
+
+    Raises:
+        click.UsageError: There is nothing between the two.
+    """
+    if end is not None and end <= (start or 0):
+        raise click.UsageError("--end has to be after --start.")
+
+
+JID_TYPE = _Jid()
+OWNER = _Owner()
+MOMENT = _Moment()

@@ -1,0 +1,101 @@
+"""`stanzalake stats`: how much the archives hold, and what that takes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import click
+import msgspec
+from rich.bar import Bar
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from stanzalake.config import settings
+from stanzalake.runtime.services import opened_archive
+from stanzalake.store import statistics
+from stanzalake.store.statistics import Day, Host, Statistics
+
+_BAR_WIDTH = 50
+
+
+@click.command(name="stats")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3660),
+    default=14,
+    show_default=True,
+    help="Show the growth of so many days, today (UTC) included.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Give all of it as one JSON object.")
+@click.pass_obj
+def command(env_file: Path | None, days: int, *, as_json: bool) -> None:
+    """Show how many messages there are, of how many owners, and what they take on the disk.
+
+    Messages are those that are not expired; one that was written twice counts twice until
+    ClickHouse has merged it. The number of owners is an estimate beyond some ten thousands. What
+    the disk holds is told of the server that answers, expired rows included. Works beside a
+    `stanzalake up`.
+    """
+    values = settings.load(env_file=env_file)
+    with opened_archive(values) as store:
+        found = statistics.read(store, days, values.expires_after)
+    if as_json:
+        click.echo(msgspec.json.encode(_fields(found)))
+    else:
+        console = Console(highlight=False)
+        for table in (_summary(found), _hosts(found.hosts), _days(found.days)):
+            console.print(table)
+
+
+def _fields(found: Statistics) -> dict[str, object]:
+    return {
+        "messages": found.messages,
+        "owners": found.owners,
+        "disk": {
+            **msgspec.structs.asdict(found.disk),
+            "compression_ratio": round(found.disk.ratio, 2),
+            "bytes_per_row": round(found.disk.bytes_per_row, 1),
+        },
+        "hosts": found.hosts,
+        "days": found.days,
+    }
+
+
+def _summary(found: Statistics) -> Table:
+    disk = found.disk
+    table = Table.grid(padding=(0, 2))
+    table.add_row("messages", f"{found.messages:,}")
+    table.add_row("owners", f"{found.owners:,}")
+    table.add_row("rows on disk", f"{disk.rows:,}")
+    table.add_row("bytes on disk", f"{decimal(disk.bytes_on_disk)}, {disk.bytes_per_row:.1f} a row")
+    table.add_row("uncompressed", f"{decimal(disk.uncompressed_bytes)}, {disk.ratio:.1f} times it")
+    return table
+
+
+def _hosts(hosts: Sequence[Host]) -> Table:
+    table = Table("host", box=None, padding=(0, 2, 0, 0))
+    for number in ("messages", "owners"):
+        table.add_column(number, justify="right")
+    for moment in ("oldest", "newest"):
+        table.add_column(moment)
+    for one in hosts:
+        table.add_row(
+            one.host, f"{one.messages:,}", f"{one.owners:,}", _when(one.oldest), _when(one.newest)
+        )
+    return table
+
+
+def _days(days: Sequence[Day]) -> Table:
+    most = max(1, *(day.messages for day in days))
+    table = Table("day", box=None, padding=(0, 2, 0, 0))
+    table.add_column("messages", justify="right")
+    table.add_column()
+    for one in days:
+        bar = Bar(most, 0, one.messages, width=_BAR_WIDTH)
+        table.add_row(f"{one.day}", f"{one.messages:,}", bar)
+    return table
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"

@@ -1,0 +1,545 @@
+"""Settings: the environment variables of the operator's guide and our own, checked at start.
+
+Frozen once read. What cannot be used is an error that names the variable, the value and what is
+allowed; the values of secrets are never shown.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import ErrorDetails
+
+from stanzalake.config import duration
+from stanzalake.errors import SettingsError
+from stanzalake.model.position import MIN_KEY_LENGTH
+
+DEFAULT_EXCLUSIONS = frozenset(
+    {"http://jabber.org/protocol/chatstates", "urn:xmpp:jingle-message:0"}
+)
+_OURS = re.compile(r"STANZALAKE_\w+|PROSODY_(ARCHIVE|MAM)_\w+")
+_IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+_PREFIX = r"^[A-Za-z0-9_.-]{0,64}$"
+_CLUSTER = r"^[A-Za-z0-9_.-]{0,64}$"
+_DSN = re.compile(r"chdb:///?[^?#]+|(?:clickhouses?|https?)://(?:[^/?#@]*@)?[^/?#@]+(?:/\w+)?/?")
+_DSN_FORM = (
+    "clickhouse://USER:PASSWORD@HOST:PORT/DATABASE, clickhouses:// for TLS, chdb:///DIRECTORY, "
+    "or chdb://:memory:; what is special in a URL is percent-encoded"
+)
+_MAX_ADDRESSES = 64
+_HIDDEN = "(set, and secret)"
+_MAX_PORT = 65_535
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _items(value: object) -> object:
+    """Split the comma-separated text of a variable; the empty text is the empty list."""
+    return _split(value) if isinstance(value, str) else value
+
+
+def _seconds(value: object) -> object:
+    return duration.parse(value) if isinstance(value, str) else value
+
+
+def _switch(value: object) -> object:
+    if value in ("true", "false"):
+        return value == "true"
+    if isinstance(value, bool):
+        return value
+    raise ValueError("expected true or false")
+
+
+def _address(value: str) -> tuple[str, int]:
+    host, colon, port = value.rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 < int(port) <= _MAX_PORT):
+        raise ValueError(f"expected HOST:PORT, not {value!r}")
+    return host.strip("[]"), int(port)
+
+
+def _addresses(values: object) -> object:
+    items = _items(values)
+    if not isinstance(items, tuple):
+        return items
+    return tuple(_address(item) if isinstance(item, str) else item for item in items)
+
+
+def _domain(value: str) -> str:
+    if not re.fullmatch(r"[^@/\s,]{1,1023}", value):
+        raise ValueError(f"expected a domain, not {value!r}")
+    return value.lower()
+
+
+def _keys(value: SecretStr) -> SecretStr:
+    keys = _split(value.get_secret_value())
+    if not keys or any(len(key) < MIN_KEY_LENGTH for key in keys):
+        raise ValueError(f"expected keys of at least {MIN_KEY_LENGTH} characters, with commas")
+    return value
+
+
+def _filled(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value():
+        raise ValueError("expected a secret, the component_secret of Prosody's configuration")
+    return value
+
+
+def _dsn(value: SecretStr | None) -> SecretStr | None:
+    """Check where a store is; the password is in there, so no error quotes it."""
+    if value is not None and not _DSN.fullmatch(value.get_secret_value()):
+        raise ValueError(f"expected {_DSN_FORM}")
+    return value
+
+
+def _of_a_server(value: Any, info: ValidationInfo) -> Any:
+    """Refuse what would be ignored, because the store is the engine in the process."""
+    if not value or "clickhouse_dsn" not in info.data:
+        return value
+    dsn = info.data["clickhouse_dsn"]
+    if dsn is None or urlsplit(dsn.get_secret_value()).scheme == "chdb":
+        raise ValueError("it needs STANZALAKE_CLICKHOUSE_DSN to name a server")
+    return value
+
+
+def _file(value: Path | None) -> Path | None:
+    if value is not None and not value.is_file():
+        raise ValueError("expected a file that can be read")
+    return value
+
+
+def _unset(value: object) -> object:
+    """Take the empty text, as compose files pass it on, for a variable that is not set."""
+    return None if value == "" else value
+
+
+def _of_kafka(value: Any, info: ValidationInfo) -> Any:
+    """Refuse what would be ignored, because the log is the embedded one."""
+    if value != "PLAINTEXT" and info.data.get("kafka_bootstrap_servers") == ():
+        raise ValueError("it needs STANZALAKE_KAFKA_BOOTSTRAP_SERVERS to name the brokers")
+    return value
+
+
+def _of_sasl(value: Any, info: ValidationInfo) -> Any:
+    """Hold a part of the log-in against the security protocol: all of it or nothing."""
+    protocol = info.data.get("kafka_security_protocol", "")
+    variable = f"STANZALAKE_KAFKA_SECURITY_PROTOCOL={protocol}"
+    if protocol.startswith("SASL") and value is None:
+        raise ValueError(f"{variable} needs it")
+    if protocol in {"PLAINTEXT", "SSL"} and value is not None:
+        raise ValueError(f"{variable} has no use for it")
+    return value
+
+
+def _of_tls(value: Any, info: ValidationInfo) -> Any:
+    """Refuse a file that would be ignored, because the connection is plain text."""
+    protocol = info.data.get("kafka_security_protocol", "")
+    if value is not None and protocol.endswith("PLAINTEXT"):
+        raise ValueError(f"STANZALAKE_KAFKA_SECURITY_PROTOCOL={protocol} has no use for it")
+    return value
+
+
+def _of_certificate(value: Any, info: ValidationInfo) -> Any:
+    """A certificate and its key come together."""
+    if "kafka_cert_file" in info.data and (value is None) != (info.data["kafka_cert_file"] is None):
+        raise ValueError("it goes together with STANZALAKE_KAFKA_CERT_FILE")
+    return value
+
+
+Seconds = Annotated[int | None, BeforeValidator(_seconds)]
+Switch = Annotated[bool, BeforeValidator(_switch)]
+Domain = Annotated[str, AfterValidator(_domain)]
+Items = Annotated[tuple[str, ...], BeforeValidator(_items)]
+Domains = Annotated[tuple[Domain, ...], BeforeValidator(_items)]
+Dsn = Annotated[SecretStr | None, AfterValidator(_dsn)]
+Addresses = Annotated[tuple[tuple[str, int], ...], BeforeValidator(_addresses)]
+TlsFile = Annotated[
+    Path | None, BeforeValidator(_unset), AfterValidator(_file), AfterValidator(_of_tls)
+]
+
+
+def _setting(name: str, default: Any, description: str, **limits: Any) -> Any:
+    """Declare a setting; its default is written as an operator would write it."""
+    return Field(default, alias=name, description=description, **limits)
+
+
+class Settings(BaseModel):
+    """All settings. Each field's alias is its environment variable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    expires_after: Seconds = _setting(
+        "PROSODY_ARCHIVE_EXPIRES_AFTER",
+        "1y",
+        f"How long a message is kept: {duration.ALLOWED}",
+    )
+    policy: Literal["false", "roster", "true"] = _setting(
+        "PROSODY_ARCHIVE_POLICY",
+        "roster",
+        "What is archived of a user who set nothing: false, roster or true",
+    )
+    max_query_results: int = _setting(
+        "PROSODY_ARCHIVE_MAX_QUERY_RESULTS",
+        250,
+        "Messages in one page at most, and in a page of no stated size",
+        ge=1,
+        le=1000,
+    )
+    cleanup_interval: int = _setting(
+        "PROSODY_ARCHIVE_CLEANUP_INTERVAL",
+        86_400,
+        "Seconds between removals of expired bytes; readers never see them meanwhile",
+        ge=60,
+        le=366 * 86_400,
+    )
+    smart: Switch = _setting(
+        "PROSODY_MAM_SMART_ENABLE",
+        "false",
+        "Whether users are archived only once they have asked for their archive: true or false",
+    )
+    compression: Switch = _setting(
+        "PROSODY_ARCHIVE_COMPRESSION",
+        "true",
+        "Whether stanzas are compressed, stored and on the way to a server: true or false",
+    )
+    exclude_namespaces: Items = _setting(
+        "PROSODY_ARCHIVE_EXCLUDE_NAMESPACES",
+        "",
+        "Namespaces, with commas, of elements never stored, besides the two defaults",
+    )
+    store: str = _setting(
+        "PROSODY_ARCHIVE_STORE",
+        "messages",
+        "Name of the table in use",
+        pattern=_IDENTIFIER,
+    )
+    hosts: Domains = _setting(
+        "STANZALAKE_HOSTS",
+        ...,
+        "The VirtualHosts of Prosody, with commas, whose archives these are",
+        min_length=1,
+    )
+    component_secret: Annotated[SecretStr, AfterValidator(_filled)] = _setting(
+        "STANZALAKE_COMPONENT_SECRET",
+        ...,
+        "The component_secret of both components in Prosody's configuration",
+    )
+    id_keys: Annotated[SecretStr, AfterValidator(_keys)] = _setting(
+        "STANZALAKE_ID_KEYS",
+        ...,
+        "Keys that seal message ids, with commas; the same as Prosody's. The first seals, all open",
+    )
+    prosody: Addresses = _setting(
+        "STANZALAKE_PROSODY",
+        "127.0.0.1:5347",
+        "HOST:PORT of Prosody's component listeners, with commas",
+        min_length=1,
+        max_length=_MAX_ADDRESSES,
+    )
+    ingest_jid: Domain = _setting(
+        "STANZALAKE_INGEST_JID",
+        "ingest.stanzalake",
+        "Name of the ingest component in Prosody's configuration",
+    )
+    query_jid: Domain = _setting(
+        "STANZALAKE_QUERY_JID",
+        "query.stanzalake",
+        "Name of the query component in Prosody's configuration",
+    )
+    data_dir: Path = _setting(
+        "STANZALAKE_DATA_DIR",
+        "/var/lib/stanzalake",
+        "Directory of the embedded log and store",
+    )
+    clickhouse_dsn: Dsn = _setting(
+        "STANZALAKE_CLICKHOUSE_DSN",
+        None,
+        "Where the store is: clickhouse://USER:PASSWORD@HOST:8123/DATABASE, or clickhouses:// for "
+        "TLS; chdb://:memory: keeps nothing. "
+        "Default: the engine in the process, in the data directory",
+    )
+    clickhouse_admin_dsn: Annotated[Dsn, AfterValidator(_of_a_server)] = _setting(
+        "STANZALAKE_CLICKHOUSE_ADMIN_DSN",
+        None,
+        "The same store for a user that may change the schema. Default: STANZALAKE_CLICKHOUSE_DSN",
+    )
+    clickhouse_ca_file: Annotated[
+        Path | None, AfterValidator(_file), AfterValidator(_of_a_server)
+    ] = _setting(
+        "STANZALAKE_CLICKHOUSE_CA_FILE",
+        None,
+        "File of the authorities whose certificates are trusted. Default: the system's",
+    )
+    clickhouse_timeout: int = _setting(
+        "STANZALAKE_CLICKHOUSE_TIMEOUT",
+        30,
+        "Seconds that a ClickHouse server may be silent before it counts as away",
+        ge=1,
+        le=600,
+    )
+    clickhouse_cluster: Annotated[str, AfterValidator(_of_a_server)] = _setting(
+        "STANZALAKE_CLICKHOUSE_CLUSTER",
+        "",
+        "Name of the ClickHouse cluster that the tables are spread over. Default: a single server",
+        pattern=_CLUSTER,
+    )
+    log_retention: Seconds = _setting(
+        "STANZALAKE_LOG_RETENTION",
+        "1w",
+        "How long the log keeps what is archived already; in Kafka, what is not archived yet as "
+        f"well, so let it outlast any outage: {duration.ALLOWED}",
+    )
+    kafka_bootstrap_servers: Addresses = _setting(
+        "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS",
+        "",
+        "HOST:PORT of Kafka brokers, with commas. Default: the embedded log, in the data directory",
+        max_length=_MAX_ADDRESSES,
+    )
+    kafka_partitions: int = _setting(
+        "STANZALAKE_KAFKA_PARTITIONS",
+        12,
+        "Partitions of a topic when it is made: the largest number of processors with work",
+        ge=1,
+        le=10_000,
+    )
+    kafka_replication: int = _setting(
+        "STANZALAKE_KAFKA_REPLICATION",
+        3,
+        "Brokers that hold each partition of a topic when it is made; a single broker needs 1",
+        ge=1,
+        le=100,
+    )
+    kafka_topic_prefix: str = _setting(
+        "STANZALAKE_KAFKA_TOPIC_PREFIX",
+        "",
+        "What stands before the names of topics and groups, in a Kafka that others use as well",
+        pattern=_PREFIX,
+    )
+    kafka_security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], AfterValidator(_of_kafka)
+    ] = _setting(
+        "STANZALAKE_KAFKA_SECURITY_PROTOCOL",
+        "PLAINTEXT",
+        "How Kafka is spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+    )
+    kafka_sasl_mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None,
+        BeforeValidator(_unset),
+        AfterValidator(_of_sasl),
+    ] = _setting(
+        "STANZALAKE_KAFKA_SASL_MECHANISM",
+        None,
+        "How to log in to Kafka: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+    )
+    kafka_username: Annotated[str | None, BeforeValidator(_unset), AfterValidator(_of_sasl)] = (
+        _setting("STANZALAKE_KAFKA_USERNAME", None, "The user that logs in to Kafka")
+    )
+    kafka_password: Annotated[
+        SecretStr | None, BeforeValidator(_unset), AfterValidator(_of_sasl)
+    ] = _setting("STANZALAKE_KAFKA_PASSWORD", None, "That user's password")
+    kafka_ca_file: TlsFile = _setting(
+        "STANZALAKE_KAFKA_CA_FILE",
+        None,
+        "File of the authorities whose certificates are trusted. Default: the system's",
+    )
+    kafka_cert_file: TlsFile = _setting(
+        "STANZALAKE_KAFKA_CERT_FILE",
+        None,
+        "File of the certificate that is shown to Kafka",
+    )
+    kafka_key_file: Annotated[TlsFile, AfterValidator(_of_certificate)] = _setting(
+        "STANZALAKE_KAFKA_KEY_FILE",
+        None,
+        "File of that certificate's key, without a passphrase",
+    )
+    processor_port: int = _setting(
+        "STANZALAKE_PROCESSOR_PORT",
+        0,
+        "Port on 127.0.0.1 of `stanzalake processor`'s web server; 0 is none",
+        ge=0,
+        le=_MAX_PORT,
+    )
+    batch_rows: int = _setting(
+        "STANZALAKE_BATCH_ROWS",
+        50_000,
+        "Events in one insert at most",
+        ge=1,
+        le=1_000_000,
+    )
+    batch_seconds: float = _setting(
+        "STANZALAKE_BATCH_SECONDS",
+        0.2,
+        "Seconds for which an insert gathers events",
+        gt=0,
+        le=60,
+    )
+    max_rejected: int = _setting(
+        "STANZALAKE_MAX_REJECTED_IN_A_ROW",
+        1000,
+        "Events rejected in a row after which the processor ends; 0 is never",
+        ge=0,
+        le=1_000_000_000,
+    )
+    freshness_timeout: float = _setting(
+        "STANZALAKE_FRESHNESS_TIMEOUT",
+        5.0,
+        "Seconds that a query waits for what was announced before it",
+        ge=0,
+        le=60,
+    )
+    access_log: str = _setting(
+        "STANZALAKE_ACCESS_LOG",
+        "",
+        "File that says who asked for which archive, one JSON object a line; - is standard error. "
+        "Default: only what operators do, on standard error",
+    )
+    http: Addresses = _setting(
+        "STANZALAKE_HTTP_ADDRESS",
+        "",
+        "HOST:PORT for /metrics, /healthz and /readyz; empty for none",
+        max_length=1,
+    )
+
+    @property
+    def exclusions(self) -> frozenset[str]:
+        """The namespaces whose elements are never stored."""
+        return DEFAULT_EXCLUSIONS.union(self.exclude_namespaces)
+
+    @property
+    def id_key_list(self) -> tuple[str, ...]:
+        """The id keys, the sealing one first."""
+        return _split(self.id_keys.get_secret_value())
+
+    @property
+    def dsn(self) -> str:
+        """Where the store is, as clickhouse-connect takes it."""
+        if self.clickhouse_dsn is None:
+            return f"chdb://{self.data_dir.absolute() / 'clickhouse'}"
+        return self.clickhouse_dsn.get_secret_value()
+
+    @property
+    def embedded_store(self) -> bool:
+        """Whether the store is the engine in the process, which holds its directory alone."""
+        return self.dsn.startswith("chdb:")
+
+    @property
+    def store_dir(self) -> Path | None:
+        """Where the engine in the process keeps the store; None in memory, and for a server."""
+        parts = urlsplit(self.dsn)
+        if not self.embedded_store or parts.netloc in {":memory:", "memory"}:
+            return None
+        return Path(parts.netloc or parts.path).resolve()
+
+    @property
+    def admin_dsn(self) -> str:
+        """Where the store is for a user that may change the schema."""
+        if self.clickhouse_admin_dsn is None:
+            return self.dsn
+        return self.clickhouse_admin_dsn.get_secret_value()
+
+
+def load(environment: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        environment: Variables and values; the process's own if None. They win over the file.
+        env_file: A file of VARIABLE=value lines, as docker compose reads it.
+
+    Raises:
+        SettingsError: A value cannot be used, one is missing, or a name is unknown; one line
+            for each.
+    """
+    try:
+        return Settings.model_validate(_given(environment, env_file))
+    except ValidationError as error:
+        raise SettingsError("\n".join(_problems(error).values())) from None
+
+
+def variables() -> Iterator[tuple[str, str, str]]:
+    """Give each variable's name, its default as text, and its description."""
+    for field in Settings.model_fields.values():
+        default = "required" if field.is_required() else _text(field.default)
+        yield str(field.alias), default, str(field.description)
+
+
+def in_force(
+    environment: Mapping[str, str] | None = None, env_file: Path | None = None
+) -> Iterator[tuple[str, str]]:
+    """Give each variable's name and its value as text; of a secret, only whether it is set.
+
+    Args:
+        environment: As `load` takes it.
+        env_file: Likewise.
+
+    Raises:
+        SettingsError: As `load` does.
+    """
+    load(environment, env_file)
+    given = _given(environment, env_file)
+    for field in Settings.model_fields.values():
+        value = given.get(str(field.alias), _text(field.default))
+        yield str(field.alias), _HIDDEN if value and _secret(field) else value
+
+
+def _text(default: object) -> str:
+    return "" if default is None else str(default)
+
+
+def _given(environment: Mapping[str, str] | None, env_file: Path | None) -> dict[str, str]:
+    given = dict(os.environ if environment is None else environment)
+    values = {**_from_file(env_file), **given}
+    return {name: value for name, value in values.items() if _OURS.fullmatch(name)}
+
+
+def _from_file(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    if not path.is_file():
+        raise SettingsError(f"the settings file {path} does not exist")
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+
+
+def _problems(error: ValidationError) -> dict[str, str]:
+    """Give one line for each variable that cannot be used."""
+    fields: dict[str, Any] = {str(f.alias): f for f in Settings.model_fields.values()}
+    problems: dict[str, str] = {}
+    for problem in error.errors():
+        name = _variable(str(problem["loc"][0]))
+        problems.setdefault(name, _line(name, problem, fields.get(name)))
+    return problems
+
+
+def _variable(place: str) -> str:
+    """Give a variable's name; pydantic names the field where it is the default that is wrong."""
+    field = Settings.model_fields.get(place)
+    return place if field is None else str(field.alias)
+
+
+def _line(name: str, problem: ErrorDetails, field: Any) -> str:
+    if problem["type"] == "missing":
+        return f"{name} is not set: {field.description}"
+    if problem["type"] == "extra_forbidden":
+        return f"{name} is not a setting of Stanzalake"
+    reason = problem["msg"].removeprefix("Value error, ")
+    if problem["input"] is None:
+        return f"{name} is not set: {reason}"
+    value = "" if _secret(field) else f"={problem['input']!s}"
+    return f"{name}{value} cannot be used: {reason}"
+
+
+def _secret(field: Any) -> bool:
+    return "SecretStr" in str(field.annotation)

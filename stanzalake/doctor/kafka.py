@@ -1,0 +1,139 @@
+"""Kafka: reachable, the topics as the settings want them, rights, and the processors' lag."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+
+from stanzalake.config.settings import Settings
+from stanzalake.doctor.finding import Finding, fault, fine, warning
+from stanzalake.errors import LogRefused, LogUnavailable
+from stanzalake.log import opening as logs
+from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED
+from stanzalake.log.kafka import state as kafka_state
+from stanzalake.log.kafka.state import State, Topic
+from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
+
+SUBJECT = "Kafka"
+
+_RIGHTS: Mapping[str, Collection[tuple[str, str]]] = {
+    "ingest": {("Write", EVENTS), ("Write", REJECTED)},
+    "processor": {("Read", EVENTS), ("Write", REJECTED)},
+    "query": {("Write", EVENTS)},
+    "up": {("Write", EVENTS), ("Read", EVENTS), ("Write", REJECTED)},
+}
+"""What each service does to the topics, besides asking about them."""
+
+_GRANTS = (
+    "set the STANZALAKE_KAFKA_* log-in right, and grant its user what docs/security.md says: "
+    "Describe and DescribeConfigs on both topics at least"
+)
+_TOOL = "kafka-configs.sh --bootstrap-server ... --alter --entity-type topics --entity-name"
+
+
+def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
+    """Give the check of a service's Kafka: the brokers, the two topics, the group."""
+
+    async def check(settings: Settings) -> Sequence[Finding]:
+        wanted = logs.topics(settings)
+        names = [wanted.prefix + topic for topic in (EVENTS, REJECTED)]
+        group = wanted.prefix + PROCESSOR_GROUP
+        try:
+            client = logs.client_arguments(settings)
+            state = await kafka_state.read(client, names, group, names[0])
+        except LogUnavailable as error:
+            remedy = (
+                "start the brokers, or set STANZALAKE_KAFKA_BOOTSTRAP_SERVERS to where they are"
+            )
+            return [fault(SUBJECT, str(error), remedy)]
+        except LogRefused as error:
+            return [fault(SUBJECT, str(error), _GRANTS)]
+        return list(_judge(state, settings, wanted, _RIGHTS[service]))
+
+    return check
+
+
+def _judge(
+    state: State, settings: Settings, wanted: Topics, rights: Collection[tuple[str, str]]
+) -> Iterator[Finding]:
+    yield fine(SUBJECT, f"answers, {state.brokers} brokers")
+    if settings.kafka_replication > state.brokers:
+        yield fault(
+            SUBJECT,
+            f"STANZALAKE_KAFKA_REPLICATION={settings.kafka_replication}, and there are only "
+            f"{state.brokers} brokers",
+            f"set STANZALAKE_KAFKA_REPLICATION={state.brokers}, or add brokers",
+        )
+    for topic in (EVENTS, REJECTED):
+        name = wanted.prefix + topic
+        if name in state.topics:
+            there = state.topics[name]
+            needed = [right for right, of in sorted(rights) if of == topic]
+            found = [
+                *_rights(f"topic {name}", name, there, needed),
+                *_partitions(f"topic {name}", name, there, wanted),
+                *_configured(f"topic {name}", name, there, wanted.kept(topic)),
+            ]
+            yield from found or [fine(f"topic {name}", "is as the settings say")]
+        else:
+            yield warning(
+                f"topic {name}",
+                "is not there yet",
+                "the first service that starts makes it; if services run already, "
+                "STANZALAKE_KAFKA_TOPIC_PREFIX or the brokers differ from theirs",
+            )
+    yield fine(f"group {wanted.prefix}{PROCESSOR_GROUP}", f"{state.lag} records to be archived")
+
+
+def _rights(subject: str, name: str, topic: Topic, needed: Sequence[str]) -> Iterator[Finding]:
+    granted = {"Read": topic.readable, "Write": topic.writable}
+    for right in needed:
+        if not granted[right]:
+            yield fault(
+                subject,
+                f"the user lacks {right}",
+                f"grant it: kafka-acls.sh --bootstrap-server ... --add --operation {right} "
+                f"--topic {name} --allow-principal User:...",
+            )
+
+
+def _partitions(subject: str, name: str, topic: Topic, wanted: Topics) -> Iterator[Finding]:
+    text = f"has {topic.partitions} partitions, not STANZALAKE_KAFKA_PARTITIONS={wanted.partitions}"
+    if topic.partitions < wanted.partitions:
+        yield fault(
+            subject,
+            text,
+            "stop the services, let the processors finish, then kafka-topics.sh "
+            f"--bootstrap-server ... --alter --topic {name} --partitions {wanted.partitions}; "
+            "or set the setting to what is there",
+        )
+    if topic.partitions > wanted.partitions:
+        remedy = f"set STANZALAKE_KAFKA_PARTITIONS={topic.partitions}"
+        yield warning(subject, text, remedy)
+    if topic.replication < wanted.replication:
+        yield fault(
+            subject,
+            f"has {topic.replication} replicas, not "
+            f"STANZALAKE_KAFKA_REPLICATION={wanted.replication}",
+            "kafka-reassign-partitions.sh adds replicas; or set the setting to what is there",
+        )
+
+
+def _configured(subject: str, name: str, topic: Topic, kept: int) -> Iterator[Finding]:
+    wanted = {
+        "cleanup.policy": ("delete", "compaction removes events of the same owner"),
+        "retention.ms": (
+            str(kept),
+            "it decides how long an outage may last (see STANZALAKE_LOG_RETENTION)",
+        ),
+    }
+    for option, (value, why) in wanted.items():
+        if topic.options[option] != value:
+            yield fault(
+                subject,
+                f"has {option}={topic.options[option]}, not {value}: {why}",
+                f"{_TOOL} {name} --add-config {option}={value}",
+            )
+    if int(topic.options["max.message.bytes"]) < MAX_REQUEST:
+        yield fault(
+            subject,
+            f"has max.message.bytes={topic.options['max.message.bytes']}: large events do not fit",
+            f"{_TOOL} {name} --add-config max.message.bytes={MAX_REQUEST}",
+        )

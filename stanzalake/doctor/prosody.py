@@ -1,0 +1,192 @@
+"""Prosody: its component listeners, the component's name and secret, and the tap of each host."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from stanzalake.config.settings import Settings
+from stanzalake.doctor import clock, tap
+from stanzalake.doctor.finding import Finding, fault, fine, unknown, warning
+from stanzalake.doctor.tap import Answer, Refused, Unreachable
+from stanzalake.model.event import VERSION
+from stanzalake.model.position import Sealer
+
+_NO_TAP = "unsupported-stanza-type"
+
+
+class Place(NamedTuple):
+    """Whom a question was for.
+
+    Attributes:
+        address: Host and port of a component listener.
+        jid: The component's name.
+        host: The VirtualHost.
+    """
+
+    address: tuple[str, int]
+    jid: str
+    host: str
+
+
+Outcomes = Mapping[Place, Answer | Refused | Unreachable]
+
+
+def checker(jids: Sequence[str]) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
+    """Give the check of a service.
+
+    Args:
+        jids: Names of the components that it connects as.
+    """
+
+    async def check(settings: Settings) -> Sequence[Finding]:
+        places = [
+            Place(address, jid, host)
+            for address in settings.prosody
+            for jid in jids
+            for host in settings.hosts
+        ]
+        answers = await asyncio.gather(*(_ask(place, settings) for place in places))
+        return list(_judge(dict(zip(places, answers, strict=True)), settings, jids))
+
+    return check
+
+
+async def _ask(place: Place, settings: Settings) -> Answer | Refused | Unreachable:
+    secret = settings.component_secret.get_secret_value()
+    try:
+        return await tap.ask(place.address, place.jid, secret, place.host)
+    except (Refused, Unreachable) as error:
+        return error
+
+
+def _judge(outcomes: Outcomes, settings: Settings, jids: Sequence[str]) -> Iterator[Finding]:
+    for host, port in settings.prosody:
+        heard = {place: one for place, one in outcomes.items() if place.address == (host, port)}
+        away = [one for one in heard.values() if isinstance(one, Unreachable)]
+        if away:
+            yield _unreachable(f"Prosody {host}:{port}", away[0])
+            continue
+        yield fine(f"Prosody {host}:{port}", "its component listener answers")
+        for jid in jids:
+            given = [one for place, one in heard.items() if place.jid == jid]
+            yield _component(f"component {jid} at {host}:{port}", jid, given)
+    for name in settings.hosts:
+        yield from _host(name, outcomes, settings)
+
+
+def _unreachable(subject: str, error: Unreachable) -> Finding:
+    return fault(
+        subject,
+        f"cannot be reached ({error})",
+        "start Prosody, and let STANZALAKE_PROSODY say what its component_interfaces and "
+        "component_ports say (127.0.0.1 and 5347 by default)",
+    )
+
+
+def _component(subject: str, jid: str, given: Sequence[Answer | Refused | Unreachable]) -> Finding:
+    conditions = {str(one) for one in given if isinstance(one, Refused)}
+    answers = [one for one in given if isinstance(one, Answer)]
+    if "host-unknown" in conditions:
+        return fault(
+            subject,
+            f'Prosody\'s configuration has no Component "{jid}"',
+            f'add Component "{jid}" with its component_secret to it and reload Prosody, or set '
+            "STANZALAKE_INGEST_JID or STANZALAKE_QUERY_JID to the name that is there; if it is "
+            "there, let STANZALAKE_PROSODY name one of component_ports, not a port for clients",
+        )
+    if "not-authorized" in conditions:
+        return fault(
+            subject,
+            "Prosody refused the secret",
+            f'let STANZALAKE_COMPONENT_SECRET equal component_secret of Component "{jid}"',
+        )
+    if others := conditions - {_NO_TAP}:
+        return fault(
+            subject,
+            f"Prosody closed the stream: {', '.join(sorted(others))}",
+            "let STANZALAKE_PROSODY name component_ports, not a port for clients or servers",
+        )
+    if not answers:
+        return unknown(subject, "its name is known; its secret can be told once a host has the tap")
+    connected = answers[0].connected
+    return fine(subject, f"the secret is right; {'' if connected else 'not '}connected just now")
+
+
+def _host(name: str, outcomes: Outcomes, settings: Settings) -> Iterator[Finding]:
+    subject = f"host {name}"
+    asked = {place: one for place, one in outcomes.items() if place.host == name}
+    answers = {place: one for place, one in asked.items() if isinstance(one, Answer)}
+    if answers:
+        yield from _tap(subject, name, answers, settings)
+    elif any(isinstance(one, Refused) and str(one) == _NO_TAP for one in asked.values()):
+        yield fault(
+            subject,
+            "no mod_stanzalake, or an older one, answers for it",
+            f'put "stanzalake" into modules_enabled of VirtualHost "{name}" in place of "mam", '
+            "let plugin_paths have its directory, and restart Prosody; "
+            "if it is there, Prosody's log says why it was not loaded",
+        )
+    else:
+        yield unknown(subject, "its tap can be asked once a component can connect")
+
+
+def _tap(
+    subject: str, name: str, answers: Mapping[Place, Answer], settings: Settings
+) -> Iterator[Finding]:
+    one = next(iter(answers.values()))
+    yield _version(subject, one)
+    if one.mam:
+        yield fault(
+            subject,
+            "mod_mam is loaded besides mod_stanzalake: both stamp and answer",
+            f'take "mam" out of modules_enabled for VirtualHost "{name}", also out of the global '
+            "list, and restart Prosody",
+        )
+    yield _key(subject, name, one, settings)
+    yield clock.check(subject, *one.clock)
+    for place, answer in answers.items():
+        if not answer.listed:
+            yield fault(
+                subject,
+                f"it does not use the component {place.jid}",
+                f'add "{place.jid}" to stanzalake_ingest or stanzalake_query of VirtualHost '
+                f'"{name}", whichever it is',
+            )
+    yield _journal(subject, one)
+
+
+def _version(subject: str, answer: Answer) -> Finding:
+    if answer.version > VERSION:
+        return fault(
+            subject,
+            f"mod_stanzalake writes events of version {answer.version}, this version reads "
+            f"{VERSION}",
+            "upgrade the services first, the module last (docs/upgrading.md)",
+        )
+    return fine(subject, f"mod_stanzalake is loaded and writes events of version {answer.version}")
+
+
+def _key(subject: str, name: str, answer: Answer, settings: Settings) -> Finding:
+    subject = f"{subject}, id key"
+    if Sealer(settings.id_key_list).open(name, answer.id) == answer.position:
+        return fine(subject, "what Prosody seals opens here")
+    return fault(
+        subject,
+        "Prosody seals with a key that is not in STANZALAKE_ID_KEYS: clients cannot page by its "
+        "ids",
+        f'let stanzalake_id_keys of VirtualHost "{name}" equal STANZALAKE_ID_KEYS; keep both old '
+        "keys in the list, behind the new one, if messages were archived under both",
+    )
+
+
+def _journal(subject: str, answer: Answer) -> Finding:
+    subject = f"{subject}, journal"
+    text = f"{answer.waiting / 2**20:.1f} MiB wait for ingest, of {answer.limit / 2**20:.0f}"
+    if 2 * answer.waiting > answer.limit:
+        return warning(
+            subject,
+            text,
+            "look at the ingest service and its log: once the journal is full, messages are "
+            "delivered without being archived",
+        )
+    return fine(subject, text)

@@ -1,0 +1,170 @@
+"""The store: reachable, new enough, migrated, as the settings say, and open to its users."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from stanzalake.config.settings import Settings
+from stanzalake.doctor import clock, data_dir
+from stanzalake.doctor.finding import Finding, fault, fine, unknown, warning
+from stanzalake.errors import SchemaBehind, StoreDenied, StoreRefused, StoreUnavailable
+from stanzalake.store import migrations
+from stanzalake.store import server_info as inspection
+from stanzalake.store.client import Store
+from stanzalake.store.server_info import State
+
+SUBJECT = "store"
+
+OLDEST = (25, 3)
+"""The oldest ClickHouse that is looked after: a release with long support."""
+
+_MIGRATE = "run stanzalake migrate, as the administrator of STANZALAKE_CLICKHOUSE_ADMIN_DSN"
+_PROCESSOR = (
+    ("INSERT", ""),
+    ("INSERT", "_preferences"),
+    ("SELECT", "_preferences"),
+    ("SELECT", "_erasures"),
+    ("SELECT", "_migrations"),
+    ("ALTER DELETE", ""),
+    ("ALTER DELETE", "_preferences"),
+)
+_QUERY = (
+    ("SELECT", ""),
+    ("SELECT", "_preferences"),
+    ("SELECT", "_erasures"),
+    ("SELECT", "_migrations"),
+)
+_RIGHTS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "processor": _PROCESSOR,
+    "query": _QUERY,
+    "up": (*_PROCESSOR, *_QUERY),
+}
+"""What each service does to the tables, by what their names end with."""
+
+_ADMIN = ("ALTER TABLE", "CREATE TABLE", "CREATE VIEW")
+
+
+def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
+    """Give the check of a service that uses the store."""
+
+    async def check(settings: Settings) -> Sequence[Finding]:
+        return await asyncio.to_thread(lambda: list(_look(settings, service)))
+
+    return check
+
+
+def _look(settings: Settings, service: str) -> Iterator[Finding]:
+    if settings.embedded_store and not _directory(settings).is_dir():
+        yield fine(SUBJECT, f"{_directory(settings)} is not there yet: stanzalake up makes it")
+        return
+    if settings.embedded_store and not data_dir.usable(settings):
+        yield unknown(SUBJECT, "it is not opened: see the data directory")
+        return
+    try:
+        with closing(Store.of(settings)) as store:
+            yield from _opened(store, settings, service)
+        if service == "up":
+            with closing(Store.for_admin(settings)) as store:
+                yield from _administered(store, settings)
+    except StoreUnavailable as error:
+        yield fault(
+            SUBJECT,
+            str(error),
+            "start ClickHouse, or set STANZALAKE_CLICKHOUSE_DSN to where it is (and its port for "
+            "HTTP, 8123)",
+        )
+    except StoreDenied as error:
+        yield fault(
+            SUBJECT,
+            str(error),
+            "set the user and password of the DSN right; deploy/clickhouse/users.xml has the "
+            "users and what they are granted",
+        )
+    except StoreRefused as error:
+        remedy = "if the database is missing: CREATE DATABASE; else look at ClickHouse's log"
+        yield fault(SUBJECT, str(error), remedy)
+
+
+def _opened(store: Store, settings: Settings, service: str) -> Iterator[Finding]:
+    before = time.time_ns()
+    state = inspection.state(store)
+    after = time.time_ns()
+    user = _user(settings.dsn)
+    yield _version(state, user)
+    if not settings.embedded_store:
+        here = (before + after) // 2_000_000
+        yield clock.check(SUBJECT, state.now - here, (after - before) // 2_000_000)
+        yield data_dir.disk(SUBJECT, state.capacity, state.available)
+    yield from _schema(store, settings)
+    yield from _rights(store, service, user)
+
+
+def _version(state: State, user: str) -> Finding:
+    major, minor, *_ = (int(part) for part in state.version.split("."))
+    if (major, minor) < OLDEST:
+        return fault(
+            SUBJECT,
+            f"ClickHouse {state.version} is too old",
+            f"upgrade it to {OLDEST[0]}.{OLDEST[1]} or newer",
+        )
+    return fine(SUBJECT, f"ClickHouse {state.version} lets {user} in")
+
+
+def _schema(store: Store, settings: Settings) -> Iterator[Finding]:
+    subject = f"{SUBJECT}, schema"
+    say = warning if settings.embedded_store else fault
+    try:
+        migrations.check(store)
+    except SchemaBehind as error:
+        yield say(subject, str(error), _MIGRATE)
+        return
+    except StoreDenied:
+        yield unknown(subject, "this user may not see which migrations are applied")
+        return
+    yield fine(subject, "up to date")
+    for change in migrations.due(store, settings):
+        yield warning(
+            subject, f"{store.table} is not as the settings say: {change} is due", _MIGRATE
+        )
+
+
+def _rights(store: Store, service: str, user: str) -> Iterator[Finding]:
+    needed = dict.fromkeys(_RIGHTS[service])
+    lacking = [
+        f"{right} ON {store.table}{part}"
+        for right, part in needed
+        if not inspection.granted(store, right, store.table + part)
+    ]
+    yield _granted(f"{SUBJECT}, rights", user, lacking)
+
+
+def _administered(store: Store, settings: Settings) -> Iterator[Finding]:
+    lacking = [
+        f"{right} ON {store.table}"
+        for right in _ADMIN
+        if not inspection.granted(store, right, store.table)
+    ]
+    which = "STANZALAKE_CLICKHOUSE_ADMIN_DSN" if settings.clickhouse_admin_dsn else "its only user"
+    yield _granted(f"{SUBJECT}, rights of {which}", _user(settings.admin_dsn), lacking)
+
+
+def _granted(subject: str, user: str, lacking: Sequence[str]) -> Finding:
+    if not lacking:
+        return fine(subject, f"{user} may do all that is needed")
+    return fault(
+        subject,
+        f"{user} lacks {', '.join(lacking)}",
+        f"GRANT {'; GRANT '.join(f'{one} TO {user}' for one in lacking)}; or use the users of "
+        "deploy/clickhouse/users.xml, each for its own service (--service)",
+    )
+
+
+def _user(dsn: str) -> str:
+    return unquote(urlsplit(dsn).username or "default")
+
+
+def _directory(settings: Settings) -> Path:
+    return Path(urlsplit(settings.dsn).path)

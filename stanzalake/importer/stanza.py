@@ -1,0 +1,142 @@
+"""Stanzas as other archives keep them, turned into what ours holds (docs/protocol.md)."""
+
+from typing import Any, Final
+
+import msgspec
+from lxml import etree
+
+from stanzalake.errors import InvalidEvent
+from stanzalake.importer.source import Archived
+from stanzalake.model.event import MAX_STANZA, VERSION, Message
+from stanzalake.xmpp import stanza as exclusion
+
+_CLIENT: Final = "jabber:client"
+_STANZA_ID = "{urn:xmpp:sid:0}stanza-id"
+_XML = "{http://www.w3.org/XML/1998/namespace}"
+_KINDS = frozenset({"chat", "groupchat", "headline", "error"})
+_OPEN = "<message"
+_PARSER = etree.XMLParser(resolve_entities=False)
+
+
+def read(archived: Archived, position: int, exclusions: frozenset[str]) -> Message | None:
+    """Give the event that a message would have been, as it is stored.
+
+    Args:
+        archived: The message.
+        position: The position that it gets.
+        exclusions: Namespaces of elements that are not stored.
+
+    Returns:
+        None if the exclusions leave nothing of it.
+
+    Raises:
+        InvalidEvent: It is damaged; the reason quotes nothing of it.
+    """
+    message, text = _parse(archived)
+    stored = exclusion.strip(_without_own_id(message, text, archived.owner), exclusions)
+    return None if stored is None else _event(archived, position, message, stored)
+
+
+def _parse(archived: Archived) -> tuple[etree._Element, str]:
+    if len(archived.stanza) > MAX_STANZA:
+        raise InvalidEvent(f"a stanza over the limit of {MAX_STANZA} characters")
+    if archived.form == "json":
+        message = _of_json(archived.stanza)
+        return message, etree.tostring(message, encoding="unicode")
+    try:
+        message = etree.fromstring(archived.stanza, _PARSER)
+    except (etree.XMLSyntaxError, ValueError):
+        raise InvalidEvent("the stanza is not well-formed") from None
+    return message, _in_namespace(message, archived.stanza)
+
+
+def _in_namespace(message: etree._Element, text: str) -> str:
+    """Write out the namespace, which Prosody leaves to the stream."""
+    if message.tag == "message" and text.startswith(_OPEN):
+        return f"{_OPEN} xmlns='{_CLIENT}'{text.removeprefix(_OPEN)}"
+    return text
+
+
+def _without_own_id(message: etree._Element, text: str, owner: str) -> str:
+    """Leave out what claims to be the id in this archive (XEP-0359 §3, rule 2)."""
+    own = [child for child in message.findall(_STANZA_ID) if child.get("by") == owner]
+    if not own:
+        return text
+    whole = etree.fromstring(text, _PARSER)
+    for child in whole.findall(_STANZA_ID):
+        if child.get("by") == owner:
+            whole.remove(child)
+    return etree.tostring(whole, encoding="unicode")
+
+
+def _event(archived: Archived, position: int, message: etree._Element, stored: str) -> Message:
+    sender, addressee = message.get("from", ""), message.get("to", "")
+    outgoing = _bare(sender or archived.owner) == archived.owner
+    other = (addressee or archived.owner) if outgoing else sender
+    kind = message.get("type", "")
+    try:
+        return msgspec.convert(
+            {
+                "type": "message",
+                "v": VERSION,
+                "owner": archived.owner,
+                "position": position,
+                "peer": archived.peer or _bare(other),
+                "peer_resource": other.partition("/")[2],
+                "direction": "out" if outgoing else "in",
+                "kind": kind if kind in _KINDS else "normal",
+                "contact": True,
+                "stanza": stored,
+            },
+            Message,
+        )
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(str(error)) from None
+
+
+def _bare(jid: str) -> str:
+    return jid.partition("/")[0]
+
+
+def _of_json(text: str) -> etree._Element:
+    try:
+        return _element(msgspec.json.decode(text), None, _CLIENT)
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidEvent("the stanza is not well-formed JSON") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InvalidEvent("the stanza is not one that Prosody preserialised") from None
+
+
+def _element(node: Any, parent: etree._Element | None, namespace: str) -> etree._Element:
+    """Build what Prosody's util.stanza calls preserialised: name, attr, and children in __array."""
+    attributes = dict(node["attr"])
+    namespace = attributes.pop("xmlns", namespace)
+    name: str = f"{{{namespace}}}{node['name']}"
+    nsmap: Any = {None: namespace}  # the stubs know no default namespace
+    if parent is None:
+        element = etree.Element(name, nsmap=nsmap)
+    else:
+        element = etree.SubElement(parent, name, nsmap=nsmap)
+    for key, value in attributes.items():
+        element.set(_attribute(key), value)
+    for child in node.get("__array", ()):
+        if isinstance(child, str):
+            _append_text(element, child)
+        else:
+            _element(child, element, namespace)
+    return element
+
+
+def _attribute(key: str) -> str:
+    """Give lxml's name of an attribute; Prosody keeps a namespace before a control character."""
+    namespace, separator, name = key.partition("\1")
+    if separator:
+        return f"{{{namespace}}}{name}"
+    return _XML + key.removeprefix("xml:") if key.startswith("xml:") else key
+
+
+def _append_text(element: etree._Element, text: str) -> None:
+    if len(element):
+        element[-1].tail = (element[-1].tail or "") + text
+    else:
+        element.text = (element.text or "") + text

@@ -1,0 +1,1 @@
+"""The log: ordered, durable, at least once; an SQLite file or Kafka."""

@@ -1,0 +1,127 @@
+"""Kafka as the log's modules share it: its errors, its clients' start and end, its own words."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka
+
+from stanzalake.errors import LogRefused, LogUnavailable
+
+START_SECONDS = 15.0
+STOP_SECONDS = 3.0
+
+_REFUSALS = (
+    kafka.AuthenticationFailedError,
+    kafka.AuthenticationMethodNotSupported,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.IllegalSaslStateError,
+    kafka.InconsistentGroupProtocolError,
+    kafka.IncompatibleBrokerVersion,
+    kafka.InvalidConfigurationError,
+    kafka.InvalidGroupIdError,
+    kafka.InvalidPartitionsError,
+    kafka.InvalidReplicationFactorError,
+    kafka.InvalidSessionTimeoutError,
+    kafka.InvalidTopicError,
+    kafka.MessageSizeTooLargeError,
+    kafka.PolicyViolationError,
+    kafka.RecordListTooLargeError,
+    kafka.RecordTooLargeError,
+    kafka.SaslAuthenticationFailed,
+    kafka.SecurityDisabled,
+    kafka.TopicAuthorizationFailedError,
+    kafka.UnsupportedCodecError,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.UnsupportedVersionError,
+)
+"""What stays so until somebody changes rights, settings or a topic."""
+
+_REPEAT_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Client(Protocol):
+    """A producer or a consumer of aiokafka."""
+
+    async def start(self) -> None:
+        """Connect."""
+
+    async def stop(self) -> None:
+        """Disconnect."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise this project's errors in place of Kafka's.
+
+    Raises:
+        LogUnavailable: It may work later.
+        LogRefused: It will not.
+    """
+    try:
+        yield
+    except _REFUSALS as error:
+        raise LogRefused(f"Kafka refuses: {error}") from None
+    except TimeoutError:
+        raise LogUnavailable("Kafka does not answer in time") from None
+    except (kafka.KafkaError, kafka.ConsumerStoppedError, OSError) as error:
+        raise LogUnavailable(f"Kafka does not answer: {error}") from None
+
+
+async def start(client: Client) -> None:
+    """Start a client, or stop it if that cannot be done in time."""
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await client.start()
+    except BaseException:
+        await stop(client)
+        raise
+
+
+async def stop(client: Client) -> None:
+    """Stop a client; one whose broker is away is left after a moment."""
+    # In a task of its own: while brokers are away, aiokafka's stop may end by a cancellation
+    # that nobody asked for.
+    stopping = asyncio.ensure_future(client.stop())
+    await asyncio.wait({stopping}, timeout=STOP_SECONDS)
+    if not stopping.done() or stopping.cancelled() or stopping.exception():
+        stopping.cancel()
+        await _disconnect(client)
+
+
+async def _disconnect(client: Any) -> None:
+    """Close the connections that a stop left open: they would be renewed for ever."""
+    inner = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001  # a consumer's is not public
+    with suppress(TimeoutError, kafka.KafkaError):
+        async with asyncio.timeout(STOP_SECONDS):
+            await inner.close()
+
+
+class _Calm(logging.Handler):
+    """Says each kind of message once a minute, and a level lower.
+
+    aiokafka repeats itself at every attempt, and calls an error what it then tries again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a message on, unless its like was just said."""
+        now = time.monotonic()
+        kind = str(record.msg)
+        if now - self._said.get(kind, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
+            self._said[kind] = now
+            log.log(record.levelno - 10, "%s", record.getMessage())
+
+
+logging.getLogger("aiokafka").propagate = False
+logging.getLogger("aiokafka").addHandler(_Calm())

@@ -1,0 +1,255 @@
+"""The log on Apache Kafka: the same interface as the embedded one, for any number of processes."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import DuplicateSequenceNumber, KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.structs import RecordMetadata
+
+from stanzalake.log.base import Entry, Record
+from stanzalake.log.kafka import client as kafka
+from stanzalake.log.kafka.consumer import SESSION_SECONDS, KafkaConsumer, as_record
+from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
+from stanzalake.log.watermarks import NO_ENDS, Ends
+
+_APPEND_SECONDS = 10.0
+_LINGER_MS = 5
+_BATCH_BYTES = 512 * 1024
+_LOOK_SECONDS = 1.0
+_SILENCE_SECONDS = 10.0
+_FIRST_WAIT = 0.02
+_LONGEST_WAIT = 0.2
+_NOWHERE = -1
+
+_murmur2 = DefaultPartitioner()
+
+
+class KafkaLog:
+    """A log of topics in Kafka. Made by `open`.
+
+    Args:
+        client: Arguments of aiokafka's clients.
+        prefix: Stands before the names of topics and groups.
+        session: Seconds after which a consumer that died is missed.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        prefix: str,
+        session: float = SESSION_SECONDS,
+    ) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._session = session
+        self._producer: AIOKafkaProducer | None = None
+        self._lookups: dict[str, AIOKafkaConsumer] = {}
+        self._consumers: list[KafkaConsumer] = []
+        self._starting = asyncio.Lock()
+
+    @classmethod
+    async def open(
+        cls, client: Mapping[str, Any], topics: Topics, session: float = SESSION_SECONDS
+    ) -> "KafkaLog":
+        """Connect, and make the topics that are missing.
+
+        Raises:
+            LogUnavailable: Kafka does not answer.
+            LogRefused: The topics cannot be made or used.
+        """
+        await topics.ensure(client)
+        return cls(client, topics.prefix, session)
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> Ends:
+        """Write the entries; all in-sync replicas have them when this returns (``acks=all``)."""
+        if not entries:
+            return {}
+        with kafka.translated():
+            producer = await self._ready()
+            try:
+                async with asyncio.timeout(_APPEND_SECONDS):
+                    return _ends(await _send(producer, self._prefix + topic, entries))
+            except KafkaError:
+                # A batch that failed leaves a gap in the sequence, which Kafka then minds.
+                await self._drop(producer)
+                raise
+
+    async def consumer(
+        self, topic: str, group: str, moved: Callable[[], None] | None = None
+    ) -> KafkaConsumer:
+        """Open a consumer at the group's last commit, or at the first record there is."""
+        consumer = KafkaConsumer(
+            self._client, self._prefix + topic, self._prefix + group, self._session, moved
+        )
+        self._consumers.append(consumer)
+        return consumer
+
+    async def settled(
+        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    ) -> bool:
+        """Wait until the group has committed all that was appended before this call.
+
+        A partition with nothing to wait for costs two small requests, sent together.
+        """
+        deadline = asyncio.get_running_loop().time() + within
+        with kafka.translated():
+            lookup = await self._lookup(group)
+            try:
+                async with asyncio.timeout(max(within, _LOOK_SECONDS)):
+                    place = await _place(lookup, self._prefix + topic, key)
+                    return await _reached(lookup, place, upto, deadline)
+            except TimeoutError:
+                return False
+            except KafkaError:
+                self._lookups.pop(group, None)
+                await kafka.stop(lookup)
+                raise
+
+    async def browse(self, topic: str) -> AsyncGenerator[Record, None]:
+        """Give what a topic holds now, for no group."""
+        with kafka.translated():
+            reader = AIOKafkaConsumer(
+                self._prefix + topic, **self._client, group_id=None, auto_offset_reset="earliest"
+            )
+            await kafka.start(reader)
+            try:
+                async for record in _all(reader):
+                    yield record
+            finally:
+                await kafka.stop(reader)
+
+    async def close(self) -> None:
+        """Close every connection; consumers that are still open leave their groups."""
+        for consumer in self._consumers:
+            await consumer.close()
+        for lookup in self._lookups.values():
+            await kafka.stop(lookup)
+        if self._producer is not None:
+            await self._drop(self._producer)
+
+    async def _ready(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **self._client,
+                    acks="all",
+                    enable_idempotence=True,
+                    compression_type="zstd",
+                    linger_ms=_LINGER_MS,
+                    max_batch_size=_BATCH_BYTES,
+                    max_request_size=MAX_REQUEST,
+                )
+                await kafka.start(producer)
+                self._producer = producer
+            return self._producer
+
+    async def _drop(self, producer: AIOKafkaProducer) -> None:
+        if self._producer is producer:
+            self._producer = None
+            await kafka.stop(producer)
+
+    async def _lookup(self, group: str) -> AIOKafkaConsumer:
+        """Give a client that asks about a group without being a member of it."""
+        async with self._starting:
+            if group not in self._lookups:
+                lookup = AIOKafkaConsumer(**self._client, group_id=self._prefix + group)
+                await kafka.start(lookup)
+                self._lookups[group] = lookup
+            return self._lookups[group]
+
+
+def partition(key: str, partitions: int) -> int:
+    """Give the partition of a key, as every producer with Kafka's default partitioner does."""
+    numbers = range(partitions)
+    return int(_murmur2(_bytes(key), numbers, numbers))
+
+
+async def _send(
+    producer: AIOKafkaProducer, topic: str, entries: Sequence[Entry]
+) -> list[RecordMetadata]:
+    sent: list[asyncio.Future[RecordMetadata]] = []
+    try:
+        for key, value, headers in entries:
+            raw = [(name, _bytes(text)) for name, text in headers]
+            sent.append(await producer.send(topic, value, _bytes(key), headers=raw))
+        return await asyncio.gather(*sent)
+    finally:
+        for one in sent:
+            one.cancel()
+
+
+def _ends(sent: Sequence[RecordMetadata]) -> Ends:
+    """Give the offsets behind the last records.
+
+    Raises:
+        DuplicateSequenceNumber: They were written, but Kafka does not know any more where to.
+    """
+    if any(one.log_start_offset == _NOWHERE for one in sent):
+        raise DuplicateSequenceNumber
+    return {one.partition: one.offset + 1 for one in sorted(sent, key=lambda one: one.offset)}
+
+
+async def _all(reader: AIOKafkaConsumer) -> AsyncGenerator[Record, None]:
+    """Give the records of all partitions from where the reader stands to their present ends."""
+    ends = await reader.end_offsets(list(reader.assignment()))
+    clock = asyncio.get_running_loop().time
+    heard = clock()
+    while left := await _unread(reader, ends):
+        found = await reader.getmany(*left, timeout_ms=int(_LOOK_SECONDS * 1000))
+        if found:
+            heard = clock()
+        elif clock() - heard > _SILENCE_SECONDS:
+            raise TimeoutError
+        for place, records in found.items():
+            for record in records:
+                if record.offset < ends[place]:
+                    yield as_record(record)
+
+
+async def _unread(
+    reader: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
+) -> list[TopicPartition]:
+    async with asyncio.timeout(_SILENCE_SECONDS):
+        return [place for place, end in ends.items() if await reader.position(place) < end]
+
+
+async def _place(lookup: AIOKafkaConsumer, topic: str, key: str) -> TopicPartition:
+    """Give the partition of a key, also if partitions were added since the start.
+
+    Clients learn of those within five minutes, each on its own; until then an answer may be wrong.
+    """
+    if not lookup.partitions_for_topic(topic):
+        # Asked about one partition, the client follows the topic from then on.
+        await lookup.end_offsets([TopicPartition(topic, 0)])
+    return TopicPartition(topic, partition(key, len(lookup.partitions_for_topic(topic))))
+
+
+async def _reached(
+    lookup: AIOKafkaConsumer, place: TopicPartition, upto: Ends, deadline: float
+) -> bool:
+    ends, committed = await asyncio.gather(lookup.end_offsets([place]), _committed(lookup, place))
+    # A topic that was made anew ends before what somebody remembers of the old one.
+    end = min(ends[place], upto.get(place.partition, ends[place]))
+    wait = _FIRST_WAIT
+    while committed < end:
+        if asyncio.get_running_loop().time() >= deadline:
+            return False
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT)
+        committed = await _committed(lookup, place)
+    return True
+
+
+async def _committed(lookup: AIOKafkaConsumer, place: TopicPartition) -> int:
+    """Give where a group stands; one that never committed stands at the first record there is."""
+    offset: int | None = await lookup.committed(place)
+    if offset is None:
+        offset = (await lookup.beginning_offsets([place]))[place]
+    return offset
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")

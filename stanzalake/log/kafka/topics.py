@@ -1,0 +1,139 @@
+"""The topics in Kafka: made if they are missing, looked at if they are there, never changed."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
+
+from stanzalake.errors import LogRefused
+from stanzalake.log.base import EVENTS, READ_BYTES, REJECTED
+from stanzalake.log.kafka import client as kafka
+from stanzalake.model.event import MAX_EVENT
+
+_EXISTS = 36
+_UNKNOWN = 3
+_FRAME = 64 * 1024
+"""Bytes for key, headers and framing beside a record's value."""
+
+MAX_REQUEST = READ_BYTES + _FRAME
+"""Bytes of one produced batch: what is rejected may be larger than any event."""
+
+_FOREVER = -1
+_SEGMENTS = 4
+_MIN_SEGMENT = 60_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """What the topics should be.
+
+    Attributes:
+        partitions: Number of partitions of each.
+        replication: Number of brokers that hold each partition.
+        retention: Seconds for which events are kept; None keeps them for ever, as rejected
+            records are in any case.
+        prefix: Stands before the names of topics and groups.
+    """
+
+    partitions: int
+    replication: int
+    retention: int | None
+    prefix: str = ""
+
+    async def ensure(self, client: Mapping[str, Any]) -> None:
+        """Make the missing topics, and look at the others.
+
+        Args:
+            client: Arguments of aiokafka's clients.
+
+        Raises:
+            LogUnavailable: Kafka does not answer.
+            LogRefused: They cannot be made, or those that are there cannot be used.
+        """
+        with kafka.translated():
+            admin = AIOKafkaAdminClient(**client)
+            try:
+                await admin.start()
+                found = await self._found(admin)
+                for topic in (EVENTS, REJECTED):
+                    if topic in found:
+                        await self._check(admin, topic, found[topic])
+                    else:
+                        await self._make(admin, topic)
+            finally:
+                await admin.close()
+
+    async def _found(self, admin: AIOKafkaAdminClient) -> dict[str, int]:
+        names = {self.prefix + topic: topic for topic in (EVENTS, REJECTED)}
+        answers = await admin.describe_topics(list(names))
+        for answer in answers:
+            if answer["error_code"] not in {0, _UNKNOWN}:
+                raise for_code(answer["error_code"])(answer["topic"])
+        return {names[a["topic"]]: len(a["partitions"]) for a in answers if a["partitions"]}
+
+    async def _make(self, admin: AIOKafkaAdminClient, topic: str) -> None:
+        name = self.prefix + topic
+        new = NewTopic(
+            name, self.partitions, self.replication, topic_configs=dict(self._options(topic))
+        )
+        answer: Any = await admin.create_topics([new])
+        [(_, code, reason)] = answer.topic_errors
+        if code not in {0, _EXISTS}:
+            error = f"{for_code(code).__name__}: {reason}"
+            raise LogRefused(
+                f"Kafka does not make {name} with STANZALAKE_KAFKA_PARTITIONS={self.partitions} "
+                f"and STANZALAKE_KAFKA_REPLICATION={self.replication} ({error})"
+            )
+        log.info("made the topic %s with %d partitions", name, self.partitions)
+
+    def _options(self, topic: str) -> Iterator[tuple[str, str]]:
+        kept = self.kept(topic)
+        yield "retention.ms", str(kept)
+        if kept != _FOREVER:
+            # Kafka deletes whole segments: their age is how late it deletes.
+            yield "segment.ms", str(max(kept // _SEGMENTS, _MIN_SEGMENT))
+        yield "max.message.bytes", str(MAX_REQUEST)
+        yield "min.insync.replicas", str(max(1, self.replication - 1))
+
+    def kept(self, topic: str) -> int:
+        """Give for how long a topic keeps records, as its `retention.ms`."""
+        if topic == REJECTED or self.retention is None:
+            return _FOREVER
+        return self.retention * 1000
+
+    async def _check(self, admin: AIOKafkaAdminClient, topic: str, partitions: int) -> None:
+        """Tell the operator where a topic is not as the settings say."""
+        name = self.prefix + topic
+        options = await self._described(admin, name)
+        if int(options["max.message.bytes"]) < MAX_EVENT + _FRAME:
+            raise LogRefused(
+                f"the topic {name} has max.message.bytes={options['max.message.bytes']}, which "
+                f"the largest event does not fit: set it to {MAX_REQUEST}"
+            )
+        if partitions != self.partitions:
+            log.warning(
+                "the topic %s has %d partitions, not STANZALAKE_KAFKA_PARTITIONS=%d",
+                *(name, partitions, self.partitions),
+            )
+        if int(options["retention.ms"]) != self.kept(topic):
+            log.warning(
+                "the topic %s has retention.ms=%s, while the settings say %d: "
+                "kafka-configs.sh changes it",
+                *(name, options["retention.ms"], self.kept(topic)),
+            )
+
+    @staticmethod
+    async def _described(admin: AIOKafkaAdminClient, name: str) -> dict[str, str]:
+        wanted = {"retention.ms": None, "max.message.bytes": None}
+        asked = ConfigResource(ConfigResourceType.TOPIC, name, wanted)
+        answers: list[Any] = await admin.describe_configs([asked])
+        [(code, reason, _, _, entries)] = answers[0].resources
+        if code:
+            raise for_code(code)(reason)
+        return {entry[0]: entry[1] for entry in entries}

@@ -1,0 +1,1 @@
+"""The model: events, positions, histories and pages. No I/O."""

@@ -1,0 +1,1 @@
+"""What the commands do: export, erasure, backup, dead letters."""

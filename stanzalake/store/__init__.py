@@ -1,0 +1,1 @@
+"""The store: ClickHouse tables and every SQL statement on them."""

@@ -1,0 +1,342 @@
+"""The repository: one owner's archive, as the store has it. The only SQL of the query service.
+
+The store may hold a row more than once until it has merged its parts; nothing here gives or
+counts one twice.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+from stanzalake.errors import AnswerCut, ResultTooLarge
+from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
+from stanzalake.store.chunks import pieces
+from stanzalake.store.client import Store
+from stanzalake.store.histories import Histories, History
+
+MAX_PAGE = 4 * 1024 * 1024
+"""Bytes of stanzas in one page at most, but for the page's first stanza."""
+
+MAX_LEGACY_ID = 255
+
+_NEAR = from_milliseconds(31 * 86_400_000)
+_SETTINGS = "SETTINGS max_threads = 1, max_execution_time = 20"
+_BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
+
+
+class Item(NamedTuple):
+    """One archived message as its owner sees it. An empty stanza is one that was taken away."""
+
+    position: int
+    id: str
+    stanza: str
+
+
+class Stretch(NamedTuple):
+    """Consecutive items, oldest first, and whether more follow in the direction of reading."""
+
+    items: Sequence[Item]
+    more: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which items of an archive are meant.
+
+    Attributes:
+        low: Lowest position that belongs to it; may be over any position.
+        high: Highest position that belongs to it; may be under any position.
+        peer: Bare JID of the other party; empty for all.
+        resource: Its resource; empty for all.
+        groupchat: Whether messages of type groupchat belong to it.
+        positions: The only positions that belong to it; None for all.
+    """
+
+    low: int = 0
+    high: int = MAX_POSITION
+    peer: str = ""
+    resource: str = ""
+    groupchat: bool = True
+    positions: frozenset[int] | None = None
+
+
+_NOTHING = Selection(low=1, high=0)
+
+
+class Archive(Protocol):
+    """One owner's archive at one moment: what is expired then is not in it."""
+
+    async def find(self, ids: Collection[str]) -> Mapping[str, int]:
+        """Give the position of each id that is a place in this archive, stored or not."""
+
+    async def stored(self, positions: Collection[int]) -> frozenset[int]:
+        """Give those of the positions that hold an item."""
+
+    async def read(
+        self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
+    ) -> Stretch:
+        """Give the first items of a selection, or its last ones.
+
+        Args:
+            selection: Which items.
+            limit: Items at most; fewer if their stanzas are large.
+            backward: Whether to read from the newest.
+            skip: How many items to leave out before the first.
+        """
+
+    async def history(self) -> History:
+        """Give what the owner said of the archive, oldest first."""
+
+    async def count(self, selection: Selection, below: int) -> tuple[int, int]:
+        """Give the number of items of a selection, and of those below a position."""
+
+
+class Repository:
+    """All archives of one table.
+
+    Args:
+        store: Where they are.
+        sealer: Makes and opens ids.
+        expires_after: Seconds for which an item is shown; None for ever.
+        clock: Gives the unix time in seconds.
+        threads: How many statements may run at a time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sealer: Sealer,
+        expires_after: int | None,
+        clock: Callable[[], float] = time.time,
+        threads: int = 1,
+    ) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._expires_after = expires_after
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(threads, "query-store")
+
+    def archive(self, owner: str) -> Archive:
+        """Give an owner's archive as of now."""
+        now = from_milliseconds(int(1000 * self._clock()))
+        return _StoredArchive(self._store, self._sealer, self._threads, owner, self._oldest(), now)
+
+    async def size(self) -> int:
+        """Give the bytes that all archives take on the store's disk.
+
+        Raises:
+            StanzalakeError: It cannot be told just now, or not to this user.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._store.size)
+
+    def close(self) -> None:
+        """Wait for the statement that runs, if any. The store stays open."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def _oldest(self) -> int:
+        return seconds_ago(self._expires_after, self._clock())
+
+
+class _Page:
+    """A page while it is read.
+
+    Args:
+        limit: Items at most.
+
+    Attributes:
+        rows: Position, legacy id and stanza of each item, in the order of reading.
+        full: Whether more follows that does not belong to it.
+        room: Bytes that are left; less than none once its last stanza passed the limit.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._last: int | None = None
+        self.rows: list[Sequence[Any]] = []
+        self.full = False
+        self.room = MAX_PAGE
+
+    def add(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows up to the first that does not belong to it; a repeat is the same item."""
+        for *row, fits in rows:
+            if row[0] == self._last:
+                continue
+            if len(self.rows) == self._limit or not fits or self.room <= 0:
+                self.full = True
+                return
+            self._last = row[0]
+            self.rows.append(row)
+            self.room -= len(row[2].encode())
+
+
+class _StoredArchive:
+    def __init__(  # noqa: PLR0913, PLR0917  # what the repository has
+        self,
+        store: Store,
+        sealer: Sealer,
+        threads: ThreadPoolExecutor,
+        owner: str,
+        oldest: int,
+        now: int,
+    ) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._threads = threads
+        self._owner = owner
+        self._oldest = oldest
+        self._now = now
+
+    async def find(self, ids: Collection[str]) -> Mapping[str, int]:
+        opened = {id_: self._sealer.open(self._owner, id_) for id_ in ids}
+        sealed = {id_: position for id_, position in opened.items() if position is not None}
+        legacy = [id_ for id_ in opened.keys() - sealed.keys() if 0 < len(id_) <= MAX_LEGACY_ID]
+        places = {**sealed, **(await self._legacy(legacy))}
+        return {id_: place for id_, place in places.items() if place >= self._oldest}
+
+    async def stored(self, positions: Collection[int]) -> frozenset[int]:
+        selection = Selection(positions=frozenset(positions))
+        rows = await self._select("DISTINCT position", selection)
+        return frozenset(position for [position] in rows)
+
+    async def read(
+        self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
+    ) -> Stretch:
+        if skip:
+            selection = await self._behind(selection, skip, backward=backward)
+        page = _Page(limit)
+        for window in _windows(selection, self._oldest, self._now, backward=backward):
+            left: Selection | None = window
+            while left is not None and not page.full:
+                rows = await self._page(left, limit + 1, page.room, backward=backward)
+                page.add(rows)
+                left = _beyond(left, rows[-1][0], backward=backward) if len(rows) > limit else None
+        items = [self._item(*row) for row in page.rows]
+        return Stretch(items[::-1] if backward else items, more=page.full)
+
+    async def count(self, selection: Selection, below: int) -> tuple[int, int]:
+        where, parameters = self._where(selection)
+        # A month that is merged is counted without a look for repeats.
+        statement = f"""
+            SELECT count(), countIf(position < {{below:UInt128}})
+            FROM {self._store.table} FINAL WHERE {where}
+            {_SETTINGS}, do_not_merge_across_partitions_select_final = 1"""  # noqa: S608  # values travel as parameters
+        [[total, before]] = await self._run(statement, {**parameters, "below": below})
+        return total, before
+
+    async def history(self) -> History:
+        loop = asyncio.get_running_loop()
+        histories = Histories(self._store)
+        return (await loop.run_in_executor(self._threads, histories.read, [self._owner]))[
+            self._owner
+        ]
+
+    async def _page(
+        self, selection: Selection, limit: int, room: int, *, backward: bool
+    ) -> Sequence[Sequence[Any]]:
+        """Give the first rows in the order of reading, repeats included."""
+        order = "DESC" if backward else "ASC"
+        where, parameters = self._where(selection)
+        parameters["limit"] = limit
+        # What stands in the key's order is read up to the limit, however large the archive is. One
+        # party's messages may be far between: to look through the column at once is faster then.
+        settings = f"{_SETTINGS}, optimize_read_in_order = {int(not selection.peer)}"
+        rows = f"""
+            SELECT position, legacy_id, stanza, true FROM {self._store.table} WHERE {where}
+            ORDER BY position {order} LIMIT {{limit:UInt64}}"""  # noqa: S608  # values travel as parameters
+        try:
+            return await self._run(f"{rows} {settings}, {_BOUND}", parameters)
+        # Of a long answer a server may have sent the beginning by then, and says no more why.
+        except (ResultTooLarge, AnswerCut):
+            return await self._run(
+                f"{_fitting(rows, order)} {settings}", {**parameters, "room": room}
+            )
+
+    async def _behind(self, selection: Selection, skip: int, *, backward: bool) -> Selection:
+        """Narrow a selection to what follows so many items."""
+        where, parameters = self._where(selection)
+        statement = f"""
+            SELECT DISTINCT position FROM {self._store.table} WHERE {where}
+            ORDER BY position {"DESC" if backward else "ASC"}
+            LIMIT 1 OFFSET {{skip:UInt64}} {_SETTINGS}"""  # noqa: S608  # values travel as parameters
+        rows = await self._run(statement, {**parameters, "skip": skip - 1})
+        return _beyond(selection, rows[0][0], backward=backward) if rows else _NOTHING
+
+    async def _legacy(self, ids: Sequence[str]) -> Mapping[str, int]:
+        columns = "legacy_id, min(position)"
+        extra = "AND legacy_id IN {ids:Array(String)} GROUP BY legacy_id"
+        found = [
+            await self._select(columns, Selection(), extra, ids=some) for some in pieces(ids, str)
+        ]
+        return {id_: int(position) for rows in found for id_, position in rows}
+
+    async def _select(
+        self, columns: str, selection: Selection, extra: str = "", **more: Any
+    ) -> Sequence[Sequence[Any]]:
+        where, parameters = self._where(selection)
+        source = f"FROM {self._store.table} WHERE {where} {extra} {_SETTINGS}"
+        return await self._run(f"SELECT {columns} {source}", {**parameters, **more})
+
+    async def _run(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._store.select, statement, parameters)
+
+    def _where(self, selection: Selection) -> tuple[str, dict[str, Any]]:
+        low, high = max(selection.low, self._oldest), selection.high
+        parameters: dict[str, Any] = {"owner": self._owner}
+        if low > high:
+            return "false", parameters
+        terms = ["owner = {owner:String}", "position BETWEEN {low:UInt64} AND {high:UInt64}"]
+        parameters |= {"low": low, "high": high}
+        if selection.peer:
+            terms.append("peer = {peer:String}")
+            parameters["peer"] = selection.peer
+        if selection.resource:
+            terms.append("peer_resource = {resource:String}")
+            parameters["resource"] = selection.resource
+        if not selection.groupchat:
+            terms.append("kind != 'groupchat'")
+        if selection.positions is not None:
+            terms.append("position IN {positions:Array(UInt64)}")
+            parameters["positions"] = sorted(selection.positions)
+        return " AND ".join(terms), parameters
+
+    def _item(self, position: int, legacy_id: str, stanza: str) -> Item:
+        return Item(position, legacy_id or self._sealer.seal(self._owner, position), stanza)
+
+
+def _fitting(rows: str, order: str) -> str:
+    """Give a statement for rows without the stanzas that a page has no room for.
+
+    It takes ClickHouse half as long again.
+    """
+    return f"""
+        SELECT position, legacy_id, if(fits, stanza, ''),
+            sum(length(stanza)) OVER (ORDER BY position {order} ROWS UNBOUNDED PRECEDING)
+                - length(stanza) < {{room:Int64}} AS fits
+        FROM ({rows}) ORDER BY position {order}"""  # noqa: S608  # values travel as parameters
+
+
+def _windows(selection: Selection, oldest: int, now: int, *, backward: bool) -> Iterator[Selection]:
+    """Divide a selection in two, in the order of reading: what is near its start comes first.
+
+    Each part of the table that may hold some of it costs the same, however little it holds; most
+    pages end within a month.
+    """
+    low, high = max(selection.low, oldest), min(selection.high, now)
+    border = high - _NEAR if backward else low + _NEAR
+    if selection.positions is not None or not low < border < high or (not backward and not low):
+        yield selection
+        return
+    older, newer = replace(selection, high=border), replace(selection, low=border + 1)
+    yield from (newer, older) if backward else (older, newer)
+
+
+def _beyond(selection: Selection, position: int, *, backward: bool) -> Selection:
+    """Narrow a selection to what follows a position in the order of reading."""
+    if backward:
+        return replace(selection, high=position - 1)
+    return replace(selection, low=position + 1)

@@ -1,0 +1,77 @@
+"""Backups of the store, made and restored by ClickHouse itself, while it serves.
+
+https://clickhouse.com/docs/operations/backup/overview
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from stanzalake.errors import StoreRefused
+from stanzalake.store.client import Store
+
+_POLL_SECONDS = 0.1
+# What is there already stays: a row that is in both is one row to every reader. Definitions may
+# differ by what a migration or a setting has changed since.
+_BESIDE = "allow_non_empty_tables = true, allow_different_table_def = true"
+
+
+class Backups:
+    """The backups that a store can reach. Its calls block.
+
+    They are in the directory `backups` of the embedded engine's data directory, or in the first
+    `backups.allowed_path` of a server.
+
+    Args:
+        store: The store, for a user that may make and restore them.
+        sleep: Waits for seconds.
+    """
+
+    def __init__(self, store: Store, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._store = store
+        self._sleep = sleep
+
+    def make(self, name: str, base: str = "") -> None:
+        """Copy all tables as they are at this moment.
+
+        Args:
+            name: Of the new backup; a file name.
+            base: Of an older one that stays beside it: only what differs is copied.
+
+        Raises:
+            StoreRefused: There is one of this name, or ClickHouse may not write there.
+            StoreUnavailable: It does not answer.
+        """
+        tables = self._store.select(
+            "SELECT name FROM system.tables WHERE database = currentDatabase()"
+            " AND (name = {table:String} OR startsWith(name, {table:String} || '_'))"
+            " ORDER BY name",
+            {"table": self._store.table},
+        )
+        which = ", ".join(f"TABLE {table}" for (table,) in tables)
+        beside = f"base_backup = File('{base}')" if base else ""
+        self._run(f"BACKUP {which} TO File({{name:String}})", name, beside)
+
+    def restore(self, name: str) -> None:
+        """Put everything of a backup beside what is there; raises as `make` does."""
+        self._run("RESTORE ALL FROM File({name:String})", name, _BESIDE)
+
+    def _run(self, statement: str, name: str, settings: str) -> None:
+        number = str(uuid.uuid4())
+        given = ", ".join(one for one in (f"id = '{number}'", settings) if one)
+        self._store.command(f"{statement} SETTINGS {given} ASYNC", {"name": name})
+        while not self._done(number):
+            self._sleep(_POLL_SECONDS)
+
+    def _done(self, number: str) -> bool:
+        rows: Any = self._store.select(
+            "SELECT status, error FROM system.backups WHERE id = {id:String}", {"id": number}
+        )
+        for status, error in rows:
+            if status.endswith("_FAILED"):
+                reason = error.partition(", Stack trace")[0]
+                raise StoreRefused(f"ClickHouse could not do it: {reason}")
+            if status in {"BACKUP_CREATED", "RESTORED"}:
+                return True
+        return False

@@ -1,0 +1,1 @@
+"""chDB, the ClickHouse engine in the process, and how it is shared."""

@@ -1,0 +1,1 @@
+"""XMPP: the component stream, XML and JIDs."""

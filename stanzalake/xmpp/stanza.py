@@ -1,0 +1,70 @@
+"""Exclusion: what of a stanza is stored, without the children whose namespace is excluded."""
+
+import functools
+from collections.abc import Collection, Sequence
+
+from lxml import etree
+
+from stanzalake.errors import InvalidEvent
+
+_MESSAGE = "{jabber:client}message"
+_NONE = "{}-"
+# One for all stanzas: to make a parser takes as long as to parse a stanza.
+_parser = etree.XMLParser(resolve_entities=False, collect_ids=False)
+
+
+def strip(stanza: str, namespaces: Collection[str]) -> str | None:
+    """Give the stanza as it is stored.
+
+    Only direct children are looked at, as mod_mam's ``dont_archive_namespaces`` does. A stanza
+    with nothing to remove comes back to the letter (XEP-0297 §3.2: signatures stay whole).
+
+    Args:
+        stanza: A message element with ``xmlns='jabber:client'``.
+        namespaces: The excluded namespaces.
+
+    Returns:
+        The stanza, or None if no child element is left of it.
+
+    Raises:
+        InvalidEvent: It is not one well-formed message element.
+    """
+    message = _parse(stanza)
+    # No child that stays is made an object of Python for this.
+    excluded = list(message.iterchildren(*_any_of(frozenset(namespaces))))
+    if len(excluded) == len(message):
+        return None
+    if not excluded:
+        return stanza
+    for child in excluded:
+        _remove(message, child)
+    return etree.tostring(message, encoding="unicode")
+
+
+def _parse(stanza: str) -> etree._Element:
+    # A stanza has no DTD, comment or processing instruction (RFC 6120 §11.1).
+    if "<!" in stanza or "<?" in stanza:
+        raise InvalidEvent("the stanza has XML that XMPP forbids")
+    try:
+        message = etree.fromstring(stanza, _parser)
+    except etree.XMLSyntaxError as error:
+        raise InvalidEvent(f"the stanza is not well-formed, in column {error.offset}") from None
+    if message.tag != _MESSAGE:
+        raise InvalidEvent("the stanza is not a message of jabber:client")
+    return message
+
+
+@functools.cache
+def _any_of(namespaces: frozenset[str]) -> Sequence[str]:
+    return [f"{{{namespace}}}*" for namespace in namespaces] or [_NONE]
+
+
+def _remove(message: etree._Element, child: etree._Element) -> None:
+    """Remove a child, and leave the text behind it where it is."""
+    if child.tail:
+        before = child.getprevious()
+        if before is None:
+            message.text = (message.text or "") + child.tail
+        else:
+            before.tail = (before.tail or "") + child.tail
+    message.remove(child)
