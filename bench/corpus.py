@@ -70,7 +70,7 @@ class Corpus:
             position = from_milliseconds(start + int(n * step))
             yield _row(self.owners[place], position, texts[n % len(texts)], chance)
 
-    def pieces(self, size: int) -> Iterator[list[Row]]:
+    def chunks(self, size: int) -> Iterator[list[Row]]:
         """Give the rows in lists of a size; the last is what is left."""
         rows = self.rows()
         while piece := list(islice(rows, size)):

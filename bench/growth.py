@@ -58,13 +58,13 @@ def _write(given: Settings, corpus: Corpus) -> float:
     store = Store.of(given)
     size = min(corpus.messages, _ROWS)
     news = Corpus(corpus.messages, corpus.seed + 1, span=86_400_000)
-    pieces = list(islice(news.pieces(size), _INSERTS))
+    chunks = list(islice(news.chunks(size), _INSERTS))
     start = time.perf_counter()
-    for rows in pieces:
+    for rows in chunks:
         store.insert(rows)
     seconds = time.perf_counter() - start
     store.close()
-    return sum(map(len, pieces)) / seconds
+    return sum(map(len, chunks)) / seconds
 
 
 def _ratio(last: Cell, first: Cell) -> float:

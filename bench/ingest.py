@@ -16,7 +16,7 @@ from bench.report import Cell, Table, Target
 from devstack.deployment import INGEST, Distributed
 from ingest.batch import NAMESPACE
 from stanzalake.config import settings
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, Entry
 from stanzalake.model.event import encode
 
@@ -58,7 +58,7 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
 
 
 async def _produce(deployment: Distributed, entries: Sequence[Entry]) -> list[Cell]:
-    async with logs.opened(settings.load(deployment.settings)) as log:
+    async with opening.open_log(settings.load(deployment.settings)) as log:
         await log.append(EVENTS, entries[:1])
         start, before = time.perf_counter(), time.process_time()
         for piece in _pieces(entries):

@@ -20,8 +20,8 @@ from bench.report import Cell, Table, Target
 from devstack.deployment import Distributed
 from devstack.ports import free_port
 from stanzalake.config import settings
+from stanzalake.model.page import Selection
 from stanzalake.model.position import to_milliseconds
-from stanzalake.store.archive_reader import Selection
 from stanzalake.store.client import Store
 
 SIZES = {"quick": 500, "usual": 20_000, "full": 100_000}

@@ -20,9 +20,10 @@ from bench.report import Cell, Table, Target
 from devstack.deployment import QUERY, Deployment
 from stanzalake.config import settings
 from stanzalake.config.settings import Settings
+from stanzalake.model.page import Selection
 from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.store import migrations
-from stanzalake.store.archive_reader import Repository, Selection
+from stanzalake.store.archive_reader import Repository
 from stanzalake.store.client import Store
 from stanzalake.xmpp.namespaces import CLIENT, DELEGATION, FORWARD, MAM, PRIVILEGE
 
@@ -89,7 +90,7 @@ def fill(given: Settings, corpus: Corpus, parts: int = _PARTS) -> int:
     store = Store.of(given)
     migrations.apply(store, given)
     store.command(f"SYSTEM STOP MERGES {store.table}")
-    for rows in corpus.pieces(max(1, corpus.messages // parts)):
+    for rows in corpus.chunks(max(1, corpus.messages // parts)):
         store.insert(rows)
     number = store.select(
         "SELECT count() FROM system.parts WHERE active AND table = {table:String}",
@@ -175,7 +176,7 @@ async def _arriving(given: Settings, corpus: Corpus) -> AsyncIterator[None]:
 
 async def _write(given: Settings, corpus: Corpus, stop: asyncio.Event) -> None:
     store = Store(given.dsn, given.store)
-    rows = await asyncio.to_thread(next, corpus.pieces(_WRITE_ROWS))
+    rows = await asyncio.to_thread(next, corpus.chunks(_WRITE_ROWS))
     while not stop.is_set():
         now = int(time.time() * 1000)
         news = [row._replace(position=from_milliseconds(now, n)) for n, row in enumerate(rows)]

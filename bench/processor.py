@@ -17,7 +17,7 @@ from bench.report import Cell, Table, Target
 from devstack.deployment import Distributed
 from stanzalake.config import settings
 from stanzalake.config.settings import Settings
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Entry, Log
 from stanzalake.log.kafka.log import partition
 from stanzalake.model.event import encode
@@ -36,7 +36,7 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
     try:
         await deployment.prepare()
         given = settings.load(deployment.settings)
-        async with logs.opened(given) as log:
+        async with opening.open_log(given) as log:
             number = await fill(log, corpus)
             bare = [await _read(given, number), _insert(given, corpus, number)]
             whole, memory = await _process(deployment, given, log, corpus, number)
@@ -52,7 +52,7 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
 async def fill(log: Log, corpus: Corpus) -> int:
     """Append the events of a corpus to the log, and give their number."""
     number = 0
-    for rows in corpus.pieces(_PIECE // 10):
+    for rows in corpus.chunks(_PIECE // 10):
         await log.append(EVENTS, [Entry(row.owner, encode(event(row))) for row in rows])
         number += len(rows)
     return number
@@ -64,14 +64,14 @@ async def drained(log: Log, given: Settings, corpus: Corpus) -> None:
         partition(owner.jid, given.kafka_partitions): owner.jid for owner in corpus.owners
     }
     for owner in one_of_each.values():
-        if not await log.settled(EVENTS, PROCESSOR_GROUP, owner, _WITHIN):
+        if not await log.wait_committed(EVENTS, PROCESSOR_GROUP, owner, _WITHIN):
             raise TimeoutError("the processor did not come to the end")
 
 
 async def _read(given: Settings, number: int) -> list[Cell]:
     consumer = AIOKafkaConsumer(
         EVENTS,
-        **logs.client_arguments(given),
+        **opening.client_arguments(given),
         auto_offset_reset="earliest",
         fetch_max_bytes=1 << 24,
         max_partition_fetch_bytes=1 << 21,
@@ -92,7 +92,7 @@ def _insert(given: Settings, corpus: Corpus, number: int) -> list[Cell]:
     store.command(f"CREATE TABLE bare AS {store.table}")
     bare = Store(given.dsn, "bare")
     seconds = cpu = 0.0
-    for rows in corpus.pieces(_PIECE):
+    for rows in corpus.chunks(_PIECE):
         start, before = time.perf_counter(), time.process_time()
         bare.insert(rows)
         seconds += time.perf_counter() - start

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from bench.corpus import DAY, HOST, Owner, peers
 from bench.load import Session
+from stanzalake.model.page import Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
-from stanzalake.store.archive_reader import Selection
 from stanzalake.xmpp import dates
 from stanzalake.xmpp.namespaces import DATA, MAM, RSM
 

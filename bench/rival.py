@@ -13,8 +13,8 @@ from bench.load import Session
 from bench.questions import Question, ask
 from devstack.ports import free_port
 from devstack.prosody import Prosody
+from stanzalake.model.page import Selection
 from stanzalake.model.position import to_milliseconds
-from stanzalake.store.archive_reader import Selection
 from stanzalake.store.client import Row
 from tests.support.postgres import Postgres
 

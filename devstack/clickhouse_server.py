@@ -24,7 +24,7 @@ import click
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from stanzalake.store.chdb import http as engine_server
+from stanzalake.store.chdb import http
 from stanzalake.store.chdb.engine import Engine, Statement, literal
 from stanzalake.store.chdb.http import HOST
 
@@ -105,13 +105,13 @@ def _write_config(directory: Path, accounts: Iterable[Account]) -> Path:
     return config
 
 
-def _log_in(accounts: dict[str, Account]) -> engine_server.LogIn:
+def _log_in(accounts: dict[str, Account]) -> http.LogIn:
     def log_in(user: str, password: str) -> Sequence[str]:
         account = accounts.get(user)
         if account is None or not secrets.compare_digest(
             account.password.encode(), password.encode()
         ):
-            raise engine_server.unknown(user)
+            raise http.unknown(user)
         return account.preparation
 
     return log_in
@@ -139,7 +139,7 @@ async def _serve(port: int, data: Path, tls: ssl.SSLContext | None) -> None:
     config = _write_config(data, {Account(), *accounts.values()})
     engine = Engine(f"{data / 'store'}?config-file={config}")
     engine.run(Statement(f"CREATE DATABASE IF NOT EXISTS {DATABASE}".encode()))
-    runner = engine_server.runner(engine, _log_in(accounts), [_logged])
+    runner = http.runner(engine, _log_in(accounts), [_logged])
     await runner.setup()
     await web.TCPSite(runner, HOST, port, ssl_context=tls).start()
     await stop.wait()

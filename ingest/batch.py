@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stanzalake.errors import InvalidEvent
-from stanzalake.log import dead_letters as rejected
+from stanzalake.log import dead_letters
 from stanzalake.log.base import Entry
-from stanzalake.model.event import MAX_EVENT, decode
+from stanzalake.model.event import MAX_EVENT, decode_from_host
 
-SOURCE = "tap of "
-"""What the source of a rejected record of a tap begins with; its host follows."""
 NAMESPACE = "urn:stanzalake:batch:1"
 MAX_BATCH = 2 * MAX_EVENT
 """Bytes of a batch's text; one event of the largest size fits."""
@@ -68,24 +66,12 @@ def _lines(text: str) -> Iterator[bytes]:
 
 def _sort_line(line: bytes, host: str, result: Sorted) -> None:
     try:
-        owner = owner_of(line, host)
+        owner = decode_from_host(line, host).owner
     except InvalidEvent as error:
         result.rejected.append(_reject(line, host, error))
     else:
         result.events.append(Entry(owner, line))
 
 
-def owner_of(line: bytes, host: str) -> str:
-    """Give the owner of an event that a host sent.
-
-    Raises:
-        InvalidEvent: It is no event, or about another host's archive.
-    """
-    owner = decode(line).owner
-    if owner.rpartition("@")[2] != host:
-        raise InvalidEvent("the owner is not of the host that sent it")
-    return owner
-
-
 def _reject(value: bytes, host: str, error: InvalidEvent) -> Entry:
-    return rejected.entry(host, value, str(error), f"{SOURCE}{host}")
+    return dead_letters.entry(host, value, str(error), f"{dead_letters.TAP_SOURCE}{host}")

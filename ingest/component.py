@@ -10,10 +10,10 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 from ingest.batch import NAMESPACE, sort
 from stanzalake.errors import StanzalakeError
-from stanzalake.log import watermarks as ends
+from stanzalake.log import watermarks
 from stanzalake.log.base import EVENTS, REJECTED, Log
-from stanzalake.log.watermarks import Ends
-from stanzalake.observability.log_once import Trouble
+from stanzalake.log.watermarks import Watermarks
+from stanzalake.observability.log_once import LogOnce
 from stanzalake.observability.metrics import APPEND_SECONDS, EVENTS_TAKEN
 from stanzalake.xmpp.component import Component
 
@@ -44,8 +44,8 @@ class IngestComponent(Component):
         self._hosts = frozenset(hosts)
         self._log = log
         self._in_work = 0
-        self._waiting = Trouble(__name__, self.name)
-        self._stranger = Trouble(__name__, self.name)
+        self._waiting = LogOnce(__name__, self.name)
+        self._stranger = LogOnce(__name__, self.name)
         path = MatchXPath(f"{{{self.default_ns}}}iq/{_BATCH}")
         self.register_handler(CoroutineCallback("batch", path, self._on_batch))
 
@@ -84,7 +84,7 @@ class IngestComponent(Component):
         else:
             _reply(iq, places).send()
 
-    async def _store(self, text: str, host: str) -> tuple[int, Ends]:
+    async def _store(self, text: str, host: str) -> tuple[int, Watermarks]:
         """Make the batch durable; give how many of its records were rejected, and its ends."""
         batch = sort(text, host)
         with APPEND_SECONDS.time():
@@ -94,7 +94,7 @@ class IngestComponent(Component):
         EVENTS_TAKEN.labels("rejected").inc(len(batch.rejected))
         return len(batch.rejected), places
 
-    def _refuse(self, iq: Any, kind: str, condition: str, places: Ends | None = None) -> None:
+    def _refuse(self, iq: Any, kind: str, condition: str, places: Watermarks | None = None) -> None:
         reply = _reply(iq, places)
         reply["type"] = "error"
         # slixmpp's own error is of a client's namespace, which is none on a component's stream.
@@ -103,9 +103,9 @@ class IngestComponent(Component):
         reply.send()
 
 
-def _reply(iq: Any, places: Ends | None) -> Any:
+def _reply(iq: Any, places: Watermarks | None) -> Any:
     """Give the answer that says where in the log the events are, if they are there."""
     reply = iq.reply(clear=True)
     if places is not None:
-        ET.SubElement(reply.xml, _BATCH, ends=ends.write(places))
+        ET.SubElement(reply.xml, _BATCH, watermarks=watermarks.write(places))
     return reply

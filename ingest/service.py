@@ -5,13 +5,13 @@ import asyncio
 from ingest.component import IngestComponent
 from stanzalake.config.settings import Settings
 from stanzalake.log.base import Log
-from stanzalake.observability import gc_tuning as garbage
+from stanzalake.observability import gc_tuning
 
 
 async def run(settings: Settings, log: Log, stop: asyncio.Event) -> None:
     """Take batches from every Prosody until `stop` is set."""
     secret = settings.component_secret.get_secret_value()
-    garbage.spare()
+    gc_tuning.tune()
     async with asyncio.TaskGroup() as group:
         for address in settings.prosody:
             component = IngestComponent(settings.ingest_jid, secret, address, settings.hosts, log)

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from processor.policy import Policy
 from stanzalake.errors import InvalidEvent
-from stanzalake.log import dead_letters as rejected
+from stanzalake.log import dead_letters
 from stanzalake.log.base import EVENTS, Entry, Record
 from stanzalake.model.event import Erasure, Event, Expiry, Message, decode
+from stanzalake.model.history import ArchiveState, History
 from stanzalake.store.client import Row
-from stanzalake.store.histories import History, State
 from stanzalake.xmpp import stanza as exclusion
 
 
@@ -38,7 +38,7 @@ class Rejected(NamedTuple):
         """What the rejected topic gets: the original bytes, reason and source."""
         record = self.record
         source = f"{EVENTS}/{record.partition}/{record.offset}"
-        return rejected.entry(record.key, record.value, self.reason, source)
+        return dead_letters.entry(record.key, record.value, self.reason, source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Decoded:
     """
 
     messages: list[tuple[Record, Message]] = field(default_factory=list)
-    states: list[State] = field(default_factory=list)
+    states: list[ArchiveState] = field(default_factory=list)
     expiries: list[Expiry] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Batch:
     """
 
     rows: Sequence[Row]
-    states: Sequence[State]
+    states: Sequence[ArchiveState]
     rejected: Sequence[Rejected]
     offsets: Mapping[int, int]
     expiries: int = 0

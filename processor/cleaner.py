@@ -8,7 +8,7 @@ from stanzalake.config.settings import Settings
 from stanzalake.errors import StanzalakeError
 from stanzalake.model.position import seconds_ago
 from stanzalake.store.client import Store
-from stanzalake.store.deletion import Removal
+from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Cleaner:
     Args:
         settings: How long messages are kept, how often is cleaned, how long the log keeps events.
         store: Where it is recorded what was erased.
-        removal: What takes rows out of the store.
+        deletion: What takes rows out of the store.
         clock: Gives the unix time in seconds.
     """
 
@@ -31,12 +31,12 @@ class Cleaner:
         self,
         settings: Settings,
         store: Store,
-        removal: Removal,
+        deletion: Deletion,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._erasures = Erasures(store)
-        self._removal = removal
+        self._deletion = deletion
         self._clock = clock
         self._last = 0.0
         self._asked = False
@@ -62,7 +62,7 @@ class Cleaner:
         What fails is said and tried again after the interval: messages go on being archived.
         """
         self._last, self._asked = self._clock(), False
-        for step in (self._expire, self._erase, self._removal.clean):
+        for step in (self._expire, self._erase, self._deletion.clean):
             try:
                 step()
             except StanzalakeError as error:
@@ -70,14 +70,14 @@ class Cleaner:
 
     def _expire(self) -> None:
         horizon = self._before(self._settings.expires_after)
-        expired = self._removal.expired(horizon).messages
+        expired = self._deletion.expired(horizon).messages
         if expired:
             log.info("removing %d expired messages", expired)
-            self._removal.expire(horizon)
+            self._deletion.expire(horizon)
 
     def _erase(self) -> None:
         """Erase again: a worker that was given up may have written a message since."""
-        self._removal.erase(self._erasures.since(self._before(self._settings.log_retention)))
+        self._deletion.erase(self._erasures.since(self._before(self._settings.log_retention)))
 
     def _before(self, seconds: int | None) -> int:
         return seconds_ago(seconds, self._clock())

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from processor.patience import Patience
+from processor.retry import Retry
 from stanzalake.log.base import READ_BYTES, Consumer, Record
 
 _IDLE_SECONDS = 1.0
@@ -32,13 +32,13 @@ class Gatherer:
     Args:
         consumer: Where records come from.
         limits: When a batch is full.
-        patience: Waits for a log that is away.
+        retry: Waits for a log that is away.
     """
 
-    def __init__(self, consumer: Consumer, limits: Limits, patience: Patience) -> None:
+    def __init__(self, consumer: Consumer, limits: Limits, retry: Retry) -> None:
         self._consumer = consumer
         self._limits = limits
-        self._patience = patience
+        self._retry = retry
 
     async def gather(self, stop: asyncio.Event) -> tuple[list[Record], str]:
         """Read until a batch is full, and say what filled it: rows, bytes, age or stop.
@@ -53,8 +53,8 @@ class Gatherer:
             full = self._full(len(records), size, left)
             if full:
                 return records, full
-            within = min(left, _IDLE_SECONDS)
-            more = await self._read(self._limits.rows - len(records), within, stop)
+            timeout = min(left, _IDLE_SECONDS)
+            more = await self._read(self._limits.rows - len(records), timeout, stop)
             size += _size(more)
             records += more
         return records, "stop"
@@ -66,9 +66,9 @@ class Gatherer:
             return "bytes"
         return "" if left > 0 else "age"
 
-    async def _read(self, limit: int, within: float, stop: asyncio.Event) -> Sequence[Record]:
-        read = partial(self._consumer.read, limit, within)
-        return await self._patience.insist(read, stop) or ()
+    async def _read(self, limit: int, timeout: float, stop: asyncio.Event) -> Sequence[Record]:
+        read = partial(self._consumer.read, limit, timeout)
+        return await self._retry.until_done(read, stop) or ()
 
 
 def _size(records: Iterable[Record]) -> int:

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from processor import meter
+from processor import instrumentation
 from processor.batch import Batch, Rules, assemble, read, refused
 from processor.breaker import Breaker
 from processor.cleaner import Cleaner
 from processor.gatherer import Gatherer, Limits
-from processor.patience import Patience
+from processor.retry import Retry
 from processor.sink import Sink
 from stanzalake.errors import RowRefused
 from stanzalake.log.base import REJECTED, Consumer, Log, Record
@@ -26,7 +26,7 @@ _THREADS = 2
 """One that judges, one that writes."""
 
 
-class _Hand(NamedTuple):
+class _PendingBatch(NamedTuple):
     """What was gathered, and what it comes to.
 
     Attributes:
@@ -40,7 +40,7 @@ class _Hand(NamedTuple):
     batch: Batch | None
 
 
-_NOTHING = _Hand((), "", None)
+_NOTHING = _PendingBatch((), "", None)
 
 
 class Loop:
@@ -72,13 +72,13 @@ class Loop:
         self._rules = rules
         self._cleaner = cleaner
         self._breaker = Breaker(limits.rejected)
-        self._patience = Patience(__name__, _PART)
-        self._gatherer = Gatherer(consumer, limits, self._patience)
+        self._retry = Retry(__name__, _PART)
+        self._gatherer = Gatherer(consumer, limits, self._retry)
         self._threads = ThreadPoolExecutor(_THREADS, "processor")
         self._judging = asyncio.Lock()
         self._refused = False
         self._gathered: list[float] = []
-        meter.aging(self._gathered)
+        instrumentation.aging(self._gathered)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish what is in hand, unless it cannot be written.
@@ -105,28 +105,28 @@ class Loop:
 
     async def _look_after(self) -> None:
         lag = self._consumer.lag()
-        meter.behind(lag)
+        instrumentation.behind(lag)
         if self._cleaner.due(regular=_FIRST_PARTITION in lag):
             await self._blocking(self._cleaner.clean)
 
-    async def _take(self, stop: asyncio.Event) -> _Hand:
+    async def _take(self, stop: asyncio.Event) -> _PendingBatch:
         records, trigger = await self._gatherer.gather(stop)
         if not records:
             return _NOTHING
         self._gathered.append(time.time())
-        return _Hand(records, trigger, await self._judged(records, stop))
+        return _PendingBatch(records, trigger, await self._judged(records, stop))
 
-    async def _sure(self, hand: _Hand, stop: asyncio.Event) -> _Hand:
+    async def _sure(self, hand: _PendingBatch, stop: asyncio.Event) -> _PendingBatch:
         """Judge again what was judged while a row was refused: that may have been remembered."""
         if not self._refused:
             return hand
         self._refused = False
-        self._sink.forget()
+        self._sink.invalidate()
         return hand._replace(batch=await self._judged(hand.records, stop))
 
     async def _judged(self, records: Sequence[Record], stop: asyncio.Event) -> Batch | None:
         """Give what records come to; None if that cannot be told before the stop."""
-        return await self._patience.insist(partial(self._judge, records), stop)
+        return await self._retry.until_done(partial(self._judge, records), stop)
 
     async def _judge(self, records: Sequence[Record]) -> Batch:
         async with self._judging:
@@ -136,12 +136,12 @@ class Loop:
         decoded = read(records)
         return assemble(decoded, self._sink.histories(decoded), self._rules)
 
-    async def _flush(self, hand: _Hand, stop: asyncio.Event) -> bool:
+    async def _flush(self, hand: _PendingBatch, stop: asyncio.Event) -> bool:
         """Settle what is in hand; tell whether it was done before the stop."""
         if not hand.records:
             return True
         try:
-            with meter.flushing(hand.trigger):
+            with instrumentation.flushing(hand.trigger):
                 return await self._settle(hand.records, hand.batch, stop)
         finally:
             self._gathered.pop(0)
@@ -169,7 +169,7 @@ class Loop:
         )
 
     async def _done(self, act: Callable[[], Awaitable[bool]], stop: asyncio.Event) -> bool:
-        return await self._patience.insist(act, stop) or False
+        return await self._retry.until_done(act, stop) or False
 
     async def _write(self, records: Sequence[Record], batch: Batch) -> bool:
         allowed = self._breaker.allowed(records, batch.rejected)
@@ -180,13 +180,13 @@ class Loop:
 
     async def _refuse(self, record: Record, error: RowRefused) -> bool:
         self._refused = True
-        self._sink.forget()
+        self._sink.invalidate()
         return await self._finish(refused(record, str(error)), [record])
 
     async def _finish(self, batch: Batch, records: Sequence[Record]) -> bool:
         """Keep the rejected, then commit; in this order a crash between the two only repeats."""
         await self._log.append(REJECTED, [one.entry for one in batch.rejected])
-        meter.written(batch, len(records))
+        instrumentation.written(batch, len(records))
         await self._consumer.commit(batch.offsets)
         if batch.expiries:
             self._cleaner.ask()

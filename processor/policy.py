@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stanzalake.model.event import Erasure, Message, Preferences
-from stanzalake.store.histories import History, State
+from stanzalake.model.history import ArchiveState, History
 
 Default = Literal["false", "roster", "true"]
 
@@ -44,7 +44,7 @@ class Policy:
         return message.contact if self.default == "roster" else self.default == "true"
 
 
-def _is_wish(state: State) -> bool:
+def _is_wish(state: ArchiveState) -> bool:
     return not isinstance(state, Erasure)
 
 

@@ -10,20 +10,20 @@ from processor.policy import Policy
 from processor.sink import Sink
 from stanzalake.config.settings import Settings
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Log
-from stanzalake.observability import gc_tuning as garbage
+from stanzalake.observability import gc_tuning
 from stanzalake.store.client import Store
-from stanzalake.store.deletion import Removal
+from stanzalake.store.deletion import Deletion
 
 
 async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -> None:
     """Archive events until `stop` is set."""
-    removal = Removal.of(store, settings)
-    sink = Sink(store, removal)
-    consumer = await log.consumer(EVENTS, PROCESSOR_GROUP, sink.forget)
+    deletion = Deletion.of(store, settings)
+    sink = Sink(store, deletion)
+    consumer = await log.consumer(EVENTS, PROCESSOR_GROUP, sink.invalidate)
     rules = Rules(Policy(settings.policy, settings.smart), settings.exclusions)
     limits = Limits(settings.batch_rows, settings.batch_seconds, settings.max_rejected)
-    cleaner = Cleaner(settings, store, removal)
-    garbage.spare()
+    cleaner = Cleaner(settings, store, deletion)
+    gc_tuning.tune()
     try:
         await Loop(log, consumer, sink, rules, limits=limits, cleaner=cleaner).run(stop)
     finally:

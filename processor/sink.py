@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from processor.batch import Batch, Decoded
-from processor.memory import Memory
+from processor.history_cache import HistoryCache
+from stanzalake.model.history import History
 from stanzalake.store.client import Store
-from stanzalake.store.deletion import Removal
-from stanzalake.store.histories import Histories, History
+from stanzalake.store.deletion import Deletion
+from stanzalake.store.histories import Histories
 
 
 class Sink:
@@ -14,14 +15,14 @@ class Sink:
 
     Args:
         store: Where everything goes.
-        removal: Takes out of it what is to be forgotten.
+        deletion: Takes out of it what is to be forgotten.
     """
 
-    def __init__(self, store: Store, removal: Removal) -> None:
+    def __init__(self, store: Store, deletion: Deletion) -> None:
         self._store = store
-        self._removal = removal
+        self._deletion = deletion
         self._histories = Histories(store)
-        self._memory = Memory(self._histories)
+        self._cache = HistoryCache(self._histories)
 
     def histories(self, decoded: Decoded) -> Mapping[str, History]:
         """Give what the owners of a run of records said, that run included.
@@ -29,7 +30,7 @@ class Sink:
         Raises:
             StoreUnavailable: The store did not answer this time.
         """
-        return self._memory.recall(decoded.owners, decoded.states)
+        return self._cache.get(decoded.owners, decoded.states)
 
     def write(self, batch: Batch) -> None:
         """Write a batch; it is readable when this returns, and the same again is no change.
@@ -43,8 +44,8 @@ class Sink:
         self._histories.write(batch.states)
         if batch.rows:
             self._store.insert(batch.rows)
-        self._removal.erase(batch.erasures)
+        self._deletion.erase(batch.erasures)
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Forget histories: others may have written since, or the store refused a part."""
-        self._memory.forget()
+        self._cache.invalidate()

@@ -13,13 +13,13 @@ from query.delegation import Request
 from query.errors import StanzaError
 from query.freshness import Freshness
 from query.grants import Grants
-from query.question import Answer, Question, Reading
-from query.voice import Voices
+from query.question import Answer, QueryContext, Question
+from query.state_publisher import StatePublishers
 from stanzalake.errors import StanzalakeError
-from stanzalake.log.watermarks import NO_ENDS
+from stanzalake.log.watermarks import NO_WATERMARKS
+from stanzalake.model.page import Archive
 from stanzalake.observability.access_log import Access, AccessLog
 from stanzalake.observability.metrics import ARCHIVE_QUERIES, QUERY_MESSAGES, QUERY_SECONDS
-from stanzalake.store.archive_reader import Archive
 from stanzalake.xmpp import component, markup
 from stanzalake.xmpp.namespaces import STANZAS, tag
 
@@ -53,7 +53,7 @@ class Component(component.Component):
         address: Host and port of the Prosody's component listener.
         archive_of: Gives the archive of an owner, as of now.
         freshness: Waits for what was announced before a request.
-        voices: Gives a request its voice.
+        publishers: Gives a request its voice.
         accesses: Where each request is recorded.
 
     Attributes:
@@ -66,14 +66,14 @@ class Component(component.Component):
         address: tuple[str, int],
         archive_of: Callable[[str], Archive],
         freshness: Freshness,
-        voices: Voices,
+        publishers: StatePublishers,
         accesses: AccessLog,
     ) -> None:
         super().__init__(settings.query_jid, settings.component_secret.get_secret_value(), address)
         self._most = settings.max_query_results
         self._archive_of = archive_of
         self._freshness = freshness
-        self._voices = voices
+        self._publishers = publishers
         self._accesses = accesses
         self._grants = Grants(settings.hosts)
         self._requests: set[asyncio.Task[None]] = set()
@@ -184,15 +184,15 @@ class Component(component.Component):
         stable = request.stable
         if question.reads != "nothing":
             # The host does not know where preferences are: it is we who appended them.
-            upto = request.ends if question.reads == "messages" else NO_ENDS
-            stable = stable and await self._freshness.reached(request.owner, upto)
+            up_to = request.watermarks if question.reads == "messages" else NO_WATERMARKS
+            stable = stable and await self._freshness.reached(request.owner, up_to)
         # A few pages in memory at a time, however many are asked for.
         async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turn:
             archive = self._archive_of(request.owner)
-            voice = self._voices.of(request)
+            publisher = self._publishers.of(request)
             if question.activates:
-                await self._voices.activate(voice, archive)
-            answer = await question.answer(Reading(archive, self._most, stable, voice))
+                await self._publishers.activate(publisher, archive)
+            answer = await question.answer(QueryContext(archive, self._most, stable, publisher))
             deadline.reschedule(None)
             await self._send(request, answer, access)
 

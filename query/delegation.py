@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from query.errors import StanzaError
-from stanzalake.log import watermarks as ends
-from stanzalake.log.watermarks import NO_ENDS, Ends
+from stanzalake.log import watermarks
+from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.xmpp import markup
 from stanzalake.xmpp.namespaces import CLIENT, DELEGATION, FORWARD, PRIVILEGE, STAMP, tag
@@ -34,14 +34,14 @@ class Request:
         inner: The user's own: of type get or set, with id and from.
         stable: False if the host says that events older than the request may still be missing.
         position: The request's place among the owner's events; None if the host gives none.
-        ends: Where the owner's messages in the log are before, as far as the host knows.
+        watermarks: Where the owner's messages in the log are before, as far as the host knows.
     """
 
     outer: "Element"
     inner: "Element"
     stable: bool
     position: int | None
-    ends: Ends
+    watermarks: Watermarks
 
     @property
     def kind(self) -> str:
@@ -99,7 +99,7 @@ def open_request(outer: "Element") -> Request:
         raise StanzaError("bad-request", "no forwarded iq of type get or set with id and from")
     stamp = outer.find(f"{REQUEST}/{tag(STAMP, 'stamp')}")
     if stamp is None:
-        return Request(outer, inner, stable=True, position=None, ends=NO_ENDS)
+        return Request(outer, inner, stable=True, position=None, watermarks=NO_WATERMARKS)
     stable = stamp.get("stable") != "false"
     return Request(outer, inner, stable, _position(stamp), _ends(stamp))
 
@@ -111,9 +111,9 @@ def _position(stamp: "Element") -> int:
     return int(written)
 
 
-def _ends(stamp: "Element") -> Ends:
+def _ends(stamp: "Element") -> Watermarks:
     try:
-        return ends.read(stamp.get("ends", ""))
+        return watermarks.read(stamp.get("ends", ""))
     except ValueError:
         raise StanzaError("bad-request", "the stamp's ends are none") from None
 

@@ -2,7 +2,7 @@
 
 from stanzalake.errors import LogRefused, LogUnavailable
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Log
-from stanzalake.log.watermarks import Ends
+from stanzalake.log.watermarks import Watermarks
 from stanzalake.observability.metrics import FRESHNESS_SECONDS, FRESHNESS_TIMEOUTS
 
 
@@ -11,29 +11,31 @@ class Freshness:
 
     Args:
         log: The log that the processor reads.
-        within: Seconds to wait at most.
+        timeout: Seconds to wait at most.
     """
 
-    def __init__(self, log: Log, within: float) -> None:
+    def __init__(self, log: Log, timeout: float) -> None:
         self._log = log
-        self._within = within
+        self._timeout = timeout
 
-    async def reached(self, owner: str, upto: Ends) -> bool:
+    async def reached(self, owner: str, up_to: Watermarks) -> bool:
         """Wait for all of an owner's events; false if some may still be on their way.
 
         Args:
             owner: Whose events.
-            upto: Behind all of them, of the partitions of which it is known; of others, all that
+            up_to: Behind all of them, of the partitions of which it is known; of others, all that
                 is in them is waited for.
         """
         with FRESHNESS_SECONDS.time():
-            reached = await self._settled(owner, upto)
+            reached = await self._wait_committed(owner, up_to)
         if not reached:
             FRESHNESS_TIMEOUTS.inc()
         return reached
 
-    async def _settled(self, owner: str, upto: Ends) -> bool:
+    async def _wait_committed(self, owner: str, up_to: Watermarks) -> bool:
         try:
-            return await self._log.settled(EVENTS, PROCESSOR_GROUP, owner, self._within, upto)
+            return await self._log.wait_committed(
+                EVENTS, PROCESSOR_GROUP, owner, self._timeout, up_to
+            )
         except (LogUnavailable, LogRefused):
             return False

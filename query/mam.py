@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 from query import forms, preferences, rsm
 from query.delegation import Request
 from query.errors import StanzaError
-from query.question import Answer, Question, Reading, Reads
+from query.question import Answer, QueryContext, Question, Reads
+from stanzalake.model.page import Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
-from stanzalake.store.archive_reader import Archive, Item, Selection, Stretch
 from stanzalake.xmpp import dates, markup
 from stanzalake.xmpp.namespaces import DATA, DELAY, FORWARD, MAM, ORDER_BY, RSM, tag
 
@@ -29,7 +29,7 @@ class FormQuestion:
     reads: ClassVar[Reads] = "nothing"
     activates: ClassVar[bool] = True
 
-    async def answer(self, reading: Reading) -> Answer:  # noqa: ARG002  # the same for everybody
+    async def answer(self, reading: QueryContext) -> Answer:  # noqa: ARG002  # the same for everybody
         """Give the search form."""
         return Answer(markup.element("query", {"xmlns": MAM}, forms.FORM))
 
@@ -43,7 +43,7 @@ class MetadataQuestion:
     reads: ClassVar[Reads] = "messages"
     activates: ClassVar[bool] = False
 
-    async def answer(self, reading: Reading) -> Answer:
+    async def answer(self, reading: QueryContext) -> Answer:
         """Give the first and last item's id and time (XEP-0313 §5)."""
         oldest = await reading.archive.read(Selection(), 1)
         newest = await reading.archive.read(Selection(), 1, backward=True)
@@ -76,7 +76,7 @@ class SearchQuestion:
         """Whether it is about one other party only."""
         return self.filters.peer is not None
 
-    async def answer(self, reading: Reading) -> Answer:
+    async def answer(self, reading: QueryContext) -> Answer:
         """Give one page (XEP-0313 §4)."""
         selection, window = await self._resolve(reading.archive)
         limit = reading.most if self.paging.most is None else min(self.paging.most, reading.most)
@@ -97,7 +97,7 @@ class SearchQuestion:
             results[::-1] if self.flipped else results,
         )
 
-    def _index(self, page: Stretch, before: int) -> int:
+    def _index(self, page: Page, before: int) -> int:
         """Give a page's place, if so many items are before the edge that it begins at."""
         if not page.items:
             return 0
@@ -237,7 +237,7 @@ def _result(item: Item, queryid: str | None) -> str:
     return markup.element("result", attributes, forwarded)
 
 
-def _fin(page: Stretch, total: int, index: int | None, *, stable: bool) -> str:
+def _fin(page: Page, total: int, index: int | None, *, stable: bool) -> str:
     attributes = {
         "xmlns": MAM,
         "complete": None if page.more else "true",

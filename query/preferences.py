@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 from slixmpp import JID
 
 from query.errors import StanzaError
-from query.question import Answer, Reading, Reads
-from stanzalake.model.event import MAX_JIDS, Preferences, Wish
+from query.question import Answer, QueryContext, Reads
+from stanzalake.model.event import MAX_JIDS, DefaultChoice, Preferences
 from stanzalake.xmpp import markup
 from stanzalake.xmpp.namespaces import MAM, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_WISHES: dict[str, Wish] = {wish: wish for wish in get_args(Wish)}
+_WISHES: dict[str, DefaultChoice] = {wish: wish for wish in get_args(DefaultChoice)}
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class AskQuestion:
     reads: ClassVar[Reads] = "preferences"
     activates: ClassVar[bool] = True
 
-    async def answer(self, reading: Reading) -> Answer:
+    async def answer(self, reading: QueryContext) -> Answer:
         """Give what is in force: the owner's last wishes, or the server's default."""
         history = await reading.archive.history()
         last = next((s for s in reversed(history) if isinstance(s, Preferences)), None)
         if last is None:
-            return _answer(reading.voice.default, (), ())
+            return _answer(reading.publisher.default, (), ())
         return _answer(last.default, last.always, last.never)
 
 
@@ -46,7 +46,7 @@ class WishQuestion:
         never: Peers whose messages are not.
     """
 
-    default: Wish
+    default: DefaultChoice
     always: Sequence[str]
     never: Sequence[str]
     kind: ClassVar[str] = "prefs-set"
@@ -54,9 +54,9 @@ class WishQuestion:
     reads: ClassVar[Reads] = "nothing"
     activates: ClassVar[bool] = False
 
-    async def answer(self, reading: Reading) -> Answer:
+    async def answer(self, reading: QueryContext) -> Answer:
         """Put it into force, and give it as it is applied."""
-        await reading.voice.prefer(self.default, self.always, self.never)
+        await reading.publisher.prefer(self.default, self.always, self.never)
         return _answer(self.default, self.always, self.never)
 
 
@@ -99,7 +99,7 @@ def _normalised(written: str | None) -> str:
     return jid
 
 
-def _answer(default: Wish, always: Iterable[str], never: Iterable[str]) -> Answer:
+def _answer(default: DefaultChoice, always: Iterable[str], never: Iterable[str]) -> Answer:
     lists = (_list("always", always), _list("never", never))
     return Answer(markup.element("prefs", {"xmlns": MAM, "default": default}, *lists))
 

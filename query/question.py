@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
-from query.voice import Voice
-from stanzalake.store.archive_reader import Archive
+from query.state_publisher import StatePublisher
+from stanzalake.model.page import Archive
 
 Reads = Literal["nothing", "messages", "preferences"]
 
@@ -16,20 +16,20 @@ class Answer(NamedTuple):
     results: Sequence[str] = ()
 
 
-class Reading(NamedTuple):
+class QueryContext(NamedTuple):
     """What a question is answered from.
 
     Attributes:
         archive: The requester's own archive.
         most: Items in a page at most.
         stable: False if the archive may still miss what is older than the question.
-        voice: What the requester says for the archive.
+        publisher: What the requester says for the archive.
     """
 
     archive: Archive
     most: int
     stable: bool
-    voice: Voice
+    publisher: StatePublisher
 
 
 class Question(Protocol):
@@ -48,7 +48,7 @@ class Question(Protocol):
     activates: ClassVar[bool]
     """Whether asking it begins an archive, under smart archiving."""
 
-    async def answer(self, reading: Reading) -> Answer:
+    async def answer(self, reading: QueryContext) -> Answer:
         """Answer it.
 
         Raises:

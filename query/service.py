@@ -5,12 +5,12 @@ from contextlib import suppress
 
 from query.component import PAGES_AT_ONCE, Component
 from query.freshness import Freshness
-from query.voice import Voices
+from query.state_publisher import StatePublishers
 from stanzalake.config.settings import Settings
 from stanzalake.errors import StanzalakeError
 from stanzalake.log.base import Log
 from stanzalake.model.position import Sealer
-from stanzalake.observability import gc_tuning as garbage
+from stanzalake.observability import gc_tuning
 from stanzalake.observability.access_log import AccessLog
 from stanzalake.observability.metrics import ARCHIVE_SIZE
 from stanzalake.store.archive_reader import Repository
@@ -34,14 +34,14 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     threads = _EMBEDDED_THREADS if settings.embedded_store else PAGES_AT_ONCE
     repository = Repository(store, sealer, settings.expires_after, threads=threads)
     freshness = Freshness(log, settings.freshness_timeout)
-    voices = Voices(log, settings.policy, settings.smart)
+    publishers = StatePublishers(log, settings.policy, settings.smart)
     accesses = AccessLog(settings.access_log)
-    garbage.spare()
+    gc_tuning.tune()
     try:
         async with asyncio.TaskGroup() as group:
             for address in settings.prosody:
                 component = Component(
-                    settings, address, repository.archive, freshness, voices, accesses
+                    settings, address, repository.archive, freshness, publishers, accesses
                 )
                 group.create_task(component.run(stop))
             group.create_task(_measure(repository, stop))

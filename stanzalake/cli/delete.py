@@ -14,7 +14,7 @@ from stanzalake.model.position import to_milliseconds
 from stanzalake.observability.access_log import operator, recorded
 from stanzalake.operations.erasure import Eraser
 from stanzalake.runtime.services import opened_archive
-from stanzalake.store.deletion import Span
+from stanzalake.store.deletion import MessageSummary
 from stanzalake.xmpp import dates
 
 
@@ -75,9 +75,9 @@ def command(  # noqa: PLR0913, PLR0917  # one for each option
             with recorded(values, "delete", owner) as access:
                 access.messages, access.filtered = span.messages, bool(peer)
                 _erase(eraser, erasure, within)
-            eraser.removal.clean()
+            eraser.deletion.clean()
         if not (dry_run or no_wait):
-            wait_until_clean(eraser.removal)
+            wait_until_clean(eraser.deletion)
     _tell(erasure, span, dry_run=dry_run, as_json=as_json)
 
 
@@ -90,7 +90,7 @@ def _erase(eraser: Eraser, erasure: Erasure, within: float) -> None:
         )
 
 
-def _tell(erasure: Erasure, span: Span, *, dry_run: bool, as_json: bool) -> None:
+def _tell(erasure: Erasure, span: MessageSummary, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         fields = {"owner": erasure.owner, "messages": span.messages, "erased": not dry_run}
         click.echo(json.dumps(fields))
@@ -99,7 +99,7 @@ def _tell(erasure: Erasure, span: Span, *, dry_run: bool, as_json: bool) -> None
         click.echo(f"{done}: {_described(span)} of {erasure.owner}")
 
 
-def _described(span: Span) -> str:
+def _described(span: MessageSummary) -> str:
     if not span.messages:
         return "no messages"
     first, last = (

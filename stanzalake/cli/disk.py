@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from stanzalake.store.deletion import Removal
+from stanzalake.store.deletion import Deletion
 
 _POLL_SECONDS = 0.5
 
 
-def wait_until_clean(removal: Removal) -> None:
+def wait_until_clean(deletion: Deletion) -> None:
     """Wait for the rewrites, and then until the parts that they replaced are deleted.
 
     ClickHouse keeps those for about a minute, and looks for them less often when it is idle.
@@ -23,11 +23,11 @@ def wait_until_clean(removal: Removal) -> None:
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
     ) as progress:
         task = progress.add_task("ClickHouse rewrites parts", total=None)
-        for left in _down(removal.rewriting):
+        for left in _down(deletion.rewriting):
             progress.update(task, description=f"ClickHouse rewrites parts, {left} left")
-        doomed = removal.replaced()
+        doomed = deletion.replaced()
         progress.update(task, description="it deletes the old ones", total=len(doomed))
-        for left in _down(lambda: len(doomed & removal.replaced())):
+        for left in _down(lambda: len(doomed & deletion.replaced())):
             progress.update(task, completed=len(doomed) - left)
 
 

@@ -14,7 +14,7 @@ from stanzalake.errors import InvalidEvent
 from stanzalake.log.base import EVENTS
 from stanzalake.model.event import Message, decode, encode
 from stanzalake.observability.access_log import recorded
-from stanzalake.operations import dead_letters as rejected
+from stanzalake.operations import dead_letters
 
 
 @click.command(name="events")
@@ -42,7 +42,7 @@ async def _print(values: Settings, owner: str) -> None:
 
 
 async def _lines(values: Settings, owner: str) -> AsyncGenerator[tuple[bool, bytes], None]:
-    async with rejected.opened(values) as log, aclosing(log.browse(EVENTS)) as records:
+    async with dead_letters.opened(values) as log, aclosing(log.scan(EVENTS)) as records:
         async for record in records:
             try:
                 event = decode(record.value)

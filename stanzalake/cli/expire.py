@@ -11,7 +11,7 @@ from stanzalake.config import settings
 from stanzalake.config.settings import Settings
 from stanzalake.model.position import seconds_ago
 from stanzalake.runtime.services import opened_archive
-from stanzalake.store.deletion import Removal
+from stanzalake.store.deletion import Deletion
 
 
 @click.command(name="expire")
@@ -28,23 +28,23 @@ def command(env_file: Path | None, *, dry_run: bool, no_wait: bool, as_json: boo
     """
     values = settings.load(env_file=env_file)
     with opened_archive(values, admin=True) as store:
-        expired = _expire(values, Removal.of(store, values), dry_run=dry_run, no_wait=no_wait)
+        expired = _expire(values, Deletion.of(store, values), dry_run=dry_run, no_wait=no_wait)
     if as_json:
         click.echo(json.dumps({"messages": expired, "removed": not dry_run}))
     else:
         click.echo(f"{'would be removed' if dry_run else 'removed'}: {expired:,} expired messages")
 
 
-def _expire(values: Settings, removal: Removal, *, dry_run: bool, no_wait: bool) -> int:
+def _expire(values: Settings, deletion: Deletion, *, dry_run: bool, no_wait: bool) -> int:
     if values.expires_after is None:
         click.echo("nothing expires: PROSODY_ARCHIVE_EXPIRES_AFTER=never", err=True)
     horizon = seconds_ago(values.expires_after, time.time())
-    expired = removal.expired(horizon).messages
+    expired = deletion.expired(horizon).messages
     if dry_run:
         return expired
     if expired:
-        removal.expire(horizon)
-    removal.clean()
+        deletion.expire(horizon)
+    deletion.clean()
     if not no_wait:
-        wait_until_clean(removal)
+        wait_until_clean(deletion)
     return expired

@@ -21,7 +21,7 @@ from stanzalake.operations import export
 from stanzalake.runtime.services import opened_archive
 from stanzalake.store.client import Row, Store
 from stanzalake.store.histories import Histories
-from stanzalake.store.messages import Messages, Span
+from stanzalake.store.messages import MessageRange, Messages
 
 
 @click.command(name="export")
@@ -66,7 +66,7 @@ def command(  # noqa: PLR0913, PLR0917  # its options
     values = settings.load(env_file=env_file)
     low = max(from_milliseconds(start or 0), seconds_ago(values.expires_after, time.time()))
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
-    span = Span(owner, peer or "", low, high)
+    span = MessageRange(owner, peer or "", low, high)
     with recorded(values, "export", owner) as access, opened_archive(values) as store, _stop():
         access.filtered = span.peer != ""
         messages = Messages(store)

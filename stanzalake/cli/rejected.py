@@ -11,8 +11,8 @@ import click
 from stanzalake.config import settings
 from stanzalake.errors import InvalidEvent, NotFound
 from stanzalake.log.base import Record
-from stanzalake.operations import dead_letters as rejected
-from stanzalake.operations.dead_letters import Place, Rejected, Replayed
+from stanzalake.operations import dead_letters
+from stanzalake.operations.dead_letters import RecordPlace, Rejected, Replayed
 
 
 class _PlaceType(click.ParamType):
@@ -20,7 +20,7 @@ class _PlaceType(click.ParamType):
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Place:
+    ) -> RecordPlace:
         partition, slash, offset = value.partition("/")
         if not (slash and partition.isdecimal() and offset.isdecimal()):
             self.fail(f"{value!r} is not an ID, which looks like 0/17", param, ctx)
@@ -58,8 +58,8 @@ def list_command(env_file: Path | None, limit: int, page: int, *, as_json: bool)
     """
 
     async def work() -> list[Rejected]:
-        async with rejected.opened(settings.load(env_file=env_file)) as log:
-            return await rejected.newest(log, limit, page)
+        async with dead_letters.opened(settings.load(env_file=env_file)) as log:
+            return await dead_letters.newest(log, limit, page)
 
     for one in asyncio.run(work()):
         click.echo(json.dumps(_fields(one)) if as_json else _line(one))
@@ -75,7 +75,7 @@ def list_command(env_file: Path | None, limit: int, page: int, *, as_json: bool)
 )
 @click.pass_obj
 def show_command(
-    env_file: Path | None, place: Place, output: BinaryIO | None, *, body: bool
+    env_file: Path | None, place: RecordPlace, output: BinaryIO | None, *, body: bool
 ) -> None:
     """Show one rejected event.
 
@@ -83,8 +83,8 @@ def show_command(
     """
 
     async def work() -> Record:
-        async with rejected.opened(settings.load(env_file=env_file)) as log:
-            return await rejected.find(log, place)
+        async with dead_letters.opened(settings.load(env_file=env_file)) as log:
+            return await dead_letters.find(log, place)
 
     record = asyncio.run(work())
     if output is not None:
@@ -104,7 +104,7 @@ def show_command(
 @click.pass_obj
 def replay_command(
     env_file: Path | None,
-    places: tuple[Place, ...],
+    places: tuple[RecordPlace, ...],
     source: str | None,
     *,
     everything: bool,
@@ -127,8 +127,8 @@ def replay_command(
         return one.place in places or (everything and one.source.startswith(source or ""))
 
     async def work() -> Replayed:
-        async with rejected.opened(settings.load(env_file=env_file)) as log:
-            return await rejected.replay(log, wanted, dry_run=dry_run)
+        async with dead_letters.opened(settings.load(env_file=env_file)) as log:
+            return await dead_letters.replay(log, wanted, dry_run=dry_run)
 
     result = asyncio.run(work())
     _tell(result, dry_run=dry_run)
@@ -142,7 +142,7 @@ def _tell(result: Replayed, *, dry_run: bool) -> None:
     click.echo(f"{len(result.events)} events {done}, {len(result.left)} records stay as they are")
 
 
-def _require(places: tuple[Place, ...], result: Replayed) -> None:
+def _require(places: tuple[RecordPlace, ...], result: Replayed) -> None:
     """Fail if a record that was asked for by its ID was not replayed."""
     absent = [_id(one) for one in places if one not in {*result.taken, *result.left}]
     if absent:
@@ -169,7 +169,7 @@ def _line(one: Rejected) -> str:
     )
 
 
-def _id(place: Place) -> str:
+def _id(place: RecordPlace) -> str:
     return f"{place[0]}/{place[1]}"
 
 

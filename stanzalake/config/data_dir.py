@@ -25,7 +25,7 @@ _holding = threading.Lock()
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def hold_data_dir(path: Path) -> Iterator[None]:
     """Hold the directory while the context is open; a process may do so again and again.
 
     Args:
@@ -71,7 +71,7 @@ def _locked(path: Path) -> int:
 
 
 @contextmanager
-def shared_store(path: Path, dsn: str) -> Iterator[None]:
+def publish_store_dsn(path: Path, dsn: str) -> Iterator[None]:
     """Tell other processes of this user where the store is, while the context is open.
 
     Args:

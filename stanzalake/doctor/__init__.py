@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Literal
 
 from stanzalake.config.settings import Settings
-from stanzalake.doctor import data_dir, http, kafka, local_log, prosody, store
+from stanzalake.doctor import data_dir, embedded_log, http, kafka, prosody, store
 from stanzalake.doctor.finding import Finding, Outcome, fault, fine
 from stanzalake.errors import StanzalakeError
 
@@ -55,13 +55,13 @@ def failed(findings: Sequence[Finding]) -> bool:
 
 def _checks(settings: Settings, service: Service) -> Mapping[str, Check]:
     """Give the checks that apply, by the name of what they look at."""
-    embedded_log = not settings.kafka_bootstrap_servers
+    is_embedded = not settings.kafka_bootstrap_servers
     components = {"ingest": service in {"up", "ingest"}, "query": service in {"up", "query"}}
     names = {"ingest": settings.ingest_jid, "query": settings.query_jid}
     jids = [names[name] for name, wanted in components.items() if wanted]
     applying: dict[str, Check | None] = {
-        "data directory": data_dir.check if settings.embedded_store or embedded_log else None,
-        "log": local_log.check if embedded_log else kafka.checker(service),
+        "data directory": data_dir.check if settings.embedded_store or is_embedded else None,
+        "log": embedded_log.check if is_embedded else kafka.checker(service),
         "store": store.checker(service) if service != "ingest" else None,
         "Prosody": prosody.checker(jids) if jids else None,
         "HTTP": http.check if settings.http else None,

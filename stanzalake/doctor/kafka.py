@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from stanzalake.config.settings import Settings
 from stanzalake.doctor.finding import Finding, fault, fine, warning
 from stanzalake.errors import LogRefused, LogUnavailable
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED
 from stanzalake.log.kafka import state as kafka_state
-from stanzalake.log.kafka.state import State, Topic
+from stanzalake.log.kafka.state import KafkaState, Topic
 from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
 
 SUBJECT = "Kafka"
@@ -32,11 +32,11 @@ def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
     """Give the check of a service's Kafka: the brokers, the two topics, the group."""
 
     async def check(settings: Settings) -> Sequence[Finding]:
-        wanted = logs.topics(settings)
+        wanted = opening.topics(settings)
         names = [wanted.prefix + topic for topic in (EVENTS, REJECTED)]
         group = wanted.prefix + PROCESSOR_GROUP
         try:
-            client = logs.client_arguments(settings)
+            client = opening.client_arguments(settings)
             state = await kafka_state.read(client, names, group, names[0])
         except LogUnavailable as error:
             remedy = (
@@ -51,7 +51,7 @@ def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
 
 
 def _judge(
-    state: State, settings: Settings, wanted: Topics, rights: Collection[tuple[str, str]]
+    state: KafkaState, settings: Settings, wanted: Topics, rights: Collection[tuple[str, str]]
 ) -> Iterator[Finding]:
     yield fine(SUBJECT, f"answers, {state.brokers} brokers")
     if settings.kafka_replication > state.brokers:

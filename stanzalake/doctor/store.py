@@ -11,10 +11,9 @@ from stanzalake.config.settings import Settings
 from stanzalake.doctor import clock, data_dir
 from stanzalake.doctor.finding import Finding, fault, fine, unknown, warning
 from stanzalake.errors import SchemaBehind, StoreDenied, StoreRefused, StoreUnavailable
-from stanzalake.store import migrations
-from stanzalake.store import server_info as inspection
+from stanzalake.store import migrations, server_info
 from stanzalake.store.client import Store
-from stanzalake.store.server_info import State
+from stanzalake.store.server_info import ServerInfo
 
 SUBJECT = "store"
 
@@ -90,7 +89,7 @@ def _look(settings: Settings, service: str) -> Iterator[Finding]:
 
 def _opened(store: Store, settings: Settings, service: str) -> Iterator[Finding]:
     before = time.time_ns()
-    state = inspection.state(store)
+    state = server_info.state(store)
     after = time.time_ns()
     user = _user(settings.dsn)
     yield _version(state, user)
@@ -102,7 +101,7 @@ def _opened(store: Store, settings: Settings, service: str) -> Iterator[Finding]
     yield from _rights(store, service, user)
 
 
-def _version(state: State, user: str) -> Finding:
+def _version(state: ServerInfo, user: str) -> Finding:
     major, minor, *_ = (int(part) for part in state.version.split("."))
     if (major, minor) < OLDEST:
         return fault(
@@ -136,7 +135,7 @@ def _rights(store: Store, service: str, user: str) -> Iterator[Finding]:
     lacking = [
         f"{right} ON {store.table}{part}"
         for right, part in needed
-        if not inspection.granted(store, right, store.table + part)
+        if not server_info.granted(store, right, store.table + part)
     ]
     yield _granted(f"{SUBJECT}, rights", user, lacking)
 
@@ -145,7 +144,7 @@ def _administered(store: Store, settings: Settings) -> Iterator[Finding]:
     lacking = [
         f"{right} ON {store.table}"
         for right in _ADMIN
-        if not inspection.granted(store, right, store.table)
+        if not server_info.granted(store, right, store.table)
     ]
     which = "STANZALAKE_CLICKHOUSE_ADMIN_DSN" if settings.clickhouse_admin_dsn else "its only user"
     yield _granted(f"{SUBJECT}, rights of {which}", _user(settings.admin_dsn), lacking)

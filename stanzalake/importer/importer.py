@@ -7,16 +7,16 @@ from typing import Final, NamedTuple
 
 from stanzalake.config.settings import Settings
 from stanzalake.errors import InvalidEvent
-from stanzalake.importer import stanza, wishes
+from stanzalake.importer import preferences, stanza
 from stanzalake.importer.placing import Placing, moment
 from stanzalake.importer.source import Archived, Foreign, Item, Source, Unreadable, Wished
 from stanzalake.model.event import Erasure, Message, Preferences
+from stanzalake.model.page import MAX_LEGACY_ID
 from stanzalake.model.position import Sealer, from_milliseconds
-from stanzalake.store.archive_reader import MAX_LEGACY_ID
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
-from stanzalake.store.taken_positions import Places
+from stanzalake.store.taken_positions import TakenPositions
 
 _BATCH_CHARACTERS: Final = 32 * 1024 * 1024
 _DAY: Final = 86_400_000
@@ -72,15 +72,15 @@ class _Candidate(NamedTuple):
 @dataclass(slots=True)
 class _Batch:
     candidates: list[_Candidate] = field(default_factory=list)
-    wishes: dict[str, Preferences] = field(default_factory=dict)
+    preferences: dict[str, Preferences] = field(default_factory=dict)
     characters: int = 0
 
     def full(self, limit: int) -> bool:
-        size = len(self.candidates) + len(self.wishes)
+        size = len(self.candidates) + len(self.preferences)
         return size >= limit or self.characters >= _BATCH_CHARACTERS
 
     def owners(self) -> Collection[str]:
-        return self.wishes.keys() | {one.archived.owner for one in self.candidates}
+        return self.preferences.keys() | {one.archived.owner for one in self.candidates}
 
 
 class Importer:
@@ -109,7 +109,7 @@ class Importer:
         self.summary = Summary()
         self._store = store
         self._histories = Histories(store)
-        self._places = Places(store)
+        self._places = TakenPositions(store)
         self._erasures = Erasures(store)
         self._sealer = Sealer(settings.id_key_list)
         self._settings = settings
@@ -161,7 +161,7 @@ class Importer:
 
     def _take(self, item: Archived | Wished, batch: _Batch) -> None:
         if isinstance(item, Wished):
-            batch.wishes[item.owner] = wishes.read(item)
+            batch.preferences[item.owner] = preferences.read(item)
         elif self._expired(item.at):
             self.summary.expired += 1
         else:
@@ -182,7 +182,7 @@ class Importer:
     def _write(self, batch: _Batch) -> None:
         forgotten = self._erasures.read(batch.owners())
         rows = list(self._rows(batch.candidates, forgotten))
-        states = list(self._states(batch.wishes, forgotten))
+        states = list(self._states(batch.preferences, forgotten))
         if not self._dry_run:
             self._histories.write(states)
             self._store.insert(rows)
@@ -221,7 +221,7 @@ class Importer:
     ) -> Iterator[Preferences]:
         histories = self._histories.read(wanted)
         for owner, wished in wanted.items():
-            state = wishes.following(histories[owner], wished)
+            state = preferences.following(histories[owner], wished)
             gone = any(erasure.account for erasure in forgotten.get(owner, ()))
             if state is not None and not gone:
                 yield state

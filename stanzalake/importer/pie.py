@@ -17,7 +17,7 @@ from slixmpp import JID
 
 from stanzalake.errors import SourceUnavailable
 from stanzalake.importer.source import Archived, Foreign, Item, Selection, Unreadable, Wished
-from stanzalake.model.event import MAX_STANZA, Wish
+from stanzalake.model.event import MAX_STANZA, DefaultChoice
 from stanzalake.xmpp import dates
 
 _HOST: Final = "{urn:xmpp:pie:0}host"
@@ -31,7 +31,7 @@ _STAMP: Final = f"{_FORWARDED}/{{urn:xmpp:delay}}delay"
 _MESSAGE: Final = f"{_FORWARDED}/{{jabber:client}}message"
 _INCLUDE: Final = "{http://www.w3.org/2001/XInclude}include"
 
-_WISHES: Final[Mapping[str, Wish]] = {wish: wish for wish in get_args(Wish)}
+_WISHES: Final[Mapping[str, DefaultChoice]] = {wish: wish for wish in get_args(DefaultChoice)}
 _CHUNK: Final = 64 * 1024
 _MAX_ENTRY: Final = 4 * MAX_STANZA
 """Bytes of one message with its wrapping, or of one user's preferences."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from stanzalake.model.position import SEQUENCE_BITS, from_milliseconds, to_milliseconds
-from stanzalake.store.taken_positions import Moment, Place
+from stanzalake.store.taken_positions import Moment, TakenPosition
 
 UPPER_HALF: Final = 1 << SEQUENCE_BITS - 1
 
@@ -28,7 +28,7 @@ class Placing:
         taken: What the store holds in the moments of its messages.
     """
 
-    def __init__(self, taken: Iterable[Place]) -> None:
+    def __init__(self, taken: Iterable[TakenPosition]) -> None:
         self._taken: set[tuple[str, int]] = set()
         self._ids: set[tuple[str, str]] = set()
         self._last: dict[tuple[str, int], int] = {}
@@ -49,7 +49,7 @@ class Placing:
         position = from_milliseconds(at, UPPER_HALF) if last is None else _next(last)
         while (owner, position) in self._taken:
             position = _next(position)
-        self._take(Place(owner, position, legacy_id))
+        self._take(TakenPosition(owner, position, legacy_id))
         self._last[owner, at] = position
         return position
 
@@ -57,10 +57,10 @@ class Placing:
         """Let a message that has a position have it, or give None if it is there already."""
         if (owner, position) in self._taken:
             return None
-        self._take(Place(owner, position, ""))
+        self._take(TakenPosition(owner, position, ""))
         return position
 
-    def _take(self, place: Place) -> None:
+    def _take(self, place: TakenPosition) -> None:
         self._taken.add((place.owner, place.position))
         if place.legacy_id:
             self._ids.add((place.owner, place.legacy_id))

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from stanzalake.errors import SourceUnavailable
 from stanzalake.importer.source import Archived, Foreign, Form, Item, Selection, Unreadable, Wished
-from stanzalake.model.event import MAX_STANZA, Wish
+from stanzalake.model.event import MAX_STANZA, DefaultChoice
 
 _PAGE: Final = 500
 _DRIVERS: Final = {
@@ -25,7 +25,7 @@ _DRIVERS: Final = {
     "mariadb": "mariadb+pymysql",
 }
 _FORMS: Final[Mapping[str, Form]] = {"xml": "xml", "json": "json"}
-_DEFAULTS: Final[Mapping[object, Wish]] = {
+_DEFAULTS: Final[Mapping[object, DefaultChoice]] = {
     True: "always",
     False: "never",
     "roster": "roster",

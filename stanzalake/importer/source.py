@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from stanzalake.model.event import Wish
+from stanzalake.model.event import DefaultChoice
 
 Form = Literal["xml", "json"]
 """How a stanza is written: as XML, or as Prosody's util.stanza preserialises it into JSON."""
@@ -44,7 +44,7 @@ class Wished(NamedTuple):
     """
 
     owner: str
-    default: Wish
+    default: DefaultChoice
     always: tuple[str, ...]
     never: tuple[str, ...]
     place: str

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from stanzalake.log.watermarks import NO_ENDS, Ends
+from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 
 EVENTS = "stanzalake.events"
 REJECTED = "stanzalake.rejected"
@@ -47,12 +47,12 @@ class Record(NamedTuple):
 class Consumer(Protocol):
     """Reads one topic for one group, from where the group last committed."""
 
-    async def read(self, limit: int, within: float) -> Sequence[Record]:
+    async def read(self, limit: int, timeout: float) -> Sequence[Record]:
         """Give the next records, each partition's in order; empty if none came.
 
         Args:
             limit: Number of records at most; fewer once their values pass READ_BYTES.
-            within: Seconds to wait for the first one.
+            timeout: Seconds to wait for the first one.
 
         Raises:
             LogUnavailable: The log cannot be read just now.
@@ -75,7 +75,7 @@ class Consumer(Protocol):
 class Log(Protocol):
     """A durable log of topics."""
 
-    async def append(self, topic: str, entries: Sequence[Entry]) -> Ends:
+    async def append(self, topic: str, entries: Sequence[Entry]) -> Watermarks:
         """Return once all entries are durable, in their order within a key.
 
         Returns:
@@ -86,19 +86,19 @@ class Log(Protocol):
         """
 
     async def consumer(
-        self, topic: str, group: str, moved: Callable[[], None] | None = None
+        self, topic: str, group: str, on_rebalance: Callable[[], None] | None = None
     ) -> Consumer:
         """Open a consumer at the group's last commit, or at the first record there is.
 
         Args:
             topic: The topic to read.
             group: Whose commits count, and among whose consumers the partitions are shared.
-            moved: Called before a read gives records of partitions that others may have read
+            on_rebalance: Called before a read gives records of partitions that others may have read
                 meanwhile: what is remembered of their keys may be out of date.
         """
 
-    async def settled(
-        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    async def wait_committed(
+        self, topic: str, group: str, key: str, timeout: float, up_to: Watermarks = NO_WATERMARKS
     ) -> bool:
         """Wait until the group has committed all that was appended before this call.
 
@@ -108,14 +108,14 @@ class Log(Protocol):
             topic: The topic that was appended to.
             group: The group whose commits count.
             key: The owner whose partition is asked about.
-            within: Seconds to wait at most.
-            upto: Of a partition in it, only what is before this offset counts.
+            timeout: Seconds to wait at most.
+            up_to: Of a partition in it, only what is before this offset counts.
 
         Returns:
             False if the time ran out first.
         """
 
-    def browse(self, topic: str) -> AsyncGenerator[Record, None]:
+    def scan(self, topic: str) -> AsyncGenerator[Record, None]:
         """Give what a topic holds now, each partition's records in order, for no group.
 
         Nothing is committed, and who reads for a group does not notice.

@@ -2,6 +2,9 @@
 
 from stanzalake.log.base import Entry, Record
 
+TAP_SOURCE = "tap of "
+"""Prefix of the source of a record that a tap sent; its host follows."""
+
 _REASON = "reason"
 _SOURCE = "source"
 

@@ -15,7 +15,7 @@ from stanzalake.log.sqlite import LocalLog
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Log]:
+async def open_log(settings: Settings) -> AsyncIterator[Log]:
     """Open the log, and close it at the end.
 
     Raises:

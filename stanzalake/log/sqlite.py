@@ -13,7 +13,7 @@ import msgspec
 
 from stanzalake.errors import LogUnavailable
 from stanzalake.log.base import READ_BYTES, Entry, Record
-from stanzalake.log.watermarks import NO_ENDS, Ends
+from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 
 PARTITION = 0
 
@@ -70,7 +70,7 @@ class LocalLog:
         self._change = asyncio.Condition()
         self._thread.submit(self._open, path).result()
 
-    async def append(self, topic: str, entries: Sequence[Entry]) -> Ends:
+    async def append(self, topic: str, entries: Sequence[Entry]) -> Watermarks:
         """Write the entries; they are on the disk when this returns (``synchronous=FULL``)."""
         if not entries:
             return {}
@@ -82,21 +82,21 @@ class LocalLog:
         self,
         topic: str,
         group: str,
-        moved: Callable[[], None] | None = None,  # noqa: ARG002  # one process reads all there is
+        on_rebalance: Callable[[], None] | None = None,  # noqa: ARG002  # one process reads all there is
     ) -> "LocalConsumer":
         """Open a consumer at the group's last commit, or at the first record there is."""
         return LocalConsumer(self, topic, group, self._commits.get((topic, group), 0))
 
-    async def settled(
-        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    async def wait_committed(
+        self, topic: str, group: str, key: str, timeout: float, up_to: Watermarks = NO_WATERMARKS
     ) -> bool:
         """Wait until the group has committed all that was appended of the key before this call."""
         newest, floors = self._places
         end = newest.get((topic, key), floors.get(topic, 0))
-        end = min(end, upto.get(PARTITION, end))
-        return await self._until(lambda: self._commits.get((topic, group), 0) >= end, within)
+        end = min(end, up_to.get(PARTITION, end))
+        return await self._until(lambda: self._commits.get((topic, group), 0) >= end, timeout)
 
-    async def browse(self, topic: str) -> AsyncGenerator[Record, None]:
+    async def scan(self, topic: str) -> AsyncGenerator[Record, None]:
         """Give what a topic holds now, for no group."""
         start = 0
         end = await self._call(self._last, topic)
@@ -115,14 +115,14 @@ class LocalLog:
         """Give the offset behind the last record of a topic; used by the consumers."""
         return self._ends.get(topic, 0)
 
-    async def read(self, topic: str, start: int, limit: int, within: float) -> list[Record]:
+    async def read(self, topic: str, start: int, limit: int, timeout: float) -> list[Record]:
         """Give records of a topic from an offset on; used by the consumers."""
-        await self._until(lambda: self._ends.get(topic, 0) > start, within)
+        await self._until(lambda: self._ends.get(topic, 0) > start, timeout)
         return await self._call(self._read, topic, start, limit)
 
-    async def commit(self, topic: str, group: str, following: int) -> None:
+    async def commit(self, topic: str, group: str, next_offset: int) -> None:
         """Remember a group's next offset; used by the consumers."""
-        await self._call(self._commit, topic, group, following)
+        await self._call(self._commit, topic, group, next_offset)
         await self._announce()
 
     def _open(self, path: Path) -> None:
@@ -137,7 +137,7 @@ class LocalLog:
             self._ends: dict[str, int] = dict(ends.fetchall())
             self._places = self._no_places()
             commits = self._connection.execute('SELECT topic, "group", next FROM commits')
-            self._commits = {(topic, group): following for topic, group, following in commits}
+            self._commits = {(topic, group): next_offset for topic, group, next_offset in commits}
         except sqlite3.Error as error:
             raise LogUnavailable(f"the log {path} cannot be opened: {error}") from None
 
@@ -186,14 +186,14 @@ class LocalLog:
         rows.close()
         return records
 
-    def _commit(self, topic: str, group: str, following: int) -> None:
+    def _commit(self, topic: str, group: str, next_offset: int) -> None:
         with self._transaction():
             self._connection.execute(
                 "INSERT INTO commits VALUES (?, ?, ?)"
                 ' ON CONFLICT (topic, "group") DO UPDATE SET next = excluded.next',
-                (topic, group, following),
+                (topic, group, next_offset),
             )
-        self._commits[topic, group] = following
+        self._commits[topic, group] = next_offset
         if self._clock() - self._trimmed >= _TRIM_INTERVAL_MS:
             self._trim(topic)
 
@@ -231,9 +231,9 @@ class LocalLog:
         async with self._change:
             self._change.notify_all()
 
-    async def _until(self, true: Callable[[], bool], within: float) -> bool:
+    async def _until(self, true: Callable[[], bool], timeout: float) -> bool:
         try:
-            async with asyncio.timeout(within), self._change:
+            async with asyncio.timeout(timeout), self._change:
                 await self._change.wait_for(true)
         except TimeoutError:
             return true()
@@ -249,9 +249,9 @@ class LocalConsumer:
         self._group = group
         self._next = start
 
-    async def read(self, limit: int, within: float) -> Sequence[Record]:
+    async def read(self, limit: int, timeout: float) -> Sequence[Record]:
         """Give the next records; empty if none came within so many seconds."""
-        records = await self._log.read(self._topic, self._next, limit, within)
+        records = await self._log.read(self._topic, self._next, limit, timeout)
         if records:
             self._next = records[-1].offset + 1
         return records

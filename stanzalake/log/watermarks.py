@@ -4,19 +4,19 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-Ends = Mapping[int, int]
+Watermarks = Mapping[int, int]
 """Of each partition, the offset behind the last record that counts."""
-NO_ENDS: Ends = MappingProxyType({})
+NO_WATERMARKS: Watermarks = MappingProxyType({})
 
 _WRITTEN = re.compile(r"(?:[0-9]{1,9}:[0-9]{1,18}(?: |$))*")
 
 
-def write(ends: Ends) -> str:
+def write(ends: Watermarks) -> str:
     """Give ends as text (docs/protocol.md)."""
     return " ".join(f"{partition}:{offset}" for partition, offset in ends.items())
 
 
-def read(text: str) -> Ends:
+def read(text: str) -> Watermarks:
     """Give ends from their text.
 
     Raises:

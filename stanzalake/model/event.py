@@ -20,7 +20,7 @@ MAX_JIDS = 1000
 MAX_EVENT = 2 * MAX_STANZA
 """Bytes of one encoded event; twice the stanza, as JSON escapes a quote to two bytes."""
 
-Wish = Literal["always", "never", "roster"]
+DefaultChoice = Literal["always", "never", "roster"]
 
 Owner = Annotated[
     str,
@@ -56,7 +56,7 @@ Jids = Annotated[
 ]
 
 
-class _Said(
+class EventBase(
     msgspec.Struct,
     tag_field="type",
     frozen=True,
@@ -71,7 +71,7 @@ class _Said(
     position: Position
 
 
-class Message(_Said, tag="message", frozen=True, kw_only=True):
+class Message(EventBase, tag="message", frozen=True, kw_only=True):
     """One eligible message, seen from one owner. One stanza between local users makes two."""
 
     peer: Peer
@@ -98,22 +98,22 @@ class Message(_Said, tag="message", frozen=True, kw_only=True):
     ]
 
 
-class Preferences(_Said, tag="preferences", frozen=True, kw_only=True):
+class Preferences(EventBase, tag="preferences", frozen=True, kw_only=True):
     """An owner's wishes (XEP-0441), in force for messages of greater positions until the next."""
 
     default: Annotated[
-        Wish,
+        DefaultChoice,
         msgspec.Meta(description="What is archived of a peer in neither list"),
     ]
     always: Jids
     never: Jids
 
 
-class Activation(_Said, tag="activation", frozen=True, kw_only=True):
+class Activation(EventBase, tag="activation", frozen=True, kw_only=True):
     """An owner asked for the archive: under smart archiving, messages are kept from here on."""
 
 
-class Erasure(_Said, tag="erasure", frozen=True, kw_only=True):
+class Erasure(EventBase, tag="erasure", frozen=True, kw_only=True):
     """Messages of an owner are to be forgotten, for good: also those that are processed later."""
 
     peer: Annotated[
@@ -144,7 +144,7 @@ class Erasure(_Said, tag="erasure", frozen=True, kw_only=True):
         )
 
 
-class Expiry(_Said, tag="expiry", frozen=True, kw_only=True):
+class Expiry(EventBase, tag="expiry", frozen=True, kw_only=True):
     """An operator of Prosody wants what has expired to be removed now, not at the next round."""
 
     owner: Annotated[
@@ -179,6 +179,22 @@ def decode(raw: bytes) -> Event:
     for name in _POSITIONS:
         if getattr(event, name, 0) > MAX_POSITION:
             raise InvalidEvent(f"Expected `int` <= 2^64 - 1 - at `$.{name}`")
+    return event
+
+
+def decode_from_host(raw: bytes, host: str) -> Event:
+    """Read one event that a host's tap sent.
+
+    Args:
+        raw: The UTF-8 JSON text of one event.
+        host: The VirtualHost; no other host's archives may be written.
+
+    Raises:
+        InvalidEvent: It is not an event, or belongs to another host's archive.
+    """
+    event = decode(raw)
+    if event.owner.rpartition("@")[2] != host:
+        raise InvalidEvent("the owner is not of the host that sent it")
     return event
 
 

@@ -19,7 +19,7 @@ import msgspec
 
 from stanzalake.config.settings import Settings
 from stanzalake.errors import SettingsError
-from stanzalake.observability.log_once import Trouble
+from stanzalake.observability.log_once import LogOnce
 
 STANDARD_ERROR = "-"
 
@@ -93,7 +93,7 @@ class AccessLog:
 
     def __init__(self, place: str) -> None:
         self._handler = _handler(place) if place else None
-        self._trouble = Trouble(__name__)
+        self._trouble = LogOnce(__name__)
 
     def write(self, access: Access) -> None:
         """Write one line. A disk that does not take it is told in the process's own log."""

@@ -6,7 +6,7 @@ _ALLOCATIONS = 200_000
 """Objects that are made and not freed, after which it is looked for: those of a large batch."""
 
 
-def spare() -> None:
+def tune() -> None:
     """Look for garbage in cycles seldom, and not in what is there by now: that stays.
 
     Events, records and rows refer to nothing that refers to them, and go without it. By default a

@@ -33,7 +33,7 @@ def ready() -> bool:
 
 
 @asynccontextmanager
-async def served(addresses: Sequence[tuple[str, int]]) -> AsyncIterator[None]:
+async def serve_health(addresses: Sequence[tuple[str, int]]) -> AsyncIterator[None]:
     """Serve /metrics, /healthz and /readyz while the context is open.
 
     Args:

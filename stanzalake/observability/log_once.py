@@ -3,7 +3,7 @@
 import logging
 
 
-class Trouble:
+class LogOnce:
     """Keeps a log from repeating itself.
 
     Args:

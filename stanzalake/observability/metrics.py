@@ -36,7 +36,7 @@ APPEND_SECONDS = Histogram(
 
 EVENTS_PROCESSED = Counter(
     "stanzalake_processor_events_total",
-    "Events of the log, by how they ended: stored, said, unwanted or rejected",
+    "Events of the log, by how they ended: stored, state, filtered or rejected",
     ["outcome"],
 )
 BATCH_ROWS = Histogram("stanzalake_batch_rows", "Rows in one insert", buckets=_ROWS)

@@ -6,14 +6,14 @@ from contextlib import nullcontext
 from stanzalake.config import data_dir
 from stanzalake.config.settings import Settings
 from stanzalake.errors import SettingsError
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
 from stanzalake.log.kafka import rewind as kafka_rewind
 from stanzalake.log.sqlite import PARTITION
 from stanzalake.store import migrations
 from stanzalake.store.backups import Backups
 from stanzalake.store.client import Store
-from stanzalake.store.deletion import Removal
+from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 
 
@@ -52,7 +52,7 @@ async def restore(settings: Settings, name: str) -> int:
         StoreRefused: There is no such backup, or it does not fit.
     """
     embedded = settings.embedded_store or not settings.kafka_bootstrap_servers
-    with data_dir.held(settings.data_dir) if embedded else nullcontext():
+    with data_dir.hold_data_dir(settings.data_dir) if embedded else nullcontext():
         erasures = await asyncio.to_thread(_restored, settings, name)
         await _read_again(settings)
         return erasures
@@ -66,7 +66,7 @@ def _restored(settings: Settings, name: str) -> int:
             Backups(store).restore(name)
         migrations.apply(store, settings)
         erasures = Erasures(store).since(0)
-        Removal.of(store, settings).erase(erasures)
+        Deletion.of(store, settings).erase(erasures)
         return len(erasures)
     finally:
         store.close()
@@ -75,9 +75,9 @@ def _restored(settings: Settings, name: str) -> int:
 async def _read_again(settings: Settings) -> None:
     if settings.kafka_bootstrap_servers:
         names = (settings.kafka_topic_prefix + name for name in (EVENTS, PROCESSOR_GROUP))
-        await kafka_rewind.rewind(logs.client_arguments(settings), *names)
+        await kafka_rewind.rewind(opening.client_arguments(settings), *names)
         return
-    async with logs.opened(settings) as log:
+    async with opening.open_log(settings) as log:
         consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
         await consumer.commit({PARTITION: 0})
 

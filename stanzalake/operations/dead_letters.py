@@ -6,18 +6,16 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ingest import batch
 from stanzalake.config.settings import Settings
 from stanzalake.errors import InvalidEvent, LogUnavailable, NotFound
-from stanzalake.log import dead_letters as rejected
-from stanzalake.log import opening as logs
+from stanzalake.log import dead_letters, opening
 from stanzalake.log.base import EVENTS, REJECTED, Entry, Log, Record
-from stanzalake.model.event import Event, Message, decode
+from stanzalake.model.event import Event, Message, decode, decode_from_host
 from stanzalake.xmpp import stanza as exclusion
 
 _CHUNK_BYTES = 1024 * 1024
 
-Place = tuple[int, int]
+RecordPlace = tuple[int, int]
 """Partition and offset of a record in the rejected topic."""
 
 
@@ -34,7 +32,7 @@ class Rejected(NamedTuple):
     """
 
     at: int
-    place: Place
+    place: RecordPlace
     source: str
     reason: str
     key: str
@@ -46,8 +44,8 @@ class Rejected(NamedTuple):
         return cls(
             at=record.at,
             place=(record.partition, record.offset),
-            source=rejected.source(record),
-            reason=rejected.reason(record),
+            source=dead_letters.source(record),
+            reason=dead_letters.reason(record),
             key=record.key,
             size=len(record.value),
         )
@@ -63,8 +61,8 @@ class Replayed:
         events: Owner and position of each event; several records may hold the same one.
     """
 
-    taken: list[Place] = field(default_factory=list)
-    left: dict[Place, str] = field(default_factory=dict)
+    taken: list[RecordPlace] = field(default_factory=list)
+    left: dict[RecordPlace, str] = field(default_factory=dict)
     events: set[tuple[str, int]] = field(default_factory=set)
 
 
@@ -75,10 +73,10 @@ async def opened(settings: Settings) -> AsyncIterator[Log]:
     Raises:
         LogUnavailable: It cannot be opened; an embedded log is not made here.
     """
-    file = logs.local_file(settings)
+    file = opening.local_file(settings)
     if not settings.kafka_bootstrap_servers and not file.is_file():
         raise LogUnavailable(f"there is no log {file}: STANZALAKE_DATA_DIR says where it is")
-    async with logs.opened(settings) as log:
+    async with opening.open_log(settings) as log:
         yield log
 
 
@@ -91,7 +89,7 @@ async def newest(log: Log, limit: int, page: int = 1) -> list[Rejected]:
         page: Which one, from 1 on.
     """
     kept: list[Rejected] = []
-    async with aclosing(log.browse(REJECTED)) as records:
+    async with aclosing(log.scan(REJECTED)) as records:
         async for record in records:
             heapq.heappush(kept, Rejected.of(record))
             if len(kept) > limit * page:
@@ -100,13 +98,13 @@ async def newest(log: Log, limit: int, page: int = 1) -> list[Rejected]:
     return sorted(kept)[: max(0, len(kept) - newer)]
 
 
-async def find(log: Log, place: Place) -> Record:
+async def find(log: Log, place: RecordPlace) -> Record:
     """Give one record of the rejected topic.
 
     Raises:
         NotFound: There is none at this place.
     """
-    async with aclosing(log.browse(REJECTED)) as records:
+    async with aclosing(log.scan(REJECTED)) as records:
         async for record in records:
             if (record.partition, record.offset) == place:
                 return record
@@ -138,7 +136,7 @@ async def _entries(
     log: Log, wanted: Callable[[Rejected], bool], result: Replayed
 ) -> AsyncGenerator[Entry, None]:
     """Give each wanted event once, and note in the result what becomes of every record."""
-    async with aclosing(log.browse(REJECTED)) as records:
+    async with aclosing(log.scan(REJECTED)) as records:
         async for record in records:
             described = Rejected.of(record)
             if not wanted(described):
@@ -172,10 +170,11 @@ def _event(record: Record) -> Event:
     Raises:
         InvalidEvent: It is none, or not one that its source may write.
     """
-    source = rejected.source(record)
-    if source.startswith(batch.SOURCE):
-        batch.owner_of(record.value, source.removeprefix(batch.SOURCE))
-    event = decode(record.value)
+    source = dead_letters.source(record)
+    if source.startswith(dead_letters.TAP_SOURCE):
+        event = decode_from_host(record.value, source.removeprefix(dead_letters.TAP_SOURCE))
+    else:
+        event = decode(record.value)
     if isinstance(event, Message):
         exclusion.strip(event.stanza, ())
     return event

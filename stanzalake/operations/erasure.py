@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from stanzalake.config.settings import Settings
 from stanzalake.errors import LogUnavailable
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, Entry
 from stanzalake.model.event import VERSION, Erasure, decode, encode
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.store.client import Store
-from stanzalake.store.deletion import Removal, Span
+from stanzalake.store.deletion import Deletion, MessageSummary
 from stanzalake.store.erasures import Erasures
 
 _POLL_SECONDS = 0.2
@@ -31,7 +31,7 @@ class Eraser:
     ) -> None:
         self._settings = settings
         self._erasures = Erasures(store)
-        self.removal = Removal.of(store, settings)
+        self.deletion = Deletion.of(store, settings)
         self._clock = clock
 
     def plan(self, owner: str, peer: str, start: int, end: int | None, by: str) -> Erasure:
@@ -45,14 +45,14 @@ class Eraser:
             by: Who asks for it.
         """
         # Imported messages and those of a fast clock may lie ahead of this machine's.
-        newest = self.removal.covered([_erasure(owner, MAX_POSITION, 0, MAX_POSITION)]).last
+        newest = self.deletion.covered([_erasure(owner, MAX_POSITION, 0, MAX_POSITION)]).last
         position = max(from_milliseconds(int(self._clock() * 1000)), newest + 1)
         until = position if end is None else min(from_milliseconds(end), position)
         return _erasure(owner, position, from_milliseconds(start), until, peer, by)
 
-    def covered(self, erasure: Erasure) -> Span:
+    def covered(self, erasure: Erasure) -> MessageSummary:
         """Give what an erasure covers that readers still see."""
-        return self.removal.covered([erasure])
+        return self.deletion.covered([erasure])
 
     def say(self, erasure: Erasure) -> None:
         """Put it into the log, where the processor finds it.
@@ -84,10 +84,10 @@ class Eraser:
         return recorded and not self.covered(erasure).messages
 
     async def _say(self, erasure: Erasure) -> None:
-        file = logs.local_file(self._settings)
+        file = opening.local_file(self._settings)
         if not self._settings.kafka_bootstrap_servers and not file.is_file():
             raise LogUnavailable(f"there is no log {file}: STANZALAKE_DATA_DIR says where it is")
-        async with logs.opened(self._settings) as log:
+        async with opening.open_log(self._settings) as log:
             await log.append(EVENTS, [Entry(erasure.owner, encode(erasure))])
 
 

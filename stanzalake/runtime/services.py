@@ -12,7 +12,7 @@ import processor.service
 import query.service
 from stanzalake.config.settings import Settings
 from stanzalake.errors import SettingsError, StoreUnavailable
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 from stanzalake.log.base import Log
 from stanzalake.observability import health
 from stanzalake.store import migrations
@@ -100,7 +100,7 @@ def require_server(settings: Settings) -> None:
 async def run_ingest(settings: Settings, stop: asyncio.Event) -> None:
     """Take batches from Prosody into Kafka until `stop` is set."""
     require_kafka(settings)
-    async with health.served(settings.http), logs.opened(settings) as shared:
+    async with health.serve_health(settings.http), opening.open_log(settings) as shared:
         await ingest.service.run(settings, shared, stop)
 
 
@@ -120,9 +120,9 @@ async def run_query(settings: Settings, stop: asyncio.Event) -> None:
 async def _shared(settings: Settings) -> AsyncIterator[tuple[Log, Store]]:
     require_kafka(settings)
     require_server(settings)
-    async with health.served(settings.http), opened_store(settings) as store:
+    async with health.serve_health(settings.http), opened_store(settings) as store:
         await asyncio.to_thread(migrations.check, store)
-        async with logs.opened(settings) as shared:
+        async with opening.open_log(settings) as shared:
             yield shared, store
 
 

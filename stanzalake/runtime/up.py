@@ -11,11 +11,11 @@ import processor.service
 import query.service
 from stanzalake.config import data_dir
 from stanzalake.config.settings import Settings
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 from stanzalake.observability import health
 from stanzalake.runtime.services import opened_store, together, until_stopped
 from stanzalake.store import migrations
-from stanzalake.store.chdb import sharing as shared_store
+from stanzalake.store.chdb import sharing
 from stanzalake.store.client import Store
 
 log = logging.getLogger(__name__)
@@ -29,14 +29,14 @@ async def run(settings: Settings) -> None:
         SettingsError: The data directory cannot be made or written.
     """
     embedded = settings.embedded_store or not settings.kafka_bootstrap_servers
-    with data_dir.held(settings.data_dir) if embedded else nullcontext():
+    with data_dir.hold_data_dir(settings.data_dir) if embedded else nullcontext():
         await until_stopped(partial(_serve, settings))
 
 
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     async with (
-        health.served(settings.http),
-        logs.opened(settings) as events,
+        health.serve_health(settings.http),
+        opening.open_log(settings) as events,
         opened_store(settings) as writes,
         opened_store(settings) as reads,
     ):
@@ -57,7 +57,7 @@ def _shared(settings: Settings) -> AbstractAsyncContextManager[None]:
     """Share an embedded store, which only this process can open, with the other commands."""
     if settings.store_dir is None:
         return nullcontext()
-    return shared_store.served(settings.data_dir, settings.store_dir)
+    return sharing.share_store(settings.data_dir, settings.store_dir)
 
 
 def migrate(settings: Settings) -> list[str]:

@@ -8,90 +8,23 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from dataclasses import replace
+from typing import Any
 
 from stanzalake.errors import AnswerCut, ResultTooLarge
-from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
-from stanzalake.store.chunks import pieces
+from stanzalake.model.history import History
+from stanzalake.model.page import MAX_LEGACY_ID, MAX_PAGE, Archive, Item, Page, Selection
+from stanzalake.model.position import Sealer, from_milliseconds, seconds_ago
+from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
-from stanzalake.store.histories import Histories, History
-
-MAX_PAGE = 4 * 1024 * 1024
-"""Bytes of stanzas in one page at most, but for the page's first stanza."""
-
-MAX_LEGACY_ID = 255
+from stanzalake.store.histories import Histories
 
 _NEAR = from_milliseconds(31 * 86_400_000)
 _SETTINGS = "SETTINGS max_threads = 1, max_execution_time = 20"
 _BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
 
 
-class Item(NamedTuple):
-    """One archived message as its owner sees it. An empty stanza is one that was taken away."""
-
-    position: int
-    id: str
-    stanza: str
-
-
-class Stretch(NamedTuple):
-    """Consecutive items, oldest first, and whether more follow in the direction of reading."""
-
-    items: Sequence[Item]
-    more: bool
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which items of an archive are meant.
-
-    Attributes:
-        low: Lowest position that belongs to it; may be over any position.
-        high: Highest position that belongs to it; may be under any position.
-        peer: Bare JID of the other party; empty for all.
-        resource: Its resource; empty for all.
-        groupchat: Whether messages of type groupchat belong to it.
-        positions: The only positions that belong to it; None for all.
-    """
-
-    low: int = 0
-    high: int = MAX_POSITION
-    peer: str = ""
-    resource: str = ""
-    groupchat: bool = True
-    positions: frozenset[int] | None = None
-
-
 _NOTHING = Selection(low=1, high=0)
-
-
-class Archive(Protocol):
-    """One owner's archive at one moment: what is expired then is not in it."""
-
-    async def find(self, ids: Collection[str]) -> Mapping[str, int]:
-        """Give the position of each id that is a place in this archive, stored or not."""
-
-    async def stored(self, positions: Collection[int]) -> frozenset[int]:
-        """Give those of the positions that hold an item."""
-
-    async def read(
-        self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
-    ) -> Stretch:
-        """Give the first items of a selection, or its last ones.
-
-        Args:
-            selection: Which items.
-            limit: Items at most; fewer if their stanzas are large.
-            backward: Whether to read from the newest.
-            skip: How many items to leave out before the first.
-        """
-
-    async def history(self) -> History:
-        """Give what the owner said of the archive, oldest first."""
-
-    async def count(self, selection: Selection, below: int) -> tuple[int, int]:
-        """Give the number of items of a selection, and of those below a position."""
 
 
 class Repository:
@@ -141,7 +74,7 @@ class Repository:
         return seconds_ago(self._expires_after, self._clock())
 
 
-class _Page:
+class _PageBuilder:
     """A page while it is read.
 
     Args:
@@ -204,10 +137,10 @@ class _StoredArchive:
 
     async def read(
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
-    ) -> Stretch:
+    ) -> Page:
         if skip:
             selection = await self._behind(selection, skip, backward=backward)
-        page = _Page(limit)
+        page = _PageBuilder(limit)
         for window in _windows(selection, self._oldest, self._now, backward=backward):
             left: Selection | None = window
             while left is not None and not page.full:
@@ -215,7 +148,7 @@ class _StoredArchive:
                 page.add(rows)
                 left = _beyond(left, rows[-1][0], backward=backward) if len(rows) > limit else None
         items = [self._item(*row) for row in page.rows]
-        return Stretch(items[::-1] if backward else items, more=page.full)
+        return Page(items[::-1] if backward else items, more=page.full)
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int]:
         where, parameters = self._where(selection)
@@ -269,7 +202,7 @@ class _StoredArchive:
         columns = "legacy_id, min(position)"
         extra = "AND legacy_id IN {ids:Array(String)} GROUP BY legacy_id"
         found = [
-            await self._select(columns, Selection(), extra, ids=some) for some in pieces(ids, str)
+            await self._select(columns, Selection(), extra, ids=some) for some in chunks(ids, str)
         ]
         return {id_: int(position) for rows in found for id_, position in rows}
 

@@ -16,7 +16,7 @@ _AROUND = 24
 """Bytes around a text, or of a position that goes with it."""
 
 
-def pieces(values: Iterable[T], text: Callable[[T], str]) -> Iterator[list[T]]:
+def chunks(values: Iterable[T], text: Callable[[T], str]) -> Iterator[list[T]]:
     """Divide values, in their order; no piece is empty.
 
     Args:

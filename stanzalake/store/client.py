@@ -194,7 +194,7 @@ class Store:
             return cls(dsn, settings.store, _options(settings), setting)
         with ExitStack() as held:
             try:
-                held.enter_context(data_dir.held(settings.data_dir))
+                held.enter_context(data_dir.hold_data_dir(settings.data_dir))
             except DataDirInUse:
                 return cls._shared(settings)
             allowed = {"backups.allowed_path": str(settings.data_dir.absolute() / "backups")}
@@ -228,7 +228,7 @@ class Store:
         if not rows:
             return
         STORAGE_OPERATIONS.labels("archive", "insert").inc()
-        with self._translated(ROW), self._clients.taken() as client:
+        with self._translated(ROW), self._clients.borrow() as client:
             client.insert(self.table + part, rows, column_names=rows[0]._fields, settings=_INSERT)
 
     def select(
@@ -242,13 +242,13 @@ class Store:
             ResultTooLarge: The rows pass a bound that the statement sets itself.
         """
         STORAGE_OPERATIONS.labels("archive", "select").inc()
-        with self._translated(), self._clients.taken() as client:
+        with self._translated(), self._clients.borrow() as client:
             return client.query(statement, parameters=dict(parameters or {})).result_rows
 
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that gives no rows; raises as `select` does."""
         STORAGE_OPERATIONS.labels("archive", "command").inc()
-        with self._translated(), self._clients.taken() as client:
+        with self._translated(), self._clients.borrow() as client:
             client.command(statement, parameters=dict(parameters or {}))
 
     def size(self) -> int:

@@ -15,7 +15,7 @@ from stanzalake.config.settings import Settings
 from stanzalake.errors import StoreUnavailable
 from stanzalake.model.event import Erasure
 from stanzalake.store import histories
-from stanzalake.store.chunks import pieces
+from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.migrations import Target
 
@@ -48,7 +48,7 @@ SELECT hostName(), table, name FROM {parts} WHERE database = currentDatabase()
     AND table IN {{tables:Array(String)}} AND NOT active"""
 
 
-class Span(NamedTuple):
+class MessageSummary(NamedTuple):
     """Some messages.
 
     Attributes:
@@ -62,7 +62,7 @@ class Span(NamedTuple):
     last: int
 
 
-class Removal:
+class Deletion:
     """Takes rows out of the store. Its calls block.
 
     Args:
@@ -89,7 +89,7 @@ class Removal:
         self._again = 0.0
 
     @classmethod
-    def of(cls, store: Store, settings: Settings) -> "Removal":
+    def of(cls, store: Store, settings: Settings) -> "Deletion":
         """Give the removal from the store that the settings describe."""
         return cls(store, settings.clickhouse_cluster)
 
@@ -99,16 +99,16 @@ class Removal:
         Raises:
             StoreUnavailable: It is not done yet: ask again.
         """
-        for some in pieces(erasures, _text):
+        for some in chunks(erasures, _text):
             self._hide("", _COVERED, some)
             self._hide(_WISHES, _ENDED, [erasure for erasure in some if erasure.account])
         self._asked.clear()
 
-    def covered(self, erasures: Sequence[Erasure]) -> Span:
+    def covered(self, erasures: Sequence[Erasure]) -> MessageSummary:
         """Give the messages that erasures cover and that are not hidden yet."""
         return self._span(_COVERED, _parameters(erasures))
 
-    def expired(self, horizon: int) -> Span:
+    def expired(self, horizon: int) -> MessageSummary:
         """Give the messages that are older than a position and still take room."""
         return self._span("position < {horizon:UInt64}", {"horizon": horizon})
 
@@ -166,13 +166,13 @@ class Removal:
         )
         return int(count)
 
-    def _span(self, condition: str, parameters: Mapping[str, Any]) -> Span:
+    def _span(self, condition: str, parameters: Mapping[str, Any]) -> MessageSummary:
         [row] = self._store.select(
             "SELECT count(), min(position), max(position) FROM"  # noqa: S608  # identifiers
             f" (SELECT DISTINCT owner, position FROM {self._store.table} WHERE {condition})",
             parameters,
         )
-        return Span(*map(int, row))
+        return MessageSummary(*map(int, row))
 
     def _look(self, statement: str) -> Sequence[Sequence[Any]]:
         """Select from the tables that ClickHouse has about ours, on every server."""

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from stanzalake.model.event import VERSION, Erasure
-from stanzalake.store.chunks import pieces
+from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 
 PART = "_erasures"
@@ -48,7 +48,7 @@ class Erasures:
             StoreUnavailable: The store did not answer this time.
         """
         found: dict[str, Sequence[Erasure]] = {}
-        for some in pieces(sorted(owners), str):
+        for some in chunks(sorted(owners), str):
             erasures = self._select("owner IN {owners:Array(String)}", {"owners": some})
             found.update({o: tuple(e) for o, e in groupby(erasures, key=lambda e: e.owner)})
         return found

@@ -9,17 +9,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from stanzalake.model.event import VERSION, Activation, Erasure, Preferences
-from stanzalake.store.chunks import pieces
+from stanzalake.model.history import MAX_STATES, ArchiveState, History, OwnerState, merged
+from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
-
-Wish = Preferences | Activation
-State = Wish | Erasure
-History = Sequence[State]
-"""States of one owner, oldest first."""
-
-MAX_STATES = 1000
-"""Wishes of one owner that count: the newest ones."""
 
 PART = "_preferences"
 
@@ -43,7 +36,7 @@ class Histories:
         self._store = store
         self._erasures = Erasures(store)
 
-    def write(self, states: Iterable[State]) -> None:
+    def write(self, states: Iterable[ArchiveState]) -> None:
         """Add states; they are readable when this returns, and a repeat is the same state.
 
         Raises:
@@ -62,7 +55,7 @@ class Histories:
             StoreUnavailable: The store did not answer this time.
         """
         histories: dict[str, History] = dict.fromkeys(owners, ())
-        for some in pieces(sorted(owners), str):
+        for some in chunks(sorted(owners), str):
             histories.update(self._read(some))
         for owner, erasures in self._erasures.read(owners).items():
             histories[owner] = merged(histories[owner], erasures)
@@ -81,29 +74,13 @@ class Histories:
         return {owner: tuple(states)[::-1] for owner, states in grouped}
 
 
-def merged(history: History, news: Iterable[State]) -> History:
-    """Give a history with the news in it, each state once, and without what has ended.
-
-    With an account, what it wanted is gone: whoever has its name later starts anew.
-    """
-    states = sorted({*history, *news}, key=_position)
-    erasures = [state for state in states if isinstance(state, Erasure)]
-    end = max((erasure.position for erasure in erasures if erasure.account), default=0)
-    wishes = [s for s in states if not isinstance(s, Erasure) and s.position >= end]
-    return tuple(sorted([*erasures, *wishes[-MAX_STATES:]], key=_position))
-
-
-def _position(state: State) -> int:
-    return state.position
-
-
-def _row(state: Wish) -> _Row:
+def _row(state: OwnerState) -> _Row:
     if isinstance(state, Activation):
         return _Row(state.owner, state.position, "", (), ())
     return _Row(state.owner, state.position, state.default, state.always, state.never)
 
 
-def _state(row: _Row) -> Wish:
+def _state(row: _Row) -> OwnerState:
     if not row.policy:
         return Activation(v=VERSION, owner=row.owner, position=row.position)
     return Preferences(

@@ -13,7 +13,7 @@ _PAGE_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Span:
+class MessageRange:
     """Which messages of an owner are meant.
 
     Attributes:
@@ -39,7 +39,7 @@ class Messages:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def count(self, span: Span) -> int:
+    def count(self, span: MessageRange) -> int:
         """Give the number of messages; raises as `Store.select` does."""
         where, parameters = _where(span)
         [(number,)] = self._store.select(
@@ -48,7 +48,7 @@ class Messages:
         )
         return int(number)
 
-    def read(self, span: Span) -> Iterator[Row]:
+    def read(self, span: MessageRange) -> Iterator[Row]:
         """Give the messages, oldest first and each once, reading page by page.
 
         What is written or removed meanwhile, behind the page in hand, is seen.
@@ -57,14 +57,14 @@ class Messages:
             StoreUnavailable: The store did not answer this time.
         """
         low = span.low
-        while page := self._page(Span(span.owner, span.peer, low, span.high)):
+        while page := self._page(MessageRange(span.owner, span.peer, low, span.high)):
             for row in page:
                 # Until the store has merged them, a repeated row comes next to its like.
                 if row.position >= low:
                     low = row.position + 1
                     yield row
 
-    def _page(self, span: Span) -> Sequence[Row]:
+    def _page(self, span: MessageRange) -> Sequence[Row]:
         where, parameters = _where(span)
         rows = self._store.select(
             f"""
@@ -81,7 +81,7 @@ class Messages:
         return [Row(*row) for row in rows]
 
 
-def _where(span: Span) -> tuple[str, Mapping[str, Any]]:
+def _where(span: MessageRange) -> tuple[str, Mapping[str, Any]]:
     terms = "owner = {owner:String} AND position BETWEEN {low:UInt64} AND {high:UInt64}"
     parameters = {"owner": span.owner, "low": min(span.low, MAX_POSITION), "high": span.high}
     if not span.peer:

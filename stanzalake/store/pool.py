@@ -29,7 +29,7 @@ class Pool(Generic[T]):
         self._idle = [make()]
 
     @contextmanager
-    def taken(self) -> Iterator[T]:
+    def borrow(self) -> Iterator[T]:
         """Give one to nobody else meanwhile; raises what making one raises.
 
         Raises:

@@ -10,7 +10,7 @@ _STATE = (
 )
 
 
-class State(NamedTuple):
+class ServerInfo(NamedTuple):
     """What a server says of itself.
 
     Attributes:
@@ -26,10 +26,10 @@ class State(NamedTuple):
     available: int
 
 
-def state(store: Store) -> State:
+def state(store: Store) -> ServerInfo:
     """Ask the server about itself; raises as `Store.select` does."""
     [row] = store.select(_STATE)
-    return State(*row)
+    return ServerInfo(*row)
 
 
 def exists(store: Store, table: str) -> bool:

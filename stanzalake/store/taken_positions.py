@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from stanzalake.model.position import SEQUENCE_BITS
-from stanzalake.store.chunks import pieces
+from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 
 _SECOND = 1000 << SEQUENCE_BITS
@@ -18,7 +18,7 @@ class Moment(NamedTuple):
     second: int
 
 
-class Place(NamedTuple):
+class TakenPosition(NamedTuple):
     """A position that is taken, and the id that its message came with, if it was imported."""
 
     owner: str
@@ -26,7 +26,7 @@ class Place(NamedTuple):
     legacy_id: str
 
 
-class Places:
+class TakenPositions:
     """All places, in the store. Its calls block.
 
     Args:
@@ -36,15 +36,15 @@ class Places:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def read(self, moments: Collection[Moment]) -> Sequence[Place]:
+    def read(self, moments: Collection[Moment]) -> Sequence[TakenPosition]:
         """Give every place within the moments, and possibly more of the same owners.
 
         Raises:
             StoreUnavailable: The store did not answer this time.
         """
-        return [place for some in pieces(sorted(moments), _owner) for place in self._read(some)]
+        return [place for some in chunks(sorted(moments), _owner) for place in self._read(some)]
 
-    def _read(self, moments: Sequence[Moment]) -> Iterable[Place]:
+    def _read(self, moments: Sequence[Moment]) -> Iterable[TakenPosition]:
         seconds = sorted({moment.second for moment in moments})
         rows = self._store.select(
             f"""
@@ -59,7 +59,7 @@ class Places:
                 "seconds": seconds,
             },
         )
-        return (Place(*row) for row in rows)
+        return (TakenPosition(*row) for row in rows)
 
 
 def _owner(moment: Moment) -> str:

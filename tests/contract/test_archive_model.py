@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stanzalake.model.page import Archive
 from stanzalake.model.position import from_milliseconds
-from stanzalake.store.archive_reader import Archive, Repository
+from stanzalake.store.archive_reader import Repository
 from stanzalake.store.client import Row, Store
 from stanzalake.xmpp import dates
 from tests.support.archives import SEALER, START

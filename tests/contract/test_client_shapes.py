@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from query.errors import StanzaError
+from stanzalake.model.page import Archive
 from stanzalake.model.position import from_milliseconds
-from stanzalake.store.archive_reader import Archive, Repository
+from stanzalake.store.archive_reader import Repository
 from stanzalake.store.client import Row, Store
 from stanzalake.xmpp.namespaces import DATA, MAM
 from tests.support.archives import SEALER, START, row

@@ -17,16 +17,16 @@ from stanzalake.log.base import Record
 from stanzalake.model.event import (
     VERSION,
     Activation,
+    DefaultChoice,
     Erasure,
     Event,
     Message,
     Preferences,
-    Wish,
     encode,
 )
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
-from stanzalake.store.deletion import Removal
+from stanzalake.store.deletion import Deletion
 from stanzalake.store.histories import Histories
 from tests.contract.test_store import load
 from tests.support.events import ROMEO, message
@@ -86,7 +86,7 @@ def event(kind: object, owner: str, position: int) -> Event:
         return message(position, owner=owner, peer=NURSE if kind == "other" else ROMEO)
     if kind == "activation":
         return Activation(v=VERSION, owner=owner, position=position)
-    default: Wish = "never" if kind == "never" else "always"
+    default: DefaultChoice = "never" if kind == "never" else "always"
     return Preferences(
         v=VERSION, owner=owner, position=position, default=default, always=(), never=()
     )
@@ -113,13 +113,13 @@ def _is_wanted(one: Message, log: Sequence[Event]) -> bool:
 
 def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> None:
     """Process a log run by run, and then what is left of it."""
-    removal = Removal(store)
-    sinks = [Sink(store, removal) for _ in range(2)]
+    deletion = Deletion(store)
+    sinks = [Sink(store, deletion) for _ in range(2)]
     committed, last = 0, 0
     late: list[tuple[Sink, Batch]] = []
     for run in [*planned, Run(0, 0, len(records), "committed")]:
         if run.worker != last:
-            sinks[run.worker].forget()
+            sinks[run.worker].invalidate()
         last = run.worker
         start = max(0, committed - run.back)
         decoded = read(records[start : start + run.length])
@@ -133,7 +133,7 @@ def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> Non
         else:
             Histories(store).write(batch.states)
             store.insert(batch.rows if run.end == "rows" else [])
-            sinks[run.worker] = Sink(store, removal)
+            sinks[run.worker] = Sink(store, deletion)
         for sink, old in held:
             sink.write(old)
 
@@ -159,7 +159,7 @@ def test_an_erasure_wins_and_nothing_else_is_lost(
     if all(run.end != "late" for run in planned):
         assert left(store, owner) == wanted(log)
     kept = load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", STANZALAKE_LOG_RETENTION="never")
-    Cleaner(kept, store, Removal(store)).clean()
+    Cleaner(kept, store, Deletion(store)).clean()
     assert left(store, owner) == wanted(log)
     assert left(store, other) == {1, 2, 3}
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from stanzalake.model.event import VERSION, Activation, Preferences
+from stanzalake.model.history import MAX_STATES, ArchiveState
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
-from stanzalake.store.histories import MAX_STATES, Histories, State
+from stanzalake.store.histories import Histories
 from tests.contract.test_store import load
 
 _names = (f"histories_{n}" for n in itertools.count())
@@ -39,7 +40,12 @@ def histories(dsn: str) -> Iterator[Histories]:
 
 
 def test_states_come_back_by_owner_and_in_order(histories: Histories) -> None:
-    states: list[State] = [activation(A, 9), wishes(A, 3), wishes(B, 2**64 - 1), wishes(C, 1)]
+    states: list[ArchiveState] = [
+        activation(A, 9),
+        wishes(A, 3),
+        wishes(B, 2**64 - 1),
+        wishes(C, 1),
+    ]
     histories.write(states)
     histories.write([wishes(A, 5)])
     assert histories.read([A, B, C, "none@h"]) == {

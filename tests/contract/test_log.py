@@ -149,9 +149,9 @@ async def test_settled_waits_for_the_commit_of_what_was_appended(log: Log) -> No
     consumer = await log.consumer(EVENTS, GROUP)
     await log.append(EVENTS, entries(b"1", b"2"))
     records = await read(consumer, 2)
-    assert not await log.settled(EVENTS, GROUP, OWNER, 0.01)
+    assert not await log.wait_committed(EVENTS, GROUP, OWNER, 0.01)
     await consumer.commit(following(records[:1]))
-    waiting = asyncio.ensure_future(log.settled(EVENTS, GROUP, OWNER, SOON))
+    waiting = asyncio.ensure_future(log.wait_committed(EVENTS, GROUP, OWNER, SOON))
     await asyncio.sleep(0)
     assert not waiting.done()
     await consumer.commit(following(records))
@@ -162,8 +162,8 @@ async def test_settled_does_not_wait_for_what_comes_later(log: Log) -> None:
     consumer = await log.consumer(EVENTS, GROUP)
     await log.append(EVENTS, entries(b"1"))
     records = await read(consumer, 1)
-    assert not await log.settled(EVENTS, GROUP, OWNER, 0)
-    waiting = asyncio.ensure_future(log.settled(EVENTS, GROUP, OWNER, SOON))
+    assert not await log.wait_committed(EVENTS, GROUP, OWNER, 0)
+    waiting = asyncio.ensure_future(log.wait_committed(EVENTS, GROUP, OWNER, SOON))
     await asyncio.sleep(0)
     await log.append(EVENTS, entries(b"2"))
     await consumer.commit(following(records))
@@ -171,11 +171,11 @@ async def test_settled_does_not_wait_for_what_comes_later(log: Log) -> None:
 
 
 async def test_settled_is_at_once_when_all_is_committed(log: Log) -> None:
-    assert await log.settled(EVENTS, GROUP, OWNER, SOON)
+    assert await log.wait_committed(EVENTS, GROUP, OWNER, SOON)
     consumer = await log.consumer(EVENTS, GROUP)
     await log.append(EVENTS, entries(b"1"))
     await consumer.commit(following(await read(consumer, 1)))
-    assert await log.settled(EVENTS, GROUP, OWNER, 0)
+    assert await log.wait_committed(EVENTS, GROUP, OWNER, 0)
 
 
 async def test_appending_tells_where_it_ended(log: Log) -> None:
@@ -197,30 +197,30 @@ async def test_settled_waits_only_up_to_where_it_is_told(log: Log) -> None:
     consumer = await log.consumer(EVENTS, GROUP)
     ends = await log.append(EVENTS, entries(b"1"))
     await log.append(EVENTS, entries(b"2"))
-    assert not await log.settled(EVENTS, GROUP, OWNER, 0, ends)
+    assert not await log.wait_committed(EVENTS, GROUP, OWNER, 0, ends)
     await consumer.commit(following((await read(consumer, 2))[:1]))
-    assert await log.settled(EVENTS, GROUP, OWNER, 0, ends)
-    assert not await log.settled(EVENTS, GROUP, OWNER, 0)
+    assert await log.wait_committed(EVENTS, GROUP, OWNER, 0, ends)
+    assert not await log.wait_committed(EVENTS, GROUP, OWNER, 0)
 
 
 async def test_settled_does_not_wait_for_what_is_not_there(log: Log) -> None:
     """As after a topic was made anew: what somebody remembers of the old one is far behind it."""
     consumer = await log.consumer(EVENTS, GROUP)
     ends = {p: end + 1000 for p, end in (await log.append(EVENTS, entries(b"1"))).items()}
-    assert not await log.settled(EVENTS, GROUP, OWNER, 0, ends)
+    assert not await log.wait_committed(EVENTS, GROUP, OWNER, 0, ends)
     await consumer.commit(following(await read(consumer, 1)))
-    assert await log.settled(EVENTS, GROUP, OWNER, 0, ends)
+    assert await log.wait_committed(EVENTS, GROUP, OWNER, 0, ends)
 
 
 async def test_settled_waits_for_all_of_a_partition_of_which_nothing_is_told(log: Log) -> None:
     ends = await log.append(EVENTS, entries(b"1"))
     others = {p + 1: 0 for p in ends}
-    assert not await log.settled(EVENTS, GROUP, OWNER, 0, others)
+    assert not await log.wait_committed(EVENTS, GROUP, OWNER, 0, others)
 
 
 async def browsed(log: Log, topic: str) -> list[Record]:
     async with asyncio.timeout(SOON):
-        return [record async for record in log.browse(topic)]
+        return [record async for record in log.scan(topic)]
 
 
 async def test_browsing_gives_all_there_is_and_ends(log: Log) -> None:
@@ -242,14 +242,14 @@ async def test_browsing_takes_nothing_from_anybody(log: Log) -> None:
     for _ in range(2):
         assert [record.value for record in await browsed(log, REJECTED)] == [b"1", b"2"]
     await consumer.commit(following([]))
-    assert not await log.settled(REJECTED, GROUP, OWNER, 0)
+    assert not await log.wait_committed(REJECTED, GROUP, OWNER, 0)
 
 
 async def test_browsing_ends_where_the_topic_ended_when_it_began(log: Log) -> None:
     await log.append(REJECTED, entries(b"1", b"2"))
     found = []
     async with asyncio.timeout(SOON):
-        async for record in log.browse(REJECTED):
+        async for record in log.scan(REJECTED):
             found.append(record.value)
             await log.append(REJECTED, entries(b"later"))
     assert found == [b"1", b"2"]

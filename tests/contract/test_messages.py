@@ -9,7 +9,7 @@ from stanzalake.model.position import from_milliseconds
 from stanzalake.store import messages as reading
 from stanzalake.store import statistics
 from stanzalake.store.client import Row, Store
-from stanzalake.store.messages import Messages, Span
+from stanzalake.store.messages import MessageRange, Messages
 from tests.support.archives import START, row
 
 DAY = 86_400_000
@@ -32,9 +32,9 @@ def test_each_message_comes_once_and_in_order(messages: Store, owner: str) -> No
     messages.insert([kept[3], kept[1], kept[0]])
     messages.insert([kept[1], kept[2], kept[4], kept[0], at("nobody@montague.lit", 2)])
     found = Messages(messages)
-    assert list(found.read(Span(owner))) == kept
-    assert found.count(Span(owner)) == 5
-    span = Span(owner, low=kept[1].position, high=kept[3].position)
+    assert list(found.read(MessageRange(owner))) == kept
+    assert found.count(MessageRange(owner)) == 5
+    span = MessageRange(owner, low=kept[1].position, high=kept[3].position)
     assert list(found.read(span)) == kept[1:4]
     assert found.count(span) == 3
 
@@ -42,7 +42,7 @@ def test_each_message_comes_once_and_in_order(messages: Store, owner: str) -> No
 def test_only_those_with_one_peer(messages: Store, owner: str) -> None:
     kept = [at(owner, n, peer=f"{n % 2}@'capulet.lit") for n in range(4)]
     messages.insert(kept)
-    assert list(Messages(messages).read(Span(owner, "1@'capulet.lit"))) == kept[1::2]
+    assert list(Messages(messages).read(MessageRange(owner, "1@'capulet.lit"))) == kept[1::2]
 
 
 def test_an_archive_is_read_page_by_page(
@@ -52,7 +52,7 @@ def test_an_archive_is_read_page_by_page(
     kept = [at(owner, n, stanza=str(n)) for n in range(10)]
     for _ in range(3):  # so a page may be the repeats of one row
         messages.insert(kept)
-    assert list(Messages(messages).read(Span(owner))) == kept
+    assert list(Messages(messages).read(MessageRange(owner))) == kept
 
 
 def test_a_page_is_bounded_in_bytes(
@@ -61,12 +61,12 @@ def test_a_page_is_bounded_in_bytes(
     monkeypatch.setattr(reading, "_PAGE_BYTES", 10)
     kept = [at(owner, n, stanza="x" * size) for n, size in enumerate((4, 4, 4, 40, 1))]
     messages.insert(kept)
-    assert list(Messages(messages).read(Span(owner))) == kept
+    assert list(Messages(messages).read(MessageRange(owner))) == kept
 
 
 def test_nothing_is_an_archive_too(messages: Store, owner: str) -> None:
-    assert list(Messages(messages).read(Span(owner))) == []
-    assert Messages(messages).count(Span(owner)) == 0
+    assert list(Messages(messages).read(MessageRange(owner))) == []
+    assert Messages(messages).count(MessageRange(owner)) == 0
 
 
 def test_the_statistics_of_a_table(messages: Store) -> None:

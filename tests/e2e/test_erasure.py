@@ -10,7 +10,7 @@ import pytest
 
 from devstack.deployment import HOST, Deployment, Distributed
 from stanzalake.config import settings
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, Entry
 from stanzalake.store.client import Store
 from tests.support.clients import RawClient
@@ -64,8 +64,8 @@ async def nothing(client: RawClient) -> None:
 async def replay(deployment: Deployment) -> None:
     """Append everything that the log holds once more, as a replay of the topic would."""
     values = settings.load(deployment.settings)
-    async with logs.opened(values) as log:
-        async with aclosing(log.browse(EVENTS)) as records:
+    async with opening.open_log(values) as log:
+        async with aclosing(log.scan(EVENTS)) as records:
             old = [Entry(record.key, record.value) async for record in records]
         await log.append(EVENTS, old)
 

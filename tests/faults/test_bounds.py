@@ -7,7 +7,7 @@ import pytest
 
 from devstack.deployment import HOST, Deployment
 from stanzalake.config import settings
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, Entry, Log
 from stanzalake.model.position import from_milliseconds
 from tests.faults.storm import MODES
@@ -59,7 +59,7 @@ async def test_a_large_backlog_is_drained_in_bounded_memory(tmp_path: Path, mode
     try:
         await deployment.start()
         await deployment.stop_service()
-        async with logs.opened(settings.load(deployment.settings)) as log:
+        async with opening.open_log(settings.load(deployment.settings)) as log:
             await append_backlog(log)
         await deployment.start_service()
         juliet = await deployment.client("juliet")

@@ -16,7 +16,7 @@ ALL = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_ARCHIVE_MAX_QUERY_RESULTS": "1
 WITHIN = 40.0
 
 
-async def moved(deployment: Replicated, old: int) -> int:
+async def on_rebalance(deployment: Replicated, old: int) -> int:
     """Wait until another broker coordinates the group, and give its number."""
     new = old
     async with asyncio.timeout(WITHIN):
@@ -47,7 +47,7 @@ async def test_another_broker_takes_the_processors_over(tmp_path: Path) -> None:
         await archived(deployment)
         first = await deployment.coordinator(PROCESSOR_GROUP)
         deployment.brokers[first].kill()
-        second = await moved(deployment, first)
+        second = await on_rebalance(deployment, first)
         await archived(deployment)
         await deployment.brokers[first].stop()
         await deployment.brokers[first].start()

@@ -25,10 +25,10 @@ from stanzalake.errors import (
 )
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
 from stanzalake.log.sqlite import LocalLog
-from stanzalake.model.event import VERSION, Expiry, Message, Preferences, Wish, encode
+from stanzalake.model.event import VERSION, DefaultChoice, Expiry, Message, Preferences, encode
+from stanzalake.model.history import History
 from stanzalake.store.client import Row
-from stanzalake.store.deletion import Removal
-from stanzalake.store.histories import History
+from stanzalake.store.deletion import Deletion
 from tests.contract.test_store import load
 from tests.support.events import JULIET, encoded
 from tests.support.wait import until
@@ -77,9 +77,9 @@ async def working(
 ) -> AsyncIterator[asyncio.Task[None]]:
     stop = asyncio.Event()
     consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
-    removal = Removal(store)  # type: ignore[arg-type]  # stands in for the engine
-    sink = Sink(store, removal)  # type: ignore[arg-type]
-    cleaner = Cleaner(load(), store, removal, clock=lambda: -1.0)  # type: ignore[arg-type]  # never due
+    deletion = Deletion(store)  # type: ignore[arg-type]  # stands in for the engine
+    sink = Sink(store, deletion)  # type: ignore[arg-type]
+    cleaner = Cleaner(load(), store, deletion, clock=lambda: -1.0)  # type: ignore[arg-type]  # never due
     rules = Rules(Policy("true"), DEFAULT_EXCLUSIONS)
     limits = limits or Limits(100, 0.01)
     loop = Loop(log, consumer, sink, rules, limits=limits, cleaner=cleaner)
@@ -106,15 +106,15 @@ async def test_whoever_reads_an_expiry_asks_for_a_clean_up(
         await until(lambda: len(asked) == 1)
 
 
-async def settled(log: LocalLog) -> bool:
-    return await log.settled(EVENTS, PROCESSOR_GROUP, JULIET, SOON)
+async def wait_committed(log: LocalLog) -> bool:
+    return await log.wait_committed(EVENTS, PROCESSOR_GROUP, JULIET, SOON)
 
 
 async def test_it_writes_and_commits(log: LocalLog) -> None:
     store = Rows()
     async with working(log, store):
         await send(log, encoded(1), encoded(2))
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.positions == [1, 2]
 
 
@@ -131,7 +131,7 @@ async def test_it_waits_for_a_store_that_is_away(log: LocalLog) -> None:
     store.failures = [StoreUnavailable("away")] * 2
     await send(log, encoded(1))
     async with working(log, store):
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.positions == [1]
 
 
@@ -143,7 +143,7 @@ async def test_it_stops_while_the_store_is_away_and_commits_nothing(log: LocalLo
         await until(lambda: len(store.failures) < 1000)
     store.failures = []
     async with working(log, store):
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.positions == [1]
 
 
@@ -162,7 +162,7 @@ async def test_a_commit_that_fails_only_repeats(
     monkeypatch.setattr(log, "commit", fail_once)
     async with working(log, store):
         await send(log, encoded(1))
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.positions == [1, 1]
 
 
@@ -213,9 +213,9 @@ async def test_the_next_batch_is_judged_while_one_is_written(
         await send(log, encoded(1), encoded(2), encoded(3))
         await until(lambda: judged.judged == 2)
         assert store.rows == []
-        assert not await log.settled(EVENTS, PROCESSOR_GROUP, JULIET, 0)
+        assert not await log.wait_committed(EVENTS, PROCESSOR_GROUP, JULIET, 0)
         store.free.set()
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.batches == [1, 1, 1]
     assert store.positions == [1, 2, 3]
 
@@ -230,9 +230,9 @@ async def test_nothing_is_committed_over_a_batch_that_is_not_settled(
         await until(lambda: judged.judged == 2)
         await until(lambda: len(store.failures) < 1000)
     store.failures = []
-    assert not await log.settled(EVENTS, PROCESSOR_GROUP, JULIET, 0)
+    assert not await log.wait_committed(EVENTS, PROCESSOR_GROUP, JULIET, 0)
     async with working(log, store):
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.positions == [1, 2]
 
 
@@ -241,7 +241,7 @@ async def test_nothing_is_committed_over_a_batch_that_is_not_settled(
     [(["never"], [3]), (["always", "never"], []), (["never", "always"], [3])],
 )
 async def test_a_wish_that_the_store_refuses_holds_for_nobody(
-    log: LocalLog, judged: type[Counting], wishes: list[Wish], kept: list[int]
+    log: LocalLog, judged: type[Counting], wishes: list[DefaultChoice], kept: list[int]
 ) -> None:
     """The first is refused, while the message is judged by all of them."""
     store = Held()
@@ -256,7 +256,7 @@ async def test_a_wish_that_the_store_refuses_holds_for_nobody(
         await send(log, encoded(3))
         await until(lambda: judged.judged == 1)
         store.free.set()
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.positions == kept
     assert [record.value for record in await kept_aside(log)] == said[:1]
 
@@ -268,14 +268,14 @@ async def test_a_store_that_refuses_ends_the_worker_uncommitted(log: LocalLog) -
     async with working(log, store) as task:
         await asyncio.wait({task}, timeout=SOON)
         assert isinstance(task.exception(), StoreRefused)
-    assert not await log.settled(EVENTS, PROCESSOR_GROUP, JULIET, 0)
+    assert not await log.wait_committed(EVENTS, PROCESSOR_GROUP, JULIET, 0)
 
 
 async def test_garbage_is_kept_aside_and_the_rest_flows(log: LocalLog) -> None:
     store = Rows()
     async with working(log, store):
         await send(log, encoded(1), b"garbage", encoded(3))
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.positions == [1, 3]
     rejected = await log.consumer(REJECTED, "test")
     [record] = await rejected.read(10, SOON)
@@ -284,7 +284,7 @@ async def test_garbage_is_kept_aside_and_the_rest_flows(log: LocalLog) -> None:
 
 
 async def kept_aside(log: LocalLog) -> list[Record]:
-    return [record async for record in log.browse(REJECTED)]
+    return [record async for record in log.scan(REJECTED)]
 
 
 @pytest.mark.parametrize("refused", [{0}, {7}, {19}, {3, 4, 11}, set(range(20))])
@@ -295,7 +295,7 @@ async def test_only_the_rows_that_the_store_refuses_are_kept_aside(
     store.refused = refused
     await send(log, *(encoded(n) for n in range(20)))
     async with working(log, store):
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.positions == sorted(set(range(20)) - refused)
     kept = await kept_aside(log)
     assert [record.value for record in kept] == [encoded(n) for n in sorted(refused)]
@@ -310,10 +310,10 @@ async def test_a_store_that_goes_away_while_a_batch_is_halved_loses_nothing(log:
     await send(log, *(encoded(n) for n in range(20)))
     async with working(log, store):
         await until(lambda: len(store.failures) < 1000)
-    assert not await log.settled(EVENTS, PROCESSOR_GROUP, JULIET, 0)
+    assert not await log.wait_committed(EVENTS, PROCESSOR_GROUP, JULIET, 0)
     store.failures = []
     async with working(log, store):
-        assert await settled(log)
+        assert await wait_committed(log)
     assert sorted(set(store.positions)) == sorted(set(range(20)) - {13})
     assert [record.value for record in await kept_aside(log)] == [encoded(13)]
 
@@ -323,7 +323,7 @@ async def test_what_is_rejected_is_kept_once_however_long_the_store_is_away(log:
     store.failures = [StoreUnavailable("away")] * 3
     await send(log, encoded(1), b"garbage")
     async with working(log, store):
-        assert await settled(log)
+        assert await wait_committed(log)
     assert [record.value for record in await kept_aside(log)] == [b"garbage"]
 
 
@@ -338,7 +338,7 @@ async def test_too_many_rejected_in_a_row_end_the_worker_and_nothing_is_lost(log
         assert len(await kept_aside(log)) == kept
         assert store.positions == [1]
     async with working(log, store, Limits(100, 0.01, rejected=3)):
-        assert await settled(log)
+        assert await wait_committed(log)
     assert [record.value for record in await kept_aside(log)] == [
         b"garbage %d" % n for n in range(7)
     ]
@@ -361,7 +361,7 @@ async def test_many_rejected_that_are_not_in_a_row_are_no_trouble(log: LocalLog)
     for n in range(20):
         await send(log, b"garbage", b"garbage", encoded(n))
     async with working(log, store, Limits(7, 0.01, rejected=3)):
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.positions == list(range(20))
 
 
@@ -369,5 +369,5 @@ async def test_no_number_is_too_many_if_it_is_zero(log: LocalLog) -> None:
     store = Rows()
     await send(log, *([b"garbage"] * 2000), encoded(1))
     async with working(log, store, Limits(100, 0.01, rejected=0)):
-        assert await settled(log)
+        assert await wait_committed(log)
     assert store.positions == [1]

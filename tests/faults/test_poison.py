@@ -75,14 +75,14 @@ async def archived(configured: settings.Settings, log: LocalLog, store: Store) -
     """Process all there is, and give the positions of the archive."""
     stop = asyncio.Event()
     working = asyncio.ensure_future(processor.service.run(configured, log, store, stop))
-    assert await log.settled(EVENTS, PROCESSOR_GROUP, JULIET, SOON)
+    assert await log.wait_committed(EVENTS, PROCESSOR_GROUP, JULIET, SOON)
     stop.set()
     await working
     return [p for (p,) in store.select("SELECT position FROM poisoned ORDER BY position")]
 
 
 async def kept_aside(log: LocalLog) -> list[Record]:
-    return [record async for record in log.browse(REJECTED)]
+    return [record async for record in log.scan(REJECTED)]
 
 
 @pytest.mark.parametrize("kind", POISON)

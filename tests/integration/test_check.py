@@ -350,7 +350,7 @@ async def test_a_sound_kafka_and_the_lag(kafka: Kafka) -> None:
         ends |= {one.partition: one.offset + 1 for one in await consumer.read(100, 1.0)}
     await consumer.commit(ends)
     assert named(await look(values, "processor"), group).text == "0 records to be archived"
-    assert sorted([record.value async for record in log.browse(EVENTS)]) == [b"{}"] * 20
+    assert sorted([record.value async for record in log.scan(EVENTS)]) == [b"{}"] * 20
     await log.close()
 
 
@@ -441,7 +441,7 @@ async def test_a_kafka_user_without_rights(kafka: Kafka) -> None:
         assert told == lacking, service
         assert all("kafka-acls.sh" in one.remedy for one in faults)
     log = await open_kafka(kafka, prefix)
-    assert [record async for record in log.browse(EVENTS)] == []
+    assert [record async for record in log.scan(EVENTS)] == []
     await log.close()
 
 

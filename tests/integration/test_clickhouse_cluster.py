@@ -17,9 +17,10 @@ import pytest
 from devstack.clickhouse import ClickHouse
 from stanzalake.errors import StoreRefused
 from stanzalake.model.event import VERSION, Activation
+from stanzalake.model.page import Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.store import migrations
-from stanzalake.store.archive_reader import Repository, Selection
+from stanzalake.store.archive_reader import Repository
 from stanzalake.store.client import Store, cluster_settings
 from stanzalake.store.histories import Histories
 from stanzalake.store.migrations import Target

@@ -14,11 +14,12 @@ from devstack.clickhouse import ClickHouse
 from stanzalake.config import settings
 from stanzalake.errors import SchemaBehind, StanzalakeError, StoreDenied, StoreUnavailable
 from stanzalake.model.event import VERSION, Activation, Erasure
+from stanzalake.model.page import Selection
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
-from stanzalake.store.archive_reader import Repository, Selection
+from stanzalake.store.archive_reader import Repository
 from stanzalake.store.client import Store
-from stanzalake.store.deletion import Removal
+from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
 from tests.support.archives import SEALER, rows
@@ -134,13 +135,13 @@ async def test_each_service_may_do_what_it_does(guarded: ClickHouse) -> None:
     said = Activation(v=VERSION, owner=JULIET, position=from_milliseconds(1))
     Histories(processor).write([said])
     assert Histories(processor).read([JULIET]) == {JULIET: (said,)}
-    removal = Removal(processor)
+    deletion = Deletion(processor)
     erased = Erasure(v=VERSION, owner=JULIET, position=1, end=1, account=True)
     Erasures(processor).write([erased])
     assert Erasures(processor).since(0) == [erased]
-    removal.erase([erased])
-    removal.expire(removal.expired(0).first)
-    removal.clean()
+    deletion.erase([erased])
+    deletion.expire(deletion.expired(0).first)
+    deletion.clean()
     processor.close()
 
     query = Store.of(load(dsn_of(guarded, "query")))

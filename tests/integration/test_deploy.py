@@ -27,7 +27,7 @@ async def test_the_probe_of_the_services() -> None:
     port = free_port()
     probe = (sys.executable, "-m", "stanzalake.probe", f"http://127.0.0.1:{port}/healthz")
     assert await status(*probe) == 1
-    async with health.served([("127.0.0.1", port)]):
+    async with health.serve_health([("127.0.0.1", port)]):
         assert await status(*probe) == 0
         assert await status(*probe[:-1], f"http://127.0.0.1:{port}/nothing") == 1
 

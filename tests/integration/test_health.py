@@ -34,11 +34,11 @@ async def values(port: int) -> dict[str, float]:
 
 async def test_a_port_that_is_taken_is_a_clear_error() -> None:
     port = free_port()
-    async with health.served([("127.0.0.1", port)]):
+    async with health.serve_health([("127.0.0.1", port)]):
         assert (await get(port, "/healthz"))[0] == 200
         assert (await get(port, "/nonsense"))[0] == 404
         with pytest.raises(SettingsError, match=f"STANZALAKE_HTTP_ADDRESS=127.0.0.1:{port}"):
-            async with health.served([("127.0.0.1", port)]):
+            async with health.serve_health([("127.0.0.1", port)]):
                 pass
 
 
@@ -72,7 +72,7 @@ async def test_a_deployment_shows_what_it_did(tmp_path: Path) -> None:
 
 async def test_every_metric_of_the_catalogue_is_shown() -> None:
     port = free_port()
-    async with health.served([("127.0.0.1", port)]):
+    async with health.serve_health([("127.0.0.1", port)]):
         _, text = await get(port, "/metrics")
     families = {family.name for family in text_string_to_metric_families(text)}
     assert families >= NAMES

@@ -19,7 +19,7 @@ from ingest.component import IngestComponent
 from stanzalake.errors import LogUnavailable
 from stanzalake.log.base import EVENTS, REJECTED, Entry
 from stanzalake.log.sqlite import LocalLog
-from stanzalake.log.watermarks import Ends
+from stanzalake.log.watermarks import Watermarks
 from stanzalake.xmpp.component import Component
 from tests.support.events import encoded
 
@@ -172,7 +172,7 @@ async def test_batches_beyond_a_size_in_all_mean_try_again(
 ) -> None:
     append, blocked, full = scene.log.append, asyncio.Event(), asyncio.Event()
 
-    async def wait(topic: str, entries: Sequence[Entry]) -> Ends:
+    async def wait(topic: str, entries: Sequence[Entry]) -> Watermarks:
         full.set()
         await blocked.wait()
         return await append(topic, entries)

@@ -152,9 +152,11 @@ async def test_partitions_that_are_added_later_are_looked_at(
     async with asyncio.timeout(SOON):
         while await count_partitions(admin, prefix + EVENTS) != 2 * PARTITIONS:
             pass
-    moved = next(o for o in OWNERS if partition(o, 2 * PARTITIONS) != partition(o, PARTITIONS))
-    await log.append(EVENTS, [Entry(moved, b"x")])
-    assert not await log.settled(EVENTS, GROUP, moved, 0)
+    on_rebalance = next(
+        o for o in OWNERS if partition(o, 2 * PARTITIONS) != partition(o, PARTITIONS)
+    )
+    await log.append(EVENTS, [Entry(on_rebalance, b"x")])
+    assert not await log.wait_committed(EVENTS, GROUP, on_rebalance, 0)
 
 
 async def test_the_largest_event_and_the_largest_rejected_batch_fit(log: KafkaLog) -> None:
@@ -181,9 +183,9 @@ async def test_a_group_that_never_committed_has_nothing_to_settle_in_an_emptied_
 ) -> None:
     await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
     place = TopicPartition(prefix + EVENTS, partition(OWNERS[0], PARTITIONS))
-    assert not await log.settled(EVENTS, GROUP, OWNERS[0], 0)
+    assert not await log.wait_committed(EVENTS, GROUP, OWNERS[0], 0)
     await admin.delete_records({place: RecordsToDelete(before_offset=1)})
-    assert await log.settled(EVENTS, GROUP, OWNERS[0], 0)
+    assert await log.wait_committed(EVENTS, GROUP, OWNERS[0], 0)
 
 
 async def test_a_member_keeps_its_place_while_it_does_not_read(
@@ -197,9 +199,9 @@ async def test_a_member_keeps_its_place_while_it_does_not_read(
     await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
     consumer = await log.consumer(EVENTS, GROUP)
     records = await read(consumer, 1)
-    assert not await log.settled(EVENTS, GROUP, OWNERS[0], 4 * session)
+    assert not await log.wait_committed(EVENTS, GROUP, OWNERS[0], 4 * session)
     await consumer.commit(following(records))
-    assert await log.settled(EVENTS, GROUP, OWNERS[0], 0)
+    assert await log.wait_committed(EVENTS, GROUP, OWNERS[0], 0)
     await log.close()
 
 
@@ -235,7 +237,7 @@ async def test_members_share_the_partitions(log: KafkaLog) -> None:
     async with reading(first) as of_first, reading(second) as of_second:
         while not (of_first and of_second):
             await send(log, b"x")
-            assert await log.settled(EVENTS, GROUP, OWNERS[0], SOON)
+            assert await log.wait_committed(EVENTS, GROUP, OWNERS[0], SOON)
         of_first.clear()
         of_second.clear()
         await send(log, b"y")
@@ -255,7 +257,7 @@ async def test_a_batch_in_hand_is_committed_before_its_partitions_move(log: Kafk
         async with reading(first) as of_first:
             while not of_second:
                 await send(log, b"y")
-                assert await log.settled(EVENTS, GROUP, OWNERS[0], SOON)
+                assert await log.wait_committed(EVENTS, GROUP, OWNERS[0], SOON)
     assert {record.value for record in of_first + of_second} == {b"y"}
 
 
@@ -271,11 +273,11 @@ async def test_a_batch_that_took_too_long_is_read_again_and_committed_by_its_new
         await first.commit(following(batch))
         missing = set(OWNERS) - {record.key for record in of_second}
         for owner in missing:
-            assert not await log.settled(EVENTS, GROUP, owner, 0)
+            assert not await log.wait_committed(EVENTS, GROUP, owner, 0)
         async with reading(first) as of_first:
             await until(lambda: {r.key for r in of_first + of_second} == set(OWNERS))
             for owner in OWNERS:
-                assert await log.settled(EVENTS, GROUP, owner, SOON)
+                assert await log.wait_committed(EVENTS, GROUP, owner, SOON)
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
@@ -283,7 +285,7 @@ async def test_a_log_in(kafka: Kafka, prefix: str, mechanism: str) -> None:
     log = await KafkaLog.open(sasl(kafka, mechanism, PASSWORD), Topics(1, 1, None, prefix))
     await log.append(EVENTS, [Entry("a@b", b"x")])
     assert await read(await log.consumer(EVENTS, GROUP), 1)
-    assert not await log.settled(EVENTS, GROUP, "a@b", 0)
+    assert not await log.wait_committed(EVENTS, GROUP, "a@b", 0)
     await log.close()
 
 
@@ -330,7 +332,7 @@ async def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         await asyncio.wait_for(writing, 60)
         await until(lambda: {r.value.decode() for r in records} >= set(taken), 60)
         for owner in OWNERS:
-            assert await log.settled(EVENTS, GROUP, owner, SOON)
+            assert await log.wait_committed(EVENTS, GROUP, owner, SOON)
     assert len(taken) > 450
     await log.close()
     await kafka.stop()

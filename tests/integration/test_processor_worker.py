@@ -112,8 +112,8 @@ class Writer:
         await task
 
 
-async def settled(log: KafkaLog, owners: Iterable[str] = OWNERS) -> bool:
-    answers = [log.settled(EVENTS, PROCESSOR_GROUP, owner, SOON) for owner in owners]
+async def wait_committed(log: KafkaLog, owners: Iterable[str] = OWNERS) -> bool:
+    answers = [log.wait_committed(EVENTS, PROCESSOR_GROUP, owner, SOON) for owner in owners]
     return all(await asyncio.gather(*answers))
 
 
@@ -136,7 +136,7 @@ async def test_workers_that_join_leave_and_die_lose_and_double_nothing(
         await third.start()
         assert await second.stop() == 0
         await third.kill()
-    assert await settled(log)
+    assert await wait_committed(log)
     assert sorted(stored(clickhouse)) == sorted(writer.written)
     assert await first.stop() == 0
     assert "Traceback" not in first.log.read_text() + second.log.read_text()
@@ -175,7 +175,7 @@ async def test_it_stops_in_the_middle_of_its_work_and_the_next_goes_on(
         assert await worker.stop() == 0
     assert len(stored(clickhouse)) < len(writer.written)
     await start().start()
-    assert await settled(log)
+    assert await wait_committed(log)
     assert sorted(stored(clickhouse)) == sorted(writer.written)
 
 
@@ -190,10 +190,10 @@ async def test_it_stops_while_the_store_is_away_and_has_committed_nothing(
     await until(lambda: "waiting: ClickHouse does not answer" in worker.log.read_text())
     async with asyncio.timeout(QUICK):
         assert await worker.stop() == 0
-    assert not await log.settled(EVENTS, PROCESSOR_GROUP, OWNERS[0], 0)
+    assert not await log.wait_committed(EVENTS, PROCESSOR_GROUP, OWNERS[0], 0)
     await clickhouse.start()
     await start().start()
-    assert await settled(log)
+    assert await wait_committed(log)
     assert sorted(stored(clickhouse)) == sorted(writer.written)
 
 
@@ -207,7 +207,7 @@ async def test_a_store_that_comes_back_finds_the_worker_in_its_place(
     await writer.write()
     await until(lambda: "waiting: ClickHouse does not answer" in worker.log.read_text())
     await clickhouse.start()
-    assert await settled(log)
+    assert await wait_committed(log)
     assert sorted(stored(clickhouse)) == sorted(writer.written)
     assert worker.log.read_text().count("reading partitions") == 1
 
@@ -225,13 +225,13 @@ async def test_a_fatal_error_ends_it_with_one_clear_line(
         assert await worker.wait() == 1
     assert worker.log.read_text().splitlines()[-1].startswith("stanzalake: ClickHouse refused it")
     assert "Traceback" not in worker.log.read_text()
-    assert not await log.settled(EVENTS, PROCESSOR_GROUP, OWNERS[0], 0)
+    assert not await log.wait_committed(EVENTS, PROCESSOR_GROUP, OWNERS[0], 0)
 
 
 async def test_garbage_is_kept_aside(start: Start, log: KafkaLog) -> None:
     await start().start()
     await log.append(EVENTS, [Entry(OWNERS[0], b"garbage")])
-    assert await settled(log)
+    assert await wait_committed(log)
     consumer = await log.consumer(REJECTED, "test")
     async with asyncio.timeout(SOON):
         while not (records := await consumer.read(10, 1.0)):
@@ -288,9 +288,9 @@ async def test_poison_is_kept_aside_and_the_rest_flows(
     await writer.write()
     worker = start()
     await worker.start()
-    assert await settled(log)
+    assert await wait_committed(log)
     assert sorted(stored(clickhouse)) == sorted(writer.written)
-    kept = [record.value async for record in log.browse(REJECTED)]
+    kept = [record.value async for record in log.scan(REJECTED)]
     assert sorted(kept) == sorted(2 * poison)
     assert await worker.stop() == 0
 
@@ -306,7 +306,7 @@ async def test_too_many_rejected_in_a_row_end_it_with_one_clear_line(
             assert await worker.wait() == 1
         [line] = [one for one in worker.log.read_text().splitlines() if "stanzalake: " in one]
         assert line.startswith("stanzalake: 10 events in a row were rejected")
-        assert len([record async for record in log.browse(REJECTED)]) == kept
+        assert len([record async for record in log.scan(REJECTED)]) == kept
     await start(STANZALAKE_MAX_REJECTED_IN_A_ROW="10").start()
-    assert await settled(log)
-    assert len([record async for record in log.browse(REJECTED)]) == 25
+    assert await wait_committed(log)
+    assert len([record async for record in log.scan(REJECTED)]) == 25

@@ -19,7 +19,7 @@ from stanzalake.config import data_dir, settings
 from stanzalake.config.settings import Settings
 from stanzalake.errors import DataDirInUse, StoreRefused
 from stanzalake.store import migrations
-from stanzalake.store.chdb import http as engine_server
+from stanzalake.store.chdb import http
 from stanzalake.store.client import Store
 from tests.support.archives import rows
 from tests.support.command import SOON, Command
@@ -156,14 +156,14 @@ def test_a_holder_that_does_not_answer_is_told(values: Settings, shared: Path) -
 
 
 def test_a_process_holds_its_directory_again_and_again(tmp_path: Path) -> None:
-    with data_dir.held(tmp_path):
-        with data_dir.held(tmp_path):
+    with data_dir.hold_data_dir(tmp_path):
+        with data_dir.hold_data_dir(tmp_path):
             pass
-        with data_dir.shared_store(tmp_path, "somewhere"):
+        with data_dir.publish_store_dsn(tmp_path, "somewhere"):
             assert data_dir.store_dsn(tmp_path) == "somewhere"
         with pytest.raises(DataDirInUse):
             data_dir.store_dsn(tmp_path)
-    with data_dir.held(tmp_path):
+    with data_dir.hold_data_dir(tmp_path):
         pass
 
 
@@ -205,7 +205,7 @@ async def test_a_parameter_is_no_longer_than_a_server_takes(values: Settings) ->
 
 @pytest.mark.usefixtures("up")
 async def test_a_bad_request_is_answered_and_does_no_harm(shared: Path, values: Settings) -> None:
-    bomb = zstandard.compress(bytes(engine_server.MAX_BODY + 1))
+    bomb = zstandard.compress(bytes(http.MAX_BODY + 1))
     for body, encoding, expected in [
         (b"no zstd", "zstd", "CANNOT_DECOMPRESS"),
         (bomb, "zstd", "TOO_LARGE_STRING_SIZE"),

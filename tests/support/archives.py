@@ -4,12 +4,12 @@ from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Seque
 from typing import Any
 
 from stanzalake.log.base import EVENTS, Consumer, Entry, Record
-from stanzalake.log.watermarks import NO_ENDS, Ends
+from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 from stanzalake.model.event import Event, decode
+from stanzalake.model.history import History
+from stanzalake.model.page import Item, Page, Selection
 from stanzalake.model.position import Sealer, from_milliseconds
-from stanzalake.store.archive_reader import Item, Selection, Stretch
 from stanzalake.store.client import Row
-from stanzalake.store.histories import History
 from tests.support.events import JULIET, ROMEO, stanza
 
 SEALER = Sealer(["a-key-for-tests-of-32-characters"])
@@ -72,11 +72,11 @@ class MemoryArchive:
 
     async def read(
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
-    ) -> Stretch:
+    ) -> Page:
         chosen = self._chosen(selection)[skip:]
         shown = chosen[max(0, len(chosen) - limit) :] if backward else chosen[:limit]
         items = [Item(r.position, visible_id(r), r.stanza) for r in shown]
-        return Stretch(items, more=len(shown) < len(chosen))
+        return Page(items, more=len(shown) < len(chosen))
 
     async def history(self) -> History:
         return self._said
@@ -101,7 +101,7 @@ class HeardLog:
         self.heard: list[Event] = []
         self.failure: Exception | None = None
 
-    async def append(self, topic: str, entries: Sequence[Entry]) -> Ends:
+    async def append(self, topic: str, entries: Sequence[Entry]) -> Watermarks:
         if self.failure is not None:
             raise self.failure
         assert topic == EVENTS
@@ -111,15 +111,15 @@ class HeardLog:
             self.heard.append(event)
         return {0: len(self.heard)}
 
-    async def settled(
-        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    async def wait_committed(
+        self, topic: str, group: str, key: str, timeout: float, up_to: Watermarks = NO_WATERMARKS
     ) -> bool:
         raise NotImplementedError
 
-    async def consumer(self, topic: str, group: str, moved: object = None) -> Consumer:
+    async def consumer(self, topic: str, group: str, on_rebalance: object = None) -> Consumer:
         raise NotImplementedError
 
-    def browse(self, topic: str) -> AsyncGenerator[Record, None]:
+    def scan(self, topic: str) -> AsyncGenerator[Record, None]:
         raise NotImplementedError
 
     async def close(self) -> None:

@@ -7,9 +7,9 @@ from xml.etree.ElementTree import Element, fromstring
 
 from query import mam
 from query.delegation import Request, open_request
-from query.question import Answer, Reading
-from query.voice import Voice
-from stanzalake.store.archive_reader import Archive
+from query.question import Answer, QueryContext
+from query.state_publisher import StatePublisher
+from stanzalake.model.page import Archive
 from stanzalake.xmpp.namespaces import CLIENT, DELAY, DELEGATION, FORWARD, MAM, RSM, STANZAS, tag
 from tests.support.archives import HeardLog
 from tests.support.events import JULIET
@@ -133,12 +133,12 @@ async def answer(  # noqa: PLR0913  # what a question is answered from, each wit
     most: int = 250,
     *,
     stable: bool = True,
-    voice: Voice | None = None,
+    publisher: StatePublisher | None = None,
 ) -> Answer:
     """Ask an archive, as its owner."""
     question = mam.question(request(payload, kind))
-    silent = Voice(JULIET, 0, "roster", HeardLog())
-    return await question.answer(Reading(archive, most, stable, voice or silent))
+    silent = StatePublisher(JULIET, 0, "roster", HeardLog())
+    return await question.answer(QueryContext(archive, most, stable, publisher or silent))
 
 
 async def search(

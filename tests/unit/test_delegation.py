@@ -97,7 +97,7 @@ def test_the_host_may_say_that_events_are_missing(attributes: str, stable: bool)
 )
 def test_the_host_may_say_where_the_events_are(attributes: str, ends: dict[int, int]) -> None:
     stamp = f"<stamp xmlns='{STAMP}' position='7' {attributes}/>"
-    assert open_request(envelope(query(), extra=stamp)).ends == ends
+    assert open_request(envelope(query(), extra=stamp)).watermarks == ends
 
 
 @pytest.mark.parametrize(

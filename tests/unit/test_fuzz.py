@@ -32,8 +32,8 @@ from processor.policy import Policy
 from query import mam
 from query.delegation import open_request
 from query.errors import StanzaError
-from query.question import Reading
-from query.voice import Voice
+from query.question import QueryContext
+from query.state_publisher import StatePublisher
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.errors import InvalidEvent
 from stanzalake.log.base import Record
@@ -47,7 +47,7 @@ from stanzalake.model.event import (
     decode,
     encode,
 )
-from stanzalake.store.histories import History, merged
+from stanzalake.model.history import History, merged
 from stanzalake.xmpp import dates
 from stanzalake.xmpp import stanza as exclusion
 from stanzalake.xmpp.namespaces import DELEGATION, FORWARD, MAM, RSM, STAMP, tag
@@ -116,7 +116,7 @@ def test_a_batch_whose_base64_is_damaged_is_not_lost(raw: bytes) -> None:
     assert result.events or result.rejected
 
 
-def is_unwanted(message: Message, history: History) -> bool:
+def is_filtered(message: Message, history: History) -> bool:
     """Tell whether a message is to be left out: by its owner's wish, or as nothing of it stays."""
     if not Policy("true").admits(message, history):
         return True
@@ -136,8 +136,8 @@ def test_every_record_ends_once_as_a_row_a_state_rejected_or_unwanted(values: li
     batch = assemble(decoded, histories, Rules(Policy("true"), DEFAULT_EXCLUSIONS))
     assert batch.states == [one for one in decoded.states if one in histories[one.owner]]
     ends = len(batch.rows) + len(decoded.states) + len(batch.rejected) + batch.expiries
-    unwanted = [m for _, m in decoded.messages if is_unwanted(m, histories[m.owner])]
-    assert ends + len(unwanted) == len(records)
+    filtered = [m for _, m in decoded.messages if is_filtered(m, histories[m.owner])]
+    assert ends + len(filtered) == len(records)
     assert all(one.entry.value == values[one.record.offset] for one in batch.rejected)
     assert batch.offsets == ({0: len(records)} if records else {})
     for row in batch.rows:
@@ -157,7 +157,9 @@ def test_a_damaged_stanza_is_stored_whole_or_rejected(raw: bytes) -> None:
 @given(bent(ENVELOPES, TAGS, TEXTS))
 async def test_no_envelope_does_worse_than_a_stanza_error(outer: Element) -> None:
     log = HeardLog()
-    reading = Reading(ARCHIVE, 250, stable=True, voice=Voice(JULIET, 9, "roster", log))
+    reading = QueryContext(
+        ARCHIVE, 250, stable=True, publisher=StatePublisher(JULIET, 9, "roster", log)
+    )
     with suppress(StanzaError):
         request = open_request(outer)
         question = mam.question(request)

@@ -10,7 +10,7 @@ import pytest
 
 from stanzalake.config import settings
 from stanzalake.errors import SettingsError
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 
 BASE = {
     "STANZALAKE_HOSTS": "capulet.lit",
@@ -40,7 +40,7 @@ def test_without_brokers_the_log_is_embedded() -> None:
 
 def test_plain_text_is_the_default() -> None:
     values = load(**{BROKERS: "kafka-1:9092, [::1]:9093"})
-    arguments = logs.client_arguments(values)
+    arguments = opening.client_arguments(values)
     assert arguments["bootstrap_servers"] == ["kafka-1:9092", "[::1]:9093"]
     assert arguments["security_protocol"] == "PLAINTEXT"
     assert not {"ssl_context", "sasl_mechanism", "sasl_plain_password"} & arguments.keys()
@@ -48,7 +48,7 @@ def test_plain_text_is_the_default() -> None:
 
 def test_a_log_in_over_tls() -> None:
     values = load(**{BROKERS: "kafka:9092", PROTOCOL: "SASL_SSL", **LOGIN, CA: certifi.where()})
-    arguments = logs.client_arguments(values)
+    arguments = opening.client_arguments(values)
     assert arguments["sasl_mechanism"] == "SCRAM-SHA-512"
     assert arguments["sasl_plain_username"] == "stanzalake"
     assert arguments["sasl_plain_password"] == "juliet!"
@@ -104,8 +104,8 @@ def certificate(tmp_path: Path) -> tuple[str, str]:
 def test_a_certificate_to_show(certificate: tuple[str, str]) -> None:
     cert, key = certificate
     brokers = {BROKERS: "kafka:9092", PROTOCOL: "SSL"}
-    assert logs.client_arguments(load(**brokers, **{CERT: cert, KEY: key}))["ssl_context"]
+    assert opening.client_arguments(load(**brokers, **{CERT: cert, KEY: key}))["ssl_context"]
     with pytest.raises(SettingsError, match=f"{CERT}=.* cannot be used"):
-        logs.client_arguments(load(**brokers, **{CERT: key, KEY: cert}))
+        opening.client_arguments(load(**brokers, **{CERT: key, KEY: cert}))
     with pytest.raises(SettingsError, match=f"{CA}=.* cannot be used"):
-        logs.client_arguments(load(**brokers, **{CA: key}))
+        opening.client_arguments(load(**brokers, **{CA: key}))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stanzalake.importer.placing import UPPER_HALF, Placing, moment
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
-from stanzalake.store.taken_positions import Place
+from stanzalake.store.taken_positions import TakenPosition
 
 OWNERS = ["juliet@capulet.lit", "nurse@capulet.lit"]
 START = 1_790_000_000_000
@@ -35,7 +35,7 @@ class World:
     """A source that still changes, a store, and where each id was first."""
 
     source: list[Kept] = field(default_factory=list)
-    store: set[Place] = field(default_factory=set)
+    store: set[TakenPosition] = field(default_factory=set)
     first: dict[str, tuple[Kept, int]] = field(default_factory=dict)
     arrived: int = 0
 
@@ -48,7 +48,7 @@ class World:
             self.source.pop(choice % len(self.source))
 
     def tap(self, owner: str, at: int, sequence: int) -> None:
-        self.store.add(Place(owner, from_milliseconds(at, sequence), ""))
+        self.store.add(TakenPosition(owner, from_milliseconds(at, sequence), ""))
 
     def load(self, chosen: set[str], size: int, batches: int) -> None:
         """Import what is chosen, and be killed behind a number of batches."""
@@ -66,7 +66,7 @@ class World:
                 assert one.id not in self.first
                 assert not any((one.owner, position) == place[:2] for place in self.store)
                 self.first[one.id] = one, position
-                self.store.add(Place(one.owner, position, one.id))
+                self.store.add(TakenPosition(one.owner, position, one.id))
 
 
 actions = st.one_of(
@@ -97,7 +97,7 @@ def test_imports_have_the_upper_half_of_a_millisecond() -> None:
 
 
 def test_a_full_millisecond_runs_over_into_the_next() -> None:
-    placing = Placing([Place(OWNERS[0], LAST, "a")])
+    placing = Placing([TakenPosition(OWNERS[0], LAST, "a")])
     over = from_milliseconds(START + 1, UPPER_HALF)
     assert placing.give(OWNERS[0], "b", START) == over
     assert placing.give(OWNERS[0], "c", START + 1) == over + 1
@@ -105,13 +105,13 @@ def test_a_full_millisecond_runs_over_into_the_next() -> None:
 
 
 def test_an_id_is_of_one_owner() -> None:
-    placing = Placing([Place(OWNERS[0], LAST, "a")])
+    placing = Placing([TakenPosition(OWNERS[0], LAST, "a")])
     assert placing.give(OWNERS[0], "a", START + 1) is None
     assert placing.give(OWNERS[1], "a", START) is not None
 
 
 def test_a_message_with_a_position_keeps_it() -> None:
-    placing = Placing([Place(OWNERS[0], 7, "")])
+    placing = Placing([TakenPosition(OWNERS[0], 7, "")])
     assert placing.keep(OWNERS[0], MAX_POSITION) == MAX_POSITION
     assert placing.keep(OWNERS[0], MAX_POSITION) is None
     assert placing.keep(OWNERS[0], 7) is None

@@ -5,15 +5,15 @@ import itertools
 import pytest
 
 from processor.policy import Default, Policy
-from stanzalake.model.event import VERSION, Activation, Preferences, Wish
-from stanzalake.store.histories import State
+from stanzalake.model.event import VERSION, Activation, DefaultChoice, Preferences
+from stanzalake.model.history import ArchiveState
 from tests.support.events import JULIET, ROMEO, message
 
 FULL = f"{ROMEO}/orchard"
 
 
 def wishes(
-    position: int, default: Wish, always: tuple[str, ...] = (), never: tuple[str, ...] = ()
+    position: int, default: DefaultChoice, always: tuple[str, ...] = (), never: tuple[str, ...] = ()
 ) -> Preferences:
     return Preferences(
         v=VERSION,
@@ -30,7 +30,7 @@ def activation(position: int) -> Activation:
 
 
 def admits(
-    *history: State, default: Default = "true", smart: bool = False, contact: bool = True
+    *history: ArchiveState, default: Default = "true", smart: bool = False, contact: bool = True
 ) -> bool:
     return Policy(default, smart).admits(message(100, contact=contact), history)
 
@@ -56,7 +56,7 @@ def test_the_servers_default(default: Default, contact: bool, admitted: bool) ->
     ("default", "listed", "contact"),
     itertools.product(("always", "never", "roster"), ("", "always", "never"), (True, False)),
 )
-def test_an_owners_wishes(default: Wish, listed: str, contact: bool) -> None:
+def test_an_owners_wishes(default: DefaultChoice, listed: str, contact: bool) -> None:
     lists = {
         "always": (ROMEO,) if listed == "always" else (),
         "never": (ROMEO,) if listed == "never" else (),

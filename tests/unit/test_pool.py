@@ -17,24 +17,24 @@ class Thing:
 
 def test_what_is_taken_is_given_to_nobody_else_and_comes_back() -> None:
     pool = Pool(Thing)
-    with pool.taken() as one, pool.taken() as other:
+    with pool.borrow() as one, pool.borrow() as other:
         assert one is not other
-    with pool.taken() as again:
+    with pool.borrow() as again:
         assert again in (one, other)
 
 
 def test_what_failed_in_somebodys_hands_comes_back_too() -> None:
     pool = Pool(Thing)
-    with pytest.raises(ZeroDivisionError), pool.taken() as one:
+    with pytest.raises(ZeroDivisionError), pool.borrow() as one:
         raise ZeroDivisionError
-    with pool.taken() as again:
+    with pool.borrow() as again:
         assert again is one
 
 
 def test_all_are_closed_those_that_are_taken_when_they_come_back() -> None:
     pool = Pool(Thing)
-    with pool.taken() as one:
-        with pool.taken() as other:
+    with pool.borrow() as one:
+        with pool.borrow() as other:
             pass
         pool.close()
         assert other.closed
@@ -45,5 +45,5 @@ def test_all_are_closed_those_that_are_taken_when_they_come_back() -> None:
 def test_nothing_is_made_once_it_is_closed() -> None:
     pool = Pool(Thing)
     pool.close()
-    with pytest.raises(RuntimeError), pool.taken():
+    with pytest.raises(RuntimeError), pool.borrow():
         pass

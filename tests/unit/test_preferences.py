@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from query.errors import StanzaError
-from query.voice import Voice
-from stanzalake.model.event import MAX_JIDS, VERSION, Preferences, Wish
+from query.state_publisher import StatePublisher
+from stanzalake.model.event import MAX_JIDS, VERSION, DefaultChoice, Preferences
 from stanzalake.xmpp.namespaces import MAM, tag
 from tests.support.archives import HeardLog, MemoryArchive
 from tests.support.events import JULIET, ROMEO
@@ -32,11 +32,11 @@ def jids(element: Element, name: str) -> list[str | None]:
 
 
 async def say(payload: str, log: HeardLog | None = None) -> Element:
-    voice = Voice(JULIET, 7, "roster", log or HeardLog())
-    return parsed((await answer(MemoryArchive([]), payload, voice=voice)).payload)
+    publisher = StatePublisher(JULIET, 7, "roster", log or HeardLog())
+    return parsed((await answer(MemoryArchive([]), payload, publisher=publisher)).payload)
 
 
-def wishes(default: Wish, always: tuple[str, ...] = (), position: int = 1) -> Preferences:
+def wishes(default: DefaultChoice, always: tuple[str, ...] = (), position: int = 1) -> Preferences:
     return Preferences(
         v=VERSION, owner=JULIET, position=position, default=default, always=always, never=()
     )

@@ -10,7 +10,7 @@ from processor.policy import Policy
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.log.base import Record
 from stanzalake.model.event import VERSION, Activation, Erasure, Expiry, Preferences, encode
-from stanzalake.store.histories import State, merged
+from stanzalake.model.history import ArchiveState, merged
 from tests.support.events import JULIET, ROMEO, encoded, stanza
 
 ALL = Rules(Policy("true"), DEFAULT_EXCLUSIONS)
@@ -20,7 +20,9 @@ def record(offset: int, value: bytes, partition: int = 0) -> Record:
     return Record(partition, offset, JULIET, value)
 
 
-def batch(records: Sequence[Record], rules: Rules = ALL, history: Sequence[State] = ()) -> Batch:
+def batch(
+    records: Sequence[Record], rules: Rules = ALL, history: Sequence[ArchiveState] = ()
+) -> Batch:
     decoded = read(records)
     return assemble(decoded, {JULIET: merged(history, decoded.states)}, rules)
 

@@ -11,14 +11,14 @@ import stanzalake.xmpp.component
 from query import component as component_module
 from query.component import Component
 from query.freshness import Freshness
-from query.voice import Voices
+from query.state_publisher import StatePublishers
 from stanzalake.config import settings
 from stanzalake.errors import LogUnavailable, StanzalakeError, StoreRefused, StoreUnavailable
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
-from stanzalake.log.watermarks import NO_ENDS, Ends
+from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 from stanzalake.model.event import Activation, Preferences
+from stanzalake.model.page import Archive
 from stanzalake.observability.access_log import AccessLog
-from stanzalake.store.archive_reader import Archive
 from stanzalake.xmpp.namespaces import (
     CLIENT,
     DELEGATION,
@@ -73,16 +73,16 @@ class SettledLog(HeardLog):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[tuple[str, str, str, Ends]] = []
+        self.asked: list[tuple[str, str, str, Watermarks]] = []
         self.settle: Callable[[], bool] = lambda: True
         self.held = asyncio.Event()
         self.held.set()
 
-    async def settled(
-        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    async def wait_committed(
+        self, topic: str, group: str, key: str, timeout: float, up_to: Watermarks = NO_WATERMARKS
     ) -> bool:
-        assert within == SETTINGS.freshness_timeout
-        self.asked.append((topic, group, key, upto))
+        assert timeout == SETTINGS.freshness_timeout
+        self.asked.append((topic, group, key, up_to))
         await self.held.wait()
         return self.settle()
 
@@ -101,7 +101,7 @@ class Stage:
             ("127.0.0.1", 1),
             self.archive_of,
             Freshness(self.log, SETTINGS.freshness_timeout),
-            Voices(self.log, "roster", smart),
+            StatePublishers(self.log, "roster", smart),
             self.accesses,
         )
         self.end = StreamEnd()
@@ -181,7 +181,7 @@ async def test_results_and_then_the_answer_go_down_the_stream(granted: Stage) ->
     assert len({outer.get("id") for outer in granted.end.stanzas[:3]}) == 3
     inner = await granted.inner()
     assert (inner.get("type"), inner[0].tag, len(inner)) == ("result", tag(MAM, "fin"), 1)
-    asked = [(EVENTS, PROCESSOR_GROUP, JULIET, NO_ENDS)]
+    asked = [(EVENTS, PROCESSOR_GROUP, JULIET, NO_WATERMARKS)]
     assert (granted.owners, granted.log.asked) == ([JULIET], asked)
 
 
@@ -266,7 +266,7 @@ async def test_a_page_without_a_log_says_so(granted: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "kind", "upto"),
+    ("payload", "kind", "up_to"),
     [
         (query(), "set", {3: 1234}),
         (f"<metadata xmlns='{MAM}'/>", "get", {3: 1234}),
@@ -274,13 +274,13 @@ async def test_a_page_without_a_log_says_so(granted: Stage) -> None:
     ],
 )
 async def test_only_what_the_host_has_sent_is_waited_for_except_for_preferences(
-    granted: Stage, payload: str, kind: str, upto: dict[int, int]
+    granted: Stage, payload: str, kind: str, up_to: dict[int, int]
 ) -> None:
     """Preferences were appended by a query service, so that the host knows nothing of them."""
     stamp = STAMP.format(7).replace("/>", " ends='3:1234'/>")
     granted.hear(tostring(envelope(payload, kind, extra=stamp), "unicode"))
     await granted.answers()
-    assert [asked[-1] for asked in granted.log.asked] == [upto]
+    assert [asked[-1] for asked in granted.log.asked] == [up_to]
 
 
 async def test_the_form_waits_for_nothing(granted: Stage) -> None:

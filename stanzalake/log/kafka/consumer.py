@@ -18,7 +18,7 @@ from aiokafka.errors import (
 from aiokafka.structs import ConsumerRecord
 
 from stanzalake.log.base import READ_BYTES, Record
-from stanzalake.log.kafka import client as kafka
+from stanzalake.log.kafka import client
 from stanzalake.model.event import MAX_EVENT
 
 SESSION_SECONDS = 10.0
@@ -46,7 +46,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         topic: The topic's full name.
         group: The group's full name.
         session: Seconds after which a member that died is missed.
-        moved: Called before the first records of a new assignment are given.
+        on_rebalance: Called before the first records of a new assignment are given.
     """
 
     def __init__(
@@ -55,47 +55,47 @@ class KafkaConsumer(ConsumerRebalanceListener):
         topic: str,
         group: str,
         session: float = SESSION_SECONDS,
-        moved: Callable[[], None] | None = None,
+        on_rebalance: Callable[[], None] | None = None,
     ) -> None:
         self._client = client
         self._topic = topic
         self._group = group
         self._session = session
-        self._moved = moved or (lambda: None)
+        self._on_rebalance = on_rebalance or (lambda: None)
         self._inner: AIOKafkaConsumer | None = None
         self._heard = 0.0
         # The next offset of each partition whose records were read and not committed yet. It is
         # emptied when partitions move: what is not in it is not this member's to commit.
         self._in_hand: dict[int, int] = {}
         self._next: dict[int, int] = {}
-        self._settled = asyncio.Event()
-        self._settled.set()
+        self._wait_committed = asyncio.Event()
+        self._wait_committed.set()
 
-    async def read(self, limit: int, within: float) -> Sequence[Record]:
+    async def read(self, limit: int, timeout: float) -> Sequence[Record]:
         """Give the next records; empty if none came within so many seconds."""
-        with kafka.translated():
+        with client.translated():
             inner = await self._ready()
             try:
-                records = await self._take(inner, limit, within)
+                records = await self._take(inner, limit, timeout)
                 self._listen(inner, records)
             except (KafkaError, ConsumerStoppedError):
                 await self.close()
                 raise
         if records:
             if not self._next:
-                self._moved()
-            following = {record.partition: record.offset + 1 for record in records}
-            self._in_hand.update(following)
-            self._next.update(following)
-            self._settled.clear()
+                self._on_rebalance()
+            next_offset = {record.partition: record.offset + 1 for record in records}
+            self._in_hand.update(next_offset)
+            self._next.update(next_offset)
+            self._wait_committed.clear()
         return records
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit, except for partitions that moved away: their new owner reads those again."""
-        mine = {p: following for p, following in offsets.items() if self._may(p, following)}
+        mine = {p: next_offset for p, next_offset in offsets.items() if self._may(p, next_offset)}
         if self._inner is None or not mine:
             return
-        with kafka.translated():
+        with client.translated():
             try:
                 async with asyncio.timeout(_COMMIT_SECONDS):
                     await self._inner.commit(
@@ -111,20 +111,22 @@ class KafkaConsumer(ConsumerRebalanceListener):
         if inner is None:
             return {}
         ends = {one.partition: inner.highwater(one) or 0 for one in inner.assignment()}
-        return {p: max(0, ends[p] - following) for p, following in self._next.items() if p in ends}
+        return {
+            p: max(0, ends[p] - next_offset) for p, next_offset in self._next.items() if p in ends
+        }
 
     async def close(self) -> None:
         """Leave the group."""
         inner, self._inner = self._inner, None
         self._release(dict(self._in_hand))
         if inner is not None:
-            await kafka.stop(inner)
+            await client.stop(inner)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002  # all are, in this protocol
         """Give the batch in hand some time to be settled, before others may read it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_REVOKE_SECONDS):
-                await self._settled.wait()
+                await self._wait_committed.wait()
         self._release(dict(self._in_hand))
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
@@ -134,15 +136,15 @@ class KafkaConsumer(ConsumerRebalanceListener):
         numbers = ", ".join(str(partition.partition) for partition in sorted(assigned))
         log.info("reading partitions of %s: %s", self._topic, numbers or "none")
 
-    def _may(self, partition: int, following: int) -> bool:
-        return following <= self._in_hand.get(partition, -1)
+    def _may(self, partition: int, next_offset: int) -> bool:
+        return next_offset <= self._in_hand.get(partition, -1)
 
     def _release(self, offsets: Mapping[int, int]) -> None:
-        for partition, following in offsets.items():
-            if self._in_hand.get(partition) == following:
+        for partition, next_offset in offsets.items():
+            if self._in_hand.get(partition) == next_offset:
                 del self._in_hand[partition]
         if not self._in_hand:
-            self._settled.set()
+            self._wait_committed.set()
 
     async def _ready(self) -> AIOKafkaConsumer:
         if self._inner is None:
@@ -159,22 +161,22 @@ class KafkaConsumer(ConsumerRebalanceListener):
                 heartbeat_interval_ms=int(self._session * 1000 / 3),
                 rebalance_timeout_ms=int(_REBALANCE_SECONDS * 1000),
             )
-            await kafka.start(inner)
+            await client.start(inner)
             inner.subscribe([self._topic], listener=self)
             self._heard = time.time()
             self._inner = inner
         return self._inner
 
-    async def _take(self, inner: AIOKafkaConsumer, limit: int, within: float) -> list[Record]:
+    async def _take(self, inner: AIOKafkaConsumer, limit: int, timeout: float) -> list[Record]:
         records: list[Record] = []
         size, largest = 0, 0
         # While partitions move, aiokafka waits for the end of it, whatever its own timeout.
         with suppress(TimeoutError):
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(timeout):
                 while len(records) < limit and size < READ_BYTES:
                     fitting = max(1, (READ_BYTES - size) // (largest or MAX_EVENT))
                     most = min(limit - len(records), fitting, _AT_ONCE)
-                    wait = 0 if records else int(within * 1000)
+                    wait = 0 if records else int(timeout * 1000)
                     found = await inner.getmany(timeout_ms=wait, max_records=most)
                     if not found:
                         break

@@ -10,10 +10,10 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
 from stanzalake.log.base import Entry, Record
-from stanzalake.log.kafka import client as kafka
+from stanzalake.log.kafka import client
 from stanzalake.log.kafka.consumer import SESSION_SECONDS, KafkaConsumer, as_record
 from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
-from stanzalake.log.watermarks import NO_ENDS, Ends
+from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 
 _APPEND_SECONDS = 10.0
 _LINGER_MS = 5
@@ -63,11 +63,11 @@ class KafkaLog:
         await topics.ensure(client)
         return cls(client, topics.prefix, session)
 
-    async def append(self, topic: str, entries: Sequence[Entry]) -> Ends:
+    async def append(self, topic: str, entries: Sequence[Entry]) -> Watermarks:
         """Write the entries; all in-sync replicas have them when this returns (``acks=all``)."""
         if not entries:
             return {}
-        with kafka.translated():
+        with client.translated():
             producer = await self._ready()
             try:
                 async with asyncio.timeout(_APPEND_SECONDS):
@@ -78,55 +78,55 @@ class KafkaLog:
                 raise
 
     async def consumer(
-        self, topic: str, group: str, moved: Callable[[], None] | None = None
+        self, topic: str, group: str, on_rebalance: Callable[[], None] | None = None
     ) -> KafkaConsumer:
         """Open a consumer at the group's last commit, or at the first record there is."""
         consumer = KafkaConsumer(
-            self._client, self._prefix + topic, self._prefix + group, self._session, moved
+            self._client, self._prefix + topic, self._prefix + group, self._session, on_rebalance
         )
         self._consumers.append(consumer)
         return consumer
 
-    async def settled(
-        self, topic: str, group: str, key: str, within: float, upto: Ends = NO_ENDS
+    async def wait_committed(
+        self, topic: str, group: str, key: str, timeout: float, up_to: Watermarks = NO_WATERMARKS
     ) -> bool:
         """Wait until the group has committed all that was appended before this call.
 
         A partition with nothing to wait for costs two small requests, sent together.
         """
-        deadline = asyncio.get_running_loop().time() + within
-        with kafka.translated():
+        deadline = asyncio.get_running_loop().time() + timeout
+        with client.translated():
             lookup = await self._lookup(group)
             try:
-                async with asyncio.timeout(max(within, _LOOK_SECONDS)):
+                async with asyncio.timeout(max(timeout, _LOOK_SECONDS)):
                     place = await _place(lookup, self._prefix + topic, key)
-                    return await _reached(lookup, place, upto, deadline)
+                    return await _reached(lookup, place, up_to, deadline)
             except TimeoutError:
                 return False
             except KafkaError:
                 self._lookups.pop(group, None)
-                await kafka.stop(lookup)
+                await client.stop(lookup)
                 raise
 
-    async def browse(self, topic: str) -> AsyncGenerator[Record, None]:
+    async def scan(self, topic: str) -> AsyncGenerator[Record, None]:
         """Give what a topic holds now, for no group."""
-        with kafka.translated():
+        with client.translated():
             reader = AIOKafkaConsumer(
                 self._prefix + topic, **self._client, group_id=None, auto_offset_reset="earliest"
             )
-            await kafka.start(reader)
+            await client.start(reader)
             try:
                 async for record in _all(reader):
                     yield record
             finally:
-                await kafka.stop(reader)
+                await client.stop(reader)
 
     async def close(self) -> None:
         """Close every connection; consumers that are still open leave their groups."""
         for consumer in self._consumers:
             await consumer.close()
         for lookup in self._lookups.values():
-            await kafka.stop(lookup)
+            await client.stop(lookup)
         if self._producer is not None:
             await self._drop(self._producer)
 
@@ -142,21 +142,21 @@ class KafkaLog:
                     max_batch_size=_BATCH_BYTES,
                     max_request_size=MAX_REQUEST,
                 )
-                await kafka.start(producer)
+                await client.start(producer)
                 self._producer = producer
             return self._producer
 
     async def _drop(self, producer: AIOKafkaProducer) -> None:
         if self._producer is producer:
             self._producer = None
-            await kafka.stop(producer)
+            await client.stop(producer)
 
     async def _lookup(self, group: str) -> AIOKafkaConsumer:
         """Give a client that asks about a group without being a member of it."""
         async with self._starting:
             if group not in self._lookups:
                 lookup = AIOKafkaConsumer(**self._client, group_id=self._prefix + group)
-                await kafka.start(lookup)
+                await client.start(lookup)
                 self._lookups[group] = lookup
             return self._lookups[group]
 
@@ -181,7 +181,7 @@ async def _send(
             one.cancel()
 
 
-def _ends(sent: Sequence[RecordMetadata]) -> Ends:
+def _ends(sent: Sequence[RecordMetadata]) -> Watermarks:
     """Give the offsets behind the last records.
 
     Raises:
@@ -228,11 +228,11 @@ async def _place(lookup: AIOKafkaConsumer, topic: str, key: str) -> TopicPartiti
 
 
 async def _reached(
-    lookup: AIOKafkaConsumer, place: TopicPartition, upto: Ends, deadline: float
+    lookup: AIOKafkaConsumer, place: TopicPartition, up_to: Watermarks, deadline: float
 ) -> bool:
     ends, committed = await asyncio.gather(lookup.end_offsets([place]), _committed(lookup, place))
     # A topic that was made anew ends before what somebody remembers of the old one.
-    end = min(ends[place], upto.get(place.partition, ends[place]))
+    end = min(ends[place], up_to.get(place.partition, ends[place]))
     wait = _FIRST_WAIT
     while committed < end:
         if asyncio.get_running_loop().time() >= deadline:

@@ -42,7 +42,7 @@ class Topic(NamedTuple):
     writable: bool
 
 
-class State(NamedTuple):
+class KafkaState(NamedTuple):
     """What Kafka says.
 
     Attributes:
@@ -56,7 +56,9 @@ class State(NamedTuple):
     lag: int
 
 
-async def read(client: Mapping[str, Any], names: Sequence[str], group: str, followed: str) -> State:
+async def read(
+    client: Mapping[str, Any], names: Sequence[str], group: str, followed: str
+) -> KafkaState:
     """Ask Kafka.
 
     Args:
@@ -84,7 +86,7 @@ async def read(client: Mapping[str, Any], names: Sequence[str], group: str, foll
             }
             number = topics[followed].partitions if followed in topics else 0
             lag = await _lag(client, group, [TopicPartition(followed, n) for n in range(number)])
-            return State(len(cluster["brokers"]), topics, lag)
+            return KafkaState(len(cluster["brokers"]), topics, lag)
         finally:
             await kafka.stop(reader)
             await admin.close()

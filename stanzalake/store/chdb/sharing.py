@@ -10,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from stanzalake.config import data_dir
-from stanzalake.store.chdb import http as engine_server
+from stanzalake.store.chdb import http
 from stanzalake.store.chdb.engine import Engine
 
 _USER = "stanzalake"
@@ -25,7 +25,7 @@ _LIMITS = {
 
 
 @asynccontextmanager
-async def served(directory: Path, path: Path) -> AsyncIterator[None]:
+async def share_store(directory: Path, path: Path) -> AsyncIterator[None]:
     """Share the store while the context is open; `Store.of` of other processes finds it.
 
     It is on a port of loopback that the system chooses, with a password of this start that only
@@ -37,25 +37,25 @@ async def served(directory: Path, path: Path) -> AsyncIterator[None]:
     """
     password = secrets.token_urlsafe(_PASSWORD_BYTES)
     engine = await asyncio.to_thread(Engine, str(path))
-    runner = engine_server.runner(engine, _only(password))
+    runner = http.runner(engine, _only(password))
     await runner.setup()
     try:
-        await web.TCPSite(runner, engine_server.HOST, 0).start()
+        await web.TCPSite(runner, http.HOST, 0).start()
         [(host, port)] = runner.addresses
         dsn = f"clickhouse://{_USER}:{password}@{host}:{port}/default"
-        with data_dir.shared_store(directory, dsn):
+        with data_dir.publish_store_dsn(directory, dsn):
             yield
     finally:
         await runner.cleanup()
         await asyncio.to_thread(engine.close)
 
 
-def _only(password: str) -> engine_server.LogIn:
+def _only(password: str) -> http.LogIn:
     preparation = [f"SET {name} = {value}" for name, value in _LIMITS.items()]
 
     def log_in(user: str, given: str) -> Sequence[str]:
         if user != _USER or not secrets.compare_digest(given.encode(), password.encode()):
-            raise engine_server.unknown(user)
+            raise http.unknown(user)
         return preparation
 
     return log_in

@@ -6,7 +6,7 @@ from stanzalake.config.settings import Settings
 from stanzalake.doctor import data_dir
 from stanzalake.doctor.finding import Finding, fault, fine, unknown
 from stanzalake.errors import LogUnavailable
-from stanzalake.log import opening as logs
+from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
 
 SUBJECT = "log"
@@ -14,7 +14,7 @@ SUBJECT = "log"
 
 async def check(settings: Settings) -> Sequence[Finding]:
     """Look at the file, if it is there and one's own."""
-    file = logs.local_file(settings)
+    file = opening.local_file(settings)
     if not file.exists():
         return [fine(SUBJECT, f"{file} is not there yet: stanzalake up makes it")]
     if not data_dir.usable(settings):
@@ -33,6 +33,6 @@ async def check(settings: Settings) -> Sequence[Finding]:
 
 
 async def _lag(settings: Settings) -> int:
-    async with logs.opened(settings) as log:
+    async with opening.open_log(settings) as log:
         reader = await log.consumer(EVENTS, PROCESSOR_GROUP)
         return sum(reader.lag().values())

@@ -23,12 +23,12 @@ def written(batch: Batch, records: int) -> None:
         batch: What was written.
         records: How many records it came of.
     """
-    stored, said, rejected = len(batch.rows), len(batch.states), len(batch.rejected)
+    stored, states, rejected = len(batch.rows), len(batch.states), len(batch.rejected)
     for outcome, number in (
         ("stored", stored),
-        ("said", said),
+        ("state", states),
         ("rejected", rejected),
-        ("unwanted", records - stored - said - rejected),
+        ("filtered", records - stored - states - rejected),
     ):
         EVENTS_PROCESSED.labels(outcome).inc(number)
     if batch.rows:

@@ -14,7 +14,7 @@ from stanzalake.model.event import VERSION, Activation, Erasure
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
-from stanzalake.store.deletion import Removal, Span
+from stanzalake.store.deletion import Deletion, MessageSummary
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
 from tests.contract.test_store import load
@@ -67,17 +67,17 @@ def test_readers_see_nothing_of_what_is_erased(
     store.insert([row(p) for p in (1, 2, 50, 100, 200)] + [row(3, peer=OTHER)])
     store.insert([row(p, OTHER) for p in (1, 2)])
     store.insert([row(2)])
-    Removal(store).erase([erasure(**changes)])
+    Deletion(store).erase([erasure(**changes)])
     assert positions(store) == left
     assert positions(store, OTHER) == [1, 2]
 
 
 def test_an_erasure_again_is_no_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.insert([row(1)])
-    removal = Removal(store)
-    removal.erase([erasure()])
+    deletion = Deletion(store)
+    deletion.erase([erasure()])
     monkeypatch.setattr(store, "command", None)
-    removal.erase([erasure()])
+    deletion.erase([erasure()])
 
 
 def test_many_erasures_are_few_statements(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_many_erasures_are_few_statements(store: Store, monkeypatch: pytest.Monk
         command(statement, parameters)
 
     monkeypatch.setattr(store, "command", counted)
-    Removal(store).erase([erasure(owner=owner) for owner in owners])
+    Deletion(store).erase([erasure(owner=owner) for owner in owners])
     assert len(asked) < 10
     assert not any(positions(store, owner) for owner in owners[::100])
 
@@ -98,7 +98,7 @@ def test_many_erasures_are_few_statements(store: Store, monkeypatch: pytest.Monk
 def test_the_names_of_who_is_erased_may_be_long(store: Store) -> None:
     owners = [f"{n}{'ж' * 300}@{'h' * 1000}" for n in range(100)]
     store.insert([row(1, owner) for owner in owners])
-    Removal(store).erase([erasure(owner=owner) for owner in owners])
+    Deletion(store).erase([erasure(owner=owner) for owner in owners])
     assert not any(positions(store, owner) for owner in owners[::10])
 
 
@@ -123,10 +123,10 @@ def test_an_erasure_that_did_not_work_is_asked_for_again_but_seldom(
         now += 1
 
     monkeypatch.setattr(store, "command", command)
-    removal = Removal(store, clock=lambda: now, sleep=sleep)
+    deletion = Deletion(store, clock=lambda: now, sleep=sleep)
     for _ in range(6):
         with suppress(StoreUnavailable):
-            removal.erase([erasure()])
+            deletion.erase([erasure()])
     assert positions(store) == []
     assert asked == 3
     assert now > 60
@@ -145,12 +145,12 @@ def test_an_erasure_that_fails_to_be_asked_for_does_not_pile_up(
         raise StoreUnavailable("159 TIMEOUT_EXCEEDED")
 
     monkeypatch.setattr(store, "command", command)
-    removal = Removal(store, clock=lambda: now, sleep=lambda _: None)
+    deletion = Deletion(store, clock=lambda: now, sleep=lambda _: None)
     for now in range(0, 3600, 30):  # noqa: B007  # the clock reads it
         with monkeypatch.context() as hurried:
             hurried.setattr("stanzalake.store.deletion._ERASE_SECONDS", -1.0)
             with pytest.raises(StoreUnavailable):
-                removal.erase([erasure()])
+                deletion.erase([erasure()])
     assert asked == 8
 
 
@@ -160,7 +160,7 @@ def test_with_an_account_its_wishes_are_gone(store: Store) -> None:
     histories.write([*wishes, Activation(v=VERSION, owner=OTHER, position=1)])
     ended = erasure(account=True)
     histories.write([ended])
-    Removal(store).erase([ended])
+    Deletion(store).erase([ended])
     assert histories.read([JULIET])[JULIET] == (ended, wishes[1])
     rows = store.select(f"SELECT owner, position FROM {store.table}_preferences ORDER BY 1, 2")
     assert [tuple(row) for row in rows] == [(JULIET, 300), (OTHER, 1)]
@@ -183,14 +183,14 @@ async def test_the_bytes_leave_the_disk(clickhouse: ClickHouse) -> None:
     store.insert([row(1), row(1, OTHER)])
     store.insert([row(2), row(2, OTHER)])
     before = _parts(store)
-    removal = Removal(store)
-    removal.erase([erasure()])
-    removal.clean()
-    await until(lambda: not removal.rewriting())
-    doomed = removal.replaced()
+    deletion = Deletion(store)
+    deletion.erase([erasure()])
+    deletion.clean()
+    await until(lambda: not deletion.rewriting())
+    doomed = deletion.replaced()
     assert {name for _, _, name in doomed} >= before
     # The engine looks for old parts once in a while, when it has nothing else to do.
-    await until(lambda: not doomed & removal.replaced(), 110)
+    await until(lambda: not doomed & deletion.replaced(), 110)
     assert not before & _parts(store)
     [(masked,)] = store.select(
         "SELECT countIf(has_lightweight_delete) FROM system.parts WHERE table = {table:String}",
@@ -203,10 +203,10 @@ async def test_the_bytes_leave_the_disk(clickhouse: ClickHouse) -> None:
 async def test_what_has_expired_is_removed_and_counted(store: Store) -> None:
     store.insert([row(p * SECONDS) for p in (1, 2, 3)])
     store.insert([row(2 * SECONDS)])
-    removal = Removal(store)
-    expired = removal.expired(3 * SECONDS)
+    deletion = Deletion(store)
+    expired = deletion.expired(3 * SECONDS)
     assert (expired.messages, expired.first, expired.last) == (2, SECONDS, 2 * SECONDS)
-    removal.expire(3 * SECONDS)
+    deletion.expire(3 * SECONDS)
     await until(lambda: positions(store) == [3 * SECONDS])
 
 
@@ -217,7 +217,7 @@ async def test_the_cleaner_does_both_once_in_an_interval(store: Store) -> None:
     store.insert([row(position) for position in (old, erased, kept)])
     # A worker that was given up wrote it after the erasure had been carried out.
     Erasures(store).write([erasure(erased + 1)])
-    cleaner = Cleaner(settings, store, Removal(store), clock=lambda: now)
+    cleaner = Cleaner(settings, store, Deletion(store), clock=lambda: now)
     assert cleaner.due(regular=True)
     cleaner.clean()
     await until(lambda: positions(store) == [kept])
@@ -230,7 +230,7 @@ async def test_the_cleaner_does_both_once_in_an_interval(store: Store) -> None:
 
 def test_whoever_asks_for_a_clean_up_gets_it_soon_however_many_ask(store: Store) -> None:
     now = 10**9
-    cleaner = Cleaner(load(), store, Removal(store), clock=lambda: now)
+    cleaner = Cleaner(load(), store, Deletion(store), clock=lambda: now)
     cleaner.clean()
     for _ in range(1000):
         cleaner.ask()
@@ -246,16 +246,16 @@ async def test_a_part_of_the_clean_up_that_fails_keeps_nothing_else_from_being_d
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.insert([row(p) for p in (1, 200)])
-    removal = Removal(store)
-    removal.erase([erasure()])
+    deletion = Deletion(store)
+    deletion.erase([erasure()])
     denied = StoreDenied("not this user")
 
-    def expired(_: int) -> Span:
+    def expired(_: int) -> MessageSummary:
         raise denied
 
-    monkeypatch.setattr(removal, "expired", expired)
-    Cleaner(load(), store, removal).clean()
-    await until(lambda: not removal.rewriting())
+    monkeypatch.setattr(deletion, "expired", expired)
+    Cleaner(load(), store, deletion).clean()
+    await until(lambda: not deletion.rewriting())
 
 
 def test_very_many_erasures_of_late_are_cleaned_up_after(store: Store) -> None:
@@ -263,7 +263,7 @@ def test_very_many_erasures_of_late_are_cleaned_up_after(store: Store) -> None:
     Erasures(store).write(erasure(owner=owner) for owner in owners)
     store.insert([row(1, owner) for owner in owners[::250]])
     kept = load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", STANZALAKE_LOG_RETENTION="never")
-    Cleaner(kept, store, Removal(store)).clean()
+    Cleaner(kept, store, Deletion(store)).clean()
     assert not any(positions(store, owner) for owner in owners[::250])
 
 

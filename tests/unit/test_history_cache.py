@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.memory import Memory
+from processor.history_cache import HistoryCache
 from stanzalake.errors import StoreUnavailable
 from stanzalake.model.event import VERSION, Activation
-from stanzalake.store.histories import History
+from stanzalake.model.history import History
 
 OWNERS = ("a@h", "b@h", "c@h", "d@h")
 
@@ -36,26 +36,26 @@ class Source:
 
 def test_only_the_unknown_are_looked_up() -> None:
     source = Source()
-    memory = Memory(source)
-    memory.recall(["a@h"], [])
-    memory.recall(["a@h", "b@h"], [])
-    memory.recall(["a@h", "b@h"], [])
+    history_cache = HistoryCache(source)
+    history_cache.get(["a@h"], [])
+    history_cache.get(["a@h", "b@h"], [])
+    history_cache.get(["a@h", "b@h"], [])
     assert source.reads == [{"a@h"}, {"b@h"}]
 
 
 def test_forgetting_looks_up_again() -> None:
     source = Source()
-    memory = Memory(source)
-    memory.recall(["a@h"], [])
+    history_cache = HistoryCache(source)
+    history_cache.get(["a@h"], [])
     source.add(said("a@h", 1))
-    assert memory.recall(["a@h"], []) == {"a@h": ()}
-    memory.forget()
-    assert memory.recall(["a@h"], []) == {"a@h": (said("a@h", 1),)}
+    assert history_cache.get(["a@h"], []) == {"a@h": ()}
+    history_cache.invalidate()
+    assert history_cache.get(["a@h"], []) == {"a@h": (said("a@h", 1),)}
 
 
 def test_a_source_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source()
-    memory = Memory(source)
+    history_cache = HistoryCache(source)
 
     def fail(_: Collection[str]) -> Mapping[str, History]:
         raise StoreUnavailable("away")
@@ -63,8 +63,8 @@ def test_a_source_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     with monkeypatch.context() as patch:
         patch.setattr(source, "read", fail)
         with pytest.raises(StoreUnavailable):
-            memory.recall(["a@h"], [said("a@h", 1)])
-    assert memory.recall(["a@h"], []) == {"a@h": ()}
+            history_cache.get(["a@h"], [said("a@h", 1)])
+    assert history_cache.get(["a@h"], []) == {"a@h": ()}
 
 
 @given(
@@ -80,9 +80,9 @@ def test_it_knows_what_the_source_knows_however_small_it_is(
     rounds: list[tuple[list[str], list[Activation]]], most: int
 ) -> None:
     source = Source()
-    memory = Memory(source, most)
+    history_cache = HistoryCache(source, most)
     for owners, news in rounds:
-        recalled = memory.recall(owners, news)
+        recalled = history_cache.get(owners, news)
         for state in news:
             source.add(state)
         for owner in owners:

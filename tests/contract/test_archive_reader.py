@@ -10,8 +10,9 @@ from clickhouse_connect.driver.exceptions import StreamFailureError
 
 from query.forms import MAX_IDS
 from stanzalake.errors import StoreRefused
+from stanzalake.model.page import MAX_PAGE, Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
-from stanzalake.store.archive_reader import MAX_PAGE, Archive, Item, Repository, Selection, Stretch
+from stanzalake.store.archive_reader import Repository
 from stanzalake.store.client import Row, Store
 from tests.support.archives import SEALER, START, MemoryArchive, row, visible_id
 from tests.support.events import ROMEO, stanza
@@ -64,15 +65,15 @@ def at(seconds: int, **changes: str) -> Row:
     return row(from_milliseconds(START + 1000 * seconds), **changes)
 
 
-def bodies(stretch: Stretch) -> list[str]:
-    return [item.stanza for item in stretch.items]
+def bodies(page: Page) -> list[str]:
+    return [item.stanza for item in page.items]
 
 
 @pytest.mark.requirement("313-06", "313-08", "313-118")
 async def test_items_come_once_in_order_with_their_ids(fill: Fill, owner: str) -> None:
     rows = [at(n, stanza=stanza(str(n))) for n in (3, 1, 2, 1)]
     archive = fill([*rows, rows[0], at(9)._replace(owner=OTHER)])
-    assert await archive.read(Selection(), 9) == Stretch(
+    assert await archive.read(Selection(), 9) == Page(
         [
             Item(r.position, SEALER.seal(owner, r.position), r.stanza)
             for r in (rows[1], rows[2], rows[0])
@@ -100,8 +101,8 @@ async def test_a_stretch(  # noqa: PLR0913, PLR0917  # a row of the table above
     fill: Fill, limit: int, backward: bool, skip: int, expected: list[str], more: bool
 ) -> None:
     archive = fill([at(n, stanza=str(n)) for n in (0, 1, 1, 2, 3, 3, 3, 4)])
-    stretch = await archive.read(Selection(), limit, backward=backward, skip=skip)
-    assert (bodies(stretch), stretch.more) == (expected, more)
+    page = await archive.read(Selection(), limit, backward=backward, skip=skip)
+    assert (bodies(page), page.more) == (expected, more)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +133,8 @@ async def test_a_selection(fill: Fill, selection: Selection, expected: list[str]
             at(3, stanza="3", peer="room@chat.lit", kind="groupchat"),
         ]
     )
-    stretch = await archive.read(selection, 9)
-    assert (bodies(stretch), stretch.more) == (expected, False)
+    page = await archive.read(selection, 9)
+    assert (bodies(page), page.more) == (expected, False)
     assert await archive.count(selection, MAX_POSITION) == (len(expected), len(expected))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from typing import Protocol
 
-from stanzalake.store.histories import History, State, merged
+from stanzalake.model.history import ArchiveState, History, merged
 
 OWNERS = 100_000
 """Owners remembered; most said nothing, and cost some hundred bytes each."""
@@ -18,7 +18,7 @@ class Source(Protocol):
         """Give the history of each owner. Blocks."""
 
 
-class Memory:
+class HistoryCache:
     """Histories of the owners seen last.
 
     Args:
@@ -33,7 +33,7 @@ class Memory:
         self._known: OrderedDict[str, History] = OrderedDict()
         self._outdated = False
 
-    def recall(self, owners: Collection[str], news: Iterable[State]) -> Mapping[str, History]:
+    def get(self, owners: Collection[str], news: Iterable[ArchiveState]) -> Mapping[str, History]:
         """Give the history of each owner, with the news in it. Blocks if one is not known.
 
         Args:
@@ -57,7 +57,7 @@ class Memory:
         self._drop(recalled)
         return recalled
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Forget everything before the next look; from any thread, also while one looks."""
         self._outdated = True
 
@@ -68,5 +68,5 @@ class Memory:
             self._known.popitem(last=False)
 
 
-def _owner(state: State) -> str:
+def _owner(state: ArchiveState) -> str:
     return state.owner

@@ -7,8 +7,8 @@ import msgspec
 from stanzalake.errors import InvalidEvent
 from stanzalake.importer.source import Wished
 from stanzalake.model.event import VERSION, Preferences
+from stanzalake.model.history import History
 from stanzalake.model.position import from_milliseconds
-from stanzalake.store.histories import History
 
 _BEFORE_ALL: Final = from_milliseconds(1)
 """Imported preferences have positions below this one, in the order of the imports."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from stanzalake.errors import StanzalakeError
 from stanzalake.observability import health
-from stanzalake.observability.log_once import Trouble
+from stanzalake.observability.log_once import LogOnce
 
 T = TypeVar("T")
 
@@ -14,7 +14,7 @@ _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
 
 
-class Patience:
+class Retry:
     """Of one part of the process, which is up unless something of it has to be done again.
 
     Args:
@@ -25,10 +25,10 @@ class Patience:
     def __init__(self, module: str, part: str) -> None:
         self._module = module
         self._part = part
-        self._failing: set[Trouble] = set()
+        self._failing: set[LogOnce] = set()
         health.report(part, up=True)
 
-    async def insist(self, act: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
+    async def until_done(self, act: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
         """Do it, with growing waits, until it works, and give what it gives; None after the stop.
 
         Several may be insisted on at a time.
@@ -36,7 +36,7 @@ class Patience:
         Raises:
             StanzalakeError: What waiting does not mend.
         """
-        trouble, wait = Trouble(self._module), _FIRST_WAIT
+        trouble, wait = LogOnce(self._module), _FIRST_WAIT
         while True:
             try:
                 done = await act()
@@ -52,12 +52,12 @@ class Patience:
                 return None
             wait = min(2 * wait, _LONGEST_WAIT)
 
-    def _begin(self, trouble: Trouble, error: StanzalakeError) -> None:
+    def _begin(self, trouble: LogOnce, error: StanzalakeError) -> None:
         trouble.begin(f"waiting: {error}")
         self._failing.add(trouble)
         health.report(self._part, up=False)
 
-    def _over(self, trouble: Trouble) -> None:
+    def _over(self, trouble: LogOnce) -> None:
         trouble.end()
         self._failing.discard(trouble)
         if not self._failing:

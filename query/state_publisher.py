@@ -7,11 +7,11 @@ from typing import Literal
 
 from query.delegation import Request
 from stanzalake.log.base import EVENTS, Entry, Log
-from stanzalake.model.event import VERSION, Activation, Erasure, Preferences, Wish, encode
+from stanzalake.model.event import VERSION, Activation, DefaultChoice, Erasure, Preferences, encode
+from stanzalake.model.page import Archive
 from stanzalake.model.position import from_milliseconds
-from stanzalake.store.archive_reader import Archive
 
-_DEFAULTS: Mapping[str, Wish] = {"false": "never", "roster": "roster", "true": "always"}
+_DEFAULTS: Mapping[str, DefaultChoice] = {"false": "never", "roster": "roster", "true": "always"}
 
 
 def _now() -> int:
@@ -19,7 +19,7 @@ def _now() -> int:
 
 
 @dataclass(frozen=True)
-class Voice:
+class StatePublisher:
     """One request's voice.
 
     What is said is in force for messages behind the request once a method returns: they come
@@ -34,10 +34,12 @@ class Voice:
 
     owner: str
     position: int
-    default: Wish
+    default: DefaultChoice
     log: Log
 
-    async def prefer(self, default: Wish, always: Sequence[str], never: Sequence[str]) -> None:
+    async def prefer(
+        self, default: DefaultChoice, always: Sequence[str], never: Sequence[str]
+    ) -> None:
         """Say which messages are to be kept.
 
         Raises:
@@ -66,7 +68,7 @@ class Voice:
         await self.log.append(EVENTS, [Entry(self.owner, encode(state))])
 
 
-class Voices:
+class StatePublishers:
     """Gives requests their voices, and begins archives under smart archiving.
 
     Args:
@@ -89,12 +91,12 @@ class Voices:
         self._clock = clock
         self._last = 0
 
-    def of(self, request: Request) -> Voice:
+    def of(self, request: Request) -> StatePublisher:
         """Give a request its voice."""
         position = self._next() if request.position is None else request.position
-        return Voice(request.owner, position, self._default, self._log)
+        return StatePublisher(request.owner, position, self._default, self._log)
 
-    async def activate(self, voice: Voice, archive: Archive) -> None:
+    async def activate(self, publisher: StatePublisher, archive: Archive) -> None:
         """Begin an owner's archive, unless it has begun or always does.
 
         Raises:
@@ -105,7 +107,7 @@ class Voices:
             return
         # Not remembered: the account may have been removed, and made anew, since.
         if all(isinstance(state, Erasure) for state in await archive.history()):
-            await voice.activate()
+            await publisher.activate()
 
     def _next(self) -> int:
         """Give a position of our own, for hosts that stamp none: increasing, like the tap's."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devstack.kafka import Kafka
-from stanzalake.log import dead_letters as rejected
+from stanzalake.log import dead_letters
 from stanzalake.log.base import EVENTS, REJECTED, Entry, Log
 from stanzalake.log.sqlite import LocalLog
 from tests.support.command import Command
@@ -17,12 +17,12 @@ from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
 GOOD = encoded(1)
 FOREIGN = encoded(4, owner="romeo@montague.lit")
 ENTRIES = [
-    rejected.entry("capulet.lit", GOOD, "a bug", "tap of capulet.lit"),
-    rejected.entry(JULIET, b"garbage \x1b[31m\xff", "malformed \x1b[31m", f"{EVENTS}/0/7"),
-    rejected.entry(JULIET, encoded(2), "it does not fit", f"{EVENTS}/0/8"),
-    rejected.entry("capulet.lit", FOREIGN, "another host's", "tap of capulet.lit"),
-    rejected.entry(JULIET, encoded(3, stanza="<message>hello"), "no XML", f"{EVENTS}/0/9"),
-    rejected.entry(JULIET, GOOD, "a bug", f"{EVENTS}/0/10"),
+    dead_letters.entry("capulet.lit", GOOD, "a bug", "tap of capulet.lit"),
+    dead_letters.entry(JULIET, b"garbage \x1b[31m\xff", "malformed \x1b[31m", f"{EVENTS}/0/7"),
+    dead_letters.entry(JULIET, encoded(2), "it does not fit", f"{EVENTS}/0/8"),
+    dead_letters.entry("capulet.lit", FOREIGN, "another host's", "tap of capulet.lit"),
+    dead_letters.entry(JULIET, encoded(3, stanza="<message>hello"), "no XML", f"{EVENTS}/0/9"),
+    dead_letters.entry(JULIET, GOOD, "a bug", f"{EVENTS}/0/10"),
 ]
 
 
@@ -77,7 +77,7 @@ async def ids(stanzalake: Command) -> dict[str, str]:
 
 
 async def events(log: Log) -> list[tuple[str, bytes]]:
-    return sorted([(record.key, record.value) async for record in log.browse(EVENTS)])
+    return sorted([(record.key, record.value) async for record in log.scan(EVENTS)])
 
 
 async def test_none_is_an_empty_list_and_status_0(stanzalake: Command, log: Log) -> None:

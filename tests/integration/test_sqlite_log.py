@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stanzalake.errors import LogUnavailable
-from stanzalake.log import sqlite as local_log
+from stanzalake.log import sqlite
 from stanzalake.log.base import EVENTS, Entry
 from stanzalake.log.sqlite import LocalLog
 
@@ -74,8 +74,8 @@ async def test_a_file_that_is_no_log_is_a_clear_error(tmp_path: Path) -> None:
 async def test_a_key_waits_for_its_own_records_alone(tmp_path: Path) -> None:
     log = LocalLog(tmp_path / "log")
     await log.append(EVENTS, [Entry("busy@b", b"1")])
-    assert await log.settled(EVENTS, GROUP, "idle@b", 0)
-    assert not await log.settled(EVENTS, GROUP, "busy@b", 0)
+    assert await log.wait_committed(EVENTS, GROUP, "idle@b", 0)
+    assert not await log.wait_committed(EVENTS, GROUP, "busy@b", 0)
     await log.close()
 
 
@@ -84,19 +84,19 @@ async def test_after_a_restart_every_key_waits_for_what_is_there(tmp_path: Path)
     await log.append(EVENTS, [Entry("busy@b", b"1")])
     await log.close()
     log = LocalLog(tmp_path / "log")
-    assert not await log.settled(EVENTS, GROUP, "busy@b", 0)
-    assert not await log.settled(EVENTS, GROUP, "idle@b", 0)
+    assert not await log.wait_committed(EVENTS, GROUP, "busy@b", 0)
+    assert not await log.wait_committed(EVENTS, GROUP, "idle@b", 0)
     await commit_all(log)
-    assert await log.settled(EVENTS, GROUP, "busy@b", 0)
+    assert await log.wait_committed(EVENTS, GROUP, "busy@b", 0)
     await log.close()
 
 
 async def test_keys_that_are_forgotten_wait_for_more_than_they_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_log, "_MAX_KEYS", 2)
+    monkeypatch.setattr(sqlite, "_MAX_KEYS", 2)
     log = LocalLog(tmp_path / "log")
     await log.append(EVENTS, [Entry(f"{name}@b", b"1") for name in "abc"])
     for name in "abcd":
-        assert not await log.settled(EVENTS, GROUP, f"{name}@b", 0)
+        assert not await log.wait_committed(EVENTS, GROUP, f"{name}@b", 0)
     await log.close()

@@ -3,7 +3,7 @@
 import pytest
 
 from stanzalake.errors import InvalidEvent
-from stanzalake.importer import wishes
+from stanzalake.importer import preferences
 from stanzalake.importer.source import Wished
 from stanzalake.model.event import MAX_JIDS, VERSION, Preferences
 from tests.support.events import JULIET, ROMEO
@@ -15,21 +15,21 @@ SAID = Preferences(
 
 
 def test_the_first_is_the_first_of_all() -> None:
-    first = wishes.read(WISHED)
+    first = preferences.read(WISHED)
     assert (first.position, first.default, first.never) == (1, "always", (ROMEO,))
-    assert wishes.following([], first) == first
-    assert wishes.following([SAID], first) == first
+    assert preferences.following([], first) == first
+    assert preferences.following([SAID], first) == first
 
 
 def test_the_same_again_is_nothing_and_another_comes_behind() -> None:
-    first = wishes.read(WISHED)
-    assert wishes.following([first, SAID], first) is None
-    other = wishes.read(WISHED._replace(default="roster"))
-    second = wishes.following([first, SAID], other)
+    first = preferences.read(WISHED)
+    assert preferences.following([first, SAID], first) is None
+    other = preferences.read(WISHED._replace(default="roster"))
+    second = preferences.following([first, SAID], other)
     assert second is not None
     assert (second.position, second.default) == (2, "roster")
-    assert wishes.following([first, second, SAID], other) is None
-    third = wishes.following([first, second, SAID], first)
+    assert preferences.following([first, second, SAID], other) is None
+    third = preferences.following([first, second, SAID], first)
     assert third is not None
     assert (third.position, third.default) == (3, "always")
 
@@ -37,4 +37,4 @@ def test_the_same_again_is_nothing_and_another_comes_behind() -> None:
 @pytest.mark.parametrize("jids", [("a b@c",), tuple(f"{n}@a" for n in range(MAX_JIDS + 1))])
 def test_lists_that_no_event_can_hold_are_refused(jids: tuple[str, ...]) -> None:
     with pytest.raises(InvalidEvent):
-        wishes.read(WISHED._replace(never=jids))
+        preferences.read(WISHED._replace(never=jids))
