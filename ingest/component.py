@@ -107,5 +107,5 @@ def _reply(iq: Any, places: Watermarks | None) -> Any:
     """Give the answer that says where in the log the events are, if they are there."""
     reply = iq.reply(clear=True)
     if places is not None:
-        ET.SubElement(reply.xml, _BATCH, watermarks=watermarks.write(places))
+        ET.SubElement(reply.xml, _BATCH, ends=watermarks.write(places))
     return reply
