@@ -48,13 +48,15 @@ def measure(part: str, messages: int | None, size: str, seed: int) -> report.Tab
     default=report.RESULTS,
     help="Where each part's JSON and picture go; bench/results by default.",
 )
-@click.option("--readme", is_flag=True, help="Measure nothing: write the results into README.md.")
+@click.option(
+    "--page", is_flag=True, help="Measure nothing: write the results into docs/figures.md."
+)
 def main(  # noqa: PLR0913, PLR0917  # one for each option
-    parts: Sequence[str], size: str, messages: int | None, seed: int, results: Path, readme: bool
+    parts: Sequence[str], size: str, messages: int | None, seed: int, results: Path, page: bool
 ) -> None:
     """Measure PARTS, or all of them, each against its contenders in the same run."""
-    if readme:
-        report.write_summary(report.README, results)
+    if page:
+        report.write_summary(report.PAGE, results)
         return
     console = Console()
     for part in parts or PARTS:

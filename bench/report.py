@@ -1,6 +1,6 @@
-"""The report: each part's table on the screen, as JSON and as a picture, and all of them in short.
+"""The report: each part's table on the screen, as JSON and as a picture, and a summary of all.
 
-What was measured is in the JSON files alone: the README's table is made from them.
+The JSON files are the only record of the measurements; docs/figures.md is written from them.
 """
 
 import json
@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 RESULTS = Path(__file__).with_name("results")
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "figures.md"
 
 _PLACE = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
-"""Where the README has the table."""
+"""Where the page has the table."""
 
 Cell = str | int | float
 
@@ -124,7 +124,7 @@ def summary(tables: Iterable[Table]) -> str:
     """Give all that had to be reached as a Markdown table."""
     lines = ["| part | figure | measured | to reach | |", "|---|---|--:|--:|---|"]
     lines += [
-        f"| [{table.part}](bench/results/{table.part}.svg) | {target.what} "
+        f"| [{table.part}](../bench/results/{table.part}.svg) | {target.what} "
         f"| {number(target.value)} | {target.limit} | {target.verdict} |"
         for table in tables
         for target in table.targets
@@ -132,10 +132,10 @@ def summary(tables: Iterable[Table]) -> str:
     return "\n".join(lines)
 
 
-def write_summary(readme: Path, results: Path) -> None:
-    """Put the results' table into the README, in place of the one that is there."""
+def write_summary(page: Path, results: Path) -> None:
+    """Replace the table of the page by that of the results."""
     table = summary(load(results)) + "\n"
-    readme.write_text(_PLACE.sub(lambda _: table, readme.read_text()))
+    page.write_text(_PLACE.sub(lambda _: table, page.read_text()))
 
 
 def _picture(table: Table) -> Figure:

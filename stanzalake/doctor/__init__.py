@@ -44,7 +44,9 @@ async def run(settings: Settings, service: Service) -> AsyncIterator[Finding]:
 
 def invalid(error: StanzalakeError) -> list[Finding]:
     """Give what is wrong with settings that cannot be used: then nothing else can be looked at."""
-    remedy = "the README lists every setting; set it right in the environment or the --env-file"
+    remedy = (
+        "docs/settings.md lists every setting; set it right in the environment or the --env-file"
+    )
     return [fault("settings", line, remedy) for line in str(error).splitlines()]
 
 

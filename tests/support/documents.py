@@ -7,7 +7,12 @@ from textwrap import dedent
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "prosody").rglob("*.md")]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "prosody").rglob("*.md"),
+]
 
 _BLOCK_OR_HEADING = re.compile(
     r"^ *```(?P<kind>\w*)\n(?P<text>.*?)^ *```$|^#+ (?P<heading>[^\n]*)$", re.MULTILINE | re.DOTALL

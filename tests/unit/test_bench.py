@@ -1,4 +1,4 @@
-"""The benchmarks' report, and the README's table, which is made from it."""
+"""The benchmarks' report, and the table of docs/figures.md, which is made from it."""
 
 from pathlib import Path
 
@@ -38,19 +38,19 @@ def test_a_target_is_met_from_its_own_side() -> None:
     assert [target.met for target in TABLE.targets] == [False, True]
 
 
-def test_the_readme_is_written_in_its_place(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- figures -->\nold\n<!-- end of figures -->\nbehind\n")
+def test_the_page_of_figures_is_written_in_place(tmp_path: Path) -> None:
+    page = tmp_path / "figures.md"
+    page.write_text("before\n<!-- figures -->\nold\n<!-- end of figures -->\nbehind\n")
     report.save(TABLE, tmp_path / "results")
-    report.write_summary(readme, tmp_path / "results")
-    text = readme.read_text()
+    report.write_summary(page, tmp_path / "results")
+    text = page.read_text()
     assert text.startswith("before\n<!-- figures -->\n| part ")
     assert "1,234 | at most 5 | missed |\n" in text
     assert text.endswith("<!-- end of figures -->\nbehind\n")
 
 
-def test_the_readme_says_what_was_measured(tmp_path: Path) -> None:
-    copy = tmp_path / "README.md"
-    copy.write_text(report.README.read_text())
+def test_the_page_of_figures_matches_the_results(tmp_path: Path) -> None:
+    copy = tmp_path / "figures.md"
+    copy.write_text(report.PAGE.read_text())
     report.write_summary(copy, report.RESULTS)
-    assert copy.read_text() == report.README.read_text()
+    assert copy.read_text() == report.PAGE.read_text()

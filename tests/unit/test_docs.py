@@ -70,12 +70,12 @@ def parse(words: list[str], group: click.Group = cli, parent: click.Context | No
         command.make_context(name, rest, parent=context)
 
 
-def test_the_readme_lists_every_setting() -> None:
+def test_the_settings_page_lists_every_setting() -> None:
     rows = [
         f"| `{name}` | {default} | {text} |".replace("|  |", "| |")
         for name, default, text in settings.variables()
     ]
-    assert "\n".join(rows) in (ROOT / "README.md").read_text()
+    assert "\n".join(rows) in (ROOT / "docs" / "settings.md").read_text()
 
 
 def test_the_operating_guide_lists_every_metric() -> None:
@@ -99,7 +99,7 @@ def test_every_metric_is_used() -> None:
 
 
 def test_every_block_says_of_what_kind_it_is() -> None:
-    kinds = {"sh", "text", "lua", "sql", "xml", "json"}
+    kinds = {"sh", "text", "lua", "mermaid", "sql", "xml", "json"}
     assert [block for block in blocks() if block.kind not in kinds] == []
 
 
@@ -151,7 +151,7 @@ def test_files_and_headings_that_the_documents_name_are_there() -> None:
             file = document.parent / target if target else document
             assert file.exists(), (document.name, target)
             assert not anchor or anchor in anchors(file), (document.name, target, anchor)
-    for test in re.findall(r"`(tests/\S+\.py)`", (ROOT / "README.md").read_text()):
+    for test in re.findall(r"`(tests/\S+\.py)`", (ROOT / "docs" / "failures.md").read_text()):
         assert (ROOT / test).is_file(), test
 
 
@@ -159,3 +159,11 @@ def anchors(document: Path) -> set[str]:
     """Give the names under which GitHub shows a document's headings."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_architecture_names_files_that_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for path in re.findall(
+        r"`((?:ingest|processor|query|stanzalake|devstack|tests)/[\w/.]+)`", text
+    ):
+        assert (ROOT / path).exists(), path
