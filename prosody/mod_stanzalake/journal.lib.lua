@@ -25,6 +25,11 @@ local function read_all(path)
 	return text;
 end
 
+local function segment_path(directory, start)
+	return directory.."/"..SEGMENT_NAME:format(start);
+end
+
+-- Gives where each segment of a directory begins, in order.
 local function find_segments(directory)
 	local starts = {};
 	for name in lfs.dir(directory) do
@@ -52,7 +57,7 @@ local function whole_lines(text)
 end
 
 function journal_mt:segment_path(start)
-	return self.directory.."/"..SEGMENT_NAME:format(start);
+	return segment_path(self.directory, start);
 end
 
 -- Segments without a whole line hold nothing, and their name is free for the next one.
@@ -186,4 +191,6 @@ function journal_mt:save(position)
 	return os.rename(path.."~", path);
 end
 
-return { open = open, make_directory = make_directory };
+return {
+	open = open, make_directory = make_directory, find_segments = find_segments, segment_path = segment_path;
+};

@@ -15,6 +15,9 @@ local event = part("event.lib.lua")();
 local journals = part("journal.lib.lua")();
 local options = part("options.lib.lua")();
 local position = part("position.lib.lua")();
+local backlog = part("backlog.lib.lua", { module = {
+	require = function (_, name) return ({ event = event, journal = journals })[name]; end;
+} })();
 
 local function equal(found, expected)
 	if found ~= expected then
@@ -254,6 +257,18 @@ function tests.a_torn_line_within_a_journal_is_passed_by()
 	journal:close();
 	change(journal:segment_path(0), "wb", "aa");
 	equal(read_all(journals.open(directory, 5, 1000), 0), "bbbb\n");
+end
+
+function tests.the_backlog_counts_the_files_that_the_journal_reads()
+	local directory = new_directory();
+	equal(backlog.read(directory).segments, 0);
+	local journal = journals.open(directory, 5, 1000);
+	for _, line in ipairs { "aaaa", "bbbb" } do journal:append(line.."\n"); end
+	change(directory.."/99.ndjson", "wb", "an operator's copy\n");
+	local found = backlog.read(directory);
+	equal(found.segments, #journals.find_segments(directory));
+	equal(found.segments, 2);
+	equal(found.written, journal.written);
 end
 
 function tests.a_segment_that_was_taken_away_is_passed_by()
