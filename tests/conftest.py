@@ -1,11 +1,19 @@
-"""What tests of several tiers share: one Kafka, started by the first that needs it."""
+"""What tests of several tiers share: Hypothesis's profiles, and one Kafka for all that need it."""
 
 import asyncio
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from devstack.kafka import Kafka
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("test", deadline=None)
+settings.register_profile(
+    "fuzz", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("test")
 
 USER, PASSWORD = "stanzalake", "wherefore"
 

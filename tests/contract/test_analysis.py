@@ -67,7 +67,7 @@ def store(dsn: str) -> Iterator[Store]:
 
 
 @pytest.mark.parametrize("dsn", ["chdb://:memory:"], scope="session")  # the engine is the same one
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(st.lists(stanzas(), max_size=4))
 def test_a_body_is_what_an_xml_parser_finds(messages: Store, given: list[str]) -> None:
     owner = next(_owners)

@@ -207,7 +207,7 @@ def keep(messages: Store) -> Iterator[Keep]:
     "313-08", "313-25", "313-39", "313-85", "313-90", "313-98", "313-99", "313-100", "313-107",
     "313-108", "59-02", "59-05", "59-06", "59-07", "59-20", "59-26",
 )  # fmt: skip
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(rows=row_lists(), asked=st.lists(searches(), min_size=8, max_size=8))
 def test_every_page_is_the_models(
     keep: Keep, runner: asyncio.Runner, rows: list[Row], asked: list[Search]
@@ -220,7 +220,7 @@ def test_every_page_is_the_models(
 
 
 @pytest.mark.requirement("59-11", "313-85", "313-92", "313-105")
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(rows=row_lists(), size=st.integers(1, CAP), peer=st.sampled_from(PEERS))
 def test_walking_either_way_gives_every_item_once(
     keep: Keep, runner: asyncio.Runner, rows: list[Row], size: int, peer: str

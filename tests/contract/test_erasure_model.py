@@ -145,7 +145,7 @@ def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> Non
 @example(["message", ALL], [Run(0, 0, 9, "committed"), Run(1, 9, 4, "committed")])
 @example(["message", ALL], [Run(0, 0, 4, "late"), Run(1, 0, 9, "committed")])
 @example(["never", "message", ENDED, "message", "activation", "message"], [])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_an_erasure_wins_and_nothing_else_is_lost(
     store: Store, kinds: Sequence[object], planned: Sequence[Run]
 ) -> None:
