@@ -63,3 +63,27 @@ if [ "$purpose" = test ] && ! cmp -s "$pom" "$kafka/pom.xml"; then
         dependency:copy-dependencies -DoutputDirectory="$PWD/$kafka"
     cp "$pom" "$kafka/pom.xml"
 fi
+
+# A Debian 13 whose Prosody the tests run on as well: made once, and anew when this list changes.
+trixie=.cache/trixie
+include=prosody,prosody-modules,lua5.4,lua-dbi-sqlite3,lua-dbi-postgresql,lua-dbi-mysql
+include+=,lua-unbound,libfaketime,ca-certificates
+if [ "$purpose" = test ] && [ "$(cat "$trixie/.packages" 2>/dev/null)" != "$include" ]; then
+    echo "setup: making a Debian 13 with Prosody in $trixie, which takes a minute"
+    new=$trixie.new
+    as_root rm --recursive --force "$trixie" "$new"
+    mkdir --parents .cache
+    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    sources=$(apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' \
+        'Created-By: Packages' 'Origin: Debian' | sed "s/ $codename/ trixie/")
+    without=()
+    for files in doc man locale; do
+        without+=(--dpkgopt="path-exclude=/usr/share/$files/*")
+    done
+    downloads=$(apt-config dump Acquire::http Acquire::https)
+    as_root mmdebstrap --variant=essential --include="$include" "${without[@]}" \
+        --dpkgopt=force-unsafe-io --aptopt="APT::Get::Assume-Yes \"true\";$downloads" \
+        trixie "$new" - <<<"${sources:-deb http://deb.debian.org/debian trixie main}"
+    echo "$include" | as_root tee "$new/.packages" >/dev/null
+    mv "$new" "$trixie"
+fi

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from devstack.debian import inside
 from devstack.process import Server
 
 LOOPBACK = "127.0.0.1"
 MODULES = Path(__file__).parents[1] / "prosody"
 """The directory of mod_stanzalake."""
+
+_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+"""Ends the process with the one that started it, however that ends."""
 
 _START_WAIT = 20.0
 _POLL = 0.02
@@ -21,7 +25,7 @@ _LOG_TAIL = 4000
 _STANZA_LIMIT = 10 * 1024 * 1024
 
 _CONFIG = """\
-{root}
+run_as_root = {run_as_root}
 daemonize = false
 pidfile = {pidfile}
 data_path = {data}
@@ -58,7 +62,9 @@ class ProsodyFailed(Exception):
     """Prosody did not do what it was started for; the text ends with its own words."""
 
 
-def _lua(value: str | Path | Sequence[str]) -> str:
+def _lua(value: bool | str | Path | Sequence[str]) -> str:
+    if isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, str | Path):
         # Lua reads a JSON string as the same text, as long as nothing needs a \\u escape.
         return json.dumps(str(value), ensure_ascii=False)
@@ -87,7 +93,11 @@ class Prosody(Server):
         extra_global: Lines for the global section.
         module_dirs: Further directories with Prosody modules.
         environment: More variables of the process.
+        root: Directory of another Debian whose Prosody to run; None for this machine's.
+        default_root: The `root` of those that are made without one.
     """
+
+    default_root: ClassVar[Path | None] = None
 
     directory: Path
     client_port: int
@@ -102,6 +112,7 @@ class Prosody(Server):
     extra_global: str = ""
     module_dirs: Sequence[Path] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    root: Path | None = field(default_factory=lambda: Prosody.default_root)
     stop_wait: ClassVar[float] = 10.0
 
     @property
@@ -155,7 +166,7 @@ class Prosody(Server):
             Its exit status, and everything that it says.
         """
         process = await asyncio.create_subprocess_exec(
-            *("prosodyctl", "--config", str(self.config_path), *arguments),
+            *inside(self.root, "prosodyctl", "--config", str(self.config_path), *arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -173,7 +184,7 @@ class Prosody(Server):
         # Its output is its log: that way an error in the configuration is there, too.
         with self.log_path.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *("prosody", "-F", "--config", self.config_path),
+                *inside(self.root, *_WITH_PARENT, "prosody", "-F", "--config", self.config_path),
                 env={**os.environ, **self.environment},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -198,7 +209,7 @@ class Prosody(Server):
 
     def _host_config(self) -> str:
         return _CONFIG.format(
-            root="run_as_root = true" if os.geteuid() == 0 else "",
+            run_as_root=_lua(self.root is not None or os.geteuid() == 0),
             pidfile=_lua(self.directory / "prosody.pid"),
             data=_lua(self.data_path),
             plugin_paths=_lua([str(path) for path in (MODULES, *self.module_dirs)]),

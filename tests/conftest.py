@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from devstack.debian import TRIXIE
 from devstack.kafka import Kafka
+from devstack.prosody import Prosody
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("test", deadline=None)
@@ -16,6 +18,17 @@ settings.register_profile(
 settings.load_profile("test")
 
 USER, PASSWORD = "stanzalake", "wherefore"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that has every Prosody of a run be Debian 13's."""
+    parser.addoption("--debian13", action="store_true", help="Run on the Prosody of Debian 13")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the Prosody that tests start if they name none."""
+    if config.getoption("--debian13"):
+        Prosody.default_root = TRIXIE
 
 
 @pytest.fixture(scope="session")

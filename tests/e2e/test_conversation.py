@@ -1,9 +1,12 @@
 """Real clients, a real Prosody, the whole pipeline: what was said is what both archives hold."""
 
+from pathlib import Path
+
 import pytest
 
 from devstack import conversation
 from devstack.client import Client
+from devstack.debian import TRIXIE
 from devstack.deployment import Deployment
 
 Friends = tuple[Client, Client]
@@ -15,6 +18,22 @@ async def test_a_conversation_comes_back_from_both_archives(friends: Friends) ->
     await conversation.hold(juliet, romeo)
     for reader in friends:
         assert list(conversation.faults(reader, await reader.archive(conversation.PAGE))) == []
+
+
+async def test_a_conversation_comes_back_on_prosody_13(tmp_path: Path) -> None:
+    """`pytest --debian13` runs everything on it."""
+    deployment = Deployment(tmp_path)
+    deployment.prosody.root = TRIXIE
+    try:
+        await deployment.start()
+        assert "13." in (await deployment.prosody.control("about"))[1]
+        friends = await deployment.client("juliet"), await deployment.client("romeo")
+        await conversation.hold(*friends)
+        for reader in friends:
+            assert list(conversation.faults(reader, await reader.archive(conversation.PAGE))) == []
+            await reader.offline()
+    finally:
+        await deployment.stop()
 
 
 @pytest.mark.behaviour(7)
