@@ -27,6 +27,12 @@ class InvalidEvent(StanzalakeError):
     code = "invalid-event"
 
 
+class InvalidJid(StanzalakeError):
+    """Text that Prosody does not take for a JID; the reason does not quote the text."""
+
+    code = "invalid-jid"
+
+
 class DataDirInUse(StanzalakeError):
     """Another process holds the data directory."""
 

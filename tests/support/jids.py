@@ -1,0 +1,71 @@
+"""JIDs as anybody may write them, and as Prosody's own util.jid normalises them."""
+
+import random
+import stringprep
+import subprocess
+import unicodedata
+from collections.abc import Callable, Sequence
+
+from tests.support.lua import environment
+
+_NORMALISE = """
+local prep = require "util.jid".prep
+for line in io.lines() do
+    local jid = prep((line:gsub("%x%x", function(hex) return string.char(tonumber(hex, 16)) end)))
+    print(jid and jid:gsub(".", function(c) return ("%02x"):format(c:byte()) end) or "-")
+end
+"""
+
+_CODES = [*range(1, 0xD800), *range(0xE000, 0x110000)]
+_CHARACTERS = list(map(chr, _CODES))
+
+
+def _where(holds: Callable[[str], bool], limit: int = 0x110000) -> list[str]:
+    return [c for c in _CHARACTERS[:limit] if holds(c)]
+
+
+_POOLS: Sequence[Sequence[str]] = (
+    _CHARACTERS[:0x7F],
+    _CHARACTERS[:0x600],
+    _CHARACTERS[:0x3000],
+    _CHARACTERS,
+    _where(lambda c: unicodedata.bidirectional(c) in {"R", "AL", "AN", "NSM"}),
+    _where(lambda c: unicodedata.combining(c) > 0),
+    _where(lambda c: unicodedata.normalize("NFKC", c) != c),
+    _where(lambda c: c.casefold() != c),
+    _where(stringprep.in_table_a1, 0x20000),
+    _where(stringprep.in_table_b1),
+    ["a", "א", "\N{ROSE}", ".", "[::1]", "x.org", "Ǆ", "ß", "ẞ", "a" * 1023, "ﷺ" * 31],
+)
+
+
+def written(number: int, seed: int) -> list[str]:
+    """Give JIDs of every form, most of them valid, some of them not."""
+    source = random.Random(seed)  # noqa: S311  # nothing secret
+    return [_written(source) for _ in range(number)]
+
+
+def _written(source: random.Random) -> str:
+    separators = source.choice(("{}", "{}@{}", "{}@{}/{}", "{}/{}", "{}@{}.", "{}@{}@{}/{}", "{}@"))
+    return separators.format(*(_part(source) for _ in range(separators.count("{}"))))
+
+
+def _part(source: random.Random) -> str:
+    pool = source.choice(_POOLS)
+    return "".join(source.choices(pool, k=source.randint(0, 4)))
+
+
+def normalised_by_prosody(jids: Sequence[str]) -> list[str | None]:
+    """Normalise JIDs with Prosody's util.jid.prep; None for each that it refuses."""
+    lines = "".join(f"{jid.encode().hex()}\n" for jid in jids)
+    result = subprocess.run(  # noqa: S603  # fixed arguments
+        ["lua5.4", "-e", _NORMALISE],  # noqa: S607  # wherever it is installed
+        env=environment(),
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [
+        None if line == "-" else bytes.fromhex(line).decode() for line in result.stdout.splitlines()
+    ]
