@@ -1,7 +1,7 @@
-"""The processor as a Faust worker: the only file that knows Faust.
+"""The processor as a Faust worker, the only module that uses Faust.
 
-Faust gives the signals, the supervision and the web server. It has no connection to Kafka: the
-loop reads, writes and commits by itself.
+Faust provides signals, supervision and the web server. Its connection to Kafka is disabled: the
+loop reads, writes and commits.
 """
 
 import asyncio
@@ -19,25 +19,25 @@ _LOOPBACK = "127.0.0.1"
 
 log = logging.getLogger(__name__)
 
-# They tell of each of their parts. What ends the worker is raised below.
+# They log each component's state; errors that end the worker are raised below.
 for _name in ("faust", "mode"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 async def run(work: Callable[[asyncio.Event], Awaitable[None]], port: int = 0) -> None:
-    """Work until SIGTERM or SIGINT, or until the work fails; then raise what it raised.
+    """Run the work until SIGTERM or SIGINT, and raise its error if it fails.
 
     Args:
-        work: What is done until its event is set.
-        port: Port of Faust's web server on loopback; 0 is none.
+        work: Runs until the event is set.
+        port: Port of Faust's web server on loopback; 0 for none.
 
     Raises:
-        SettingsError: The port is taken.
+        SettingsError: The port is in use.
     """
     _probe(port)
     stop = asyncio.Event()
     working = asyncio.ensure_future(work(stop))
-    worker = _worker(_app(port), _Hosted(working, stop))
+    worker = _worker(_app(port), _WorkService(working, stop))
     serving = asyncio.ensure_future(worker.start())
     await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
     await worker.stop()
@@ -57,8 +57,8 @@ def _probe(port: int) -> None:
         ) from None
 
 
-class _Hosted(mode.Service):
-    """The work as a service of the worker, whose stop waits for the work's end."""
+class _WorkService(mode.Service):
+    """The work as a service of the worker."""
 
     logger = logging.getLogger("mode")
 
@@ -68,7 +68,7 @@ class _Hosted(mode.Service):
         self._stop = stop
 
     async def on_stop(self) -> None:
-        """Let the batch in hand be finished, or given up if it cannot be."""
+        """Set the work's stop event, and wait for the work to end."""
         if not self._working.done():
             log.info("stopping")
         self._stop.set()
@@ -85,7 +85,7 @@ class _App(faust.App):
     producer_only = True
 
     def _create_directories(self) -> None:
-        """Make none in the working directory: they are for tables, and there are no tables."""
+        """Create no directories: they are for tables, which this app does not have."""
 
 
 def _app(port: int) -> faust.App:
@@ -98,15 +98,15 @@ def _app(port: int) -> faust.App:
     )
 
 
-def _worker(app: faust.App, hosted: _Hosted) -> faust.Worker:
+def _worker(app: faust.App, service: _WorkService) -> faust.Worker:
     worker = faust.Worker(
         app,
-        hosted,
+        service,
         loop=asyncio.get_running_loop(),
         quiet=True,
         override_logging=False,
         redirect_stdouts=False,
     )
-    # It draws on the terminal, also if told to be quiet.
+    # Drawn on the terminal even with quiet=True.
     worker.spinner = None
     return worker

@@ -1,4 +1,4 @@
-"""A batch: what a run of the log comes to, and the offsets it ends at."""
+"""Batches: rows, states and dead letters of a run of records, with the offsets to commit."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,26 +16,26 @@ from stanzalake.xmpp import stanza as exclusion
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What decides over a message, besides what its owner said.
+    """Server-wide rules of archiving.
 
     Attributes:
         policy: The server's policy.
-        exclusions: The namespaces whose elements are not stored.
+        exclusions: Namespaces of elements that are not stored.
     """
 
     policy: Policy
     exclusions: frozenset[str]
 
 
-class Rejected(NamedTuple):
-    """A record that is not archived, and why."""
+class DeadLetter(NamedTuple):
+    """A record that cannot be archived, with the reason."""
 
     record: Record
     reason: str
 
     @property
     def entry(self) -> Entry:
-        """What the rejected topic gets: the original bytes, reason and source."""
+        """Entry for the dead letters: original bytes, reason and source."""
         record = self.record
         source = f"{EVENTS}/{record.partition}/{record.offset}"
         return dead_letters.entry(record.key, record.value, self.reason, source)
@@ -43,88 +43,88 @@ class Rejected(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A run of records, read.
+    """Decoded records, sorted by type.
 
     Attributes:
-        messages: Each with the record that it came in.
-        states: What was said of archives.
-        expiries: Requests to remove what has expired.
-        rejected: What is no event.
-        offsets: For each partition the next offset to read (last + 1).
+        messages: Messages with their records.
+        states: Preferences, activations and erasures.
+        expiries: Requests to remove expired messages.
+        dead_letters: Records without a valid event.
+        offsets: Next offset to read (last + 1) of each partition.
     """
 
     messages: list[tuple[Record, Message]] = field(default_factory=list)
     states: list[ArchiveState] = field(default_factory=list)
     expiries: list[Expiry] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
 
     @property
     def owners(self) -> frozenset[str]:
-        """Whose archives it is about."""
-        return frozenset(message.owner for _, message in self.messages) | self.speakers
+        """Owners of the messages and states."""
+        return frozenset(message.owner for _, message in self.messages) | self.state_owners
 
     @property
-    def speakers(self) -> frozenset[str]:
-        """Of whose archives something was said."""
+    def state_owners(self) -> frozenset[str]:
+        """Owners of the states."""
         return frozenset(state.owner for state in self.states)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one round writes.
+    """Output of a run of records.
 
     Attributes:
-        rows: What the store gets of messages.
-        states: What it gets of what was said of archives.
-        rejected: What is kept aside.
-        offsets: What is committed after all of it is written.
-        expiries: How many asked for the removal of what has expired.
+        rows: Rows of messages for the store.
+        states: Preferences, activations and erasures for the store.
+        dead_letters: Records for the dead letters.
+        offsets: Offsets to commit after all of that is written.
+        expiries: Number of requests to remove expired messages.
     """
 
     rows: Sequence[Row]
     states: Sequence[ArchiveState]
-    rejected: Sequence[Rejected]
+    dead_letters: Sequence[DeadLetter]
     offsets: Mapping[int, int]
     expiries: int = 0
 
     @property
     def erasures(self) -> Sequence[Erasure]:
-        """What is to be forgotten."""
+        """Erasures among the states."""
         return [state for state in self.states if isinstance(state, Erasure)]
 
 
-def read(records: Iterable[Record]) -> Decoded:
-    """Decode records; what is no event is rejected."""
+def decode_records(records: Iterable[Record]) -> Decoded:
+    """Decode records; those without a valid event become dead letters."""
     decoded = Decoded()
     for record in records:
         decoded.offsets[record.partition] = record.offset + 1
         try:
             _sort(record, decode(record.value), decoded)
         except InvalidEvent as error:
-            decoded.rejected.append(Rejected(record, str(error)))
+            decoded.dead_letters.append(DeadLetter(record, str(error)))
     return decoded
 
 
 def assemble(decoded: Decoded, histories: Mapping[str, History], rules: Rules) -> Batch:
-    """Exclude and decide: every message ends as a row, as rejected, or as unwanted.
+    """Apply policy and exclusion: each message becomes a row or a dead letter, or is dropped.
 
     Args:
-        decoded: The run of records.
-        histories: What was said of each of their archives, this run's states included.
-        rules: What else decides.
+        decoded: The records.
+        histories: History of each of their owners, including the states of these records.
+        rules: Server-wide rules.
     """
-    bad = list(decoded.rejected)
+    bad = list(decoded.dead_letters)
     rows = list(_rows(decoded.messages, histories, rules, bad))
-    # What came late, behind the end of the account that said it, is in no history.
-    in_force = {state for owner in decoded.speakers for state in histories[owner]}
-    states = [state for state in decoded.states if state in in_force]
+    # A late state from before the removal of its account is in no history, and is not written.
+    current = {state for owner in decoded.state_owners for state in histories[owner]}
+    states = [state for state in decoded.states if state in current]
     return Batch(rows, states, bad, decoded.offsets, len(decoded.expiries))
 
 
-def refused(record: Record, reason: str) -> Batch:
-    """Give the batch of one record that the store does not take."""
-    return Batch([], [], [Rejected(record, reason)], {record.partition: record.offset + 1})
+def dead_letter_batch(record: Record, reason: str) -> Batch:
+    """Return the batch of a record whose row the store rejects."""
+    return Batch([], [], [DeadLetter(record, reason)], {record.partition: record.offset + 1})
 
 
 def _sort(record: Record, event: Event, decoded: Decoded) -> None:
@@ -140,7 +140,7 @@ def _rows(
     messages: Iterable[tuple[Record, Message]],
     histories: Mapping[str, History],
     rules: Rules,
-    bad: list[Rejected],
+    bad: list[DeadLetter],
 ) -> Iterator[Row]:
     for record, message in messages:
         if not rules.policy.admits(message, histories[message.owner]):
@@ -148,7 +148,7 @@ def _rows(
         try:
             stored = exclusion.strip(message.stanza, rules.exclusions)
         except InvalidEvent as error:
-            bad.append(Rejected(record, str(error)))
+            bad.append(DeadLetter(record, str(error)))
         else:
             if stored is not None:
                 yield Row.of(message, stored)

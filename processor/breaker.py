@@ -1,54 +1,56 @@
-"""The circuit breaker: ends a worker that would otherwise reject one record after the other."""
+"""Circuit breaker: stops a processor that turns record after record into dead letters."""
 
 from collections.abc import Iterator, Sequence
 
-from processor.batch import Rejected
+from processor.batch import DeadLetter
 from stanzalake.errors import TooManyRejected
 from stanzalake.log.base import Record
 
 
 class Breaker:
-    """Counts the records that were rejected in a row, as they were read.
+    """Counts consecutive dead letters.
 
     Args:
-        most: Rejected in a row after which it trips; 0 is never.
+        limit: Consecutive dead letters that trip the breaker; 0 for no limit.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._row = 0
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._run = 0
 
-    def allowed(self, records: Sequence[Record], rejected: Sequence[Rejected]) -> Sequence[Record]:
-        """Give the records up to the one that trips it, so that no more are kept aside.
+    def truncate(
+        self, records: Sequence[Record], dead_letters: Sequence[DeadLetter]
+    ) -> Sequence[Record]:
+        """Return the records up to and including the one that trips the breaker.
 
         Args:
-            records: What was read, in its order.
-            rejected: Those of them that are rejected.
+            records: Records in the order of reading.
+            dead_letters: Those that are dead letters.
         """
-        if not self._most or self._row + len(rejected) < self._most:
+        if not self._limit or self._run + len(dead_letters) < self._limit:
             return records
-        rows = enumerate(self._rows(records, rejected), 1)
-        return records[: next((n for n, row in rows if row >= self._most), len(records))]
+        runs = enumerate(self._runs(records, dead_letters), 1)
+        return records[: next((n for n, run in runs if run >= self._limit), len(records))]
 
-    def count(self, records: Sequence[Record], rejected: Sequence[Rejected]) -> None:
-        """Count what is settled.
+    def count(self, records: Sequence[Record], dead_letters: Sequence[DeadLetter]) -> None:
+        """Count committed records.
 
         Raises:
-            TooManyRejected: So many were rejected in a row; they are kept, and committed.
+            TooManyRejected: The limit is reached; all dead letters are kept and committed.
         """
-        self._row = list(self._rows(records, rejected))[-1] if rejected else 0
-        if self._most and self._row >= self._most:
+        self._run = list(self._runs(records, dead_letters))[-1] if dead_letters else 0
+        if self._limit and self._run >= self._limit:
             raise TooManyRejected(
-                f"{self._row} events in a row were rejected, the last because: "
-                f"{rejected[-1].reason}. Look at what writes to the log, and at the rejected with "
-                "`stanzalake rejected list`. They are kept, and a restart goes on behind them; "
-                "STANZALAKE_MAX_REJECTED_IN_A_ROW sets how many are too many"
+                f"{self._run} events in a row were rejected, the last because: "
+                f"{dead_letters[-1].reason}. Look at what writes to the log, and at the rejected "
+                "with `stanzalake rejected list`. They are kept, and a restart goes on behind "
+                "them; STANZALAKE_MAX_REJECTED_IN_A_ROW sets how many are too many"
             )
 
-    def _rows(self, records: Sequence[Record], rejected: Sequence[Rejected]) -> Iterator[int]:
-        """Give how many were rejected in a row, after each record."""
-        places = {(one.record.partition, one.record.offset) for one in rejected}
-        row = self._row
+    def _runs(self, records: Sequence[Record], dead_letters: Sequence[DeadLetter]) -> Iterator[int]:
+        """Yield the number of consecutive dead letters after each record."""
+        places = {(letter.record.partition, letter.record.offset) for letter in dead_letters}
+        run = self._run
         for record in records:
-            row = row + 1 if (record.partition, record.offset) in places else 0
-            yield row
+            run = run + 1 if (record.partition, record.offset) in places else 0
+            yield run

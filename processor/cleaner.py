@@ -1,4 +1,4 @@
-"""The cleaner: takes the bytes of what expired or was erased off the disk, from time to time."""
+"""The cleaner: periodic removal of expired and erased messages from the disk."""
 
 import logging
 import time
@@ -14,17 +14,17 @@ from stanzalake.store.erasures import Erasures
 log = logging.getLogger(__name__)
 
 _BETWEEN_SECONDS = 10.0
-"""Between two times at least, however often it is asked for."""
+"""Minimum time between clean-ups, however many are requested."""
 
 
 class Cleaner:
-    """Cleans up once in an interval, first when the worker starts. ClickHouse does the work.
+    """Starts a clean-up in ClickHouse once per interval, the first at the start of the worker.
 
     Args:
-        settings: How long messages are kept, how often is cleaned, how long the log keeps events.
-        store: Where it is recorded what was erased.
-        deletion: What takes rows out of the store.
-        clock: Gives the unix time in seconds.
+        settings: Retention of messages and of the log, and the interval.
+        store: The store, with the record of erasures.
+        deletion: Removal of rows.
+        clock: Returns the unix time in seconds.
     """
 
     def __init__(
@@ -39,29 +39,29 @@ class Cleaner:
         self._deletion = deletion
         self._clock = clock
         self._last = 0.0
-        self._asked = False
+        self._requested = False
 
-    def ask(self) -> None:
-        """Have it done soon, whoever keeps the interval."""
-        self._asked = True
+    def request(self) -> None:
+        """Request a clean-up soon, whichever worker keeps the interval."""
+        self._requested = True
 
-    def due(self, *, regular: bool) -> bool:
-        """Tell whether it is time.
+    def is_due(self, *, regular: bool) -> bool:
+        """Return whether to clean up now.
 
         Args:
-            regular: Whether this one keeps the interval; one of all workers is enough.
+            regular: Whether this worker keeps the interval; a single worker is enough.
         """
         since = self._clock() - self._last
-        return (self._asked and since >= _BETWEEN_SECONDS) or (
+        return (self._requested and since >= _BETWEEN_SECONDS) or (
             regular and since >= self._settings.cleanup_interval
         )
 
     def clean(self) -> None:
-        """Remove what has expired, and the bytes of what was erased. Blocks, but not for long.
+        """Remove expired messages, and the bytes of erased ones. Blocks for a short time.
 
-        What fails is said and tried again after the interval: messages go on being archived.
+        A failed step is logged and repeated after the interval; archiving goes on.
         """
-        self._last, self._asked = self._clock(), False
+        self._last, self._requested = self._clock(), False
         for step in (self._expire, self._erase, self._deletion.clean):
             try:
                 step()
@@ -76,7 +76,7 @@ class Cleaner:
             self._deletion.expire(horizon)
 
     def _erase(self) -> None:
-        """Erase again: a worker that was given up may have written a message since."""
+        """Repeat erasures: a worker excluded from the group may have written messages since."""
         self._deletion.erase(self._erasures.since(self._before(self._settings.log_retention)))
 
     def _before(self, seconds: int | None) -> int:

@@ -1,4 +1,4 @@
-"""The gatherer: reads the log until there is a batch of records."""
+"""The gatherer: collects records from the log into batches."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ _IDLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a batch is full, and when the worker gives up.
+    """Limits of a batch, and of dead letters.
 
     Attributes:
-        rows: Records of a batch at most.
-        seconds: Age of its first record at most.
-        rejected: Records rejected in a row after which the worker ends; 0 is never.
+        rows: Records in a batch.
+        seconds: Age of a batch's first record.
+        rejected: Consecutive dead letters that stop the worker; 0 for no limit.
     """
 
     rows: int
@@ -27,12 +27,12 @@ class Limits:
 
 
 class Gatherer:
-    """Makes batches of what a consumer reads; bytes bound the memory.
+    """Collects batches of records, bounded in rows, bytes and age.
 
     Args:
-        consumer: Where records come from.
-        limits: When a batch is full.
-        retry: Waits for a log that is away.
+        consumer: Source of records.
+        limits: Limits of a batch.
+        retry: Repeats failed reads.
     """
 
     def __init__(self, consumer: Consumer, limits: Limits, retry: Retry) -> None:
@@ -41,25 +41,25 @@ class Gatherer:
         self._retry = retry
 
     async def gather(self, stop: asyncio.Event) -> tuple[list[Record], str]:
-        """Read until a batch is full, and say what filled it: rows, bytes, age or stop.
+        """Return a batch and the limit that ended it: rows, bytes, age or stop.
 
-        There may be none, if nothing comes for a while.
+        The batch is empty if no record arrives within a second.
         """
         records = list(await self._read(self._limits.rows, _IDLE_SECONDS, stop))
         size = _size(records)
         deadline = asyncio.get_running_loop().time() + self._limits.seconds
         while records and not stop.is_set():
             left = deadline - asyncio.get_running_loop().time()
-            full = self._full(len(records), size, left)
-            if full:
-                return records, full
+            reached = self._reached_limit(len(records), size, left)
+            if reached:
+                return records, reached
             timeout = min(left, _IDLE_SECONDS)
             more = await self._read(self._limits.rows - len(records), timeout, stop)
             size += _size(more)
             records += more
         return records, "stop"
 
-    def _full(self, rows: int, size: int, left: float) -> str:
+    def _reached_limit(self, rows: int, size: int, left: float) -> str:
         if rows >= self._limits.rows:
             return "rows"
         if size >= READ_BYTES:

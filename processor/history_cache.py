@@ -1,71 +1,71 @@
-"""The processor's memory of what owners said: a bounded cache over the store's histories."""
+"""Bounded cache over the store's histories."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from typing import Protocol
 
-from stanzalake.model.history import ArchiveState, History, merged
+from stanzalake.model.history import ArchiveState, History, merge
 
 OWNERS = 100_000
-"""Owners remembered; most said nothing, and cost some hundred bytes each."""
+"""Cached owners; most have an empty history, of some hundred bytes."""
 
 
 class Source(Protocol):
-    """Where histories are kept."""
+    """Reader of stored histories."""
 
     def read(self, owners: Collection[str]) -> Mapping[str, History]:
-        """Give the history of each owner. Blocks."""
+        """Return the history of each owner. Blocks."""
 
 
 class HistoryCache:
-    """Histories of the owners seen last.
+    """LRU cache of histories.
 
     Args:
-        source: Where the others are looked up.
-        most: Owners remembered, besides those of the last look: theirs may not be in the source
-            yet when the next look comes.
+        source: Reader of histories that are not cached.
+        limit: Cached owners, besides those of the last `get`: their states may not be in the
+            source yet when the next `get` comes.
     """
 
-    def __init__(self, source: Source, most: int = OWNERS) -> None:
+    def __init__(self, source: Source, limit: int = OWNERS) -> None:
         self._source = source
-        self._most = most
-        self._known: OrderedDict[str, History] = OrderedDict()
-        self._outdated = False
+        self._limit = limit
+        self._histories: OrderedDict[str, History] = OrderedDict()
+        self._invalid = False
 
-    def get(self, owners: Collection[str], news: Iterable[ArchiveState]) -> Mapping[str, History]:
-        """Give the history of each owner, with the news in it. Blocks if one is not known.
+    def get(self, owners: Collection[str], states: Iterable[ArchiveState]) -> Mapping[str, History]:
+        """Return the history of each owner, including new states. Blocks on a cache miss.
 
         Args:
-            owners: Whose histories are asked for.
-            news: States that may not be in the source yet.
+            owners: Bare JIDs.
+            states: New states, which may not be in the source yet.
 
         Raises:
-            StoreUnavailable: The source did not answer this time; nothing has changed.
+            StoreUnavailable: The source does not answer; the cache is unchanged.
         """
-        if self._outdated:
-            self._outdated = False
-            self._known.clear()
-        news = list(news)
-        wanted = {*owners, *(state.owner for state in news)}
-        missing = wanted - self._known.keys()
+        if self._invalid:
+            self._invalid = False
+            self._histories.clear()
+        states = list(states)
+        used = {*owners, *(state.owner for state in states)}
+        missing = used - self._histories.keys()
         if missing:
-            self._known.update(self._source.read(missing))
-        for owner, said in groupby(sorted(news, key=_owner), key=_owner):
-            self._known[owner] = merged(self._known[owner], said)
-        recalled = {owner: self._known[owner] for owner in wanted}
-        self._drop(recalled)
-        return recalled
+            self._histories.update(self._source.read(missing))
+        for owner, new in groupby(sorted(states, key=_owner), key=_owner):
+            self._histories[owner] = merge(self._histories[owner], new)
+        found = {owner: self._histories[owner] for owner in used}
+        self._evict(found)
+        return found
 
     def invalidate(self) -> None:
-        """Forget everything before the next look; from any thread, also while one looks."""
-        self._outdated = True
+        """Drop all histories before the next `get`. Thread-safe, also during a `get`."""
+        self._invalid = True
 
-    def _drop(self, used: Collection[str]) -> None:
+    def _evict(self, used: Collection[str]) -> None:
         for owner in used:
-            self._known.move_to_end(owner)
-        while len(self._known) > self._most + len(used):
-            self._known.popitem(last=False)
+            self._histories.move_to_end(owner)
+        while len(self._histories) > self._limit + len(used):
+            self._histories.popitem(last=False)
 
 
 def _owner(state: ArchiveState) -> str:

@@ -1,4 +1,4 @@
-"""The processor's meter: what the loop did, as metrics."""
+"""Metrics of the processor's loop."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +16,14 @@ from stanzalake.observability.metrics import (
 )
 
 
-def written(batch: Batch, records: int) -> None:
-    """Count a batch that is written.
+def count_batch(batch: Batch, records: int) -> None:
+    """Count a written batch.
 
     Args:
-        batch: What was written.
-        records: How many records it came of.
+        batch: The batch.
+        records: Number of records in the batch, including filtered ones.
     """
-    stored, states, rejected = len(batch.rows), len(batch.states), len(batch.rejected)
+    stored, states, rejected = len(batch.rows), len(batch.states), len(batch.dead_letters)
     for outcome, number in (
         ("stored", stored),
         ("state", states),
@@ -36,28 +36,28 @@ def written(batch: Batch, records: int) -> None:
         STAMP_TO_QUERYABLE.observe(_age(min(row.position for row in batch.rows)))
 
 
-def aging(gathered: Sequence[float]) -> None:
-    """Show how old what is in hand is.
+def track_pending(gathered: Sequence[float]) -> None:
+    """Export the age of the oldest pending batch.
 
     Args:
-        gathered: When each batch in hand was complete, unix seconds, the oldest first.
+        gathered: Unix time at which each pending batch was complete, oldest first; mutable.
     """
-    # Asked from another thread: a slice is taken in one step.
+    # Called from another thread: a slice is atomic, unlike a test and an index.
     OLDEST_UNARCHIVED.set_function(
         lambda: max((time.time() - at for at in gathered[:1]), default=0)
     )
 
 
-def behind(lag: Mapping[int, int]) -> None:
-    """Show how many records each partition is behind the end of the log."""
+def set_lag(lag: Mapping[int, int]) -> None:
+    """Export the lag of each partition in records."""
     PARTITION_LAG.clear()
     for partition, records in lag.items():
         PARTITION_LAG.labels(str(partition)).set(records)
 
 
 @contextmanager
-def flushing(trigger: str) -> Iterator[None]:
-    """Measure a flush, by what ended its batch."""
+def time_flush(trigger: str) -> Iterator[None]:
+    """Measure a flush, by the limit that ended its batch."""
     with FLUSH_SECONDS.labels(trigger).time():
         yield
 

@@ -1,4 +1,4 @@
-"""The loop: gather a batch from the log, write it to the store, commit. Nothing else commits."""
+"""The loop: gathers a batch from the log, writes it to the store, and commits."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from processor import instrumentation
-from processor.batch import Batch, Rules, assemble, read, refused
+from processor.batch import Batch, Rules, assemble, dead_letter_batch, decode_records
 from processor.breaker import Breaker
 from processor.cleaner import Cleaner
 from processor.gatherer import Gatherer, Limits
@@ -23,16 +23,16 @@ U = TypeVar("U")
 _PART = "processor"
 _FIRST_PARTITION = 0
 _THREADS = 2
-"""One that judges, one that writes."""
+"""For judging and writing."""
 
 
 class _PendingBatch(NamedTuple):
-    """What was gathered, and what it comes to.
+    """A batch between gathering and commit.
 
     Attributes:
-        records: As they were read.
-        trigger: What ended the gathering.
-        batch: What is to be written; None if nothing is, or it was not judged before the stop.
+        records: Records in the order of reading.
+        trigger: Limit that ended the gathering.
+        batch: Output of the records; None if there are none, or if stopped before judging.
     """
 
     records: Sequence[Record]
@@ -40,20 +40,20 @@ class _PendingBatch(NamedTuple):
     batch: Batch | None
 
 
-_NOTHING = _PendingBatch((), "", None)
+_EMPTY = _PendingBatch((), "", None)
 
 
 class Loop:
-    """Moves events from a consumer into the store.
+    """Moves events from the log into the store.
 
     Args:
-        log: Where rejected records go.
-        consumer: Where events come from.
-        sink: Where a batch is written; its calls are made in a thread.
-        rules: What decides over a message.
-        limits: When a batch is full, and when the worker gives up.
-        cleaner: Cleans up the store, in a thread: in intervals if this worker has the first
-            partition, and if an event asks for it.
+        log: Log for dead letters.
+        consumer: Source of events.
+        sink: Destination of batches; called in a thread.
+        rules: Server-wide rules of archiving.
+        limits: Limits of a batch, and of dead letters.
+        cleaner: Cleans up the store, called in a thread: periodically if this worker reads the
+            first partition, and on request of an event.
     """
 
     def __init__(  # noqa: PLR0913  # the parts of the loop
@@ -76,56 +76,60 @@ class Loop:
         self._gatherer = Gatherer(consumer, limits, self._retry)
         self._threads = ThreadPoolExecutor(_THREADS, "processor")
         self._judging = asyncio.Lock()
-        self._refused = False
+        self._row_rejected = False
         self._gathered: list[float] = []
-        instrumentation.aging(self._gathered)
+        instrumentation.track_pending(self._gathered)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; then finish what is in hand, unless it cannot be written.
+        """Run until `stop` is set, then finish the pending batch if the store takes it.
 
-        While a batch is written, the next one is gathered and judged: most of a write is a wait
-        for the store. What was not committed is read again by the next run, and is the same rows.
+        The next batch is gathered and judged while one is written, as most of a write is waiting
+        for the store. Uncommitted records are read again by the next run, and give the same rows.
 
         Raises:
-            StanzalakeError: What waiting does not mend; nothing that is not settled is committed.
+            StanzalakeError: An error that a retry does not help with; the batch is not committed.
         """
-        hand = _NOTHING
+        pending = _EMPTY
         try:
             while not stop.is_set():
-                settled, hand = await _both(self._flush(hand, stop), self._take(stop))
-                # The commit of a batch covers the one before, so that has to be settled.
+                settled, pending = await _run_both(self._flush(pending, stop), self._gather(stop))
+                # Offsets are cumulative: the next commit would include an unsettled batch.
                 if not settled:
                     return
-                hand = await self._sure(hand, stop)
-                await self._look_after()
-            await self._flush(hand, stop)
+                pending = await self._rejudge_if_rejected(pending, stop)
+                await self._maintain()
+            await self._flush(pending, stop)
         finally:
-            # No thread outlives this, and uses a store that is closed.
+            # The store is closed after this: no thread may still use it.
             await asyncio.to_thread(self._threads.shutdown)
 
-    async def _look_after(self) -> None:
+    async def _maintain(self) -> None:
         lag = self._consumer.lag()
-        instrumentation.behind(lag)
-        if self._cleaner.due(regular=_FIRST_PARTITION in lag):
+        instrumentation.set_lag(lag)
+        if self._cleaner.is_due(regular=_FIRST_PARTITION in lag):
             await self._blocking(self._cleaner.clean)
 
-    async def _take(self, stop: asyncio.Event) -> _PendingBatch:
+    async def _gather(self, stop: asyncio.Event) -> _PendingBatch:
         records, trigger = await self._gatherer.gather(stop)
         if not records:
-            return _NOTHING
+            return _EMPTY
         self._gathered.append(time.time())
-        return _PendingBatch(records, trigger, await self._judged(records, stop))
+        return _PendingBatch(records, trigger, await self._judge_until_stopped(records, stop))
 
-    async def _sure(self, hand: _PendingBatch, stop: asyncio.Event) -> _PendingBatch:
-        """Judge again what was judged while a row was refused: that may have been remembered."""
-        if not self._refused:
-            return hand
-        self._refused = False
+    async def _rejudge_if_rejected(
+        self, pending: _PendingBatch, stop: asyncio.Event
+    ) -> _PendingBatch:
+        """Judge the batch again if a state was rejected, as cached histories may include it."""
+        if not self._row_rejected:
+            return pending
+        self._row_rejected = False
         self._sink.invalidate()
-        return hand._replace(batch=await self._judged(hand.records, stop))
+        return pending._replace(batch=await self._judge_until_stopped(pending.records, stop))
 
-    async def _judged(self, records: Sequence[Record], stop: asyncio.Event) -> Batch | None:
-        """Give what records come to; None if that cannot be told before the stop."""
+    async def _judge_until_stopped(
+        self, records: Sequence[Record], stop: asyncio.Event
+    ) -> Batch | None:
+        """Return the output of the records; None if stopped before the store answers."""
         return await self._retry.until_done(partial(self._judge, records), stop)
 
     async def _judge(self, records: Sequence[Record]) -> Batch:
@@ -133,73 +137,73 @@ class Loop:
             return await self._blocking(partial(self._assemble, records))
 
     def _assemble(self, records: Sequence[Record]) -> Batch:
-        decoded = read(records)
+        decoded = decode_records(records)
         return assemble(decoded, self._sink.histories(decoded), self._rules)
 
-    async def _flush(self, hand: _PendingBatch, stop: asyncio.Event) -> bool:
-        """Settle what is in hand; tell whether it was done before the stop."""
-        if not hand.records:
+    async def _flush(self, pending: _PendingBatch, stop: asyncio.Event) -> bool:
+        """Settle the pending batch; return whether that was done before the stop."""
+        if not pending.records:
             return True
         try:
-            with instrumentation.flushing(hand.trigger):
-                return await self._settle(hand.records, hand.batch, stop)
+            with instrumentation.time_flush(pending.trigger):
+                return await self._settle(pending.records, pending.batch, stop)
         finally:
             self._gathered.pop(0)
 
     async def _settle(
         self, records: Sequence[Record], batch: Batch | None, stop: asyncio.Event
     ) -> bool:
-        """Write and commit; tell whether it was done before the stop.
+        """Write and commit; return whether that was done before the stop.
 
-        If a row is refused, the halves are settled one after the other, down to the record whose
-        row it is.
+        If the store rejects a row, the halves are settled one after the other, down to the record
+        of that row.
         """
-        batch = batch or await self._judged(records, stop)
+        batch = batch or await self._judge_until_stopped(records, stop)
         if batch is None:
             return False
         try:
-            return await self._done(partial(self._write, records, batch), stop)
+            return await self._until_done(partial(self._write, records, batch), stop)
         except RowRefused as error:
             if len(records) == 1:
-                return await self._done(partial(self._refuse, records[0], error), stop)
+                return await self._until_done(partial(self._reject, records[0], error), stop)
         middle = len(records) // 2
-        # A half that was not settled keeps the other from being committed, which would cover it.
+        # Offsets are cumulative: the second half is only committed after the first.
         return await self._settle(records[:middle], None, stop) and await self._settle(
             records[middle:], None, stop
         )
 
-    async def _done(self, act: Callable[[], Awaitable[bool]], stop: asyncio.Event) -> bool:
-        return await self._retry.until_done(act, stop) or False
+    async def _until_done(self, call: Callable[[], Awaitable[bool]], stop: asyncio.Event) -> bool:
+        return await self._retry.until_done(call, stop) or False
 
     async def _write(self, records: Sequence[Record], batch: Batch) -> bool:
-        allowed = self._breaker.allowed(records, batch.rejected)
-        if len(allowed) < len(records):
-            batch = await self._judge(allowed)
+        kept = self._breaker.truncate(records, batch.dead_letters)
+        if len(kept) < len(records):
+            batch = await self._judge(kept)
         await self._blocking(partial(self._sink.write, batch))
-        return await self._finish(batch, allowed)
+        return await self._finish(batch, kept)
 
-    async def _refuse(self, record: Record, error: RowRefused) -> bool:
-        self._refused = True
+    async def _reject(self, record: Record, error: RowRefused) -> bool:
+        self._row_rejected = True
         self._sink.invalidate()
-        return await self._finish(refused(record, str(error)), [record])
+        return await self._finish(dead_letter_batch(record, str(error)), [record])
 
     async def _finish(self, batch: Batch, records: Sequence[Record]) -> bool:
-        """Keep the rejected, then commit; in this order a crash between the two only repeats."""
-        await self._log.append(REJECTED, [one.entry for one in batch.rejected])
-        instrumentation.written(batch, len(records))
+        """Append dead letters, then commit: a crash in between repeats them, and loses none."""
+        await self._log.append(REJECTED, [letter.entry for letter in batch.dead_letters])
+        instrumentation.count_batch(batch, len(records))
         await self._consumer.commit(batch.offsets)
         if batch.expiries:
-            self._cleaner.ask()
-        self._breaker.count(records, batch.rejected)
+            self._cleaner.request()
+        self._breaker.count(records, batch.dead_letters)
         return True
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, U]) -> tuple[T, U]:
-    """Run two things at the same time; if one fails, the other is given up."""
-    tasks = asyncio.ensure_future(one), asyncio.ensure_future(other)
+async def _run_both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
+    """Run two coroutines concurrently; a failure cancels the other."""
+    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
     try:
         return await asyncio.gather(*tasks)
     finally:

@@ -1,4 +1,4 @@
-"""Patience: what fails for a while is done again until it works, and says so once."""
+"""Retries with capped exponential backoff."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,11 +15,11 @@ _LONGEST_WAIT = 10.0
 
 
 class Retry:
-    """Of one part of the process, which is up unless something of it has to be done again.
+    """Retries the calls of a part of the process, which is down while any of them fails.
 
     Args:
-        module: Name of the module whose log tells of troubles.
-        part: The part's name in the health of the process.
+        module: Name of the logger.
+        part: Name of the part in the process's health.
     """
 
     def __init__(self, module: str, part: str) -> None:
@@ -28,45 +28,45 @@ class Retry:
         self._failing: set[LogOnce] = set()
         health.report(part, up=True)
 
-    async def until_done(self, act: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
-        """Do it, with growing waits, until it works, and give what it gives; None after the stop.
+    async def until_done(self, call: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
+        """Repeat a call until success and return the result; None if stopped first.
 
-        Several may be insisted on at a time.
+        Concurrent calls are allowed.
 
         Raises:
-            StanzalakeError: What waiting does not mend.
+            StanzalakeError: An error that a retry does not help with.
         """
-        trouble, wait = LogOnce(self._module), _FIRST_WAIT
+        failure, wait = LogOnce(self._module), _FIRST_WAIT
         while True:
             try:
-                done = await act()
+                result = await call()
             except StanzalakeError as error:
                 if not error.retry:
-                    self._over(trouble)
+                    self._end(failure)
                     raise
-                self._begin(trouble, error)
+                self._begin(failure, error)
             else:
-                self._over(trouble)
-                return done
-            if await _stopped(stop, wait):
+                self._end(failure)
+                return result
+            if await _wait_stopped(stop, wait):
                 return None
             wait = min(2 * wait, _LONGEST_WAIT)
 
-    def _begin(self, trouble: LogOnce, error: StanzalakeError) -> None:
-        trouble.begin(f"waiting: {error}")
-        self._failing.add(trouble)
+    def _begin(self, failure: LogOnce, error: StanzalakeError) -> None:
+        failure.begin(f"waiting: {error}")
+        self._failing.add(failure)
         health.report(self._part, up=False)
 
-    def _over(self, trouble: LogOnce) -> None:
-        trouble.end()
-        self._failing.discard(trouble)
+    def _end(self, failure: LogOnce) -> None:
+        failure.end()
+        self._failing.discard(failure)
         if not self._failing:
             health.report(self._part, up=True)
 
 
-async def _stopped(stop: asyncio.Event, within: float) -> bool:
+async def _wait_stopped(stop: asyncio.Event, timeout: float) -> bool:
     try:
-        await asyncio.wait_for(stop.wait(), within)
+        await asyncio.wait_for(stop.wait(), timeout)
     except TimeoutError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""The processor as one of the services: what it needs, and its run."""
+"""The processor as a service."""
 
 import asyncio
 

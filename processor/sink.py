@@ -1,4 +1,4 @@
-"""The sink: where a batch is written, and where the histories that judge it are looked up."""
+"""The sink: writes batches to the store, and looks up histories."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,11 @@ from stanzalake.store.histories import Histories
 
 
 class Sink:
-    """The store, as the loop needs it. Its calls block.
+    """The loop's interface to the store. Blocking.
 
     Args:
-        store: Where everything goes.
-        deletion: Takes out of it what is to be forgotten.
+        store: The store.
+        deletion: Removal of erased rows.
     """
 
     def __init__(self, store: Store, deletion: Deletion) -> None:
@@ -25,27 +25,27 @@ class Sink:
         self._cache = HistoryCache(self._histories)
 
     def histories(self, decoded: Decoded) -> Mapping[str, History]:
-        """Give what the owners of a run of records said, that run included.
+        """Return the history of each owner, including the decoded states.
 
         Raises:
-            StoreUnavailable: The store did not answer this time.
+            StoreUnavailable: The store does not answer.
         """
         return self._cache.get(decoded.owners, decoded.states)
 
     def write(self, batch: Batch) -> None:
-        """Write a batch; it is readable when this returns, and the same again is no change.
+        """Write a batch, readable on return. Idempotent.
 
         Raises:
-            StoreUnavailable: It may or may not be written: write it again.
-            RowRefused: The values of one record, at least, do not fit: divide, and write again.
-            StoreRefused: The store says no to any row, and would again.
+            StoreUnavailable: The outcome is unknown: write the batch again.
+            RowRefused: The store rejects at least one row: write smaller batches.
+            StoreRefused: The store rejects any row.
         """
-        # An erasure is recorded before it is carried out: what comes later meets the record.
+        # Recorded first, so that later rows of the same messages are filtered.
         self._histories.write(batch.states)
         if batch.rows:
             self._store.insert(batch.rows)
         self._deletion.erase(batch.erasures)
 
     def invalidate(self) -> None:
-        """Forget histories: others may have written since, or the store refused a part."""
+        """Drop cached histories, after a rebalance or a rejected state."""
         self._cache.invalidate()

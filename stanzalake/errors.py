@@ -1,14 +1,14 @@
-"""Every error that is raised on purpose: one root, a stable code, whether retrying helps."""
+"""Errors that callers tell apart: a common root, a stable code, and whether a retry may help."""
 
 from typing import ClassVar
 
 
 class StanzalakeError(Exception):
-    """Root of all errors that a caller may want to tell apart.
+    """Root of Stanzalake's errors.
 
     Attributes:
         code: Stable name for logs, metrics and scripts.
-        retry: True if the same call may succeed later without anybody's help.
+        retry: Whether the same call may succeed later without intervention.
     """
 
     code: ClassVar[str] = "stanzalake"
@@ -16,13 +16,13 @@ class StanzalakeError(Exception):
 
 
 class SettingsError(StanzalakeError):
-    """A setting cannot be used; the text names the variable, the value and what is allowed."""
+    """Invalid setting; the text names the variable, the value and the allowed values."""
 
     code = "settings"
 
 
 class InvalidEvent(StanzalakeError):
-    """Bytes that are not an event; the text is the reason and never quotes a body."""
+    """Bytes that are not a valid event; the text is the reason and never quotes a body."""
 
     code = "invalid-event"
 
@@ -40,92 +40,92 @@ class DataDirInUse(StanzalakeError):
 
 
 class LogUnavailable(StanzalakeError):
-    """The log did not take or give records this time."""
+    """The log cannot be read or written at the moment."""
 
     code = "log-unavailable"
     retry = True
 
 
 class StoreUnavailable(StanzalakeError):
-    """ClickHouse did not answer this time."""
+    """ClickHouse does not answer at the moment."""
 
     code = "store-unavailable"
     retry = True
 
 
 class AnswerCut(StoreUnavailable):
-    """ClickHouse began to answer, and met an error that it does not tell whole."""
+    """ClickHouse failed in the middle of a result, without a readable error."""
 
     code = "answer-cut"
 
 
 class StoreRefused(StanzalakeError):
-    """ClickHouse answered, and said no: the statement or the rows are at fault."""
+    """ClickHouse rejected the statement or the rows."""
 
     code = "store-refused"
 
 
 class RowRefused(StoreRefused):
-    """ClickHouse does not take a row, or one of several: its values are at fault, not the rest."""
+    """ClickHouse rejected the values of at least one row of an insert."""
 
     code = "row-refused"
 
 
 class ResultTooLarge(StoreRefused):
-    """The rows of a statement pass the bound that it was given."""
+    """The result of a statement exceeds the limit set for it."""
 
     code = "result-too-large"
 
 
 class StoreDenied(StanzalakeError):
-    """ClickHouse does not know the user, or does not let it do this: an operator's to mend."""
+    """ClickHouse does not know the user, or denies a right; needs an operator."""
 
     code = "store-denied"
 
 
 class TooManyRejected(StanzalakeError):
-    """One record after the other is rejected: something else than the records is at fault."""
+    """Many consecutive records were rejected, which points to a common cause."""
 
     code = "too-many-rejected"
 
 
 class NotFound(StanzalakeError):
-    """What was asked for by its name is not there."""
+    """The named object does not exist."""
 
     code = "not-found"
 
 
 class SchemaBehind(StanzalakeError):
-    """The store lacks migrations that this version needs."""
+    """The store's schema lacks migrations that this version needs."""
 
     code = "schema-behind"
 
 
 class LogRefused(StanzalakeError):
-    """The log answered, and said no: rights, settings or a topic are at fault."""
+    """The log rejected a request because of rights, settings or a topic."""
 
     code = "log-refused"
 
 
 class SourceUnavailable(StanzalakeError):
-    """What is to be imported cannot be read, or not to its end."""
+    """The source of an import cannot be read to the end."""
 
     code = "source-unavailable"
 
 
 class ImportIncomplete(StanzalakeError):
-    """An import left something out that it was asked for."""
+    """An import skipped part of its source."""
 
     code = "import-incomplete"
 
 
 class OutputFailed(StanzalakeError):
-    """What a command gives could not be written where it was wanted."""
+    """The output of a command could not be written."""
 
     code = "output-failed"
 
 
 class NotCarriedOut(StanzalakeError):
-    """What was asked for is recorded, and nobody has done it in time."""
+    """A recorded request was not carried out in time."""
 
     code = "not-carried-out"

@@ -11,7 +11,7 @@ from stanzalake.config import settings
 from stanzalake.errors import NotCarriedOut
 from stanzalake.model.event import Erasure
 from stanzalake.model.position import to_milliseconds
-from stanzalake.observability.access_log import operator, recorded
+from stanzalake.observability.access_log import operator, record_access
 from stanzalake.operations.erasure import Eraser
 from stanzalake.runtime.services import opened_archive
 from stanzalake.store.deletion import MessageSummary
@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913, PLR0917  # one for each option
         if not (dry_run or yes):
             click.confirm(f"Erase {_described(span)} of {owner}?", abort=True, err=True)
         if not dry_run:
-            with recorded(values, "delete", owner) as access:
+            with record_access(values, "delete", owner) as access:
                 access.messages, access.filtered = span.messages, bool(peer)
                 _erase(eraser, erasure, within)
             eraser.deletion.clean()

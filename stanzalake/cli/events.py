@@ -13,7 +13,7 @@ from stanzalake.config.settings import Settings
 from stanzalake.errors import InvalidEvent
 from stanzalake.log.base import EVENTS
 from stanzalake.model.event import Message, decode, encode
-from stanzalake.observability.access_log import recorded
+from stanzalake.observability.access_log import record_access
 from stanzalake.operations import dead_letters
 
 
@@ -33,7 +33,7 @@ def command(env_file: Path | None, owner: str | None) -> None:
 
 
 async def _print(values: Settings, owner: str) -> None:
-    with recorded(values, "events", owner) as access:
+    with record_access(values, "events", owner) as access:
         async with aclosing(_lines(values, owner)) as lines:
             async for is_message, line in lines:
                 click.echo(line)

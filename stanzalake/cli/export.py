@@ -16,7 +16,7 @@ from stanzalake.config.settings import Settings
 from stanzalake.errors import NotFound
 from stanzalake.model.event import Preferences
 from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
-from stanzalake.observability.access_log import Access, recorded
+from stanzalake.observability.access_log import Access, record_access
 from stanzalake.operations import export
 from stanzalake.runtime.services import opened_archive
 from stanzalake.store.client import Row, Store
@@ -67,7 +67,7 @@ def command(  # noqa: PLR0913, PLR0917  # its options
     low = max(from_milliseconds(start or 0), seconds_ago(values.expires_after, time.time()))
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     span = MessageRange(owner, peer or "", low, high)
-    with recorded(values, "export", owner) as access, opened_archive(values) as store, _stop():
+    with record_access(values, "export", owner) as access, opened_archive(values) as store, _stop():
         access.filtered = span.peer != ""
         messages = Messages(store)
         total = messages.count(span)

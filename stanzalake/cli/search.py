@@ -11,7 +11,7 @@ from rich.console import Console
 from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_order
 from stanzalake.config import settings
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
-from stanzalake.observability.access_log import recorded
+from stanzalake.observability.access_log import record_access
 from stanzalake.runtime.services import opened_archive
 from stanzalake.store import search
 from stanzalake.store.search import Found, Wanted
@@ -60,7 +60,7 @@ def command(  # noqa: PLR0913, PLR0917  # one for each option
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     wanted = Wanted(text, owner or "", peer or "", from_milliseconds(start or 0), high)
     with (
-        recorded(values, "search", wanted.owner) as access,
+        record_access(values, "search", wanted.owner) as access,
         opened_archive(values) as store,
         Console(stderr=True).status("searching"),
     ):

@@ -26,7 +26,7 @@ def command(env_file: Path | None, *, as_json: bool) -> None:
 
     Status 2 if one cannot be used.
     """
-    found = dict(settings.in_force(env_file=env_file))
+    found = dict(settings.in_effect(env_file=env_file))
     if as_json:
         click.echo(json.dumps(found))
     else:

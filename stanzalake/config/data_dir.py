@@ -1,4 +1,4 @@
-"""The data directory: one process at a time holds it, and may share the store that is in it."""
+"""The data directory: exclusive to a process, which may share its store with other commands."""
 
 import fcntl
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stanzalake.errors import DataDirInUse, SettingsError
 
-_LOCK = "lock"
+_LOCK_FILE = "lock"
 _STORE = "store.dsn"
 
 
@@ -26,19 +26,19 @@ _holding = threading.Lock()
 
 @contextmanager
 def hold_data_dir(path: Path) -> Iterator[None]:
-    """Hold the directory while the context is open; a process may do so again and again.
+    """Lock the directory for this process while the context is open. Reentrant.
 
     Args:
-        path: The data directory; made if missing.
+        path: The data directory; created if missing.
 
     Raises:
-        DataDirInUse: Another process holds it.
-        SettingsError: It cannot be made or written.
+        DataDirInUse: Another process holds the lock.
+        SettingsError: The directory cannot be created or written.
     """
     path = path.absolute()
     with _holding:
         if path not in _holds:
-            _holds[path] = _Hold(_locked(path))
+            _holds[path] = _Hold(_lock(path))
         _holds[path].times += 1
     try:
         yield
@@ -49,10 +49,10 @@ def hold_data_dir(path: Path) -> Iterator[None]:
                 os.close(_holds.pop(path).handle)
 
 
-def _locked(path: Path) -> int:
+def _lock(path: Path) -> int:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise SettingsError(
             f"STANZALAKE_DATA_DIR={path} cannot be used: {error.strerror}"
@@ -65,18 +65,18 @@ def _locked(path: Path) -> int:
             f"{path} is in use by another process of stanzalake: wait for its end, stop it, "
             "or set STANZALAKE_DATA_DIR to another directory"
         ) from None
-    # Whoever wrote this held the directory, and was killed.
+    # Left by a process that was killed while holding the lock.
     (path / _STORE).unlink(missing_ok=True)
     return handle
 
 
 @contextmanager
 def publish_store_dsn(path: Path, dsn: str) -> Iterator[None]:
-    """Tell other processes of this user where the store is, while the context is open.
+    """Publish the DSN of the shared store to this user's processes while the context is open.
 
     Args:
-        path: The data directory, which this process holds.
-        dsn: Where they reach the store, with a password.
+        path: The data directory, locked by this process.
+        dsn: DSN of the shared store, with a password.
     """
     file, new = path / _STORE, path / f"{_STORE}.new"
     with suppress(FileNotFoundError):
@@ -91,10 +91,10 @@ def publish_store_dsn(path: Path, dsn: str) -> Iterator[None]:
 
 
 def store_dsn(path: Path) -> str:
-    """Give where the process that holds the directory shares its store.
+    """Return the DSN published by the process that holds the directory.
 
     Raises:
-        DataDirInUse: It does not share it, or not with this user.
+        DataDirInUse: That process shares no store, or not with this user.
     """
     try:
         return (path / _STORE).read_text()

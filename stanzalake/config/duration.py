@@ -9,18 +9,18 @@ _SECONDS = {
     "m": 31 * 86_400,
     "y": 31_556_952,
 }
-"""Prosody's own units (mod_mam): a month is 31 days, a year 365.2425."""
+"""Units of Prosody's mod_mam: a month is 31 days, a year 365.2425."""
 
 ALLOWED = "a number of seconds, a number with d, w, m or y (90d, 1y), or never"
 MAX_SECONDS = 50 * _SECONDS["y"]
-"""ClickHouse counts a TTL in 32-bit unix seconds, which end in 2106."""
+"""ClickHouse stores the end of a TTL in 32-bit unix seconds, which end in 2106."""
 
 
 def parse(text: str) -> int | None:
-    """Give a duration in seconds, or None for "never".
+    """Return a duration in seconds, or None for "never".
 
     Raises:
-        ValueError: It is none; mod_mam's silent misreading of "12h" as 12 seconds is refused.
+        ValueError: Not a duration, such as "12h", which mod_mam silently takes for 12 seconds.
     """
     written = text.strip().lower()
     if written == "never":

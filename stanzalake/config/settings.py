@@ -1,7 +1,6 @@
-"""Settings: the environment variables of the operator's guide and our own, checked at start.
+"""Settings from environment variables, validated at start and frozen.
 
-Frozen once read. What cannot be used is an error that names the variable, the value and what is
-allowed; the values of secrets are never shown.
+An error names the variable, the value and the allowed values; values of secrets are never shown.
 """
 
 import os
@@ -50,7 +49,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _items(value: object) -> object:
-    """Split the comma-separated text of a variable; the empty text is the empty list."""
+    """Split comma-separated text; the empty text is the empty list."""
     return _split(value) if isinstance(value, str) else value
 
 
@@ -100,14 +99,14 @@ def _filled(value: SecretStr) -> SecretStr:
 
 
 def _dsn(value: SecretStr | None) -> SecretStr | None:
-    """Check where a store is; the password is in there, so no error quotes it."""
+    """Check the form of a DSN; the error does not quote the value, which holds a password."""
     if value is not None and not _DSN.fullmatch(value.get_secret_value()):
         raise ValueError(f"expected {_DSN_FORM}")
     return value
 
 
 def _of_a_server(value: Any, info: ValidationInfo) -> Any:
-    """Refuse what would be ignored, because the store is the engine in the process."""
+    """Refuse a server's setting with the embedded store, which would ignore it."""
     if not value or "clickhouse_dsn" not in info.data:
         return value
     dsn = info.data["clickhouse_dsn"]
@@ -123,19 +122,19 @@ def _file(value: Path | None) -> Path | None:
 
 
 def _unset(value: object) -> object:
-    """Take the empty text, as compose files pass it on, for a variable that is not set."""
+    """Treat an empty variable, as compose files pass it on, as unset."""
     return None if value == "" else value
 
 
 def _of_kafka(value: Any, info: ValidationInfo) -> Any:
-    """Refuse what would be ignored, because the log is the embedded one."""
+    """Refuse a setting of Kafka with the embedded log, which would ignore it."""
     if value != "PLAINTEXT" and info.data.get("kafka_bootstrap_servers") == ():
         raise ValueError("it needs STANZALAKE_KAFKA_BOOTSTRAP_SERVERS to name the brokers")
     return value
 
 
 def _of_sasl(value: Any, info: ValidationInfo) -> Any:
-    """Hold a part of the log-in against the security protocol: all of it or nothing."""
+    """Require the parts of a SASL login exactly with a SASL security protocol."""
     protocol = info.data.get("kafka_security_protocol", "")
     variable = f"STANZALAKE_KAFKA_SECURITY_PROTOCOL={protocol}"
     if protocol.startswith("SASL") and value is None:
@@ -146,7 +145,7 @@ def _of_sasl(value: Any, info: ValidationInfo) -> Any:
 
 
 def _of_tls(value: Any, info: ValidationInfo) -> Any:
-    """Refuse a file that would be ignored, because the connection is plain text."""
+    """Refuse a TLS file with a plain-text connection, which would ignore it."""
     protocol = info.data.get("kafka_security_protocol", "")
     if value is not None and protocol.endswith("PLAINTEXT"):
         raise ValueError(f"STANZALAKE_KAFKA_SECURITY_PROTOCOL={protocol} has no use for it")
@@ -154,7 +153,7 @@ def _of_tls(value: Any, info: ValidationInfo) -> Any:
 
 
 def _of_certificate(value: Any, info: ValidationInfo) -> Any:
-    """A certificate and its key come together."""
+    """Require a certificate and its key together."""
     if "kafka_cert_file" in info.data and (value is None) != (info.data["kafka_cert_file"] is None):
         raise ValueError("it goes together with STANZALAKE_KAFKA_CERT_FILE")
     return value
@@ -173,12 +172,12 @@ TlsFile = Annotated[
 
 
 def _setting(name: str, default: Any, description: str, **limits: Any) -> Any:
-    """Declare a setting; its default is written as an operator would write it."""
+    """Declare a setting; the default is written as in the environment."""
     return Field(default, alias=name, description=description, **limits)
 
 
 class Settings(BaseModel):
-    """All settings. Each field's alias is its environment variable."""
+    """All settings. The alias of a field is its environment variable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -416,7 +415,7 @@ class Settings(BaseModel):
 
     @property
     def exclusions(self) -> frozenset[str]:
-        """The namespaces whose elements are never stored."""
+        """Namespaces of elements that are never stored."""
         return DEFAULT_EXCLUSIONS.union(self.exclude_namespaces)
 
     @property
@@ -426,19 +425,19 @@ class Settings(BaseModel):
 
     @property
     def dsn(self) -> str:
-        """Where the store is, as clickhouse-connect takes it."""
+        """DSN of the store, for clickhouse-connect."""
         if self.clickhouse_dsn is None:
             return f"chdb://{self.data_dir.absolute() / 'clickhouse'}"
         return self.clickhouse_dsn.get_secret_value()
 
     @property
     def embedded_store(self) -> bool:
-        """Whether the store is the engine in the process, which holds its directory alone."""
+        """Whether the store is the engine in the process, with exclusive use of its directory."""
         return self.dsn.startswith("chdb:")
 
     @property
     def store_dir(self) -> Path | None:
-        """Where the engine in the process keeps the store; None in memory, and for a server."""
+        """Directory of the embedded store; None in memory, and for a server."""
         parts = urlsplit(self.dsn)
         if not self.embedded_store or parts.netloc in {":memory:", "memory"}:
             return None
@@ -446,52 +445,51 @@ class Settings(BaseModel):
 
     @property
     def admin_dsn(self) -> str:
-        """Where the store is for a user that may change the schema."""
+        """DSN of the store for a user with rights to change the schema."""
         if self.clickhouse_admin_dsn is None:
             return self.dsn
         return self.clickhouse_admin_dsn.get_secret_value()
 
 
 def load(environment: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
-    """Read the settings.
+    """Load the settings.
 
     Args:
-        environment: Variables and values; the process's own if None. They win over the file.
-        env_file: A file of VARIABLE=value lines, as docker compose reads it.
+        environment: Variables and values, which override the file; None for the process's own.
+        env_file: A file of VARIABLE=value lines in the syntax of docker compose.
 
     Raises:
-        SettingsError: A value cannot be used, one is missing, or a name is unknown; one line
-            for each.
+        SettingsError: A value is invalid or missing, or a name is unknown; a line for each.
     """
     try:
-        return Settings.model_validate(_given(environment, env_file))
+        return Settings.model_validate(_read_variables(environment, env_file))
     except ValidationError as error:
         raise SettingsError("\n".join(_problems(error).values())) from None
 
 
 def variables() -> Iterator[tuple[str, str, str]]:
-    """Give each variable's name, its default as text, and its description."""
+    """Yield each variable's name, its default as text, and its description."""
     for field in Settings.model_fields.values():
         default = "required" if field.is_required() else _text(field.default)
         yield str(field.alias), default, str(field.description)
 
 
-def in_force(
+def in_effect(
     environment: Mapping[str, str] | None = None, env_file: Path | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Give each variable's name and its value as text; of a secret, only whether it is set.
+    """Yield each variable's name and its value as text; of a secret, only whether it is set.
 
     Args:
-        environment: As `load` takes it.
-        env_file: Likewise.
+        environment: Same as for `load`.
+        env_file: Same as for `load`.
 
     Raises:
-        SettingsError: As `load` does.
+        SettingsError: Same as for `load`.
     """
     load(environment, env_file)
-    given = _given(environment, env_file)
+    values = _read_variables(environment, env_file)
     for field in Settings.model_fields.values():
-        value = given.get(str(field.alias), _text(field.default))
+        value = values.get(str(field.alias), _text(field.default))
         yield str(field.alias), _HIDDEN if value and _secret(field) else value
 
 
@@ -499,13 +497,14 @@ def _text(default: object) -> str:
     return "" if default is None else str(default)
 
 
-def _given(environment: Mapping[str, str] | None, env_file: Path | None) -> dict[str, str]:
-    given = dict(os.environ if environment is None else environment)
-    values = {**_from_file(env_file), **given}
+def _read_variables(environment: Mapping[str, str] | None, env_file: Path | None) -> dict[str, str]:
+    """Return the variables of the environment and the file that may be ours."""
+    own = dict(os.environ if environment is None else environment)
+    values = {**_read_file(env_file), **own}
     return {name: value for name, value in values.items() if _OURS.fullmatch(name)}
 
 
-def _from_file(path: Path | None) -> dict[str, str]:
+def _read_file(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     if not path.is_file():
@@ -514,7 +513,7 @@ def _from_file(path: Path | None) -> dict[str, str]:
 
 
 def _problems(error: ValidationError) -> dict[str, str]:
-    """Give one line for each variable that cannot be used."""
+    """Return a line for each invalid variable."""
     fields: dict[str, Any] = {str(f.alias): f for f in Settings.model_fields.values()}
     problems: dict[str, str] = {}
     for problem in error.errors():
@@ -523,10 +522,10 @@ def _problems(error: ValidationError) -> dict[str, str]:
     return problems
 
 
-def _variable(place: str) -> str:
-    """Give a variable's name; pydantic names the field where it is the default that is wrong."""
-    field = Settings.model_fields.get(place)
-    return place if field is None else str(field.alias)
+def _variable(location: str) -> str:
+    """Return the variable of a pydantic location: the alias, or the field for a bad default."""
+    field = Settings.model_fields.get(location)
+    return location if field is None else str(field.alias)
 
 
 def _line(name: str, problem: ErrorDetails, field: Any) -> str:

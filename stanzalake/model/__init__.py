@@ -1,1 +1,1 @@
-"""The model: events, positions, histories and pages. No I/O."""
+"""The model: events, positions, histories and pages, without I/O."""

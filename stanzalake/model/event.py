@@ -1,8 +1,8 @@
-"""Events: what happened to one archive, as it travels in the public topic.
+"""Events of an archive, in the format of the public topic.
 
-The types below are the format's only definition: they decode, check and describe it (the JSON
-Schema in docs/event.schema.json is generated from them). docs/protocol.md explains it to readers
-of the topic.
+The types below are the only definition of the format: they decode and validate events, and
+docs/event.schema.json is generated from them. docs/protocol.md explains the format to readers of
+the topic.
 """
 
 import re
@@ -16,9 +16,9 @@ from stanzalake.model.position import MAX_POSITION
 VERSION: Final = 1
 MAX_STANZA = 1024 * 1024
 MAX_JIDS = 1000
-"""JIDs in one list of an owner's preferences."""
+"""JIDs in a list of an owner's preferences."""
 MAX_EVENT = 2 * MAX_STANZA
-"""Bytes of one encoded event; twice the stanza, as JSON escapes a quote to two bytes."""
+"""Bytes of an encoded event; twice the stanza, as JSON escapes a quote to two bytes."""
 
 DefaultChoice = Literal["always", "never", "roster"]
 
@@ -62,9 +62,9 @@ class EventBase(
     frozen=True,
     forbid_unknown_fields=True,
     kw_only=True,
-    gc=False,  # nothing in an event can refer to it
+    gc=False,  # events cannot be part of a reference cycle
 ):
-    """What every event has."""
+    """Fields common to all events."""
 
     v: Literal[1]
     owner: Owner
@@ -72,7 +72,7 @@ class EventBase(
 
 
 class Message(EventBase, tag="message", frozen=True, kw_only=True):
-    """One eligible message, seen from one owner. One stanza between local users makes two."""
+    """An eligible message in an owner's archive. A stanza between two local users makes two."""
 
     peer: Peer
     peer_resource: Annotated[
@@ -99,7 +99,7 @@ class Message(EventBase, tag="message", frozen=True, kw_only=True):
 
 
 class Preferences(EventBase, tag="preferences", frozen=True, kw_only=True):
-    """An owner's wishes (XEP-0441), in force for messages of greater positions until the next."""
+    """An owner's preferences (XEP-0441), in force for later messages until the next change."""
 
     default: Annotated[
         DefaultChoice,
@@ -110,11 +110,11 @@ class Preferences(EventBase, tag="preferences", frozen=True, kw_only=True):
 
 
 class Activation(EventBase, tag="activation", frozen=True, kw_only=True):
-    """An owner asked for the archive: under smart archiving, messages are kept from here on."""
+    """First request for an archive: under smart archiving, later messages are kept."""
 
 
 class Erasure(EventBase, tag="erasure", frozen=True, kw_only=True):
-    """Messages of an owner are to be forgotten, for good: also those that are processed later."""
+    """Permanent removal of an owner's messages, including any that are processed later."""
 
     peer: Annotated[
         str,
@@ -136,7 +136,7 @@ class Erasure(EventBase, tag="erasure", frozen=True, kw_only=True):
     ] = ""
 
     def covers(self, message: Message) -> bool:
-        """Tell whether it is about a message."""
+        """Return whether the message is covered by the erasure."""
         return (
             self.start <= message.position < min(self.end, self.position)
             and self.owner == message.owner
@@ -145,7 +145,7 @@ class Erasure(EventBase, tag="erasure", frozen=True, kw_only=True):
 
 
 class Expiry(EventBase, tag="expiry", frozen=True, kw_only=True):
-    """An operator of Prosody wants what has expired to be removed now, not at the next round."""
+    """Request of Prosody's operator to remove expired messages now."""
 
     owner: Annotated[
         str, msgspec.Meta(description="The VirtualHost", pattern=r"^[^@/\s]+$", max_length=1023)
@@ -155,20 +155,20 @@ class Expiry(EventBase, tag="expiry", frozen=True, kw_only=True):
 Event = Message | Preferences | Activation | Erasure | Expiry
 
 _POSITIONS = ("position", "start", "end")
-# What was found where a name belongs may be anything, a body too: the reason leaves it out.
+# A value found in place of a name may be a message body, which must not reach a log.
 _UNQUOTED = re.compile(r"(enum value|unknown field) (['`]).*\2", re.DOTALL)
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
 
 
 def decode(raw: bytes) -> Event:
-    """Read one event.
+    """Decode and validate an event.
 
     Args:
-        raw: The UTF-8 JSON text of one event.
+        raw: UTF-8 JSON text of an event.
 
     Raises:
-        InvalidEvent: It is not an event of this version; the reason names the field.
+        InvalidEvent: Not an event of this version; the reason names the field.
     """
     if len(raw) > MAX_EVENT:
         raise InvalidEvent(f"{len(raw)} bytes, over the limit of {MAX_EVENT}")
@@ -183,14 +183,14 @@ def decode(raw: bytes) -> Event:
 
 
 def decode_from_host(raw: bytes, host: str) -> Event:
-    """Read one event that a host's tap sent.
+    """Decode and validate an event sent by a host's tap.
 
     Args:
-        raw: The UTF-8 JSON text of one event.
-        host: The VirtualHost; no other host's archives may be written.
+        raw: UTF-8 JSON text of an event.
+        host: The tap's VirtualHost, the only one whose archives it may write.
 
     Raises:
-        InvalidEvent: It is not an event, or belongs to another host's archive.
+        InvalidEvent: Not an event, or an event of another host's archive.
     """
     event = decode(raw)
     if event.owner.rpartition("@")[2] != host:
@@ -199,11 +199,11 @@ def decode_from_host(raw: bytes, host: str) -> Event:
 
 
 def encode(event: Event) -> bytes:
-    """Give the UTF-8 JSON text of an event, without a line end."""
+    """Return the UTF-8 JSON text of an event, without a line end."""
     return _encoder.encode(event)
 
 
 def schema() -> dict[str, object]:
-    """Give the format's JSON Schema (draft 2020-12)."""
+    """Return the JSON Schema (draft 2020-12) of the format."""
     body = msgspec.json.schema(Event)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **body}

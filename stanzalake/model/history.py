@@ -1,7 +1,7 @@
-"""Histories: preferences, activations and erasures of one archive, each with its position.
+"""Histories: the preferences, activations and erasures of an archive, ordered by position.
 
-A short history for each owner instead of a last value: a message is judged by the states before
-its position, also if it is processed late or again, and by every erasure.
+The policy needs a short history of each owner, not just the current state: a message is judged by
+the states before its own position, even when processed late or again, and by all erasures.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,22 +11,22 @@ from stanzalake.model.event import Activation, Erasure, Preferences
 OwnerState = Preferences | Activation
 ArchiveState = OwnerState | Erasure
 History = Sequence[ArchiveState]
-"""States of one owner, oldest first."""
+"""States of an owner, oldest first."""
 
 MAX_STATES = 1000
-"""Wishes of one owner that count: the newest ones."""
+"""Preferences and activations kept for an owner: the newest."""
 
 
-def merged(history: History, news: Iterable[ArchiveState]) -> History:
-    """Give a history with the news in it, each state once, and without what has ended.
+def merge(history: History, states: Iterable[ArchiveState]) -> History:
+    """Return a history with more states, without duplicates and obsolete ones.
 
-    With an account, what it wanted is gone: whoever has its name later starts anew.
+    The removal of an account ends its preferences: a new account of that name starts without any.
     """
-    states = sorted({*history, *news}, key=_position)
-    erasures = [state for state in states if isinstance(state, Erasure)]
+    ordered = sorted({*history, *states}, key=_position)
+    erasures = [state for state in ordered if isinstance(state, Erasure)]
     end = max((erasure.position for erasure in erasures if erasure.account), default=0)
-    wishes = [s for s in states if not isinstance(s, Erasure) and s.position >= end]
-    return tuple(sorted([*erasures, *wishes[-MAX_STATES:]], key=_position))
+    current = [s for s in ordered if not isinstance(s, Erasure) and s.position >= end]
+    return tuple(sorted([*erasures, *current[-MAX_STATES:]], key=_position))
 
 
 def _position(state: ArchiveState) -> int:

@@ -1,4 +1,4 @@
-"""Pages: which messages of an archive a request selects, and what it gets of them."""
+"""Selections of an archive's messages, and the pages that answer a request."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from stanzalake.model.history import History
 from stanzalake.model.position import MAX_POSITION
 
 MAX_PAGE = 4 * 1024 * 1024
-"""Bytes of stanzas in one page at most, but for the page's first stanza."""
+"""Bytes of stanzas in a page at most; the first stanza of a page may be larger."""
 
 MAX_LEGACY_ID = 255
 
 
 class Item(NamedTuple):
-    """One archived message as its owner sees it. An empty stanza is one that was taken away."""
+    """An archived message as its owner sees it. An empty stanza is a retracted message."""
 
     position: int
     id: str
@@ -30,15 +30,15 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which items of an archive are meant.
+    """Filter of an archive's items; all conditions apply.
 
     Attributes:
-        low: Lowest position that belongs to it; may be over any position.
-        high: Highest position that belongs to it; may be under any position.
-        peer: Bare JID of the other party; empty for all.
-        resource: Its resource; empty for all.
-        groupchat: Whether messages of type groupchat belong to it.
-        positions: The only positions that belong to it; None for all.
+        low: Lowest position, inclusive; may exceed MAX_POSITION.
+        high: Highest position, inclusive; may be negative.
+        peer: Bare JID of the other party; empty for any.
+        resource: Resource of the other party; empty for any.
+        groupchat: Whether to include messages of type groupchat.
+        positions: Exact positions; None for any.
     """
 
     low: int = 0
@@ -50,28 +50,28 @@ class Selection:
 
 
 class Archive(Protocol):
-    """One owner's archive at one moment: what is expired then is not in it."""
+    """An owner's archive as of a moment, without the items expired by then."""
 
     async def find(self, ids: Collection[str]) -> Mapping[str, int]:
-        """Give the position of each id that is a place in this archive, stored or not."""
+        """Return the position of each id that is valid in this archive, stored or not."""
 
     async def stored(self, positions: Collection[int]) -> frozenset[int]:
-        """Give those of the positions that hold an item."""
+        """Return the positions that hold an item."""
 
     async def read(
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
     ) -> Page:
-        """Give the first items of a selection, or its last ones.
+        """Return the first or the last items of a selection.
 
         Args:
-            selection: Which items.
+            selection: Filter of the items.
             limit: Items at most; fewer if their stanzas are large.
             backward: Whether to read from the newest.
-            skip: How many items to leave out before the first.
+            skip: Number of items to skip.
         """
 
     async def history(self) -> History:
-        """Give what the owner said of the archive, oldest first."""
+        """Return the owner's preferences, activations and erasures, oldest first."""
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int]:
-        """Give the number of items of a selection, and of those below a position."""
+        """Return the number of items of a selection, and of those below a position."""

@@ -1,8 +1,8 @@
-"""Positions, which give an archive its order, and the sealed ids that clients see of them.
+"""Positions, which order an archive, and the sealed ids under which clients see them.
 
-A position is ``unix milliseconds << 16 | sequence``. An id is a position sealed for its owner in
-the SIV construction of RFC 5297, with HMAC-SHA256 for both halves: unpredictable to everybody
-without the key (XEP-0313 §3, XEP-0359 §6), and opened again without a look-up.
+A position is ``unix milliseconds << 16 | sequence``. An id is a position sealed for its owner with
+the SIV construction of RFC 5297, using HMAC-SHA256 for both halves: unpredictable without the key
+(XEP-0313 §3, XEP-0359 §6), and decoded without a look-up.
 """
 
 import base64
@@ -20,25 +20,25 @@ _HALF = 8
 
 
 def from_milliseconds(milliseconds: int, sequence: int = 0) -> int:
-    """Give the position of a moment.
+    """Return the position of a moment.
 
     Args:
         milliseconds: Unix time in milliseconds.
-        sequence: Place within the millisecond, 0 to 65535.
+        sequence: Number within the millisecond, 0 to 65535.
     """
     return milliseconds << SEQUENCE_BITS | sequence
 
 
 def to_milliseconds(position: int) -> int:
-    """Give the unix time of a position in milliseconds."""
+    """Return the unix time of a position in milliseconds."""
     return position >> SEQUENCE_BITS
 
 
 def seconds_ago(seconds: int | None, now: float) -> int:
-    """Give the position of a moment in the past.
+    """Return the position of a moment in the past.
 
     Args:
-        seconds: How long ago; None for ever, which is the first position of all.
+        seconds: Seconds before now; None for the lowest position.
         now: Unix time in seconds.
     """
     if seconds is None:
@@ -50,11 +50,11 @@ class Sealer:
     """Seals positions into ids and opens ids into positions.
 
     Args:
-        keys: Secrets of at least 32 characters. The first seals, all open, so that a key can be
-            replaced without a client losing its place.
+        keys: Secrets of at least 32 characters. The first seals, all open, so that ids remain
+            valid when a key is replaced.
 
     Raises:
-        ValueError: There is no key, or one is too short.
+        ValueError: No key, or a key that is too short.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ class Sealer:
         self._pairs = [_derive(key) for key in keys]
 
     def seal(self, owner: str, position: int) -> str:
-        """Give the id of a position in an owner's archive.
+        """Return the id of a position in an owner's archive.
 
         Args:
             owner: Bare JID of the archive's owner.
@@ -77,10 +77,10 @@ class Sealer:
         return _seal(self._pairs[0], owner.encode(), position)
 
     def open(self, owner: str, sealed: str) -> int | None:
-        """Give the position behind an id, or None if it is no id of this owner's archive.
+        """Return the position of an id, or None if the id is not of this owner's archive.
 
-        None covers made-up ids, ids of other archives and ids under an unknown key alike: the
-        caller answers all of them with the same item-not-found (XEP-0313 §4.1.3).
+        Made-up ids, ids of other archives and ids under an unknown key are not told apart: all
+        are item-not-found (XEP-0313 §4.1.3).
         """
         raw = _decode(sealed)
         if raw is None:

@@ -1,7 +1,7 @@
-"""The access log: who asked for whose archive, and how it ended; never what anybody wrote.
+"""The access log: who accessed whose archive, and with which outcome, without any content.
 
-One JSON object a line, on whichever file `STANZALAKE_ACCESS_LOG` names. A file that was moved away
-is opened anew, so logrotate needs no signal.
+JSON lines in the file of `STANZALAKE_ACCESS_LOG`. The file is reopened after a rename, so logrotate
+needs no signal.
 """
 
 import getpass
@@ -28,16 +28,16 @@ _MAX_JID = 3071
 
 @dataclass(kw_only=True)
 class Access:
-    """One request to an archive, or one deed of an operator.
+    """A request to an archive, or an operator's command.
 
     Attributes:
-        by: Who: the full JID that asked, or ``operator:`` and the name of the user of the system.
-        owner: Bare JID whose archive it was about; empty for all archives.
-        action: What was asked for: search, form, metadata, export, delete, ...
-        through: The component that answered, or the command that was run.
-        filtered: Whether only messages with one other party were asked for.
-        outcome: How it ended; ``interrupted`` until it has.
-        messages: Messages that were given, or removed.
+        by: Full JID of the requester, or ``operator:`` and the name of the system's user.
+        owner: Bare JID of the archive's owner; empty for all archives.
+        action: Kind of request or command: search, form, metadata, export, delete, ...
+        through: The component or command.
+        filtered: Whether the request was limited to a single other party.
+        outcome: Result; ``interrupted`` until completion.
+        messages: Number of messages returned or removed.
         size: Bytes of their stanzas.
     """
 
@@ -54,11 +54,11 @@ class Access:
 
     @property
     def seconds(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self._began
 
     def line(self) -> str:
-        """Give its line in the access log."""
+        """Return the line of the access log, without a line end."""
         facts = {
             "at": self._at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "by": self.by[:_MAX_JID],
@@ -76,69 +76,69 @@ class Access:
 
 class _File(WatchedFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  # logging's own
-        """Leave it to the access log."""
+        """Pass the error on to `AccessLog.write`."""
         if error := sys.exception():
             raise error
 
 
 class AccessLog:
-    """Where accesses are written.
+    """Writer of the access log.
 
     Args:
-        place: A file, ``-`` for standard error, or nothing for nowhere.
+        path: A file, ``-`` for standard error, or empty to write nothing.
 
     Raises:
         SettingsError: The file cannot be written.
     """
 
-    def __init__(self, place: str) -> None:
-        self._handler = _handler(place) if place else None
-        self._trouble = LogOnce(__name__)
+    def __init__(self, path: str) -> None:
+        self._handler = _handler(path) if path else None
+        self._failure = LogOnce(__name__)
 
     def write(self, access: Access) -> None:
-        """Write one line. A disk that does not take it is told in the process's own log."""
+        """Write a line. A failure is reported in the process's own log."""
         if self._handler is None:
             return
         try:
             self._handler.emit(logging.makeLogRecord({"msg": access.line()}))
         except OSError as error:
-            self._trouble.begin(f"the access log is not written: {error.strerror}", logging.ERROR)
+            self._failure.begin(f"the access log is not written: {error.strerror}", logging.ERROR)
         else:
-            self._trouble.end()
+            self._failure.end()
 
     def close(self) -> None:
-        """Close the file; what a full disk did not take is lost."""
+        """Close the file; lines that a full disk did not take are lost."""
         if self._handler is not None:
             with suppress(OSError):
                 self._handler.close()
 
 
-def _handler(place: str) -> logging.Handler:
-    if place == STANDARD_ERROR:
+def _handler(path: str) -> logging.Handler:
+    if path == STANDARD_ERROR:
         return logging.StreamHandler()
     try:
-        return _File(place, encoding="utf-8")
+        return _File(path, encoding="utf-8")
     except OSError as error:
         raise SettingsError(
-            f"STANZALAKE_ACCESS_LOG={place} cannot be used: {error.strerror}"
+            f"STANZALAKE_ACCESS_LOG={path} cannot be used: {error.strerror}"
         ) from None
 
 
 @contextmanager
-def recorded(settings: Settings, action: str, owner: str = "") -> Iterator[Access]:
-    """Record what an operator does to an archive, also if it fails half-way.
+def record_access(settings: Settings, action: str, owner: str = "") -> Iterator[Access]:
+    """Record an operator's access to an archive, including a failed or interrupted one.
 
-    Without an access log the line goes to standard error: who reads other people's messages, or
-    destroys them, leaves a trace. Set `messages` and `size` of what is given, and `outcome` if it
-    did not end as it should have.
+    Without an access log the line goes to standard error: reading or removing other people's
+    messages always leaves a trace. The block sets `messages` and `size` of the access, and
+    `outcome` when the command did not complete.
 
     Args:
-        settings: They say where the access log is.
-        action: The command's name.
-        owner: Whose archive; empty for all.
+        settings: Settings with the path of the access log.
+        action: Name of the command.
+        owner: Bare JID of the archive's owner; empty for all.
 
     Raises:
-        SettingsError: The access log cannot be written, so nothing is done.
+        SettingsError: The access log cannot be written; the block does not run.
     """
     log = AccessLog(settings.access_log or STANDARD_ERROR)
     access = Access(
@@ -156,5 +156,5 @@ def recorded(settings: Settings, action: str, owner: str = "") -> Iterator[Acces
 
 
 def operator() -> str:
-    """Give the name of who is at the keyboard, also behind sudo."""
+    """Return the name of the user at the keyboard, also behind sudo."""
     return os.environ.get("SUDO_USER") or getpass.getuser()

@@ -1,16 +1,16 @@
-"""Garbage: how often Python looks for it in the processes that handle events by the thousand."""
+"""Settings of Python's cyclic garbage collector for services that handle many events."""
 
 import gc
 
 _ALLOCATIONS = 200_000
-"""Objects that are made and not freed, after which it is looked for: those of a large batch."""
+"""Net allocations between collections: about those of a large batch."""
 
 
 def tune() -> None:
-    """Look for garbage in cycles seldom, and not in what is there by now: that stays.
+    """Run the cyclic collector rarely, and freeze existing objects.
 
-    Events, records and rows refer to nothing that refers to them, and go without it. By default a
-    quarter of the processor's time went there (decision 9).
+    Events, records and rows are in no reference cycles, and are freed without the collector, which
+    used a quarter of the processor's time by default (decision 9).
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Health: what is up, on a small HTTP port for Prometheus and for whoever restarts services."""
+"""HTTP endpoint for Prometheus and for liveness and readiness probes."""
 
 import asyncio
 import logging
@@ -17,18 +17,18 @@ _parts: dict[str, bool] = {}
 
 
 def report(part: str, *, up: bool) -> None:
-    """Say whether a part of this process is up; once said, it counts for readiness.
+    """Set the state of a part of this process; readiness needs all reported parts up.
 
     Args:
-        part: A component and its server, or another name for people.
-        up: Whether it works just now.
+        part: Display name, such as a component and its server.
+        up: Whether the part works.
     """
     _parts[part] = up
     PART_UP.labels(part).set(up)
 
 
 def ready() -> bool:
-    """Tell whether there are parts and all of them are up."""
+    """Return whether any part was reported and all are up."""
     return bool(_parts) and all(_parts.values())
 
 
@@ -37,10 +37,10 @@ async def serve_health(addresses: Sequence[tuple[str, int]]) -> AsyncIterator[No
     """Serve /metrics, /healthz and /readyz while the context is open.
 
     Args:
-        addresses: Hosts and ports; none serves nothing.
+        addresses: Hosts and ports to listen on.
 
     Raises:
-        SettingsError: The port cannot be had.
+        SettingsError: An address cannot be bound.
     """
     runner = web.AppRunner(_application(), access_log=None)
     await runner.setup()
@@ -77,7 +77,7 @@ async def _metrics(_: web.Request) -> web.Response:
 
 
 async def _healthz(_: web.Request) -> web.Response:
-    """The process runs and its loop turns; it says no more."""
+    """Answer as long as the event loop runs, whatever the parts' state."""
     return web.json_response({"status": "ok"})
 
 

@@ -1,14 +1,14 @@
-"""A trouble that may last: it is logged when it begins or becomes another, and when it is over."""
+"""Log lines of lasting conditions: one when the condition begins or changes, one when it ends."""
 
 import logging
 
 
 class LogOnce:
-    """Keeps a log from repeating itself.
+    """Logs a lasting condition once.
 
     Args:
-        module: Name of the module whose log tells it.
-        name: Whose trouble it is; empty if the log's name says it.
+        module: Name of the logger.
+        name: Prefix of the lines, for a module with several instances.
     """
 
     def __init__(self, module: str, name: str = "") -> None:
@@ -17,13 +17,13 @@ class LogOnce:
         self._text = ""
 
     def begin(self, text: str, level: int = logging.WARNING) -> None:
-        """Tell of it, unless this very text was told last."""
+        """Log the condition, unless the last line had the same text."""
         if text != self._text:
             self._log.log(level, "%s%s", self._prefix, text)
         self._text = text
 
     def end(self) -> None:
-        """Tell that it is over, if there was one."""
+        """Log the end of the condition, if there was one."""
         if self._text:
             self._log.info("%sworking again", self._prefix)
         self._text = ""

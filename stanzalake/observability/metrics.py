@@ -1,7 +1,7 @@
-"""The catalogue: every metric of every service, and nothing else counts anything.
+"""Catalogue of the metrics of all services.
 
-A name that is not here cannot be used, and a test holds that each is used and documented
-(docs/operating.md). Labels never hold a JID.
+A test checks that each metric is used, and documented in docs/operating.md. Labels never hold a
+JID.
 """
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -10,7 +10,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _ROWS = (1, 10, 100, 1_000, 10_000, 50_000, 100_000, 1_000_000)
 _MESSAGES = (0, 1, 10, 25, 50, 100, 250, 1_000)
 
-# The operator's guide names these three.
+# Named in the operator's guide.
 ARCHIVE_SIZE = Gauge("prosody_archive_size_bytes", "Bytes that the archive takes in the store")
 ARCHIVE_QUERIES = Counter(
     "prosody_archive_query_total",
@@ -74,4 +74,4 @@ FRESHNESS_TIMEOUTS = Counter(
 )
 
 ALL = tuple(value for name, value in list(globals().items()) if name.isupper() and name[0] != "_")
-"""Every metric."""
+"""All metrics."""

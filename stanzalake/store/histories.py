@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from stanzalake.model.event import VERSION, Activation, Erasure, Preferences
-from stanzalake.model.history import MAX_STATES, ArchiveState, History, OwnerState, merged
+from stanzalake.model.history import MAX_STATES, ArchiveState, History, OwnerState, merge
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
@@ -58,7 +58,7 @@ class Histories:
         for some in chunks(sorted(owners), str):
             histories.update(self._read(some))
         for owner, erasures in self._erasures.read(owners).items():
-            histories[owner] = merged(histories[owner], erasures)
+            histories[owner] = merge(histories[owner], erasures)
         return histories
 
     def _read(self, owners: Sequence[str]) -> Mapping[str, History]:

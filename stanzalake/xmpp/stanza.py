@@ -1,4 +1,4 @@
-"""Exclusion: what of a stanza is stored, without the children whose namespace is excluded."""
+"""Exclusion: removal of a stanza's children by namespace before storing."""
 
 import functools
 from collections.abc import Collection, Sequence
@@ -9,28 +9,28 @@ from stanzalake.errors import InvalidEvent
 
 _MESSAGE = "{jabber:client}message"
 _NONE = "{}-"
-# One for all stanzas: to make a parser takes as long as to parse a stanza.
+# Shared: creating a parser takes as long as parsing a stanza.
 _parser = etree.XMLParser(resolve_entities=False, collect_ids=False)
 
 
 def strip(stanza: str, namespaces: Collection[str]) -> str | None:
-    """Give the stanza as it is stored.
+    """Return the stanza to store.
 
-    Only direct children are looked at, as mod_mam's ``dont_archive_namespaces`` does. A stanza
-    with nothing to remove comes back to the letter (XEP-0297 §3.2: signatures stay whole).
+    Only direct children are removed, as by mod_mam's ``dont_archive_namespaces``. A stanza without
+    such children is returned unchanged, so that signatures stay valid (XEP-0297 §3.2).
 
     Args:
         stanza: A message element with ``xmlns='jabber:client'``.
         namespaces: The excluded namespaces.
 
     Returns:
-        The stanza, or None if no child element is left of it.
+        The stanza, or None if no child element is left.
 
     Raises:
-        InvalidEvent: It is not one well-formed message element.
+        InvalidEvent: Not a well-formed message element.
     """
     message = _parse(stanza)
-    # No child that stays is made an object of Python for this.
+    # Filtered by libxml2, without a Python object for each remaining child.
     excluded = list(message.iterchildren(*_any_of(frozenset(namespaces))))
     if len(excluded) == len(message):
         return None
@@ -60,7 +60,7 @@ def _any_of(namespaces: frozenset[str]) -> Sequence[str]:
 
 
 def _remove(message: etree._Element, child: etree._Element) -> None:
-    """Remove a child, and leave the text behind it where it is."""
+    """Remove a child, and keep the text after it."""
     if child.tail:
         before = child.getprevious()
         if before is None:

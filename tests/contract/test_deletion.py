@@ -200,7 +200,7 @@ async def test_the_bytes_leave_the_disk(clickhouse: ClickHouse) -> None:
     assert positions(store, OTHER) == [1, 2]
 
 
-async def test_what_has_expired_is_removed_and_counted(store: Store) -> None:
+async def test_expired_messages_are_counted_and_removed(store: Store) -> None:
     store.insert([row(p * SECONDS) for p in (1, 2, 3)])
     store.insert([row(2 * SECONDS)])
     deletion = Deletion(store)
@@ -210,7 +210,7 @@ async def test_what_has_expired_is_removed_and_counted(store: Store) -> None:
     await until(lambda: positions(store) == [3 * SECONDS])
 
 
-async def test_the_cleaner_does_both_once_in_an_interval(store: Store) -> None:
+async def test_the_cleaner_expires_and_erases_once_per_interval(store: Store) -> None:
     now = 10**9
     settings = load(PROSODY_ARCHIVE_EXPIRES_AFTER="100", PROSODY_ARCHIVE_CLEANUP_INTERVAL="60")
     old, erased, kept = (from_milliseconds(1000 * (now - age)) for age in (101, 50, 10))
@@ -218,31 +218,31 @@ async def test_the_cleaner_does_both_once_in_an_interval(store: Store) -> None:
     # A worker that was given up wrote it after the erasure had been carried out.
     Erasures(store).write([erasure(erased + 1)])
     cleaner = Cleaner(settings, store, Deletion(store), clock=lambda: now)
-    assert cleaner.due(regular=True)
+    assert cleaner.is_due(regular=True)
     cleaner.clean()
     await until(lambda: positions(store) == [kept])
     now += 59
-    assert not cleaner.due(regular=True)
+    assert not cleaner.is_due(regular=True)
     now += 1
-    assert cleaner.due(regular=True)
-    assert not cleaner.due(regular=False)
+    assert cleaner.is_due(regular=True)
+    assert not cleaner.is_due(regular=False)
 
 
-def test_whoever_asks_for_a_clean_up_gets_it_soon_however_many_ask(store: Store) -> None:
+def test_a_requested_clean_up_runs_at_most_every_ten_seconds(store: Store) -> None:
     now = 10**9
     cleaner = Cleaner(load(), store, Deletion(store), clock=lambda: now)
     cleaner.clean()
     for _ in range(1000):
-        cleaner.ask()
-        assert not cleaner.due(regular=True)
+        cleaner.request()
+        assert not cleaner.is_due(regular=True)
     now += 10
-    assert cleaner.due(regular=False)
+    assert cleaner.is_due(regular=False)
     cleaner.clean()
     now += 10
-    assert not cleaner.due(regular=True)
+    assert not cleaner.is_due(regular=True)
 
 
-async def test_a_part_of_the_clean_up_that_fails_keeps_nothing_else_from_being_done(
+async def test_a_failed_step_of_the_clean_up_does_not_block_the_others(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.insert([row(p) for p in (1, 200)])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from processor.batch import Batch, Rules, assemble, read
+from processor.batch import Batch, Rules, assemble, decode_records
 from processor.cleaner import Cleaner
 from processor.policy import Policy
 from processor.sink import Sink
@@ -122,7 +122,7 @@ def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> Non
             sinks[run.worker].invalidate()
         last = run.worker
         start = max(0, committed - run.back)
-        decoded = read(records[start : start + run.length])
+        decoded = decode_records(records[start : start + run.length])
         batch = assemble(decoded, sinks[run.worker].histories(decoded), RULES)
         held, late = late, []
         if run.end == "committed":

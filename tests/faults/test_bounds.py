@@ -1,4 +1,4 @@
-"""Memory under a backlog and under a flood: bounded by batches, not by what waits."""
+"""Memory under a backlog and under a flood."""
 
 import time
 from pathlib import Path
@@ -75,7 +75,7 @@ async def test_a_large_backlog_is_drained_in_bounded_memory(tmp_path: Path, mode
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_flood_that_nobody_takes_is_on_disk(tmp_path: Path, mode: str) -> None:
+async def test_a_flood_without_ingest_is_kept_on_disk(tmp_path: Path, mode: str) -> None:
     deployment = MODES[mode](tmp_path, settings=ALL)
     try:
         await deployment.start()

@@ -1,4 +1,4 @@
-"""The loop under a store and a log that fail for a while: nothing lost, nothing committed early."""
+"""The processor's loop with a store and a log that fail at times."""
 
 import asyncio
 import threading
@@ -96,11 +96,11 @@ async def send(log: LocalLog, *values: bytes) -> None:
     await log.append(EVENTS, [Entry(JULIET, value) for value in values])
 
 
-async def test_whoever_reads_an_expiry_asks_for_a_clean_up(
+async def test_an_expiry_event_requests_a_clean_up(
     log: LocalLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Cleaner] = []
-    monkeypatch.setattr(Cleaner, "ask", lambda cleaner: asked.append(cleaner))  # noqa: PLW0108  # a method
+    monkeypatch.setattr(Cleaner, "request", lambda cleaner: asked.append(cleaner))  # noqa: PLW0108  # a method
     async with working(log, Rows()):
         await send(log, encode(Expiry(v=VERSION, owner="capulet.lit", position=1)))
         await until(lambda: len(asked) == 1)
@@ -110,7 +110,7 @@ async def wait_committed(log: LocalLog) -> bool:
     return await log.wait_committed(EVENTS, PROCESSOR_GROUP, JULIET, SOON)
 
 
-async def test_it_writes_and_commits(log: LocalLog) -> None:
+async def test_a_batch_is_written_and_committed(log: LocalLog) -> None:
     store = Rows()
     async with working(log, store):
         await send(log, encoded(1), encoded(2))
@@ -118,7 +118,7 @@ async def test_it_writes_and_commits(log: LocalLog) -> None:
     assert store.positions == [1, 2]
 
 
-async def test_it_gathers_until_a_batch_is_full(log: LocalLog) -> None:
+async def test_records_are_gathered_until_a_batch_is_full(log: LocalLog) -> None:
     store = Rows()
     await send(log, *(encoded(n) for n in range(25)))
     async with working(log, store, Limits(10, 60)):
@@ -126,7 +126,7 @@ async def test_it_gathers_until_a_batch_is_full(log: LocalLog) -> None:
     assert store.batches[:2] == [10, 10]
 
 
-async def test_it_waits_for_a_store_that_is_away(log: LocalLog) -> None:
+async def test_a_batch_waits_for_an_unavailable_store(log: LocalLog) -> None:
     store = Rows()
     store.failures = [StoreUnavailable("away")] * 2
     await send(log, encoded(1))
@@ -135,7 +135,7 @@ async def test_it_waits_for_a_store_that_is_away(log: LocalLog) -> None:
     assert store.positions == [1]
 
 
-async def test_it_stops_while_the_store_is_away_and_commits_nothing(log: LocalLog) -> None:
+async def test_nothing_is_committed_when_stopped_while_the_store_is_away(log: LocalLog) -> None:
     store = Rows()
     store.failures = [StoreUnavailable("away")] * 1000
     await send(log, encoded(1))
@@ -147,9 +147,7 @@ async def test_it_stops_while_the_store_is_away_and_commits_nothing(log: LocalLo
     assert store.positions == [1]
 
 
-async def test_a_commit_that_fails_only_repeats(
-    log: LocalLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_commit_is_repeated(log: LocalLog, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Rows()
     commit = log.commit
     failures = [LogUnavailable("away")]
@@ -220,7 +218,7 @@ async def test_the_next_batch_is_judged_while_one_is_written(
     assert store.positions == [1, 2, 3]
 
 
-async def test_nothing_is_committed_over_a_batch_that_is_not_settled(
+async def test_a_batch_is_not_committed_before_its_predecessor(
     log: LocalLog, judged: type[Counting]
 ) -> None:
     store = Rows()
@@ -240,7 +238,7 @@ async def test_nothing_is_committed_over_a_batch_that_is_not_settled(
     ("wishes", "kept"),
     [(["never"], [3]), (["always", "never"], []), (["never", "always"], [3])],
 )
-async def test_a_wish_that_the_store_refuses_holds_for_nobody(
+async def test_preferences_that_the_store_rejects_apply_to_no_message(
     log: LocalLog, judged: type[Counting], wishes: list[DefaultChoice], kept: list[int]
 ) -> None:
     """The first is refused, while the message is judged by all of them."""
@@ -261,7 +259,7 @@ async def test_a_wish_that_the_store_refuses_holds_for_nobody(
     assert [record.value for record in await kept_aside(log)] == said[:1]
 
 
-async def test_a_store_that_refuses_ends_the_worker_uncommitted(log: LocalLog) -> None:
+async def test_a_rejected_statement_stops_the_worker_without_a_commit(log: LocalLog) -> None:
     store = Rows()
     store.failures = [StoreRefused("no such table")]
     await send(log, encoded(1))
@@ -271,7 +269,9 @@ async def test_a_store_that_refuses_ends_the_worker_uncommitted(log: LocalLog) -
     assert not await log.wait_committed(EVENTS, PROCESSOR_GROUP, JULIET, 0)
 
 
-async def test_garbage_is_kept_aside_and_the_rest_flows(log: LocalLog) -> None:
+async def test_an_invalid_record_becomes_a_dead_letter_and_the_rest_is_archived(
+    log: LocalLog,
+) -> None:
     store = Rows()
     async with working(log, store):
         await send(log, encoded(1), b"garbage", encoded(3))
@@ -288,7 +288,7 @@ async def kept_aside(log: LocalLog) -> list[Record]:
 
 
 @pytest.mark.parametrize("refused", [{0}, {7}, {19}, {3, 4, 11}, set(range(20))])
-async def test_only_the_rows_that_the_store_refuses_are_kept_aside(
+async def test_only_rows_that_the_store_rejects_become_dead_letters(
     log: LocalLog, refused: set[int]
 ) -> None:
     store = Rows()
@@ -303,7 +303,7 @@ async def test_only_the_rows_that_the_store_refuses_are_kept_aside(
     assert len({dict(record.headers)["source"] for record in kept}) == len(refused)
 
 
-async def test_a_store_that_goes_away_while_a_batch_is_halved_loses_nothing(log: LocalLog) -> None:
+async def test_nothing_is_lost_when_the_store_goes_away_during_a_bisection(log: LocalLog) -> None:
     store = Rows()
     store.refused = {13}
     store.failures = [RowRefused("it does not fit")] * 3 + [StoreUnavailable("away")] * 1000
@@ -318,7 +318,7 @@ async def test_a_store_that_goes_away_while_a_batch_is_halved_loses_nothing(log:
     assert [record.value for record in await kept_aside(log)] == [encoded(13)]
 
 
-async def test_what_is_rejected_is_kept_once_however_long_the_store_is_away(log: LocalLog) -> None:
+async def test_a_dead_letter_is_appended_once_while_the_store_is_away(log: LocalLog) -> None:
     store = Rows()
     store.failures = [StoreUnavailable("away")] * 3
     await send(log, encoded(1), b"garbage")
@@ -327,7 +327,9 @@ async def test_what_is_rejected_is_kept_once_however_long_the_store_is_away(log:
     assert [record.value for record in await kept_aside(log)] == [b"garbage"]
 
 
-async def test_too_many_rejected_in_a_row_end_the_worker_and_nothing_is_lost(log: LocalLog) -> None:
+async def test_too_many_consecutive_dead_letters_stop_the_worker_without_loss(
+    log: LocalLog,
+) -> None:
     store = Rows()
     await send(log, encoded(1), *(b"garbage %d" % n for n in range(7)), encoded(2))
     for kept in (3, 6):
@@ -346,7 +348,7 @@ async def test_too_many_rejected_in_a_row_end_the_worker_and_nothing_is_lost(log
 
 
 @pytest.mark.parametrize("rows", [1, 4, 100])
-async def test_a_store_that_refuses_every_row_trips_it_too(log: LocalLog, rows: int) -> None:
+async def test_a_store_that_rejects_every_row_trips_the_breaker(log: LocalLog, rows: int) -> None:
     store = Rows()
     store.refused = set(range(50))
     await send(log, *(encoded(n) for n in range(50)))
@@ -356,7 +358,7 @@ async def test_a_store_that_refuses_every_row_trips_it_too(log: LocalLog, rows: 
     assert [record.value for record in await kept_aside(log)] == [encoded(n) for n in range(10)]
 
 
-async def test_many_rejected_that_are_not_in_a_row_are_no_trouble(log: LocalLog) -> None:
+async def test_dead_letters_between_valid_events_do_not_trip_the_breaker(log: LocalLog) -> None:
     store = Rows()
     for n in range(20):
         await send(log, b"garbage", b"garbage", encoded(n))
@@ -365,7 +367,7 @@ async def test_many_rejected_that_are_not_in_a_row_are_no_trouble(log: LocalLog)
     assert store.positions == list(range(20))
 
 
-async def test_no_number_is_too_many_if_it_is_zero(log: LocalLog) -> None:
+async def test_a_limit_of_zero_disables_the_breaker(log: LocalLog) -> None:
     store = Rows()
     await send(log, *([b"garbage"] * 2000), encoded(1))
     async with working(log, store, Limits(100, 0.01, rejected=0)):

@@ -1,4 +1,4 @@
-"""Poison: whatever is in the log, it is kept as it came, with its reason, and the rest flows."""
+"""Poison records: kept with their reason, while the rest is archived."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -86,7 +86,7 @@ async def kept_aside(log: LocalLog) -> list[Record]:
 
 
 @pytest.mark.parametrize("kind", POISON)
-async def test_it_is_kept_as_it_came_and_the_rest_flows(
+async def test_a_poison_record_becomes_a_dead_letter_and_the_rest_is_archived(
     configured: settings.Settings, log: LocalLog, store: Store, kind: str
 ) -> None:
     value, reason = POISON[kind]
@@ -100,7 +100,7 @@ async def test_it_is_kept_as_it_came_and_the_rest_flows(
     assert "hello" not in headers["reason"]
 
 
-async def test_all_of_it_at_once(
+async def test_all_poison_records_at_once_become_dead_letters(
     configured: settings.Settings, log: LocalLog, store: Store
 ) -> None:
     good = range(10, 10 + len(POISON))

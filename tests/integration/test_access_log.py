@@ -1,4 +1,4 @@
-"""The access log of a whole deployment, and what docs/operating.md asks of it."""
+"""The access log of a whole deployment, and the documented query over it."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from tests.support.deployments import JULIET, ROMEO, deployed, entries, session
 from tests.support.documents import section
 
 
-async def test_who_was_given_the_most(tmp_path: Path) -> None:
+async def test_the_documented_query_finds_the_heaviest_readers(tmp_path: Path) -> None:
     [block] = section("docs/operating.md", "The access log")
     async with deployed(tmp_path, STANZALAKE_ACCESS_LOG=str(tmp_path / "access.log")) as deployment:
         juliet, romeo = await session(deployment, "juliet"), await session(deployment, "romeo")

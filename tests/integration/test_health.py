@@ -32,7 +32,7 @@ async def values(port: int) -> dict[str, float]:
     return sums
 
 
-async def test_a_port_that_is_taken_is_a_clear_error() -> None:
+async def test_a_port_in_use_is_a_settings_error() -> None:
     port = free_port()
     async with health.serve_health([("127.0.0.1", port)]):
         assert (await get(port, "/healthz"))[0] == 200
@@ -42,7 +42,7 @@ async def test_a_port_that_is_taken_is_a_clear_error() -> None:
                 pass
 
 
-async def test_a_deployment_shows_what_it_did(tmp_path: Path) -> None:
+async def test_a_deployment_exports_its_activity(tmp_path: Path) -> None:
     port = free_port()
     deployment = Deployment(tmp_path, settings={"STANZALAKE_HTTP_ADDRESS": f"127.0.0.1:{port}"})
     try:
@@ -70,7 +70,7 @@ async def test_a_deployment_shows_what_it_did(tmp_path: Path) -> None:
         await deployment.stop()
 
 
-async def test_every_metric_of_the_catalogue_is_shown() -> None:
+async def test_every_metric_of_the_catalogue_is_exported() -> None:
     port = free_port()
     async with health.serve_health([("127.0.0.1", port)]):
         _, text = await get(port, "/metrics")

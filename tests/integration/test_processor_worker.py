@@ -1,4 +1,4 @@
-"""`stanzalake processor`: workers share the log, come, go and die, and every event is kept once."""
+"""`stanzalake processor`: workers share the log, join, leave and die."""
 
 import asyncio
 import os
@@ -125,7 +125,7 @@ def stored(clickhouse: ClickHouse) -> list[tuple[str, int]]:
         return [(o, p) for o, p in store.select("SELECT owner, position FROM messages FINAL")]
 
 
-async def test_workers_that_join_leave_and_die_lose_and_double_nothing(
+async def test_no_event_is_lost_or_doubled_when_workers_join_leave_and_die(
     start: Start, log: KafkaLog, clickhouse: ClickHouse
 ) -> None:
     first, second, third = start(), start(), start()
@@ -155,7 +155,7 @@ async def test_workers_share_the_partitions(start: Start) -> None:
     assert frozenset.union(*shares()) == {"0", "1", "2", "3"}
 
 
-async def test_it_stops_while_it_has_nothing_to_do(start: Start) -> None:
+async def test_an_idle_worker_stops_on_sigterm(start: Start) -> None:
     worker = start()
     await worker.start()
     async with asyncio.timeout(QUICK):
@@ -163,7 +163,7 @@ async def test_it_stops_while_it_has_nothing_to_do(start: Start) -> None:
     assert worker.log.read_text().splitlines()[-1].endswith("stopped")
 
 
-async def test_it_stops_in_the_middle_of_its_work_and_the_next_goes_on(
+async def test_a_busy_worker_stops_on_sigterm_and_the_next_continues(
     start: Start, log: KafkaLog, clickhouse: ClickHouse
 ) -> None:
     writer = Writer(log)
@@ -179,7 +179,7 @@ async def test_it_stops_in_the_middle_of_its_work_and_the_next_goes_on(
     assert sorted(stored(clickhouse)) == sorted(writer.written)
 
 
-async def test_it_stops_while_the_store_is_away_and_has_committed_nothing(
+async def test_a_worker_stops_without_a_commit_while_clickhouse_is_away(
     start: Start, log: KafkaLog, clickhouse: ClickHouse
 ) -> None:
     worker = start()
@@ -197,7 +197,7 @@ async def test_it_stops_while_the_store_is_away_and_has_committed_nothing(
     assert sorted(stored(clickhouse)) == sorted(writer.written)
 
 
-async def test_a_store_that_comes_back_finds_the_worker_in_its_place(
+async def test_a_worker_keeps_its_partitions_while_clickhouse_is_away(
     start: Start, log: KafkaLog, clickhouse: ClickHouse
 ) -> None:
     worker = start()
@@ -212,7 +212,7 @@ async def test_a_store_that_comes_back_finds_the_worker_in_its_place(
     assert worker.log.read_text().count("reading partitions") == 1
 
 
-async def test_a_fatal_error_ends_it_with_one_clear_line(
+async def test_a_fatal_error_stops_the_worker_with_a_single_line(
     start: Start, log: KafkaLog, clickhouse: ClickHouse
 ) -> None:
     worker = start()
@@ -228,7 +228,7 @@ async def test_a_fatal_error_ends_it_with_one_clear_line(
     assert not await log.wait_committed(EVENTS, PROCESSOR_GROUP, OWNERS[0], 0)
 
 
-async def test_garbage_is_kept_aside(start: Start, log: KafkaLog) -> None:
+async def test_an_invalid_record_becomes_a_dead_letter(start: Start, log: KafkaLog) -> None:
     await start().start()
     await log.append(EVENTS, [Entry(OWNERS[0], b"garbage")])
     assert await wait_committed(log)
@@ -252,7 +252,7 @@ async def test_a_web_port(start: Start) -> None:
     assert f"STANZALAKE_PROCESSOR_PORT={port} cannot be used" in other.log.read_text()
 
 
-async def test_it_stops_while_kafka_is_away(start: Start, tmp_path: Path) -> None:
+async def test_a_worker_stops_while_kafka_is_away(start: Start, tmp_path: Path) -> None:
     own = Kafka(directory=tmp_path / "kafka")
     await own.start()
     try:
@@ -267,7 +267,7 @@ async def test_it_stops_while_kafka_is_away(start: Start, tmp_path: Path) -> Non
         await own.stop()
 
 
-async def test_poison_is_kept_aside_and_the_rest_flows(
+async def test_poison_records_become_dead_letters_and_the_rest_is_archived(
     start: Start, log: KafkaLog, clickhouse: ClickHouse
 ) -> None:
     store = Store(clickhouse.dsn(), "messages")
@@ -295,7 +295,7 @@ async def test_poison_is_kept_aside_and_the_rest_flows(
     assert await worker.stop() == 0
 
 
-async def test_too_many_rejected_in_a_row_end_it_with_one_clear_line(
+async def test_too_many_consecutive_dead_letters_stop_the_worker_with_a_single_line(
     start: Start, log: KafkaLog
 ) -> None:
     await log.append(EVENTS, [Entry(OWNERS[0], b"garbage")] * 25)

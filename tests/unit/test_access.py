@@ -1,4 +1,4 @@
-"""The access log: what stands in it, what never does, and what happens to its file."""
+"""The access log: contents, omissions and file handling."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ import pytest
 
 from stanzalake.config import settings
 from stanzalake.errors import SettingsError, StoreUnavailable
-from stanzalake.observability.access_log import Access, AccessLog, recorded
+from stanzalake.observability.access_log import Access, AccessLog, record_access
 from tests.support.events import JULIET, ROMEO
 from tests.support.queries import BALCONY, COMPONENT, envelope, field, form, query
 from tests.support.wait import until
@@ -42,7 +42,9 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     stage.accesses.close()
 
 
-async def test_a_page_leaves_who_what_and_how_much(stage: Stage, tmp_path: Path) -> None:
+async def test_a_page_is_logged_with_requester_action_and_size(
+    stage: Stage, tmp_path: Path
+) -> None:
     stage.ask(query())
     await stage.answers()
     [line] = lines(tmp_path / "log")
@@ -54,7 +56,7 @@ async def test_a_page_leaves_who_what_and_how_much(stage: Stage, tmp_path: Path)
     assert line["milliseconds"] >= 0
 
 
-async def test_the_other_party_is_not_told(stage: Stage, tmp_path: Path) -> None:
+async def test_the_other_party_of_a_search_is_not_logged(stage: Stage, tmp_path: Path) -> None:
     stage.ask(query(form(field("with", ROMEO))))
     await stage.answers()
     [line] = lines(tmp_path / "log")
@@ -63,7 +65,9 @@ async def test_the_other_party_is_not_told(stage: Stage, tmp_path: Path) -> None
     assert "hello" not in str(line)
 
 
-async def test_an_attempt_on_another_archive_names_both(stage: Stage, tmp_path: Path) -> None:
+async def test_a_forbidden_request_is_logged_with_requester_and_owner(
+    stage: Stage, tmp_path: Path
+) -> None:
     stage.hear(tostring(envelope(query(), to="romeo@capulet.lit"), "unicode"))
     await stage.answers()
     [line] = lines(tmp_path / "log")
@@ -71,7 +75,7 @@ async def test_an_attempt_on_another_archive_names_both(stage: Stage, tmp_path: 
     assert (line["outcome"], line["messages"]) == ("forbidden", 0)
 
 
-async def test_a_request_that_was_cut_off_is_there_too(stage: Stage, tmp_path: Path) -> None:
+async def test_an_interrupted_request_is_logged(stage: Stage, tmp_path: Path) -> None:
     stage.log.held.clear()
     stage.ask(query())
     await asyncio.sleep(0)
@@ -81,7 +85,7 @@ async def test_a_request_that_was_cut_off_is_there_too(stage: Stage, tmp_path: P
     assert line["outcome"] == "interrupted"
 
 
-def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+def test_the_access_log_is_reopened_after_a_rename(tmp_path: Path) -> None:
     log = AccessLog(str(tmp_path / "log"))
     access = Access(by=BALCONY, owner=JULIET, action="search", through=COMPONENT)
     log.write(access)
@@ -91,7 +95,7 @@ def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "log")) == len(lines(tmp_path / "log.1")) == 1
 
 
-def test_a_disk_that_does_not_take_it_is_told_once_and_stops_nothing(
+def test_a_full_disk_is_reported_once_and_blocks_no_request(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = AccessLog("/dev/full")
@@ -102,18 +106,18 @@ def test_a_disk_that_does_not_take_it_is_told_once_and_stops_nothing(
     assert said == "the access log is not written: No space left on device"
 
 
-def test_a_file_that_cannot_be_written_is_a_setting_that_cannot_be_used(tmp_path: Path) -> None:
+def test_an_unwritable_access_log_is_a_settings_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"STANZALAKE_ACCESS_LOG=.*No such file"):
         AccessLog(str(tmp_path / "none" / "log"))
 
 
-def test_nowhere_is_nothing() -> None:
+def test_an_empty_path_writes_nothing() -> None:
     log = AccessLog("")
     log.write(Access(by=BALCONY, owner=JULIET, action="search", through=COMPONENT))
     log.close()
 
 
-def test_a_jid_cannot_make_a_line(tmp_path: Path) -> None:
+def test_a_jid_with_a_line_end_adds_no_line(tmp_path: Path) -> None:
     log = AccessLog(str(tmp_path / "log"))
     log.write(Access(by="a@b/\n{}\u2028", owner="x" * 9999, action="search", through=COMPONENT))
     log.close()
@@ -122,16 +126,16 @@ def test_a_jid_cannot_make_a_line(tmp_path: Path) -> None:
     assert len(line["owner"]) == 3071
 
 
-def test_an_operators_deed_is_recorded_with_its_author(
+def test_a_command_is_logged_with_the_operators_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUDO_USER", "laurence")
     values = load(str(tmp_path / "log"))
-    with recorded(values, "export", JULIET) as access:
+    with record_access(values, "export", JULIET) as access:
         access.messages = 7
-    with pytest.raises(StoreUnavailable), recorded(values, "search"):
+    with pytest.raises(StoreUnavailable), record_access(values, "search"):
         raise StoreUnavailable("away")
-    with pytest.raises(KeyboardInterrupt), recorded(values, "delete", JULIET):
+    with pytest.raises(KeyboardInterrupt), record_access(values, "delete", JULIET):
         raise KeyboardInterrupt
     exported, searched, deleted = lines(tmp_path / "log")
     assert exported["by"] == "operator:laurence"
@@ -140,19 +144,19 @@ def test_an_operators_deed_is_recorded_with_its_author(
     assert deleted["outcome"] == "interrupted"
 
 
-def test_without_a_file_an_operators_deed_is_on_standard_error(
+def test_without_a_file_a_command_is_logged_on_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with recorded(load(""), "search"):
+    with record_access(load(""), "search"):
         pass
     captured = capsys.readouterr()
     assert json.loads(captured.err)["through"] == "stanzalake search"
     assert captured.out == ""
 
 
-def test_what_cannot_be_recorded_is_not_done(tmp_path: Path) -> None:
+def test_a_command_that_cannot_be_logged_does_nothing(tmp_path: Path) -> None:
     with (
         pytest.raises(SettingsError),
-        recorded(load(os.fspath(tmp_path)), "search"),
+        record_access(load(os.fspath(tmp_path)), "search"),
     ):
         pytest.fail("it was done")

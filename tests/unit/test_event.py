@@ -1,4 +1,4 @@
-"""The event format, which other programs read."""
+"""The public event format."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=50)
 
 
 @given(st.integers(0, MAX_POSITION), texts)
-def test_an_event_comes_back_as_it_was(position: int, stanza: str) -> None:
+def test_an_event_survives_encoding_and_decoding(position: int, stanza: str) -> None:
     original = message(position, stanza=stanza)
     assert event.decode(event.encode(original)) == original
 
@@ -36,20 +36,20 @@ def test_an_event_comes_back_as_it_was(position: int, stanza: str) -> None:
     ],
     ids=lambda one: type(one).__name__,
 )
-def test_what_is_said_fits_the_published_schema(one: event.Event) -> None:
+def test_encoded_events_match_the_published_schema(one: event.Event) -> None:
     jsonschema.validate(json.loads(event.encode(one)), json.loads(SCHEMA.read_text()))
     assert event.decode(event.encode(one)) == one
 
 
 @given(st.integers(0, MAX_POSITION), st.sampled_from(["in", "out"]), st.booleans(), texts)
-def test_every_event_fits_the_published_schema(
+def test_arbitrary_events_match_the_published_schema(
     position: int, direction: str, contact: bool, stanza: str
 ) -> None:
     raw = encoded(position, direction=direction, contact=contact, stanza=stanza)
     jsonschema.validate(json.loads(raw), json.loads(SCHEMA.read_text()))
 
 
-def test_the_published_schema_is_the_one_in_force() -> None:
+def test_the_published_schema_is_up_to_date() -> None:
     assert json.loads(SCHEMA.read_text()) == msgspec.to_builtins(event.schema())
 
 
@@ -70,7 +70,7 @@ def test_the_published_schema_is_the_one_in_force() -> None:
         ({"extra": 1}, "unknown field"),
     ],
 )
-def test_what_is_wrong_is_named(change: dict[str, object], reason: str) -> None:
+def test_the_reason_names_the_invalid_field(change: dict[str, object], reason: str) -> None:
     raw = json.dumps({**json.loads(encoded(1)), **change}).encode()
     with pytest.raises(InvalidEvent, match=reason):
         event.decode(raw)
@@ -78,7 +78,7 @@ def test_what_is_wrong_is_named(change: dict[str, object], reason: str) -> None:
 
 @pytest.mark.parametrize("field", ["position", "start", "end"])
 @pytest.mark.parametrize("number", [-1, 2**64, 2**200])
-def test_no_position_of_an_erasure_is_out_of_range(field: str, number: int) -> None:
+def test_an_erasure_with_a_position_out_of_range_is_invalid(field: str, number: int) -> None:
     erasure = {"type": "erasure", "v": 1, "owner": JULIET, "position": 9, "start": 1, "end": 9}
     event.decode(json.dumps(erasure).encode())
     with pytest.raises(InvalidEvent, match=field):
@@ -86,20 +86,20 @@ def test_no_position_of_an_erasure_is_out_of_range(field: str, number: int) -> N
 
 
 @pytest.mark.parametrize("field", ["v", "owner", "position", "contact", "stanza"])
-def test_a_missing_field_is_refused(field: str) -> None:
+def test_an_event_without_a_required_field_is_invalid(field: str) -> None:
     fields = json.loads(encoded(1))
     del fields[field]
     with pytest.raises(InvalidEvent):
         event.decode(json.dumps(fields).encode())
 
 
-def test_an_event_over_the_limit_is_refused() -> None:
+def test_an_event_over_the_size_limit_is_invalid() -> None:
     with pytest.raises(InvalidEvent, match="limit"):
         event.decode(b" " * (event.MAX_EVENT + 1))
 
 
 @given(st.binary())
-def test_any_bytes_are_an_event_or_refused(raw: bytes) -> None:
+def test_arbitrary_bytes_are_an_event_or_invalid(raw: bytes) -> None:
     with pytest.raises(InvalidEvent):
         event.decode(raw)
 

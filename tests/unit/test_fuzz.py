@@ -27,7 +27,7 @@ from lxml import etree
 
 from devstack.prosody import MODULES
 from ingest.batch import sort
-from processor.batch import Rules, assemble, read
+from processor.batch import Rules, assemble, decode_records
 from processor.policy import Policy
 from query import mam
 from query.delegation import open_request
@@ -47,7 +47,7 @@ from stanzalake.model.event import (
     decode,
     encode,
 )
-from stanzalake.model.history import History, merged
+from stanzalake.model.history import History, merge
 from stanzalake.xmpp import dates
 from stanzalake.xmpp import stanza as exclusion
 from stanzalake.xmpp.namespaces import DELEGATION, FORWARD, MAM, RSM, STAMP, tag
@@ -126,19 +126,21 @@ def is_filtered(message: Message, history: History) -> bool:
 
 
 @given(st.lists(st.one_of(damaged(EVENTS), damaged([encoded(5, stanza=stanza("x", ACTIVE))]))))
-def test_every_record_ends_once_as_a_row_a_state_rejected_or_unwanted(values: list[bytes]) -> None:
+def test_every_record_becomes_a_row_a_state_a_dead_letter_or_is_filtered(
+    values: list[bytes],
+) -> None:
     records = [Record(0, offset, JULIET, value) for offset, value in enumerate(values)]
-    decoded = read(records)
+    decoded = decode_records(records)
     histories = {
-        owner: merged((), [state for state in decoded.states if state.owner == owner])
+        owner: merge((), [state for state in decoded.states if state.owner == owner])
         for owner in decoded.owners
     }
     batch = assemble(decoded, histories, Rules(Policy("true"), DEFAULT_EXCLUSIONS))
     assert batch.states == [one for one in decoded.states if one in histories[one.owner]]
-    ends = len(batch.rows) + len(decoded.states) + len(batch.rejected) + batch.expiries
+    ends = len(batch.rows) + len(decoded.states) + len(batch.dead_letters) + batch.expiries
     filtered = [m for _, m in decoded.messages if is_filtered(m, histories[m.owner])]
     assert ends + len(filtered) == len(records)
-    assert all(one.entry.value == values[one.record.offset] for one in batch.rejected)
+    assert all(one.entry.value == values[one.record.offset] for one in batch.dead_letters)
     assert batch.offsets == ({0: len(records)} if records else {})
     for row in batch.rows:
         children = etree.fromstring(row.stanza).iterchildren(etree.Element)
@@ -146,11 +148,11 @@ def test_every_record_ends_once_as_a_row_a_state_rejected_or_unwanted(values: li
 
 
 @given(damaged([stanza("x", ACTIVE).encode(), stanza("&amp;<b xmlns='y'>é</b>").encode()]))
-def test_a_damaged_stanza_is_stored_whole_or_rejected(raw: bytes) -> None:
+def test_a_damaged_stanza_is_stored_unchanged_or_a_dead_letter(raw: bytes) -> None:
     text = raw.decode(errors="replace") or " "
-    decoded = read([Record(0, 0, JULIET, encoded(1, stanza=text))])
+    decoded = decode_records([Record(0, 0, JULIET, encoded(1, stanza=text))])
     batch = assemble(decoded, {JULIET: ()}, Rules(Policy("true"), frozenset()))
-    assert len(batch.rows) + len(batch.rejected) <= 1
+    assert len(batch.rows) + len(batch.dead_letters) <= 1
     assert all(row.stanza == text for row in batch.rows)
 
 

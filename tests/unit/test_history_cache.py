@@ -1,4 +1,4 @@
-"""The processor's memory of what owners said."""
+"""Bounded cache over histories."""
 
 from collections.abc import Collection, Mapping
 
@@ -34,7 +34,7 @@ class Source:
         self.kept[state.owner] = tuple(sorted(history, key=lambda one: one.position))
 
 
-def test_only_the_unknown_are_looked_up() -> None:
+def test_a_cached_history_is_not_read_again() -> None:
     source = Source()
     history_cache = HistoryCache(source)
     history_cache.get(["a@h"], [])
@@ -43,7 +43,7 @@ def test_only_the_unknown_are_looked_up() -> None:
     assert source.reads == [{"a@h"}, {"b@h"}]
 
 
-def test_forgetting_looks_up_again() -> None:
+def test_an_invalidated_history_is_read_again() -> None:
     source = Source()
     history_cache = HistoryCache(source)
     history_cache.get(["a@h"], [])
@@ -53,7 +53,7 @@ def test_forgetting_looks_up_again() -> None:
     assert history_cache.get(["a@h"], []) == {"a@h": (said("a@h", 1),)}
 
 
-def test_a_source_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_read_leaves_the_cache_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source()
     history_cache = HistoryCache(source)
 
@@ -76,7 +76,7 @@ def test_a_source_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     ),
     st.integers(1, 4),
 )
-def test_it_knows_what_the_source_knows_however_small_it_is(
+def test_a_cache_of_any_size_agrees_with_the_source(
     rounds: list[tuple[list[str], list[Activation]]], most: int
 ) -> None:
     source = Source()

@@ -1,4 +1,4 @@
-"""Positions and the ids that they are sealed in."""
+"""Positions and sealed ids."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ owners = st.text(min_size=1, max_size=40)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v["id"])
-def test_vectors(vector: dict[str, str]) -> None:
+def test_ids_match_the_shared_vectors(vector: dict[str, str]) -> None:
     sealer = Sealer([vector["key"]])
     assert sealer.seal(vector["owner"], int(vector["position"])) == vector["id"]
     assert sealer.open(vector["owner"], vector["id"]) == int(vector["position"])
@@ -52,14 +52,14 @@ def test_a_made_up_id_does_not_open(text: str) -> None:
 
 
 @given(positions, st.integers(0, ID_LENGTH - 1), st.sampled_from("AQgw_-z0"))
-def test_a_changed_id_does_not_open(position: int, place: int, character: str) -> None:
+def test_an_altered_id_does_not_open(position: int, place: int, character: str) -> None:
     sealed = Sealer([KEY]).seal(OWNER, position)
     changed = sealed[:place] + character + sealed[place + 1 :]
     assert changed == sealed or Sealer([KEY]).open(OWNER, changed) is None
 
 
 @pytest.mark.requirement("313-148", "359-18", "359-03", "313-161")
-def test_neighbours_have_nothing_in_common() -> None:
+def test_ids_of_neighbouring_positions_share_nothing() -> None:
     sealer = Sealer([KEY])
     ids = [sealer.seal(OWNER, from_milliseconds(1_700_000_000_000, n)) for n in range(200)]
     assert len({sealed[:4] for sealed in ids}) > 195
@@ -74,7 +74,7 @@ def test_the_first_key_seals_and_all_open() -> None:
 
 
 @pytest.mark.parametrize("keys", [[], ["short"], [KEY, "short"]])
-def test_no_key_or_a_short_one_is_refused(keys: list[str]) -> None:
+def test_a_missing_or_short_key_is_refused(keys: list[str]) -> None:
     with pytest.raises(ValueError, match="key"):
         Sealer(keys)
 

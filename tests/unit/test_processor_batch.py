@@ -1,16 +1,16 @@
-"""Every record ends as a row, as a state, as rejected, or as unwanted; offsets travel with them."""
+"""Each record becomes a row, a state, a dead letter, or is filtered; offsets travel along."""
 
 import time
 from collections.abc import Sequence
 
 import pytest
 
-from processor.batch import Batch, Decoded, Rules, assemble, read
+from processor.batch import Batch, Decoded, Rules, assemble, decode_records
 from processor.policy import Policy
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.log.base import Record
 from stanzalake.model.event import VERSION, Activation, Erasure, Expiry, Preferences, encode
-from stanzalake.model.history import ArchiveState, merged
+from stanzalake.model.history import ArchiveState, merge
 from tests.support.events import JULIET, ROMEO, encoded, stanza
 
 ALL = Rules(Policy("true"), DEFAULT_EXCLUSIONS)
@@ -23,8 +23,8 @@ def record(offset: int, value: bytes, partition: int = 0) -> Record:
 def batch(
     records: Sequence[Record], rules: Rules = ALL, history: Sequence[ArchiveState] = ()
 ) -> Batch:
-    decoded = read(records)
-    return assemble(decoded, {JULIET: merged(history, decoded.states)}, rules)
+    decoded = decode_records(records)
+    return assemble(decoded, {JULIET: merge(history, decoded.states)}, rules)
 
 
 @pytest.mark.requirement("313-01")
@@ -33,10 +33,10 @@ def test_a_message_becomes_a_row() -> None:
     [row] = result.rows
     assert row == (JULIET, 9, ROMEO, "orchard", "in", "chat", stanza(), "")
     assert result.offsets == {0: 5}
-    assert result.rejected == []
+    assert result.dead_letters == []
 
 
-def test_what_an_owner_says_is_kept() -> None:
+def test_preferences_become_a_state() -> None:
     wishes = Preferences(
         v=VERSION, owner=JULIET, position=3, default="never", always=(ROMEO,), never=()
     )
@@ -45,7 +45,7 @@ def test_what_an_owner_says_is_kept() -> None:
     assert (result.rows, result.offsets) == ([], {0: 2})
 
 
-def test_a_message_is_judged_by_its_owners_history() -> None:
+def test_a_message_is_judged_by_the_preferences_before_it() -> None:
     never = Preferences(v=VERSION, owner=JULIET, position=3, default="never", always=(), never=())
     result = batch([record(1, encoded(2)), record(2, encoded(4))], history=[never])
     assert [row.position for row in result.rows] == [2]
@@ -55,7 +55,7 @@ def erasure(position: int, *, account: bool = False) -> Erasure:
     return Erasure(v=VERSION, owner=JULIET, position=position, end=position, account=account)
 
 
-def test_an_erasure_wins_over_older_messages_wherever_it_stands() -> None:
+def test_an_erasure_covers_older_messages_whatever_their_order_in_the_log() -> None:
     erased = erasure(5)
     records = [record(1, encoded(2)), record(2, encode(erased)), record(3, encoded(4))]
     result = batch([*records, record(4, encoded(6))])
@@ -64,7 +64,7 @@ def test_an_erasure_wins_over_older_messages_wherever_it_stands() -> None:
     assert [row.position for row in batch(records[:1], history=[erased]).rows] == []
 
 
-def test_what_an_account_wanted_ends_with_it() -> None:
+def test_the_removal_of_an_account_ends_its_preferences() -> None:
     late, new = (Activation(v=VERSION, owner=JULIET, position=p) for p in (3, 7))
     ended = erasure(5, account=True)
     result = batch([record(1, encode(late)), record(2, encode(new))], history=[ended])
@@ -74,7 +74,7 @@ def test_what_an_account_wanted_ends_with_it() -> None:
     assert [row.position for row in result.rows] == [8]
 
 
-def test_very_many_erasures_of_one_owner_take_no_time() -> None:
+def test_twenty_thousand_erasures_of_one_owner_are_assembled_quickly() -> None:
     erasures = [erasure(position) for position in range(20_000)]
     decoded = Decoded(states=list(erasures))
     began = time.process_time()
@@ -82,19 +82,19 @@ def test_very_many_erasures_of_one_owner_take_no_time() -> None:
     assert time.process_time() - began < 2
 
 
-def test_who_asks_for_an_expiry_is_counted() -> None:
+def test_requests_for_expiry_are_counted() -> None:
     ask = encode(Expiry(v=VERSION, owner="capulet.lit", position=1))
     assert batch([record(1, ask), record(2, ask), record(3, encoded(1))]).expiries == 2
 
 
-def test_what_is_no_event_is_rejected_with_its_bytes_reason_and_source() -> None:
+def test_an_invalid_record_becomes_a_dead_letter_with_bytes_reason_and_source() -> None:
     records = [
         record(1, b"{"),
         record(2, encoded(1)),
         record(3, encoded(2, stanza="<message>"), partition=1),
     ]
     result = batch(records)
-    first, second = (one.entry for one in result.rejected)
+    first, second = (one.entry for one in result.dead_letters)
     assert (first.value, second.value) == (records[0].value, records[2].value)
     assert dict(first.headers)["source"] == "stanzalake.events/0/1"
     assert "not well-formed" in dict(second.headers)["reason"]
@@ -102,8 +102,8 @@ def test_what_is_no_event_is_rejected_with_its_bytes_reason_and_source() -> None
     assert result.offsets == {0: 3, 1: 4}
 
 
-def test_what_is_unwanted_is_passed_over_and_committed() -> None:
+def test_a_filtered_message_is_committed_without_a_row() -> None:
     excluded = stanza().replace("<body>hello</body>", "<x xmlns='urn:xmpp:jingle-message:0'/>")
     records = [record(1, encoded(1, contact=False)), record(2, encoded(2, stanza=excluded))]
     result = batch(records, Rules(Policy("roster"), DEFAULT_EXCLUSIONS))
-    assert (result.rows, result.rejected, result.offsets) == ([], [], {0: 3})
+    assert (result.rows, result.dead_letters, result.offsets) == ([], [], {0: 3})

@@ -1,4 +1,4 @@
-"""Patience: what is waited for, and what is said of it."""
+"""Retries: repetition, logging and health."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,12 +10,12 @@ from processor import retry
 from processor.retry import Retry
 from stanzalake.errors import RowRefused, StanzalakeError, StoreUnavailable
 
-PART = "patience"
+PART = "retried"
 AWAY = StoreUnavailable("away")
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "_FIRST_WAIT", 0.001)
 
 
@@ -34,12 +34,12 @@ def up() -> bool:
     return REGISTRY.get_sample_value("stanzalake_up", {"part": PART}) == 1
 
 
-async def test_it_is_done_again_until_it_works() -> None:
+async def test_a_failing_call_is_repeated_until_success() -> None:
     assert await Retry(__name__, PART).until_done(failing(AWAY, AWAY), asyncio.Event()) == "done"
     assert up()
 
 
-async def test_it_says_once_that_it_waits_and_once_that_it_works(
+async def test_a_failure_and_its_end_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
@@ -47,13 +47,13 @@ async def test_it_says_once_that_it_waits_and_once_that_it_works(
     assert [record.message for record in caplog.records] == ["waiting: away", "working again"]
 
 
-async def test_what_waiting_does_not_mend_is_no_reason_to_be_down() -> None:
+async def test_a_permanent_error_is_raised_and_leaves_the_part_up() -> None:
     with pytest.raises(RowRefused):
         await Retry(__name__, PART).until_done(failing(AWAY, RowRefused("no")), asyncio.Event())
     assert up()
 
 
-async def test_it_is_down_while_one_of_several_waits() -> None:
+async def test_the_part_is_down_while_any_call_fails() -> None:
     stop, both = asyncio.Event(), Retry(__name__, PART)
     one = asyncio.ensure_future(both.until_done(failing(*[AWAY] * 10_000), stop))
     assert await both.until_done(failing(AWAY), asyncio.Event())

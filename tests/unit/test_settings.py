@@ -1,4 +1,4 @@
-"""Settings: the guide's names, values and refusals."""
+"""Settings: defaults and values of the guide, and errors."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def load(**changes: str) -> settings.Settings:
         (" 2 W ", 1_209_600),
     ],
 )
-def test_durations(text: str, seconds: int | None) -> None:
+def test_a_duration_is_parsed_in_mod_mams_units(text: str, seconds: int | None) -> None:
     assert duration.parse(text) == seconds
     assert load(PROSODY_ARCHIVE_EXPIRES_AFTER=text).expires_after == seconds
 
@@ -40,13 +40,13 @@ def test_durations(text: str, seconds: int | None) -> None:
 @pytest.mark.parametrize(
     "text", ["12h", "", "0", "0d", "-1d", "1.5d", "d", "51y", "9" * 13, "1d1w"]
 )
-def test_a_duration_that_is_none_names_the_variable(text: str) -> None:
+def test_an_invalid_duration_names_the_variable(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(PROSODY_ARCHIVE_EXPIRES_AFTER=text)
     assert str(caught.value).startswith(f"PROSODY_ARCHIVE_EXPIRES_AFTER={text} cannot be used:")
 
 
-def test_the_guides_defaults() -> None:
+def test_the_defaults_are_those_of_the_guide() -> None:
     values = load()
     assert values.expires_after == 31_556_952
     assert values.policy == "roster"
@@ -60,7 +60,7 @@ def test_the_guides_defaults() -> None:
     }
 
 
-def test_the_guides_values() -> None:
+def test_the_values_of_the_guide_are_accepted() -> None:
     values = load(
         PROSODY_ARCHIVE_POLICY="true",
         PROSODY_ARCHIVE_MAX_QUERY_RESULTS="500",
@@ -95,9 +95,7 @@ def test_the_guides_values() -> None:
         ("STANZALAKE_PROSODY", "localhost:99999", "HOST:PORT"),
     ],
 )
-def test_a_value_that_cannot_be_used_says_what_is_allowed(
-    name: str, value: str, allowed: str
-) -> None:
+def test_an_invalid_value_names_the_allowed_ones(name: str, value: str, allowed: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(**{name: value})
     [line] = str(caught.value).splitlines()
@@ -106,13 +104,13 @@ def test_a_value_that_cannot_be_used_says_what_is_allowed(
 
 
 @pytest.mark.parametrize("name", sorted(BASE))
-def test_what_is_required_is_named(name: str) -> None:
+def test_a_missing_required_setting_is_named(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is not set"):
         settings.load({key: value for key, value in BASE.items() if key != name})
 
 
 @pytest.mark.parametrize("name", ["STANZALAKE_SPEED", "PROSODY_ARCHIVE_EXPIRE"])
-def test_an_unknown_name_of_ours_is_refused(name: str) -> None:
+def test_an_unknown_setting_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is not a setting"):
         load(**{name: "1"})
 
@@ -129,7 +127,7 @@ def test_other_programs_variables_are_left_alone() -> None:
     assert load(PATH="/bin", PROSODY_DOMAIN="capulet.lit").hosts == ("capulet.lit",)
 
 
-def test_lists() -> None:
+def test_a_list_is_split_at_commas() -> None:
     values = load(
         STANZALAKE_HOSTS="Capulet.lit, montague.lit",
         STANZALAKE_PROSODY="127.0.0.1:5347,[::1]:5348",
@@ -140,7 +138,7 @@ def test_lists() -> None:
     assert values.id_key_list == (KEY, KEY[::-1])
 
 
-def test_a_file_gives_what_the_environment_does_not(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.env"
     file.write_text("PROSODY_ARCHIVE_POLICY=true\nPROSODY_ARCHIVE_EXPIRES_AFTER=90d # short\n")
     values = settings.load({**BASE, "PROSODY_ARCHIVE_POLICY": "false"}, file)
@@ -170,7 +168,7 @@ def test_every_variable_is_described() -> None:
         "chdb://:memory:",
     ],
 )
-def test_a_store_is_where_its_dsn_says(dsn: str) -> None:
+def test_the_directory_of_the_store_follows_from_the_dsn(dsn: str) -> None:
     values = load(STANZALAKE_CLICKHOUSE_DSN=dsn)
     assert values.dsn == values.admin_dsn == dsn
 
@@ -185,7 +183,7 @@ def test_a_store_is_where_its_dsn_says(dsn: str) -> None:
         "clickhouse://u:hunter#2@db.capulet.lit/stanzalake",
     ],
 )
-def test_a_dsn_that_is_none_says_what_is_allowed_and_no_password(dsn: str) -> None:
+def test_an_invalid_dsn_is_refused_without_quoting_the_password(dsn: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(STANZALAKE_CLICKHOUSE_DSN=dsn, STANZALAKE_CLICKHOUSE_CLUSTER="archive")
     [line] = str(caught.value).splitlines()
@@ -202,7 +200,7 @@ def test_a_dsn_that_is_none_says_what_is_allowed_and_no_password(dsn: str) -> No
     ],
 )
 @pytest.mark.parametrize("embedded", [{}, {"STANZALAKE_CLICKHOUSE_DSN": "chdb:///srv/store"}])
-def test_what_only_a_server_has_is_refused_without_one(
+def test_settings_of_a_server_are_refused_for_the_embedded_store(
     embedded: dict[str, str], name: str, value: str
 ) -> None:
     with pytest.raises(SettingsError, match=f"{name}.* cannot be used: it needs STANZALAKE_") as e:
@@ -213,7 +211,7 @@ def test_what_only_a_server_has_is_refused_without_one(
     )
 
 
-def test_the_administrators_dsn_is_another() -> None:
+def test_the_administrators_dsn_defaults_to_the_services() -> None:
     values = load(
         STANZALAKE_CLICKHOUSE_DSN="clickhouse://query@db.capulet.lit/stanzalake",
         STANZALAKE_CLICKHOUSE_ADMIN_DSN="clickhouse://admin@db.capulet.lit/stanzalake",
