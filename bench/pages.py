@@ -1,4 +1,4 @@
-"""Pages of archives of all sizes, at the repository and of one query component.
+"""Pages of archives of all sizes, at the archive reader and of one query component.
 
 The messages are spread over a year and over many parts; while pages are read, new messages
 arrive and parts are merged.
@@ -23,7 +23,7 @@ from stanzalake.config.settings import Settings
 from stanzalake.model.page import Selection
 from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.store import migrations
-from stanzalake.store.archive_reader import Repository
+from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store
 from stanzalake.xmpp.namespaces import CLIENT, DELEGATION, FORWARD, MAM, PRIVILEGE
 
@@ -63,7 +63,7 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
     pages = [timing.seconds for timing in timings if timing.question != "count"]
     return Table(
         part="pages",
-        title=f"Pages of {PAGE} messages, at the repository",
+        title=f"Pages of {PAGE} messages, at the archive reader",
         load=f"{messages:,} messages of {len(corpus.owners):,} owners with "
         f"{corpus.owners[0].size} to {corpus.owners[-1].size:,} each, in {parts} parts at the "
         f"start, while messages arrive, after {_WARM_UP} rounds that do not count; seed {seed}",
@@ -108,14 +108,14 @@ async def asked(given: Settings, corpus: Corpus, rounds: int = _ROUNDS) -> Seque
     """
     chance = random.Random(corpus.seed)  # noqa: S311  # a seed repeats the questions
     store = Store.of(given)
-    repository = Repository(store, Sealer(given.id_key_list), given.expires_after)
+    reader = ArchiveReader(store, Sealer(given.id_key_list), given.expires_after)
     timings: list[Timing] = []
     for n in range(_WARM_UP + rounds):
         for owner in sample(corpus, chance):
-            answers = await _ask(repository, owner, corpus, chance)
+            answers = await _ask(reader, owner, corpus, chance)
             if n >= _WARM_UP:
                 timings += answers
-    repository.close()
+    reader.close()
     store.close()
     return timings
 
@@ -132,17 +132,17 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 async def _ask(
-    repository: Repository, owner: Owner, corpus: Corpus, chance: random.Random
+    reader: ArchiveReader, owner: Owner, corpus: Corpus, chance: random.Random
 ) -> Sequence[Timing]:
     timings: list[Timing] = []
     moment = from_milliseconds(corpus.end - chance.randrange(corpus.span))
     for question in draw(owner, moment, chance):
-        archive = repository.archive(owner.jid)
+        archive = reader.archive(owner.jid)
         start = time.perf_counter()
         await archive.read(question.selection, PAGE, backward=question.backward)
         timings.append(Timing(question.name, owner.size, time.perf_counter() - start))
     start = time.perf_counter()
-    await repository.archive(owner.jid).count(Selection(), moment)
+    await reader.archive(owner.jid).count(Selection(), moment)
     return [*timings, Timing("count", owner.size, time.perf_counter() - start)]
 
 

@@ -1,4 +1,4 @@
-"""The questions that clients ask of an archive, as the repository takes them and as XMPP."""
+"""The questions that clients ask of an archive, as the archive reader takes them and as XMPP."""
 
 import random
 import time

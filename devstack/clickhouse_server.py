@@ -111,7 +111,7 @@ def _log_in(accounts: dict[str, Account]) -> http.LogIn:
         if account is None or not secrets.compare_digest(
             account.password.encode(), password.encode()
         ):
-            raise http.unknown(user)
+            raise http.authentication_failed(user)
         return account.preparation
 
     return log_in

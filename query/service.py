@@ -13,7 +13,7 @@ from stanzalake.model.position import Sealer
 from stanzalake.observability import gc_tuning
 from stanzalake.observability.access_log import AccessLog
 from stanzalake.observability.metrics import ARCHIVE_SIZE
-from stanzalake.store.archive_reader import Repository
+from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store
 
 _MEASURE_SECONDS = 60.0
@@ -32,7 +32,7 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     """
     sealer = Sealer(settings.id_key_list)
     threads = _EMBEDDED_THREADS if settings.embedded_store else PAGES_AT_ONCE
-    repository = Repository(store, sealer, settings.expires_after, threads=threads)
+    reader = ArchiveReader(store, sealer, settings.expires_after, threads=threads)
     freshness = Freshness(log, settings.freshness_timeout)
     publishers = StatePublishers(log, settings.policy, settings.smart)
     accesses = AccessLog(settings.access_log)
@@ -41,19 +41,19 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
         async with asyncio.TaskGroup() as group:
             for address in settings.prosody:
                 component = Component(
-                    settings, address, repository.archive, freshness, publishers, accesses
+                    settings, address, reader.archive, freshness, publishers, accesses
                 )
                 group.create_task(component.run(stop))
-            group.create_task(_measure(repository, stop))
+            group.create_task(_measure(reader, stop))
     finally:
         accesses.close()
-        repository.close()
+        reader.close()
 
 
-async def _measure(repository: Repository, stop: asyncio.Event) -> None:
+async def _measure(reader: ArchiveReader, stop: asyncio.Event) -> None:
     """Show the archive's size; what cannot be measured keeps its last value."""
     while not stop.is_set():
         with suppress(StanzalakeError):
-            ARCHIVE_SIZE.set(await repository.size())
+            ARCHIVE_SIZE.set(await reader.size())
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _MEASURE_SECONDS)

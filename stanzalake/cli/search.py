@@ -14,7 +14,7 @@ from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_millis
 from stanzalake.observability.access_log import record_access
 from stanzalake.runtime.services import opened_archive
 from stanzalake.store import search
-from stanzalake.store.search import Found, Wanted
+from stanzalake.store.search import SearchQuery, SearchResult
 from stanzalake.xmpp import dates
 
 
@@ -58,7 +58,7 @@ def command(  # noqa: PLR0913, PLR0917  # one for each option
     require_order(start, end)
     values = settings.load(env_file=env_file)
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
-    wanted = Wanted(text, owner or "", peer or "", from_milliseconds(start or 0), high)
+    wanted = SearchQuery(text, owner or "", peer or "", from_milliseconds(start or 0), high)
     with (
         record_access(values, "search", wanted.owner) as access,
         opened_archive(values) as store,
@@ -76,7 +76,7 @@ def _lines(found: Any, *, as_json: bool) -> Iterator[str]:
         yield json.dumps(_fields(one), ensure_ascii=False) if as_json else _line(one)
 
 
-def _fields(one: Found) -> dict[str, str | int]:
+def _fields(one: SearchResult) -> dict[str, str | int]:
     return {
         "at": _when(one.position),
         "owner": one.owner,
@@ -88,7 +88,7 @@ def _fields(one: Found) -> dict[str, str | int]:
     }
 
 
-def _line(one: Found) -> str:
+def _line(one: SearchResult) -> str:
     arrow = "<-" if one.direction == "in" else "->"
     line = f"{_when(one.position)} {one.owner} {arrow} {one.peer}: {one.excerpt}"
     return "".join(c if c.isprintable() else " " for c in line)

@@ -89,7 +89,7 @@ def _look(settings: Settings, service: str) -> Iterator[Finding]:
 
 def _opened(store: Store, settings: Settings, service: str) -> Iterator[Finding]:
     before = time.time_ns()
-    state = server_info.state(store)
+    state = server_info.read(store)
     after = time.time_ns()
     user = _user(settings.dsn)
     yield _version(state, user)
@@ -124,7 +124,7 @@ def _schema(store: Store, settings: Settings) -> Iterator[Finding]:
         yield unknown(subject, "this user may not see which migrations are applied")
         return
     yield fine(subject, "up to date")
-    for change in migrations.due(store, settings):
+    for change in migrations.pending_changes(store, settings):
         yield warning(
             subject, f"{store.table} is not as the settings say: {change} is due", _MIGRATE
         )
@@ -135,7 +135,7 @@ def _rights(store: Store, service: str, user: str) -> Iterator[Finding]:
     lacking = [
         f"{right} ON {store.table}{part}"
         for right, part in needed
-        if not server_info.granted(store, right, store.table + part)
+        if not server_info.has_grant(store, right, store.table + part)
     ]
     yield _granted(f"{SUBJECT}, rights", user, lacking)
 
@@ -144,7 +144,7 @@ def _administered(store: Store, settings: Settings) -> Iterator[Finding]:
     lacking = [
         f"{right} ON {store.table}"
         for right in _ADMIN
-        if not server_info.granted(store, right, store.table)
+        if not server_info.has_grant(store, right, store.table)
     ]
     which = "STANZALAKE_CLICKHOUSE_ADMIN_DSN" if settings.clickhouse_admin_dsn else "its only user"
     yield _granted(f"{SUBJECT}, rights of {which}", _user(settings.admin_dsn), lacking)

@@ -1,7 +1,6 @@
-"""The repository: one owner's archive, as the store has it. The only SQL of the query service.
+"""Reads of a single archive: pages, counts and look-ups by id, for the query service.
 
-The store may hold a row more than once until it has merged its parts; nothing here gives or
-counts one twice.
+ClickHouse keeps duplicates of a row until it merges their parts; all reads here deduplicate.
 """
 
 import asyncio
@@ -27,15 +26,15 @@ _BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
 _NOTHING = Selection(low=1, high=0)
 
 
-class Repository:
-    """All archives of one table.
+class ArchiveReader:
+    """Opens archives of the store, and runs their statements on its own threads.
 
     Args:
-        store: Where they are.
-        sealer: Makes and opens ids.
-        expires_after: Seconds for which an item is shown; None for ever.
-        clock: Gives the unix time in seconds.
-        threads: How many statements may run at a time.
+        store: The store.
+        sealer: Seals and opens archive ids.
+        expires_after: Retention in seconds; None for unlimited.
+        clock: Returns unix time in seconds.
+        threads: Number of concurrent statements.
     """
 
     def __init__(
@@ -53,21 +52,21 @@ class Repository:
         self._threads = ThreadPoolExecutor(threads, "query-store")
 
     def archive(self, owner: str) -> Archive:
-        """Give an owner's archive as of now."""
+        """Return an owner's archive, with the retention horizon as of now."""
         now = from_milliseconds(int(1000 * self._clock()))
         return _StoredArchive(self._store, self._sealer, self._threads, owner, self._oldest(), now)
 
     async def size(self) -> int:
-        """Give the bytes that all archives take on the store's disk.
+        """Return the bytes on disk of all archives.
 
         Raises:
-            StanzalakeError: It cannot be told just now, or not to this user.
+            StanzalakeError: Unavailable, or not granted to this user.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._store.size)
 
     def close(self) -> None:
-        """Wait for the statement that runs, if any. The store stays open."""
+        """Wait for running statements, and drop queued ones. The store stays open."""
         self._threads.shutdown(cancel_futures=True)
 
     def _oldest(self) -> int:
@@ -75,15 +74,15 @@ class Repository:
 
 
 class _PageBuilder:
-    """A page while it is read.
+    """Collects rows up to the page's limits in items and bytes.
 
     Args:
-        limit: Items at most.
+        limit: Maximum number of items.
 
     Attributes:
-        rows: Position, legacy id and stanza of each item, in the order of reading.
-        full: Whether more follows that does not belong to it.
-        room: Bytes that are left; less than none once its last stanza passed the limit.
+        rows: Position, legacy id and stanza of each item, in reading order.
+        full: Whether a row was left out.
+        room: Bytes left; negative once the last stanza exceeded the limit.
     """
 
     def __init__(self, limit: int) -> None:
@@ -94,7 +93,7 @@ class _PageBuilder:
         self.room = MAX_PAGE
 
     def add(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Add rows up to the first that does not belong to it; a repeat is the same item."""
+        """Add rows until one does not fit, skipping duplicates."""
         for *row, fits in rows:
             if row[0] == self._last:
                 continue
@@ -107,7 +106,7 @@ class _PageBuilder:
 
 
 class _StoredArchive:
-    def __init__(  # noqa: PLR0913, PLR0917  # what the repository has
+    def __init__(  # noqa: PLR0913, PLR0917  # passed on by the reader
         self,
         store: Store,
         sealer: Sealer,
@@ -127,8 +126,8 @@ class _StoredArchive:
         opened = {id_: self._sealer.open(self._owner, id_) for id_ in ids}
         sealed = {id_: position for id_, position in opened.items() if position is not None}
         legacy = [id_ for id_ in opened.keys() - sealed.keys() if 0 < len(id_) <= MAX_LEGACY_ID]
-        places = {**sealed, **(await self._legacy(legacy))}
-        return {id_: place for id_, place in places.items() if place >= self._oldest}
+        found = {**sealed, **(await self._legacy(legacy))}
+        return {id_: position for id_, position in found.items() if position >= self._oldest}
 
     async def stored(self, positions: Collection[int]) -> frozenset[int]:
         selection = Selection(positions=frozenset(positions))
@@ -152,7 +151,7 @@ class _StoredArchive:
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int]:
         where, parameters = self._where(selection)
-        # A month that is merged is counted without a look for repeats.
+        # A merged partition is counted without deduplication.
         statement = f"""
             SELECT count(), countIf(position < {{below:UInt128}})
             FROM {self._store.table} FINAL WHERE {where}
@@ -170,26 +169,26 @@ class _StoredArchive:
     async def _page(
         self, selection: Selection, limit: int, room: int, *, backward: bool
     ) -> Sequence[Sequence[Any]]:
-        """Give the first rows in the order of reading, repeats included."""
+        """Select the first rows in reading order, duplicates included."""
         order = "DESC" if backward else "ASC"
         where, parameters = self._where(selection)
         parameters["limit"] = limit
-        # What stands in the key's order is read up to the limit, however large the archive is. One
-        # party's messages may be far between: to look through the column at once is faster then.
+        # Reading in key order stops at the limit, however large the archive. A peer's messages may
+        # be sparse: scanning that column at once is faster then.
         settings = f"{_SETTINGS}, optimize_read_in_order = {int(not selection.peer)}"
         rows = f"""
             SELECT position, legacy_id, stanza, true FROM {self._store.table} WHERE {where}
             ORDER BY position {order} LIMIT {{limit:UInt64}}"""  # noqa: S608  # values travel as parameters
         try:
             return await self._run(f"{rows} {settings}, {_BOUND}", parameters)
-        # Of a long answer a server may have sent the beginning by then, and says no more why.
+        # A server that has begun to send a long answer breaks off without a reason.
         except (ResultTooLarge, AnswerCut):
             return await self._run(
                 f"{_fitting(rows, order)} {settings}", {**parameters, "room": room}
             )
 
     async def _behind(self, selection: Selection, skip: int, *, backward: bool) -> Selection:
-        """Narrow a selection to what follows so many items."""
+        """Narrow a selection to the items after the first `skip`."""
         where, parameters = self._where(selection)
         statement = f"""
             SELECT DISTINCT position FROM {self._store.table} WHERE {where}
@@ -242,9 +241,9 @@ class _StoredArchive:
 
 
 def _fitting(rows: str, order: str) -> str:
-    """Give a statement for rows without the stanzas that a page has no room for.
+    """Wrap a statement so that stanzas beyond the page's bytes stay on the server.
 
-    It takes ClickHouse half as long again.
+    Costs half as much again.
     """
     return f"""
         SELECT position, legacy_id, if(fits, stanza, ''),
@@ -254,10 +253,9 @@ def _fitting(rows: str, order: str) -> str:
 
 
 def _windows(selection: Selection, oldest: int, now: int, *, backward: bool) -> Iterator[Selection]:
-    """Divide a selection in two, in the order of reading: what is near its start comes first.
+    """Split a selection into a month near its start and the rest, in reading order.
 
-    Each part of the table that may hold some of it costs the same, however little it holds; most
-    pages end within a month.
+    A page costs by the parts that may hold its rows, and most pages end within a month.
     """
     low, high = max(selection.low, oldest), min(selection.high, now)
     border = high - _NEAR if backward else low + _NEAR
@@ -269,7 +267,7 @@ def _windows(selection: Selection, oldest: int, now: int, *, backward: bool) -> 
 
 
 def _beyond(selection: Selection, position: int, *, backward: bool) -> Selection:
-    """Narrow a selection to what follows a position in the order of reading."""
+    """Narrow a selection to positions after one, in reading order."""
     if backward:
         return replace(selection, high=position - 1)
     return replace(selection, low=position + 1)

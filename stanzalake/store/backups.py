@@ -1,4 +1,4 @@
-"""Backups of the store, made and restored by ClickHouse itself, while it serves.
+"""Online backup and restore of the store by ClickHouse's BACKUP and RESTORE.
 
 https://clickhouse.com/docs/operations/backup/overview
 """
@@ -12,20 +12,20 @@ from stanzalake.errors import StoreRefused
 from stanzalake.store.client import Store
 
 _POLL_SECONDS = 0.1
-# What is there already stays: a row that is in both is one row to every reader. Definitions may
-# differ by what a migration or a setting has changed since.
-_BESIDE = "allow_non_empty_tables = true, allow_different_table_def = true"
+# Existing rows stay: readers deduplicate a row that is in both. Table definitions may differ by
+# later migrations and settings.
+_MERGE = "allow_non_empty_tables = true, allow_different_table_def = true"
 
 
 class Backups:
-    """The backups that a store can reach. Its calls block.
+    """Backups that the store can reach. All calls block.
 
-    They are in the directory `backups` of the embedded engine's data directory, or in the first
+    They lie in `backups` of the embedded engine's data directory, or in the first
     `backups.allowed_path` of a server.
 
     Args:
-        store: The store, for a user that may make and restore them.
-        sleep: Waits for seconds.
+        store: The store, opened as the administrator.
+        sleep: Sleeps for seconds.
     """
 
     def __init__(self, store: Store, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -33,15 +33,15 @@ class Backups:
         self._sleep = sleep
 
     def make(self, name: str, base: str = "") -> None:
-        """Copy all tables as they are at this moment.
+        """Back up a snapshot of all tables.
 
         Args:
-            name: Of the new backup; a file name.
-            base: Of an older one that stays beside it: only what differs is copied.
+            name: File name of the new backup.
+            base: File name of a full backup, for an incremental one; empty for none.
 
         Raises:
-            StoreRefused: There is one of this name, or ClickHouse may not write there.
-            StoreUnavailable: It does not answer.
+            StoreRefused: The name exists, or ClickHouse may not write there.
+            StoreUnavailable: No answer; may work later.
         """
         tables = self._store.select(
             "SELECT name FROM system.tables WHERE database = currentDatabase()"
@@ -54,8 +54,8 @@ class Backups:
         self._run(f"BACKUP {which} TO File({{name:String}})", name, beside)
 
     def restore(self, name: str) -> None:
-        """Put everything of a backup beside what is there; raises as `make` does."""
-        self._run("RESTORE ALL FROM File({name:String})", name, _BESIDE)
+        """Merge all rows of a backup into the tables; raises as `make` does."""
+        self._run("RESTORE ALL FROM File({name:String})", name, _MERGE)
 
     def _run(self, statement: str, name: str, settings: str) -> None:
         number = str(uuid.uuid4())

@@ -1,7 +1,7 @@
-"""Pieces: many values, divided so that each piece fits into one statement's parameters.
+"""Chunks of query parameters that fit the limits of ClickHouse's HTTP interface.
 
-A ClickHouse server refuses a parameter of more than 128 KiB (`http_max_field_value_size`), and an
-address of more than 1 MiB (`http_max_uri_size`):
+A server refuses a parameter over 128 KiB (`http_max_field_value_size`) and a URI over 1 MiB
+(`http_max_uri_size`):
 https://clickhouse.com/docs/operations/settings/settings#http_max_field_value_size
 """
 
@@ -11,26 +11,26 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _BYTES = 60_000
-"""Bytes of a piece: half of what a server takes, as quoting may double them."""
+"""Bytes of a chunk: half of the limit, as quoting may double them."""
 _AROUND = 24
-"""Bytes around a text, or of a position that goes with it."""
+"""Bytes added per value: quotes, separator, and a position beside the text."""
 
 
 def chunks(values: Iterable[T], text: Callable[[T], str]) -> Iterator[list[T]]:
-    """Divide values, in their order; no piece is empty.
+    """Split values into chunks, keeping their order; no chunk is empty.
 
     Args:
-        values: What is divided.
-        text: Gives all text of a value that goes into the statement.
+        values: The values to split.
+        text: Returns all text of a value that goes into the parameters.
     """
-    piece: list[T] = []
+    chunk: list[T] = []
     size = 0
     for value in values:
         more = len(text(value).encode()) + _AROUND
-        if piece and size + more > _BYTES:
-            yield piece
-            piece, size = [], 0
-        piece.append(value)
+        if chunk and size + more > _BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(value)
         size += more
-    if piece:
-        yield piece
+    if chunk:
+        yield chunk

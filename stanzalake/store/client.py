@@ -1,4 +1,4 @@
-"""The store: ClickHouse over HTTP, or its engine in the process (chDB), behind one client."""
+"""Store client: ClickHouse over HTTP, or the embedded engine (chDB), behind one interface."""
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,10 +31,10 @@ from stanzalake.errors import (
 )
 from stanzalake.model.event import Message
 from stanzalake.observability.metrics import STORAGE_OPERATIONS
-from stanzalake.store.chdb.engine import load
+from stanzalake.store.chdb.engine import load_chdb
 from stanzalake.store.pool import Pool
 
-PASSING = {
+TRANSIENT = {
     74: "CANNOT_READ_FROM_FILE_DESCRIPTOR",
     75: "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
     76: "CANNOT_OPEN_FILE",
@@ -60,7 +60,7 @@ PASSING = {
     745: "SERVER_OVERLOADED",
     999: "KEEPER_EXCEPTION",
 }
-"""Errors of ClickHouse after which the same may work later (src/Common/ErrorCodes.cpp)."""
+"""ClickHouse error codes worth a retry (src/Common/ErrorCodes.cpp)."""
 
 DENIED = {
     192: "UNKNOWN_USER",
@@ -69,9 +69,9 @@ DENIED = {
     497: "ACCESS_DENIED",
     516: "AUTHENTICATION_FAILED",
 }
-"""Errors of ClickHouse that an operator has to mend."""
+"""ClickHouse error codes that an operator has to resolve: credentials and grants."""
 
-ROW = {
+ROW_ERRORS = {
     6: "CANNOT_PARSE_TEXT",
     38: "CANNOT_PARSE_DATE",
     41: "CANNOT_PARSE_DATETIME",
@@ -86,23 +86,23 @@ ROW = {
     469: "VIOLATED_CONSTRAINT",
     691: "UNKNOWN_ELEMENT_OF_ENUM",
 }
-"""Errors of ClickHouse that are about the values of a row, if they answer an insert."""
+"""ClickHouse error codes that blame the values of a row, when an insert returns them."""
 
 _TOO_LARGE = 396
 _CONNECT_SECONDS = 10
 _INSERT = {"max_partitions_per_insert_block": 0}
-"""A batch may hold messages of any number of months: more than 100 would never be taken."""
+"""A batch may touch any number of partitions; ClickHouse refuses more than 100 by default."""
 
-# Rows are no data frames: without this, the first insert would load pandas and its 40 MB to know.
+# The first insert would import pandas (40 MB) only to find that rows are not a data frame.
 options.pd = None
 
-# They log what cannot be encoded, values included; the errors below say all that is needed.
+# Both log values that they cannot encode. The errors below carry all that an operator needs.
 for _name in ("clickhouse_connect", "urllib3"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
 class Row(NamedTuple):
-    """One stored message, in the order of the table's columns."""
+    """A stored message; fields in the order of the table's columns."""
 
     owner: str
     position: int
@@ -115,12 +115,12 @@ class Row(NamedTuple):
 
     @classmethod
     def of(cls, message: Message, stanza: str, legacy_id: str = "") -> "Row":
-        """Give the row of a message.
+        """Build the row of a message.
 
         Args:
-            message: What happened.
-            stanza: What is stored of its stanza.
-            legacy_id: The id that it came with, if it was imported.
+            message: The event.
+            stanza: The stanza as stored, excluded elements stripped.
+            legacy_id: Archive id from before the import; empty for messages of our own.
         """
         return cls(
             owner=message.owner,
@@ -135,18 +135,18 @@ class Row(NamedTuple):
 
 
 class Store:
-    """A client of the store. Its calls block: call them from threads.
+    """Thread-safe store client. All calls block; run them in threads.
 
     Args:
-        dsn: Where it is, as `STANZALAKE_CLICKHOUSE_DSN` says it.
-        table: Name of the table of messages; an identifier.
-        server: What the client of a server is made with besides; see `of`.
-        engine: What that of the engine in the process is made with.
-        setting: The setting that the DSN comes from, for errors that an operator has to mend.
+        dsn: In the format of `STANZALAKE_CLICKHOUSE_DSN`.
+        table: Name of the messages table; an identifier.
+        server: Extra arguments of `clickhouse_connect.get_client` for a server.
+        engine: Extra arguments of `clickhouse_connect.get_client` for the embedded engine.
+        setting: Name of the setting that holds the DSN, quoted in errors.
 
     Raises:
-        StoreUnavailable: It does not answer, or cannot be opened.
-        StoreDenied: It does not let the DSN's user in.
+        StoreUnavailable: No answer, or the directory cannot be opened.
+        StoreDenied: Unknown user or wrong password.
     """
 
     def __init__(
@@ -158,52 +158,52 @@ class Store:
         engine: Mapping[str, Any] | None = None,
     ) -> None:
         self.table = table
-        self._held = ExitStack()
+        self._lock = ExitStack()
         self._setting = setting
         self._user = unquote(urlsplit(dsn).username or "default")
         embedded = dsn.startswith("chdb:")
-        own = (engine or {}) if embedded else _server(dsn, server or {})
-        with self._translated():
+        own = (engine or {}) if embedded else _server_arguments(dsn, server or {})
+        with self._translate_errors():
             if embedded:
-                load()
-            # A client runs one statement at a time, if it is the engine's.
+                load_chdb()
+            # An embedded client runs one statement at a time.
             self._clients = Pool(partial(clickhouse_connect.get_client, dsn=dsn, **own))
 
     @classmethod
     def of(cls, settings: Settings) -> "Store":
-        """Open the store as the settings say; raises as the class does.
+        """Open the store of the settings; raises as the class does.
 
-        A data directory is held until the store is closed. Where another process holds it and
-        shares the store, as `stanzalake up` does, this is a client of that one.
+        Locks the data directory until `close`. If `stanzalake up` holds the lock and shares its
+        engine, connects to that process instead.
 
         Raises:
-            DataDirInUse: Another process holds the data directory, and does not share the store.
+            DataDirInUse: Another process holds the data directory without sharing its engine.
         """
-        return cls._opened(settings, settings.dsn, "STANZALAKE_CLICKHOUSE_DSN")
+        return cls._open(settings, settings.dsn, "STANZALAKE_CLICKHOUSE_DSN")
 
     @classmethod
     def for_admin(cls, settings: Settings) -> "Store":
-        """Open the store for a user that may change the schema; raises as `of` does."""
+        """Open the store as the administrator, who may alter the schema; raises as `of` does."""
         own = settings.clickhouse_admin_dsn is not None
         setting = "STANZALAKE_CLICKHOUSE_ADMIN_DSN" if own else "STANZALAKE_CLICKHOUSE_DSN"
-        return cls._opened(settings, settings.admin_dsn, setting)
+        return cls._open(settings, settings.admin_dsn, setting)
 
     @classmethod
-    def _opened(cls, settings: Settings, dsn: str, setting: str) -> "Store":
+    def _open(cls, settings: Settings, dsn: str, setting: str) -> "Store":
         if settings.store_dir is None:
             return cls(dsn, settings.store, _options(settings), setting)
-        with ExitStack() as held:
+        with ExitStack() as lock:
             try:
-                held.enter_context(data_dir.hold_data_dir(settings.data_dir))
+                lock.enter_context(data_dir.hold_data_dir(settings.data_dir))
             except DataDirInUse:
-                return cls._shared(settings)
-            allowed = {"backups.allowed_path": str(settings.data_dir.absolute() / "backups")}
-            store = cls(dsn, settings.store, engine={"chdb_options": allowed})
-            store._held = held.pop_all()
+                return cls._connect_shared(settings)
+            engine_options = {"backups.allowed_path": str(settings.data_dir.absolute() / "backups")}
+            store = cls(dsn, settings.store, engine={"chdb_options": engine_options})
+            store._lock = lock.pop_all()
             return store
 
     @classmethod
-    def _shared(cls, settings: Settings) -> "Store":
+    def _connect_shared(cls, settings: Settings) -> "Store":
         dsn = data_dir.store_dsn(settings.data_dir)
         try:
             return cls(dsn, settings.store, _options(settings), "STANZALAKE_DATA_DIR")
@@ -213,46 +213,46 @@ class Store:
                 f"and the store that it shares cannot be reached: {error}"
             ) from None
 
-    def insert(self, rows: Sequence[Any], part: str = "") -> None:
-        """Write rows; they are readable when this returns. A repeat is the same row.
+    def insert(self, rows: Sequence[Any], suffix: str = "") -> None:
+        """Insert rows, readable on return. Inserting a row again is idempotent.
 
         Args:
-            rows: Named tuples with the names of the table's columns.
-            part: What the table's name ends with, if it is not the table of messages.
+            rows: Named tuples whose fields are columns of the table.
+            suffix: Appended to the name of the messages table.
 
         Raises:
-            StoreUnavailable: They may or may not be written: write them again.
-            RowRefused: The values of one of them, at least, do not fit; none is written.
-            StoreRefused: The store says no to any row, and would again.
+            StoreUnavailable: Outcome unknown; insert again.
+            RowRefused: A value does not fit its column; no row is written.
+            StoreRefused: Refused for a reason that no row is to blame for.
         """
         if not rows:
             return
         STORAGE_OPERATIONS.labels("archive", "insert").inc()
-        with self._translated(ROW), self._clients.borrow() as client:
-            client.insert(self.table + part, rows, column_names=rows[0]._fields, settings=_INSERT)
+        with self._translate_errors(ROW_ERRORS), self._clients.borrow() as client:
+            client.insert(self.table + suffix, rows, column_names=rows[0]._fields, settings=_INSERT)
 
     def select(
         self, statement: str, parameters: Mapping[str, Any] | None = None
     ) -> Sequence[Sequence[Any]]:
-        """Give the rows of a statement with ``{name:Type}`` parameters.
+        """Run a query with ``{name:Type}`` parameters and return its rows.
 
         Raises:
-            StoreUnavailable: It did not answer this time.
+            StoreUnavailable: No answer; may work later.
             StoreRefused: The statement is at fault.
-            ResultTooLarge: The rows pass a bound that the statement sets itself.
+            ResultTooLarge: The result exceeds a bound set in the statement.
         """
         STORAGE_OPERATIONS.labels("archive", "select").inc()
-        with self._translated(), self._clients.borrow() as client:
+        with self._translate_errors(), self._clients.borrow() as client:
             return client.query(statement, parameters=dict(parameters or {})).result_rows
 
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Run a statement that gives no rows; raises as `select` does."""
+        """Run a statement without a result; raises as `select` does."""
         STORAGE_OPERATIONS.labels("archive", "command").inc()
-        with self._translated(), self._clients.borrow() as client:
+        with self._translate_errors(), self._clients.borrow() as client:
             client.command(statement, parameters=dict(parameters or {}))
 
     def size(self) -> int:
-        """Give the bytes that the messages take on this server's disk; raises as `select` does."""
+        """Return the bytes of the messages table on this server's disk; raises as `select`."""
         [(size,)] = self.select(
             "SELECT sum(bytes_on_disk) FROM system.parts WHERE active"
             " AND database = currentDatabase() AND table IN {tables:Array(String)}",
@@ -261,27 +261,27 @@ class Store:
         return int(size)
 
     def close(self) -> None:
-        """Close the client. Written rows stay, unless the store is in memory."""
+        """Close all connections and release the data directory."""
         self._clients.close()
-        self._held.close()
+        self._lock.close()
 
     @contextmanager
-    def _translated(self, row: Collection[int] = ()) -> Iterator[None]:
-        """Turn the client's errors into ours, which never quote a value.
+    def _translate_errors(self, row: Collection[int] = ()) -> Iterator[None]:
+        """Translate the driver's errors into ours, which never quote a value.
 
         Args:
-            row: Codes that are about the values of a row.
+            row: Codes that blame the values of a row.
         """
         try:
             yield
         except StreamFailureError:
             raise AnswerCut("ClickHouse broke off in the middle of an answer") from None
         except DatabaseError as error:
-            raise self._ours(error, row) from None
+            raise self._translate(error, row) from None
         except (ClickHouseError, OSError, RuntimeError) as error:
             raise StoreUnavailable(f"ClickHouse does not answer ({_reason(error)})") from None
 
-    def _ours(self, error: DatabaseError, row: Collection[int]) -> StanzalakeError:
+    def _translate(self, error: DatabaseError, row: Collection[int]) -> StanzalakeError:
         if isinstance(error, DataError):
             return RowRefused("a value does not fit its column")
         if error.code == _TOO_LARGE:
@@ -293,7 +293,7 @@ class Store:
                 f"ClickHouse does not let user {self._user!r} do this ({_reason(error)}): "
                 f"look at {self._setting}, and at what this user is granted"
             )
-        answered = error.code is not None and error.code not in PASSING
+        answered = error.code is not None and error.code not in TRANSIENT
         if answered or isinstance(error, ProgrammingError):
             return StoreRefused(f"ClickHouse refused it ({_reason(error)})")
         return StoreUnavailable(f"ClickHouse does not answer ({_reason(error)})")
@@ -311,33 +311,33 @@ def _options(settings: Settings) -> dict[str, Any]:
 
 
 def cluster_settings(timeout: int) -> dict[str, Any]:
-    """Give what makes the answer to an insert a promise, and lets reads see what was promised.
+    """Return the settings for durable inserts and for reads that see them, on a cluster.
 
     Args:
         timeout: Seconds that the client waits for an answer.
     """
     return {
-        # An insert is answered once the shards have it, and most replicas of each. The server
-        # gives up on them before the client gives up on the server.
+        # Acknowledge an insert once a majority of each shard's replicas have it. The server
+        # times out before the client does.
         "distributed_foreground_insert": 1,
         "insert_quorum": "auto",
         "insert_quorum_timeout": timeout * 900,
-        # Reads go where writes went: to the first replica that is up.
+        # Read where writes went: the first replica that is up.
         "load_balancing": "in_order",
         "prefer_localhost_replica": 0,
-        # An owner's rows are on one shard, and so is what a subquery asks about them.
+        # An owner's rows, those of subqueries included, are on one shard.
         "optimize_skip_unused_shards": 1,
         "distributed_product_mode": "local",
     }
 
 
-def _server(dsn: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _server_arguments(dsn: str, options: Mapping[str, Any]) -> dict[str, Any]:
     secure = urlsplit(dsn).scheme in {"clickhouses", "https"}
     return {
         "interface": "https" if secure else "http",
         "client_name": "stanzalake",
         "compress": "zstd",
-        # One session would serve one query at a time.
+        # A session runs one query at a time.
         "autogenerate_session_id": False,
         "dedicated_pool": True,
         **options,
@@ -345,7 +345,7 @@ def _server(dsn: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Name an error by the server's word for it, or by what happened on the way."""
+    """Name an error: ClickHouse's code and name, or the class of the network error."""
     if isinstance(error, DatabaseError) and error.code is not None:
         return f"error {error.code} {error.name}"
     cause = error.__cause__ or error

@@ -21,7 +21,7 @@ from stanzalake.store.migrations import Target
 
 log = logging.getLogger(__name__)
 
-_WISHES = histories.PART
+_WISHES = histories.SUFFIX
 _ERASE_SECONDS = 10.0
 """How long one attempt waits until readers see nothing more of what is erased."""
 _POLL_SECONDS = 0.05
@@ -120,7 +120,7 @@ class Deletion:
     def clean(self) -> None:
         """Begin to take the bytes of hidden rows from the disk; does not wait."""
         for part in ("", _WISHES):
-            table = self._target.changed(part)
+            table = self._target.on_every_server(part)
             self._store.command(f"ALTER TABLE {table} APPLY DELETED MASK {_ASYNCHRONOUS}")
 
     def rewriting(self) -> int:
@@ -153,7 +153,7 @@ class Deletion:
         self._again = self._clock() + self._patience
         self._asked |= new
         self._store.command(
-            f"DELETE FROM {self._target.changed(part)} WHERE {condition} {_ASYNCHRONOUS}",  # noqa: S608  # identifiers
+            f"DELETE FROM {self._target.on_every_server(part)} WHERE {condition} {_ASYNCHRONOUS}",  # noqa: S608  # identifiers
             _parameters(erasures),
         )
         for erasure in erasures:

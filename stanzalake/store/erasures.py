@@ -1,4 +1,4 @@
-"""Erasures, in the store: what is to stay forgotten, and the record of who was erased when."""
+"""Erasure records: they hide messages from readers, and document who was erased when."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -8,7 +8,7 @@ from stanzalake.model.event import VERSION, Erasure
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 
-PART = "_erasures"
+SUFFIX = "_erasures"
 
 
 class _Row(NamedTuple):
@@ -22,30 +22,30 @@ class _Row(NamedTuple):
 
 
 class Erasures:
-    """All erasures, in the store. Its calls block.
+    """Reader and writer of erasure records. All calls block.
 
     Args:
-        store: Where they are.
+        store: The store.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def write(self, erasures: Iterable[Erasure]) -> None:
-        """Add erasures; they are readable when this returns, and a repeat is the same one.
+        """Insert erasures, readable on return. Idempotent.
 
         Raises:
-            StoreUnavailable: They may or may not be written: write them again.
+            StoreUnavailable: Outcome unknown; write again.
         """
         rows = [_row(erasure) for erasure in erasures]
         if rows:
-            self._store.insert(rows, PART)
+            self._store.insert(rows, SUFFIX)
 
     def read(self, owners: Collection[str]) -> Mapping[str, Sequence[Erasure]]:
-        """Give the erasures of each owner that has any, the oldest first.
+        """Return the erasures of each owner that has any, oldest first.
 
         Raises:
-            StoreUnavailable: The store did not answer this time.
+            StoreUnavailable: No answer; may work later.
         """
         found: dict[str, Sequence[Erasure]] = {}
         for some in chunks(sorted(owners), str):
@@ -54,12 +54,12 @@ class Erasures:
         return found
 
     def since(self, position: int) -> Sequence[Erasure]:
-        """Give those asked for at or behind a position; raises as `read` does."""
+        """Return the erasures requested at or after a position; raises as `read` does."""
         return self._select("position >= {position:UInt64}", {"position": position})
 
     def _select(self, condition: str, parameters: Mapping[str, object]) -> Sequence[Erasure]:
         rows = self._store.select(
-            f"SELECT DISTINCT {', '.join(_Row._fields)} FROM {self._store.table}{PART}"  # noqa: S608  # identifiers
+            f"SELECT DISTINCT {', '.join(_Row._fields)} FROM {self._store.table}{SUFFIX}"  # noqa: S608  # identifiers
             f" WHERE {condition} ORDER BY owner, position",
             parameters,
         )

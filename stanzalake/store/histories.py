@@ -1,7 +1,7 @@
-"""What was said of archives, each with its position: preferences, activations and erasures.
+"""Owner histories in the store: preferences, activations and erasures by position.
 
-A short history for each owner, not a last value: a message is judged by what was said before it,
-also when it is processed late, or again, and by every erasure.
+A history per owner instead of the last value: policy judges a message by the states before its
+position, also on a late or repeated run, and by every erasure.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
 
-PART = "_preferences"
+SUFFIX = "_preferences"
 
 
 class _Row(NamedTuple):
@@ -26,10 +26,10 @@ class _Row(NamedTuple):
 
 
 class Histories:
-    """All histories, in the store. Its calls block.
+    """Reader and writer of owner histories. All calls block.
 
     Args:
-        store: Where they are.
+        store: The store.
     """
 
     def __init__(self, store: Store) -> None:
@@ -37,22 +37,22 @@ class Histories:
         self._erasures = Erasures(store)
 
     def write(self, states: Iterable[ArchiveState]) -> None:
-        """Add states; they are readable when this returns, and a repeat is the same state.
+        """Insert states, readable on return. Idempotent.
 
         Raises:
-            StoreUnavailable: They may or may not be written: write them again.
+            StoreUnavailable: Outcome unknown; write again.
         """
         states = list(states)
         self._erasures.write(state for state in states if isinstance(state, Erasure))
         rows = [_row(state) for state in states if not isinstance(state, Erasure)]
         if rows:
-            self._store.insert(rows, PART)
+            self._store.insert(rows, SUFFIX)
 
     def read(self, owners: Collection[str]) -> Mapping[str, History]:
-        """Give the history of each owner; an owner who said nothing has an empty one.
+        """Return the history of each owner, empty for an owner without states.
 
         Raises:
-            StoreUnavailable: The store did not answer this time.
+            StoreUnavailable: No answer; may work later.
         """
         histories: dict[str, History] = dict.fromkeys(owners, ())
         for some in chunks(sorted(owners), str):
@@ -65,7 +65,7 @@ class Histories:
         rows = self._store.select(
             f"""
             SELECT DISTINCT owner, position, policy, always, never
-            FROM {self._store.table}{PART}
+            FROM {self._store.table}{SUFFIX}
             WHERE owner IN {{owners:Array(String)}}
             ORDER BY owner, position DESC LIMIT {MAX_STATES} BY owner""",  # noqa: S608  # an identifier
             {"owners": owners},

@@ -1,4 +1,4 @@
-"""Messages: one owner's rows as they are stored, in order, for those who need all of them."""
+"""Stored messages of an owner, read in full: for export."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from stanzalake.store.client import Row, Store
 
 _PAGE_ROWS = 2000
 _PAGE_BYTES = 4 * 1024 * 1024
-"""Bytes of stanzas in one page at most, but for the page's first stanza."""
+"""Limit on the bytes of stanzas per page; the first stanza always fits."""
 
 
 @dataclass(frozen=True)
 class MessageRange:
-    """Which messages of an owner are meant.
+    """A range of an owner's messages.
 
     Attributes:
         owner: Bare JID.
         peer: Bare JID of the other party; empty for all.
-        low: Lowest position that belongs to it.
-        high: Highest position that belongs to it.
+        low: Lowest position, inclusive.
+        high: Highest position, inclusive.
     """
 
     owner: str
@@ -30,17 +30,17 @@ class MessageRange:
 
 
 class Messages:
-    """All messages, in the store. Its calls block.
+    """Reader of stored messages. All calls block.
 
     Args:
-        store: Where they are.
+        store: The store.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def count(self, span: MessageRange) -> int:
-        """Give the number of messages; raises as `Store.select` does."""
+        """Count the messages of a range; raises as `Store.select` does."""
         where, parameters = _where(span)
         [(number,)] = self._store.select(
             f"SELECT uniqExact(position) FROM {self._store.table} WHERE {where}",  # noqa: S608  # an identifier
@@ -49,17 +49,17 @@ class Messages:
         return int(number)
 
     def read(self, span: MessageRange) -> Iterator[Row]:
-        """Give the messages, oldest first and each once, reading page by page.
+        """Yield messages oldest first, each once, fetching page by page.
 
-        What is written or removed meanwhile, behind the page in hand, is seen.
+        Concurrent inserts and deletes beyond the current page are seen.
 
         Raises:
-            StoreUnavailable: The store did not answer this time.
+            StoreUnavailable: No answer; may work later.
         """
         low = span.low
         while page := self._page(MessageRange(span.owner, span.peer, low, span.high)):
             for row in page:
-                # Until the store has merged them, a repeated row comes next to its like.
+                # Duplicates are adjacent until a merge removes them.
                 if row.position >= low:
                     low = row.position + 1
                     yield row

@@ -1,4 +1,4 @@
-"""A pool: as many of a thing as are used at a time."""
+"""Pool of clients that grows with concurrent use."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -6,51 +6,51 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Closable(Protocol):
-    """What can be in a pool."""
+    """A pooled resource."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release the resource."""
 
 
 T = TypeVar("T", bound=Closable)
 
 
 class Pool(Generic[T]):
-    """Makes one at once, and another whenever all are taken; none is thrown away before the end.
+    """Thread-safe pool. Creates a client when all are borrowed; keeps each until `close`.
 
     Args:
-        make: Makes one, from any thread.
+        make: Creates a client; called once at once, later from any thread.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._closed = False
-        # Of a list, append and pop can be called from all threads.
+        # list.append and list.pop are thread-safe.
         self._idle = [make()]
 
     @contextmanager
     def borrow(self) -> Iterator[T]:
-        """Give one to nobody else meanwhile; raises what making one raises.
+        """Borrow a client exclusively for the block; raises as `make` does.
 
         Raises:
             RuntimeError: The pool is closed.
         """
-        one = self._any()
+        client = self._take()
         try:
-            yield one
+            yield client
         finally:
-            self._idle.append(one)
+            self._idle.append(client)
             if self._closed:
                 self.close()
 
     def close(self) -> None:
-        """Close all; those that are taken when they come back."""
+        """Close idle clients now, and borrowed ones on their return."""
         self._closed = True
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
 
-    def _any(self) -> T:
+    def _take(self) -> T:
         try:
             return self._idle.pop()
         except IndexError:

@@ -1,6 +1,6 @@
-"""Search: messages by the text of their bodies, in any archive; for operators.
+"""Full-text search over message bodies of any archive; for operators.
 
-There is no index: docs/decisions/0008-search.md has the figures.
+A scan without an index: see docs/decisions/0008-search.md for the measurements.
 """
 
 import re
@@ -12,23 +12,23 @@ from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Store
 
 EXCERPT = 200
-"""Characters of a body that are shown."""
+"""Length of an excerpt, in characters."""
 
 _BEFORE = 60
 _ESCAPED = re.compile(r"[&<>'\"\s]+")
-"""What a stanza may write in another way than a body has it."""
+"""Characters that XML may escape in a stanza, and white space."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is searched for; all of it applies.
+class SearchQuery:
+    """Conditions of a search, all of which apply.
 
     Attributes:
-        text: What a body contains, whatever the case of its letters; not empty.
-        owner: Bare JID of the only archive; empty for all.
+        text: Substring of the body, case-insensitive; not empty.
+        owner: Bare JID of the archive's owner; empty for all archives.
         peer: Bare JID of the other party; empty for all.
-        low: Lowest position.
-        high: Highest position.
+        low: Lowest position, inclusive.
+        high: Highest position, inclusive.
     """
 
     text: str
@@ -38,16 +38,16 @@ class Wanted:
     high: int = MAX_POSITION
 
 
-class Found(NamedTuple):
-    """One message.
+class SearchResult(NamedTuple):
+    """A matching message.
 
     Attributes:
-        owner: Whose archive it is in.
-        position: Its place there.
+        owner: Bare JID of the archive's owner.
+        position: Position in the archive.
         peer: Bare JID of the other party.
-        direction: ``in`` if the owner received it, else ``out``.
+        direction: ``in`` for received, ``out`` for sent.
         kind: The stanza's type.
-        excerpt: What stands around the text, EXCERPT characters at most.
+        excerpt: The body around the match, at most EXCERPT characters.
         size: Bytes of the stanza.
     """
 
@@ -60,16 +60,16 @@ class Found(NamedTuple):
     size: int
 
 
-def search(store: Store, wanted: Wanted, limit: int) -> Sequence[Found]:
-    """Give the newest messages that match, the newest last, each once.
+def search(store: Store, query: SearchQuery, limit: int) -> Sequence[SearchResult]:
+    """Return the newest matching messages, newest last, each once.
 
-    What has expired is not found. A message between two local users is in both archives.
+    Leaves out expired messages. Finds a message between two local users in both archives.
 
     Raises:
-        StoreUnavailable: The store did not answer this time.
+        StoreUnavailable: No answer; may work later.
         StoreDenied: The user of the DSN may not read archives.
     """
-    where, parameters = _where(wanted)
+    where, parameters = _where(query)
     statement = f"""
         WITH toInt64(positionCaseInsensitiveUTF8(body, {{text:String}})) AS place
         SELECT owner, position, peer, direction, kind,
@@ -77,26 +77,26 @@ def search(store: Store, wanted: Wanted, limit: int) -> Sequence[Found]:
         FROM {store.table} WHERE {where}
         ORDER BY position DESC, owner LIMIT 1 BY owner, position LIMIT {{limit:UInt64}}"""  # noqa: S608  # values travel as parameters
     rows = store.select(statement, {**parameters, "limit": limit})
-    return [Found(*row) for row in reversed(rows)]
+    return [SearchResult(*row) for row in reversed(rows)]
 
 
-def _where(wanted: Wanted) -> tuple[str, dict[str, Any]]:
+def _where(query: SearchQuery) -> tuple[str, dict[str, Any]]:
     terms = [
         "position BETWEEN {low:UInt64} AND {high:UInt64}",
         "NOT expired",
-        # Most stanzas are told apart without taking them to pieces.
+        # Rules out most stanzas before their bodies are extracted.
         "positionCaseInsensitiveUTF8(stanza, {plain:String}) > 0",
         "positionCaseInsensitiveUTF8(body, {text:String}) > 0",
     ]
-    if wanted.owner:
+    if query.owner:
         terms.append("owner = {owner:String}")
-    if wanted.peer:
+    if query.peer:
         terms.append("peer = {peer:String}")
     return " AND ".join(terms), {
-        "low": wanted.low,
-        "high": wanted.high,
-        "plain": max(_ESCAPED.split(wanted.text), key=len),
-        "text": wanted.text,
-        "owner": wanted.owner,
-        "peer": wanted.peer,
+        "low": query.low,
+        "high": query.high,
+        "plain": max(_ESCAPED.split(query.text), key=len),
+        "text": query.text,
+        "owner": query.owner,
+        "peer": query.peer,
     }

@@ -1,23 +1,23 @@
-"""Inspection: what a store says of itself and of what its user may do. Only reads."""
+"""Server facts for `stanzalake check`: version, clock, disk, tables and grants."""
 
 from typing import NamedTuple
 
 from stanzalake.store.client import Store
 
-_STATE = (
+_INFO = (
     "SELECT version(), toUnixTimestamp64Milli(now64(3)),"
     " filesystemCapacity(), filesystemAvailable()"
 )
 
 
 class ServerInfo(NamedTuple):
-    """What a server says of itself.
+    """Version, clock and disk of a server.
 
     Attributes:
         version: As in `26.3.1.4`.
-        now: Its clock, unix milliseconds.
-        capacity: Bytes of the disk that its data are on.
-        available: Those that it may still take.
+        now: The server's clock, unix milliseconds.
+        capacity: Bytes of the data disk.
+        available: Free bytes of the data disk.
     """
 
     version: str
@@ -26,25 +26,25 @@ class ServerInfo(NamedTuple):
     available: int
 
 
-def state(store: Store) -> ServerInfo:
-    """Ask the server about itself; raises as `Store.select` does."""
-    [row] = store.select(_STATE)
+def read(store: Store) -> ServerInfo:
+    """Query the server's facts; raises as `Store.select` does."""
+    [row] = store.select(_INFO)
     return ServerInfo(*row)
 
 
-def exists(store: Store, table: str) -> bool:
-    """Tell whether a table is there that this user may see; raises as `Store.select` does."""
-    [(there,)] = store.select(f"EXISTS TABLE {table}")
-    return bool(there)
+def table_exists(store: Store, table: str) -> bool:
+    """Return whether this user sees a table; raises as `Store.select` does."""
+    [(exists,)] = store.select(f"EXISTS TABLE {table}")
+    return bool(exists)
 
 
-def granted(store: Store, right: str, table: str) -> bool:
-    """Tell whether the user has a right; raises as `Store.select` does.
+def has_grant(store: Store, privilege: str, table: str) -> bool:
+    """Return whether the user has a privilege; raises as `Store.select` does.
 
     Args:
-        store: The store, opened for the user.
-        right: As `GRANT` names it.
+        store: The store, opened as the user.
+        privilege: In the words of `GRANT`.
         table: A table of the store's database.
     """
-    [(yes,)] = store.select(f"CHECK GRANT {right} ON {table}")
-    return bool(yes)
+    [(granted,)] = store.select(f"CHECK GRANT {privilege} ON {table}")
+    return bool(granted)

@@ -1,4 +1,4 @@
-"""Statistics: how much the archives hold, and what that takes on the disk. Only reads."""
+"""Archive statistics: messages per host and day, and disk usage."""
 
 import time
 from collections.abc import Sequence
@@ -15,15 +15,14 @@ _NEWEST = "fromUnixTimestamp64Milli(toInt64(bitShiftRight(max(position), 16)), '
 
 
 class Host(msgspec.Struct, frozen=True):
-    """The archives of one host.
+    """The archives of a host.
 
     Attributes:
-        host: The domain of their owners.
-        messages: Messages that are not expired. A repeated one counts again until the store has
-            merged it.
-        owners: Owners who have one; exact up to some ten thousands, within a few percent beyond.
-        oldest: When the first of them was archived, in UTC.
-        newest: When the last was.
+        host: Domain of the owners.
+        messages: Messages not yet expired. Duplicates count until ClickHouse merges them.
+        owners: Owners with a message; exact up to some ten thousands, within a few percent above.
+        oldest: Time of the oldest message, UTC.
+        newest: Time of the newest message, UTC.
     """
 
     host: str
@@ -34,11 +33,11 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Day(msgspec.Struct, frozen=True):
-    """The messages of one day.
+    """Messages of a day.
 
     Attributes:
         day: The day in UTC.
-        messages: As `Host` counts them.
+        messages: Counted as in `Host`.
     """
 
     day: date
@@ -46,12 +45,12 @@ class Day(msgspec.Struct, frozen=True):
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """The table of messages as this server's disk holds it, expired and repeated rows included.
+    """The messages table on this server's disk, expired and duplicate rows included.
 
     Attributes:
-        rows: Rows in it.
-        bytes_on_disk: What they take, indexes included.
-        uncompressed_bytes: What they would take without compression.
+        rows: Number of rows.
+        bytes_on_disk: Compressed bytes, indexes included.
+        uncompressed_bytes: Bytes before compression.
     """
 
     rows: int
@@ -60,22 +59,22 @@ class Disk(msgspec.Struct, frozen=True):
 
     @property
     def ratio(self) -> float:
-        """How many times smaller compression makes them; 0 if there are none."""
+        """Compression ratio; 0 for an empty table."""
         return self.uncompressed_bytes / self.bytes_on_disk if self.bytes_on_disk else 0.0
 
     @property
     def bytes_per_row(self) -> float:
-        """Bytes on disk of one row; 0 if there are none."""
+        """Bytes on disk per row; 0 for an empty table."""
         return self.bytes_on_disk / self.rows if self.rows else 0.0
 
 
 class Statistics(msgspec.Struct, frozen=True):
-    """All of it.
+    """Statistics of all archives.
 
     Attributes:
-        hosts: Those with messages, the largest first.
-        days: The last days, oldest first, those without a message included.
-        disk: What it takes on the disk.
+        hosts: Hosts with messages, largest first.
+        days: The last days, oldest first, empty days included.
+        disk: Disk usage.
     """
 
     hosts: Sequence[Host]
@@ -96,16 +95,16 @@ class Statistics(msgspec.Struct, frozen=True):
 def read(
     store: Store, days: int, expires_after: int | None, now: float | None = None
 ) -> Statistics:
-    """Count what the archives hold. On large tables this reads two columns of every message.
+    """Compute statistics. Scans two columns of every message.
 
     Args:
         store: The store.
-        days: How many days to count separately, today included.
-        expires_after: Seconds for which a message is shown; None for ever.
-        now: The unix time in seconds; the clock's if None.
+        days: Number of days to list, today included.
+        expires_after: Retention in seconds; None for unlimited.
+        now: Unix time in seconds; the current time if None.
 
     Raises:
-        StoreUnavailable: The store did not answer this time.
+        StoreUnavailable: No answer; may work later.
     """
     now = time.time() if now is None else now
     oldest = seconds_ago(expires_after, now)

@@ -1,4 +1,4 @@
-"""Places: the positions of archives that hold a message, and the ids that came with it."""
+"""Positions that hold a message already: an import must not reuse them."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
@@ -8,18 +8,18 @@ from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 
 _SECOND = 1000 << SEQUENCE_BITS
-"""Positions of a second."""
+"""Number of positions in a second."""
 
 
 class Moment(NamedTuple):
-    """A second of an owner's archive, in unix time."""
+    """A second of an owner's archive; unix time."""
 
     owner: str
     second: int
 
 
 class TakenPosition(NamedTuple):
-    """A position that is taken, and the id that its message came with, if it was imported."""
+    """A position that holds a message, with its legacy id if it was imported."""
 
     owner: str
     position: int
@@ -27,22 +27,22 @@ class TakenPosition(NamedTuple):
 
 
 class TakenPositions:
-    """All places, in the store. Its calls block.
+    """Reader of taken positions. All calls block.
 
     Args:
-        store: Where they are.
+        store: The store.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def read(self, moments: Collection[Moment]) -> Sequence[TakenPosition]:
-        """Give every place within the moments, and possibly more of the same owners.
+        """Return all taken positions within the moments, and possibly more of the same owners.
 
         Raises:
-            StoreUnavailable: The store did not answer this time.
+            StoreUnavailable: No answer; may work later.
         """
-        return [place for some in chunks(sorted(moments), _owner) for place in self._read(some)]
+        return [taken for some in chunks(sorted(moments), _owner) for taken in self._read(some)]
 
     def _read(self, moments: Sequence[Moment]) -> Iterable[TakenPosition]:
         seconds = sorted({moment.second for moment in moments})

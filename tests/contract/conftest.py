@@ -1,4 +1,4 @@
-"""The stores that the contract tests run on: in the process, and over HTTP."""
+"""Fixtures: the embedded engine, and a ClickHouse over HTTP."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ TABLE = "repository"
 
 @pytest.fixture(scope="session")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    """Give a ClickHouse that every test of the session may use."""
+    """Give a ClickHouse shared by the session."""
     with asyncio.Runner() as runner:
         server = ClickHouse(directory=tmp_path_factory.mktemp("clickhouse"))
         runner.run(server.start())
@@ -34,7 +34,7 @@ def dsn(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def messages(dsn: str) -> Iterator[Store]:
-    """Give a migrated table. Its parts are never merged: a repeated row stays repeated."""
+    """Give a migrated table whose parts are never merged, so that duplicates stay."""
     store = Store(dsn, TABLE)
     migrations.apply(
         store,

@@ -1,4 +1,4 @@
-"""No text that a client can send reaches into another archive, whatever SQL it looks like."""
+"""SQL injection: no text of a client reaches into another archive."""
 
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from query.errors import StanzaError
-from stanzalake.store.archive_reader import Repository
+from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store
 from tests.support.archives import SEALER, row, rows, visible_id
 from tests.support.queries import Reply, field, form, page, search
@@ -32,17 +32,17 @@ FIELDS = ("with", "start", "end", "before-id", "after-id", "ids", "include-group
 
 
 @pytest.fixture
-def repository(messages: Store) -> Iterator[Repository]:
+def reader(messages: Store) -> Iterator[ArchiveReader]:
     messages.insert([given._replace(owner=VICTIM) for given in rows(5)])
-    repository = Repository(messages, SEALER, None)
-    yield repository
-    repository.close()
+    reader = ArchiveReader(messages, SEALER, None)
+    yield reader
+    reader.close()
 
 
-async def outcome(repository: Repository, *content: str, owner: str = MALLORY) -> object:
+async def outcome(reader: ArchiveReader, *content: str, owner: str = MALLORY) -> object:
     """Give what an owner is told: the error, or the bodies, the count and whether it ends."""
     try:
-        reply: Reply = await search(repository.archive(owner), *content)
+        reply: Reply = await search(reader.archive(owner), *content)
     except StanzaError as error:
         return error.condition
     return (reply.bodies, reply.count, reply.complete)
@@ -51,18 +51,20 @@ async def outcome(repository: Repository, *content: str, owner: str = MALLORY) -
 @pytest.mark.requirement("313-154")
 @pytest.mark.parametrize("text", METACHARACTERS)
 @pytest.mark.parametrize("name", FIELDS)
-async def test_a_field_finds_nothing_of_others(
-    repository: Repository, name: str, text: str
+async def test_no_form_field_reaches_another_archive(
+    reader: ArchiveReader, name: str, text: str
 ) -> None:
-    told = await outcome(repository, form(field(name, escape(text))))
+    told = await outcome(reader, form(field(name, escape(text))))
     assert told in (([], 0, True), "bad-request", "item-not-found", "feature-not-implemented")
 
 
 @pytest.mark.requirement("313-154")
 @pytest.mark.parametrize("text", METACHARACTERS)
 @pytest.mark.parametrize("name", ["max", "after", "before", "index"])
-async def test_a_page_finds_nothing_of_others(repository: Repository, name: str, text: str) -> None:
-    told = await outcome(repository, page(f"<{name}>{escape(text)}</{name}>"))
+async def test_no_paging_value_reaches_another_archive(
+    reader: ArchiveReader, name: str, text: str
+) -> None:
+    told = await outcome(reader, page(f"<{name}>{escape(text)}</{name}>"))
     assert told in ("bad-request", "item-not-found")
 
 
@@ -77,19 +79,19 @@ async def test_a_page_finds_nothing_of_others(repository: Repository, name: str,
         page("<before/>"),
     ],
 )
-async def test_it_is_the_same_whether_or_not_the_victim_exists(
-    repository: Repository, messages: Store, content: str
+async def test_foreign_and_unknown_archives_answer_alike(
+    reader: ArchiveReader, messages: Store, content: str
 ) -> None:
-    before = await outcome(repository, content)
-    assert before == await outcome(repository, content.replace(VICTIM, NOBODY))
+    before = await outcome(reader, content)
+    assert before == await outcome(reader, content.replace(VICTIM, NOBODY))
     messages.insert([given._replace(owner=VICTIM, legacy_id="old") for given in rows(7)[5:]])
-    assert await outcome(repository, content) == before
+    assert await outcome(reader, content) == before
 
 
 @pytest.mark.parametrize("owner", ["' OR 1=1 --@h", "%@h", "{owner:String}@h", "\\@h", "a'b\"@h"])
-async def test_an_owners_own_name_is_no_statement(
-    repository: Repository, messages: Store, owner: str
+async def test_an_owner_whose_name_is_sql_reads_only_his_archive(
+    reader: ArchiveReader, messages: Store, owner: str
 ) -> None:
-    assert await outcome(repository, owner=owner) == ([], 0, True)
+    assert await outcome(reader, owner=owner) == ([], 0, True)
     messages.insert([rows(1)[0]._replace(owner=owner)])
-    assert await outcome(repository, owner=owner) == (["1"], 1, True)
+    assert await outcome(reader, owner=owner) == (["1"], 1, True)

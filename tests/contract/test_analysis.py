@@ -1,4 +1,4 @@
-"""The text of bodies, and the analysts' views with every row stored twice, on both engines."""
+"""The body column and the analysts' views, with every row stored twice, on both engines."""
 
 import itertools
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def store(dsn: str) -> Iterator[Store]:
 @pytest.mark.parametrize("dsn", ["chdb://:memory:"], scope="session")  # the engine is the same one
 @settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(st.lists(stanzas(), max_size=4))
-def test_a_body_is_what_an_xml_parser_finds(messages: Store, given: list[str]) -> None:
+def test_the_body_column_agrees_with_an_xml_parser(messages: Store, given: list[str]) -> None:
     owner = next(_owners)
     messages.insert([Row(owner, n, ROMEO, "", "in", "chat", text) for n, text in enumerate(given)])
     found = messages.select(
@@ -107,24 +107,24 @@ def filled(store: Store) -> Store:
     return store
 
 
-def test_messages_of_a_day(filled: Store) -> None:
+def test_the_daily_view_counts_messages(filled: Store) -> None:
     assert filled.select(f"SELECT * FROM {filled.table}_daily ORDER BY direction") == [
         (DAY, "capulet.lit", "chat", "in", 5),
         (DAY, "capulet.lit", "chat", "out", 4),
     ]
 
 
-def test_a_message_in_two_archives_is_one_between_the_two(filled: Store) -> None:
+def test_the_pairs_view_counts_a_message_in_two_archives_once(filled: Store) -> None:
     found = filled.select(f"SELECT messages FROM {filled.table}_pairs ORDER BY messages")
     assert [number for [number] in found] == [1, 1, 1, 1, 2]
     assert filled.select(f"SELECT uniqExact(sender, recipient) FROM {filled.table}_pairs") == [(5,)]
 
 
-def test_owners_of_a_day(filled: Store) -> None:
+def test_the_active_view_counts_owners_and_writers(filled: Store) -> None:
     assert filled.select(f"SELECT * FROM {filled.table}_active") == [(DAY, "capulet.lit", 2, 2)]
 
 
-def test_seconds_until_the_other_side_answers(filled: Store) -> None:
+def test_the_answers_view_measures_seconds_to_an_answer(filled: Store) -> None:
     rows = filled.select(
         f"SELECT responder, answers, p50, p99 FROM {filled.table}_answers ORDER BY responder"
     )
@@ -134,7 +134,9 @@ def test_seconds_until_the_other_side_answers(filled: Store) -> None:
     ]
 
 
-def test_hashes_are_those_of_one_address_and_of_one_deployment(filled: Store, dsn: str) -> None:
+def test_hashes_are_stable_per_address_and_differ_between_deployments(
+    filled: Store, dsn: str
+) -> None:
     hashes = f"SELECT DISTINCT owner_hash FROM {filled.table}_traffic"
     assert len(filled.select(hashes)) == 2
     other = Store(dsn, next(_names))
@@ -145,7 +147,7 @@ def test_hashes_are_those_of_one_address_and_of_one_deployment(filled: Store, ds
     other.close()
 
 
-def test_a_key_that_is_there_stays(filled: Store) -> None:
+def test_migrating_again_keeps_the_hash_key(filled: Store) -> None:
     hashes = f"SELECT DISTINCT owner_hash FROM {filled.table}_traffic ORDER BY 1"
     before = filled.select(hashes)
     filled.command(f"TRUNCATE TABLE {filled.table}_migrations")
@@ -153,7 +155,7 @@ def test_a_key_that_is_there_stays(filled: Store) -> None:
     assert filled.select(hashes) == before
 
 
-def test_what_has_expired_is_not_shown_while_its_bytes_are_there(store: Store) -> None:
+def test_analysts_do_not_see_expired_messages_still_on_disk(store: Store) -> None:
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="1d"))
     store.command(f"SYSTEM STOP TTL MERGES {store.table}")
     [(now,)] = store.select("SELECT toUnixTimestamp(now())")
@@ -163,7 +165,7 @@ def test_what_has_expired_is_not_shown_while_its_bytes_are_there(store: Store) -
     assert store.select(f"SELECT body FROM {store.table}_bodies") == [("3600",)]
 
 
-def test_a_day_is_read_from_its_month(filled: Store) -> None:
+def test_a_query_for_a_day_prunes_partitions(filled: Store) -> None:
     [(older,)] = filled.select("SELECT toUnixTimestamp('2020-01-01 00:00:00', 'UTC')")
     filled.insert([Row(JULIET, from_milliseconds(older * 1000), ROMEO, "", "in", "chat", stanza())])
     for view in ("daily", "answers", "bodies"):

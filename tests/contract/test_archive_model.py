@@ -1,4 +1,4 @@
-"""Random archives and searches, against a model that is a sorted list and nothing else."""
+"""Property tests: random archives and searches against a model, a sorted list."""
 
 import asyncio
 import itertools
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stanzalake.model.page import Archive
 from stanzalake.model.position import from_milliseconds
-from stanzalake.store.archive_reader import Repository
+from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from stanzalake.xmpp import dates
 from tests.support.archives import SEALER, START
@@ -37,7 +37,7 @@ MOMENTS = st.none() | st.integers(10 * (START - 1), 10 * (START + SPAN + 1))
 
 @dataclass(frozen=True)
 class Search:
-    """A search whose ids are positions still. An empty anchor is 0."""
+    """A search with positions in place of ids. An empty anchor is 0."""
 
     peer: str | None
     resource: str
@@ -56,7 +56,7 @@ class Search:
 
 @st.composite
 def row_lists(draw: st.DrawFn) -> list[Row]:
-    """Give the rows of one archive, each position once; owners are set later."""
+    """Generate the rows of an archive, unique by position; owners are set later."""
     positions = draw(st.lists(PLACES, unique=True, max_size=12))
     return [
         Row(
@@ -75,7 +75,7 @@ def row_lists(draw: st.DrawFn) -> list[Row]:
 
 @st.composite
 def searches(draw: st.DrawFn) -> Search:
-    """Give a search that makes sense."""
+    """Generate a valid search."""
     index = draw(st.none() | st.integers(0, 13))
     anchors = st.none() | st.just(0) | PLACES
     return Search(
@@ -96,7 +96,7 @@ def searches(draw: st.DrawFn) -> Search:
 
 
 def selected(rows: list[Row], asked: Search) -> list[Row]:
-    """Give the rows that the filters select."""
+    """Return the rows that the filters select."""
     named = None if asked.picks is None else {rows[n % len(rows)].position for n in asked.picks}
     return [
         r
@@ -113,7 +113,7 @@ def selected(rows: list[Row], asked: Search) -> list[Row]:
 
 
 def shown(whole: list[Row], asked: Search) -> tuple[list[Row], bool]:
-    """Give the page of what is selected, oldest first, and whether it ends there."""
+    """Return the expected page, oldest first, and whether it is complete."""
     left = [
         r
         for r in whole[asked.index or 0 :]
@@ -127,7 +127,7 @@ def shown(whole: list[Row], asked: Search) -> tuple[list[Row], bool]:
 
 
 def markup(rows: list[Row], owner: str, asked: Search) -> Iterator[str]:
-    """Write a search as a client would."""
+    """Render a search as markup."""
 
     def id_of(position: int) -> str:
         legacy = {r.position: r.legacy_id for r in rows}
@@ -165,7 +165,7 @@ def _paging(asked: Search, id_of: Callable[[int], str]) -> Iterator[str]:
 
 
 def agrees(reply: Reply, rows: list[Row], asked: Search) -> None:
-    """Hold a reply against the model."""
+    """Compare a reply with the model."""
     whole = selected(rows, asked)
     expected, complete = shown(whole, asked)
     positions = [str(r.position) for r in expected]
@@ -189,18 +189,18 @@ Keep = Callable[[list[Row]], tuple[str, Archive]]
 
 @pytest.fixture(scope="module")
 def keep(messages: Store) -> Iterator[Keep]:
-    """Give a function that stores rows for a new owner, some of them twice, beside another's."""
-    repository = Repository(messages, SEALER, None)
+    """Give a function that stores rows for a new owner, some twice, beside those of another."""
+    reader = ArchiveReader(messages, SEALER, None)
 
     def store(rows: list[Row]) -> tuple[str, Archive]:
         owner = next(_owners)
         own = [r._replace(owner=owner) for r in rows]
         messages.insert([*own[::-1], *(r._replace(owner=NURSE) for r in rows)])
         messages.insert(own[::2])
-        return owner, repository.archive(owner)
+        return owner, reader.archive(owner)
 
     yield store
-    repository.close()
+    reader.close()
 
 
 @pytest.mark.requirement(
@@ -209,7 +209,7 @@ def keep(messages: Store) -> Iterator[Keep]:
 )  # fmt: skip
 @settings(max_examples=60)
 @given(rows=row_lists(), asked=st.lists(searches(), min_size=8, max_size=8))
-def test_every_page_is_the_models(
+def test_every_page_agrees_with_the_model(
     keep: Keep, runner: asyncio.Runner, rows: list[Row], asked: list[Search]
 ) -> None:
     owner, archive = keep(rows)
@@ -222,7 +222,7 @@ def test_every_page_is_the_models(
 @pytest.mark.requirement("59-11", "313-85", "313-92", "313-105")
 @settings(max_examples=30)
 @given(rows=row_lists(), size=st.integers(1, CAP), peer=st.sampled_from(PEERS))
-def test_walking_either_way_gives_every_item_once(
+def test_paging_in_either_direction_gives_every_item_once(
     keep: Keep, runner: asyncio.Runner, rows: list[Row], size: int, peer: str
 ) -> None:
     _, archive = keep(rows)
@@ -238,7 +238,7 @@ def test_walking_either_way_gives_every_item_once(
 async def walk(  # noqa: PLR0913, PLR0917  # where to start, and how to go on
     archive: Archive, asked: str, size: int, anchor: str, onwards: str, end: str
 ) -> list[str]:
-    """Read page after page until the archive says that it was all."""
+    """Read pages until one is complete."""
     seen: list[str] = []
     complete = False
     while not complete:

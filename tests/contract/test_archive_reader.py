@@ -1,4 +1,4 @@
-"""What every archive does: the repository's on the engine itself, and the tests' own in memory."""
+"""The Archive interface: the store's archives on both engines, and the tests' in-memory one."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from query.forms import MAX_IDS
 from stanzalake.errors import StoreRefused
 from stanzalake.model.page import MAX_PAGE, Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
-from stanzalake.store.archive_reader import Repository
+from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from tests.support.archives import SEALER, START, MemoryArchive, row, visible_id
 from tests.support.events import ROMEO, stanza
@@ -34,21 +34,21 @@ def owner() -> str:
 
 
 @pytest.fixture
-def repository(messages: Store) -> Iterator[Repository]:
-    repository = Repository(messages, SEALER, EXPIRES_AFTER, clock=lambda: NOW)
-    yield repository
-    repository.close()
+def reader(messages: Store) -> Iterator[ArchiveReader]:
+    reader = ArchiveReader(messages, SEALER, EXPIRES_AFTER, clock=lambda: NOW)
+    yield reader
+    reader.close()
 
 
 @pytest.fixture(params=["stored", "memory"])
 def fill(
-    request: pytest.FixtureRequest, messages: Store, repository: Repository, owner: str
+    request: pytest.FixtureRequest, messages: Store, reader: ArchiveReader, owner: str
 ) -> Fill:
-    """Give a function that makes an archive of rows, which then are the owner's."""
+    """Give a function that creates the owner's archive with rows."""
 
     def stored(rows: list[Row]) -> Archive:
         messages.insert(owned(rows, owner))
-        return repository.archive(owner)
+        return reader.archive(owner)
 
     def memory(rows: list[Row]) -> Archive:
         return MemoryArchive(owned(rows, owner), owner, OLDEST)
@@ -57,7 +57,7 @@ def fill(
 
 
 def owned(rows: list[Row], owner: str) -> list[Row]:
-    """Give the rows to an owner, those of the other one but for the name."""
+    """Set the owner of the rows, except of those of OTHER."""
     return [r if r.owner == OTHER else r._replace(owner=owner) for r in rows]
 
 
@@ -97,7 +97,7 @@ async def test_items_come_once_in_order_with_their_ids(fill: Fill, owner: str) -
         (2, False, 10**18 - 1, [], False),
     ],
 )
-async def test_a_stretch(  # noqa: PLR0913, PLR0917  # a row of the table above
+async def test_a_page_respects_limit_direction_and_skip(  # noqa: PLR0913, PLR0917  # a row of the table above
     fill: Fill, limit: int, backward: bool, skip: int, expected: list[str], more: bool
 ) -> None:
     archive = fill([at(n, stanza=str(n)) for n in (0, 1, 1, 2, 3, 3, 3, 4)])
@@ -124,7 +124,9 @@ async def test_a_stretch(  # noqa: PLR0913, PLR0917  # a row of the table above
         (Selection(low=MAX_POSITION), []),
     ],
 )
-async def test_a_selection(fill: Fill, selection: Selection, expected: list[str]) -> None:
+async def test_a_selection_filters_by_every_field(
+    fill: Fill, selection: Selection, expected: list[str]
+) -> None:
     archive = fill(
         [
             at(0, stanza="0"),
@@ -139,7 +141,7 @@ async def test_a_selection(fill: Fill, selection: Selection, expected: list[str]
 
 
 @pytest.mark.requirement("313-59", "313-61", "313-62", "313-148")
-async def test_places_are_found_by_either_kind_of_id(fill: Fill, owner: str) -> None:
+async def test_sealed_and_legacy_ids_resolve_to_positions(fill: Fill, owner: str) -> None:
     old = at(1, legacy_id="it's \\ old]\n")
     archive = fill([at(0), old, at(2, legacy_id="other's")._replace(owner=OTHER)])
     unused = SEALER.seal(owner, at(7).position)
@@ -152,12 +154,12 @@ async def test_places_are_found_by_either_kind_of_id(fill: Fill, owner: str) -> 
     assert await archive.find([]) == {}
 
 
-async def test_items_of_old_ids_show_them(fill: Fill) -> None:
+async def test_imported_items_keep_their_legacy_id(fill: Fill) -> None:
     [item] = (await fill([at(1, legacy_id="old")]).read(Selection(), 1)).items
     assert item.id == visible_id(at(1, legacy_id="old")) == "old"
 
 
-async def test_ids_that_are_looked_for_may_be_many_and_long(fill: Fill) -> None:
+async def test_a_query_may_name_many_long_ids(fill: Fill) -> None:
     archive = fill([at(1, legacy_id="old")])
     made_up = [f"{n}{'x' * 250}" for n in range(MAX_IDS)]
     assert await archive.find([*made_up, "old"]) == {"old": at(1).position}
@@ -171,7 +173,7 @@ async def test_only_positions_with_an_item_are_stored(fill: Fill) -> None:
 
 
 @pytest.mark.requirement("313-09", "313-113")
-async def test_what_is_expired_is_not_in_the_archive(fill: Fill, owner: str) -> None:
+async def test_expired_items_are_not_in_the_archive(fill: Fill, owner: str) -> None:
     expired = row(OLDEST - 1, stanza="expired", legacy_id="expired")
     archive = fill([expired, row(OLDEST, stanza="kept")])
     assert bodies(await archive.read(Selection(), 9)) == ["kept"]
@@ -182,20 +184,20 @@ async def test_what_is_expired_is_not_in_the_archive(fill: Fill, owner: str) -> 
     assert await archive.find(["expired", gone, edge]) == {edge: OLDEST}
 
 
-async def test_nothing_expires_if_it_is_kept_for_ever(messages: Store, owner: str) -> None:
+async def test_nothing_expires_under_unlimited_retention(messages: Store, owner: str) -> None:
     messages.insert(owned([row(0, stanza="first")], owner))
-    repository = Repository(messages, SEALER, None, clock=lambda: NOW)
-    assert bodies(await repository.archive(owner).read(Selection(), 9)) == ["first"]
-    repository.close()
+    reader = ArchiveReader(messages, SEALER, None, clock=lambda: NOW)
+    assert bodies(await reader.archive(owner).read(Selection(), 9)) == ["first"]
+    reader.close()
 
 
 async def test_a_page_is_bounded_in_bytes(
-    messages: Store, repository: Repository, owner: str
+    messages: Store, reader: ArchiveReader, owner: str
 ) -> None:
     half = "x" * (MAX_PAGE // 2)
     rows = [at(n, stanza=half + str(n)) for n in range(4)]
     messages.insert(owned([*rows, at(5, stanza=half * 3)], owner))
-    archive = repository.archive(owner)
+    archive = reader.archive(owner)
     forward = await archive.read(Selection(), 4)
     assert ([s[-1] for s in bodies(forward)], forward.more) == (["0", "1"], True)
     backward = await archive.read(Selection(high=at(4).position), 4, backward=True)
@@ -207,10 +209,10 @@ async def test_a_page_is_bounded_in_bytes(
     assert (bodies(alone), alone.more) == ([half * 3], True)
 
 
-async def test_a_page_whose_answer_broke_off_is_read_with_less(
-    messages: Store, repository: Repository, owner: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_page_whose_answer_broke_off_is_read_with_fewer_bytes(
+    messages: Store, reader: ArchiveReader, owner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that met the bound behind the beginning of its answer: the engine tells it whole."""
+    """A server that exceeds the bound in mid-answer breaks off; the engine reports it instead."""
     messages.insert(owned([at(1, stanza="first")], owner))
     query, cut = Client.query, [StreamFailureError("cut")]
 
@@ -220,15 +222,15 @@ async def test_a_page_whose_answer_broke_off_is_read_with_less(
         return query(client, *arguments, **more)
 
     monkeypatch.setattr(Client, "query", answer)
-    assert bodies(await repository.archive(owner).read(Selection(), 9)) == ["first"]
+    assert bodies(await reader.archive(owner).read(Selection(), 9)) == ["first"]
     assert not cut
 
 
-async def test_a_refusal_of_the_store_names_no_value(dsn: str, owner: str) -> None:
+async def test_store_errors_quote_no_value(dsn: str, owner: str) -> None:
     store = Store(dsn, "there_is_no_such_table")
-    repository = Repository(store, SEALER, None)
+    reader = ArchiveReader(store, SEALER, None)
     with pytest.raises(StoreRefused) as raised:
-        await repository.archive(owner).read(Selection(peer="secret"), 1)
+        await reader.archive(owner).read(Selection(peer="secret"), 1)
     assert "secret" not in str(raised.value)
-    repository.close()
+    reader.close()
     store.close()

@@ -13,7 +13,7 @@ import pytest
 from query.errors import StanzaError
 from stanzalake.model.page import Archive
 from stanzalake.model.position import from_milliseconds
-from stanzalake.store.archive_reader import Repository
+from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from stanzalake.xmpp.namespaces import DATA, MAM
 from tests.support.archives import SEALER, START, row
@@ -114,15 +114,15 @@ Connect = Callable[..., Client]
 @pytest.fixture
 def connect(messages: Store) -> Iterator[Connect]:
     """Give a function that makes a client of an archive."""
-    repository = Repository(messages, SEALER, None)
+    reader = ArchiveReader(messages, SEALER, None)
     owner = next(_owners)
     messages.insert(list(rows(owner)))
 
     def connected(attributes: str = "queryid='q'") -> Client:
-        return Client(repository.archive(owner), owner, attributes)
+        return Client(reader.archive(owner), owner, attributes)
 
     yield connected
-    repository.close()
+    reader.close()
 
 
 def most(size: int) -> str:

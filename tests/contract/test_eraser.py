@@ -1,4 +1,4 @@
-"""What `stanzalake delete` plans and says, on both engines."""
+"""Planning and announcing an erasure, for `stanzalake delete`, on both engines."""
 
 import itertools
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def eraser(dsn: str) -> Iterator[Eraser]:
     store.close()
 
 
-def test_messages_of_any_time_can_be_told_of(eraser: Eraser) -> None:
+def test_a_plan_covers_messages_of_any_time(eraser: Eraser) -> None:
     erasure = eraser.plan(JULIET, "", 0, None, "me")
     said = _described(eraser.covered(erasure))
     assert said == "2 messages, 1970-01-01 to 10889-08-02,"
@@ -43,7 +43,7 @@ def test_messages_of_any_time_can_be_told_of(eraser: Eraser) -> None:
         (ROMEO, 1, 2, 0),
     ],
 )
-def test_only_what_is_meant_is_planned(
+def test_a_plan_covers_a_peer_and_a_time(
     eraser: Eraser, peer: str, start: int, end: int | None, covered: int
 ) -> None:
     erasure = eraser.plan(JULIET, peer, start, end, "me")
@@ -53,7 +53,7 @@ def test_only_what_is_meant_is_planned(
     assert eraser.covered(erasure).messages == covered
 
 
-def test_what_no_processor_would_take_is_not_said(eraser: Eraser) -> None:
-    """It would be rejected there, and the command would wait for it in vain."""
+def test_an_event_that_no_processor_accepts_is_not_appended(eraser: Eraser) -> None:
+    """Processors would reject it, and the command wait in vain."""
     with pytest.raises(InvalidEvent, match="255"):
         eraser.say(eraser.plan(JULIET, "", 0, None, "x" * 256))

@@ -146,7 +146,7 @@ def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> Non
 @example(["message", ALL], [Run(0, 0, 4, "late"), Run(1, 0, 9, "committed")])
 @example(["never", "message", ENDED, "message", "activation", "message"], [])
 @settings(max_examples=40)
-def test_an_erasure_wins_and_nothing_else_is_lost(
+def test_an_erasure_wins_and_no_other_message_is_lost(
     store: Store, kinds: Sequence[object], planned: Sequence[Run]
 ) -> None:
     number = next(_numbers)

@@ -39,7 +39,7 @@ def histories(dsn: str) -> Iterator[Histories]:
     store.close()
 
 
-def test_states_come_back_by_owner_and_in_order(histories: Histories) -> None:
+def test_histories_are_read_by_owner_in_order(histories: Histories) -> None:
     states: list[ArchiveState] = [
         activation(A, 9),
         wishes(A, 3),
@@ -56,31 +56,31 @@ def test_states_come_back_by_owner_and_in_order(histories: Histories) -> None:
     }
 
 
-def test_a_repeat_is_the_same_state(histories: Histories) -> None:
+def test_writing_a_state_again_is_idempotent(histories: Histories) -> None:
     for _ in range(3):
         histories.write([wishes(A, 3)])
     assert histories.read([A]) == {A: (wishes(A, 3),)}
 
 
-def test_nothing_is_nothing(histories: Histories) -> None:
+def test_an_owner_without_states_has_an_empty_history(histories: Histories) -> None:
     histories.write([])
     assert histories.read([]) == {}
 
 
-def test_many_owners_are_looked_up_in_pieces(histories: Histories) -> None:
+def test_many_owners_are_read_in_chunks(histories: Histories) -> None:
     owners = [f"{n}@h" for n in range(12_000)]
     histories.write([activation(owner, 1) for owner in owners])
     found = histories.read(owners)
     assert all(found[owner] == (activation(owner, 1),) for owner in owners)
 
 
-def test_only_the_newest_states_count(histories: Histories) -> None:
+def test_a_history_keeps_the_newest_states(histories: Histories) -> None:
     histories.write([activation(A, position) for position in range(MAX_STATES + 5)])
     found = histories.read([A])[A]
     assert [state.position for state in found] == list(range(5, MAX_STATES + 5))
 
 
-def test_owners_may_be_many_and_their_names_long(histories: Histories) -> None:
+def test_owners_may_be_many_with_long_names(histories: Histories) -> None:
     owners = [f"{n}{'n' * 1000}@{'h' * 1000}" for n in range(500)]
     histories.write(activation(owner, 1) for owner in owners)
     assert histories.read(owners) == {owner: (activation(owner, 1),) for owner in owners}

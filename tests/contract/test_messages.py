@@ -1,4 +1,4 @@
-"""What an export reads, and what is counted, on the engine in the process and over HTTP."""
+"""Export reads and statistics, on both engines."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ def at(owner: str, number: int, **changes: str) -> Row:
     return row(from_milliseconds(START + number), owner=owner, **changes)
 
 
-def test_each_message_comes_once_and_in_order(messages: Store, owner: str) -> None:
+def test_an_export_reads_each_message_once_in_order(messages: Store, owner: str) -> None:
     kept = [at(owner, n, stanza=str(n)) for n in range(5)]
     messages.insert([kept[3], kept[1], kept[0]])
     messages.insert([kept[1], kept[2], kept[4], kept[0], at("nobody@montague.lit", 2)])
@@ -39,13 +39,13 @@ def test_each_message_comes_once_and_in_order(messages: Store, owner: str) -> No
     assert found.count(span) == 3
 
 
-def test_only_those_with_one_peer(messages: Store, owner: str) -> None:
+def test_an_export_may_be_limited_to_a_peer(messages: Store, owner: str) -> None:
     kept = [at(owner, n, peer=f"{n % 2}@'capulet.lit") for n in range(4)]
     messages.insert(kept)
     assert list(Messages(messages).read(MessageRange(owner, "1@'capulet.lit"))) == kept[1::2]
 
 
-def test_an_archive_is_read_page_by_page(
+def test_an_export_reads_page_by_page(
     messages: Store, owner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "_PAGE_ROWS", 3)
@@ -64,12 +64,12 @@ def test_a_page_is_bounded_in_bytes(
     assert list(Messages(messages).read(MessageRange(owner))) == kept
 
 
-def test_nothing_is_an_archive_too(messages: Store, owner: str) -> None:
+def test_an_empty_archive_exports_nothing(messages: Store, owner: str) -> None:
     assert list(Messages(messages).read(MessageRange(owner))) == []
     assert Messages(messages).count(MessageRange(owner)) == 0
 
 
-def test_the_statistics_of_a_table(messages: Store) -> None:
+def test_statistics_count_hosts_days_and_disk(messages: Store) -> None:
     host = "statistics.lit"
     moments = (0, 1, DAY, 3 * DAY)
     messages.insert([at(f"{n % 3}@{host}", moment) for n, moment in enumerate(moments)])

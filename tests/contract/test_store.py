@@ -1,4 +1,4 @@
-"""The store and its schema, on the engine in the process and over HTTP."""
+"""The store client and the schema, on both engines."""
 
 import itertools
 import time
@@ -11,7 +11,7 @@ from stanzalake.config import settings
 from stanzalake.errors import RowRefused, SchemaBehind, StoreRefused
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
-from stanzalake.store.client import DENIED, PASSING, ROW, Row, Store
+from stanzalake.store.client import DENIED, ROW_ERRORS, TRANSIENT, Row, Store
 from tests.support.events import JULIET, ROMEO, stanza
 
 YEAR = 31_556_952
@@ -55,7 +55,7 @@ def positions(store: Store) -> list[int]:
     return [p for (p,) in store.select(f"SELECT position FROM {store.table} ORDER BY position")]
 
 
-def test_a_statement_does_not_wait_for_another(store: Store) -> None:
+def test_statements_run_concurrently(store: Store) -> None:
     with ThreadPoolExecutor(1) as thread:
         long = thread.submit(store.select, "SELECT sleepEachRow(0.5) FROM numbers(6)")
         until_running(store, "sleepEachRow")
@@ -64,7 +64,7 @@ def test_a_statement_does_not_wait_for_another(store: Store) -> None:
 
 
 def until_running(store: Store, part: str) -> None:
-    """Wait until a statement with these words is running."""
+    """Wait until a statement that contains the text is running."""
     statement = (
         "SELECT count() FROM system.processes"
         " WHERE position(query, {part:String}) > 0 AND position(query, 'processes') = 0"
@@ -82,7 +82,7 @@ def test_every_migration_is_applied_once(store: Store) -> None:
     assert definition(store) == before
 
 
-def test_a_table_that_followed_its_settings_equals_a_fresh_one(store: Store, dsn: str) -> None:
+def test_a_table_altered_by_settings_equals_a_fresh_one(store: Store, dsn: str) -> None:
     changed = load(
         PROSODY_ARCHIVE_EXPIRES_AFTER="90d",
         PROSODY_ARCHIVE_COMPRESSION="false",
@@ -98,7 +98,7 @@ def test_a_table_that_followed_its_settings_equals_a_fresh_one(store: Store, dsn
     fresh.close()
 
 
-def test_a_migration_that_was_cut_short_is_applied_again(store: Store) -> None:
+def test_an_interrupted_migration_is_applied_again(store: Store) -> None:
     migrations.apply(store, load())
     before = definition(store)
     store.command(f"TRUNCATE TABLE {store.table}_migrations")
@@ -106,7 +106,7 @@ def test_a_migration_that_was_cut_short_is_applied_again(store: Store) -> None:
     assert definition(store) == before
 
 
-def test_a_schema_that_is_behind_says_what_to_run(store: Store) -> None:
+def test_a_schema_behind_names_the_command_to_run(store: Store) -> None:
     with pytest.raises(SchemaBehind, match=r"lacks 001 messages.*: run stanzalake migrate"):
         migrations.check(store)
     migrations.apply(store, load())
@@ -118,7 +118,7 @@ def test_a_schema_that_is_behind_says_what_to_run(store: Store) -> None:
         migrations.check(store)
 
 
-def test_the_settings_are_in_the_table(store: Store) -> None:
+def test_the_table_follows_the_settings(store: Store) -> None:
     migrations.apply(store, load())
     assert f"toIntervalSecond({YEAR})" in definition(store)
     assert "`stanza` String CODEC(ZSTD(3))" in definition(store)
@@ -136,7 +136,7 @@ def test_the_settings_are_in_the_table(store: Store) -> None:
     assert "merge_with_ttl_timeout = 3600" in definition(store)
 
 
-def test_expired_bytes_go(store: Store) -> None:
+def test_expired_rows_leave_with_the_next_merge(store: Store) -> None:
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     [(now,)] = store.select("SELECT toUnixTimestamp(now())")
     old, young = (from_milliseconds((now - age) * 1000) for age in (2 * 86_400, 3600))
@@ -147,7 +147,7 @@ def test_expired_bytes_go(store: Store) -> None:
 
 
 @pytest.mark.requirement("313-118")
-def test_a_repeat_is_the_same_row(store: Store) -> None:
+def test_inserting_a_row_again_is_idempotent(store: Store) -> None:
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     position = from_milliseconds(NOW)
     for _ in range(3):
@@ -156,14 +156,14 @@ def test_a_repeat_is_the_same_row(store: Store) -> None:
     assert positions(store) == [position]
 
 
-def test_the_time_of_a_row_is_its_positions(store: Store) -> None:
+def test_the_at_column_derives_from_the_position(store: Store) -> None:
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     store.insert([row(from_milliseconds(1_790_000_000_123, 7))])
     [(at,)] = store.select(f"SELECT toString(at) FROM {store.table}")
     assert at == "2026-09-21 14:13:20.123"
 
 
-def test_any_text_comes_back(store: Store) -> None:
+def test_any_text_is_stored_unchanged(store: Store) -> None:
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     text = "'\"\\`;-- \t\r\n\x01{x:String} 🌹 \u2028"
     store.insert([row(1, text, peer_resource=text)])
@@ -174,7 +174,7 @@ def test_any_text_comes_back(store: Store) -> None:
     assert found == [(1,)]
 
 
-def test_what_the_engine_refuses_is_told_without_values(store: Store) -> None:
+def test_engine_errors_are_reported_without_values(store: Store) -> None:
     with pytest.raises(StoreRefused, match="UNKNOWN_TABLE") as caught:
         store.insert([row(1, "secret")])
     assert "secret" not in str(caught.value)
@@ -185,7 +185,7 @@ def test_what_the_engine_refuses_is_told_without_values(store: Store) -> None:
     assert JULIET not in str(caught.value)
 
 
-def test_a_row_that_is_refused_is_told_from_a_statement(store: Store) -> None:
+def test_a_refused_row_is_told_apart_from_a_refused_statement(store: Store) -> None:
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     store.command(f"ALTER TABLE {store.table} ADD CONSTRAINT c CHECK length(peer_resource) < 20")
     with pytest.raises(RowRefused, match="VIOLATED_CONSTRAINT") as caught:
@@ -197,15 +197,15 @@ def test_a_row_that_is_refused_is_told_from_a_statement(store: Store) -> None:
     assert not isinstance(refused.value, RowRefused)
 
 
-def test_a_batch_may_hold_messages_of_any_number_of_months(store: Store) -> None:
+def test_a_batch_may_touch_any_number_of_partitions(store: Store) -> None:
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     months = [from_milliseconds(n * 31 * 86_400_000) for n in range(200)]
     store.insert([row(position) for position in months])
     assert positions(store) == months
 
 
-def test_the_engine_has_the_same_names_for_errors(store: Store) -> None:
-    known = PASSING | DENIED | ROW
+def test_error_codes_have_the_names_of_the_engine(store: Store) -> None:
+    known = TRANSIENT | DENIED | ROW_ERRORS
     named = store.select(
         "SELECT arrayJoin({codes:Array(UInt16)}) AS code, errorCodeToName(code)",
         {"codes": sorted(known)},
@@ -213,7 +213,7 @@ def test_the_engine_has_the_same_names_for_errors(store: Store) -> None:
     assert named == sorted(known.items())
 
 
-def test_a_parameter_may_be_longer_than_any_url(store: Store) -> None:
+def test_a_parameter_may_exceed_the_length_of_a_url(store: Store) -> None:
     positions = list(range(15_000))
     found = store.select("SELECT length({positions:Array(UInt64)})", {"positions": positions})
     assert found == [(15_000,)]

@@ -1,4 +1,4 @@
-"""What analysts may see on a ClickHouse server, and every way that they might try to see more."""
+"""Analysts on a ClickHouse server: the views they may read, and attempts to read more."""
 
 import asyncio
 import re
@@ -90,7 +90,7 @@ BODIES = [
 
 @pytest.fixture
 async def guarded(tmp_path: Path) -> AsyncIterator[ClickHouse]:
-    """Give a ClickHouse with all the users that the project ships, and two messages."""
+    """Give a ClickHouse with all the users the project ships, and two messages."""
     passwords = PASSWORDS | ANALYSTS_PASSWORDS
     server = ClickHouse(directory=tmp_path, users=USERS, environment=passwords)
     (tmp_path / "users.d").mkdir(mode=0o700)
@@ -113,7 +113,7 @@ def opened(server: ClickHouse, user: str) -> Store:
 
 
 @pytest.mark.parametrize("user", ["analyst", "analyst_bodies"])
-async def test_an_analyst_reads_the_views_and_no_address(guarded: ClickHouse, user: str) -> None:
+async def test_analysts_read_the_views_without_addresses(guarded: ClickHouse, user: str) -> None:
     store = opened(guarded, user)
     for view in VIEWS:
         text = str(store.select(f"SELECT * FROM messages_{view}"))
@@ -124,7 +124,7 @@ async def test_an_analyst_reads_the_views_and_no_address(guarded: ClickHouse, us
 
 
 @pytest.mark.parametrize("user", ["analyst", "analyst_bodies"])
-async def test_there_is_no_way_to_what_is_below_the_views(guarded: ClickHouse, user: str) -> None:
+async def test_analysts_cannot_read_below_the_views(guarded: ClickHouse, user: str) -> None:
     store = opened(guarded, user)
     for statement in BELOW:
         with pytest.raises(StanzalakeError) as caught:
@@ -135,7 +135,7 @@ async def test_there_is_no_way_to_what_is_below_the_views(guarded: ClickHouse, u
     store.close()
 
 
-async def test_bodies_are_for_the_other_analyst_only(guarded: ClickHouse) -> None:
+async def test_only_the_bodies_analyst_reads_bodies(guarded: ClickHouse) -> None:
     without, bodies = opened(guarded, "analyst"), opened(guarded, "analyst_bodies")
     for statement in BODIES:
         with pytest.raises(StanzalakeError):
@@ -148,12 +148,12 @@ async def test_bodies_are_for_the_other_analyst_only(guarded: ClickHouse) -> Non
 
 
 def queries() -> dict[str, str]:
-    """Give the guide's queries by their headings."""
+    """Return the guide's queries by heading."""
     section = re.compile(r"^### (.+?)\n.*?```sql\n(.+?)```", re.DOTALL | re.MULTILINE)
     return dict(section.findall(GUIDE.read_text()))
 
 
-async def test_the_queries_of_the_guide_answer_what_they_say(guarded: ClickHouse) -> None:
+async def test_the_queries_of_the_guide_return_the_documented_columns(guarded: ClickHouse) -> None:
     given = queries()
     assert GUIDE.read_text().count("```sql") == len(given) == len(ANSWERS)
     for heading, (columns, expected) in ANSWERS.items():
@@ -165,7 +165,7 @@ async def test_the_queries_of_the_guide_answer_what_they_say(guarded: ClickHouse
         store.close()
 
 
-def test_the_guide_tells_what_each_user_may_read() -> None:
+def test_the_guide_lists_the_grants_of_each_user() -> None:
     file = ET.parse(ANALYSTS)  # noqa: S314  # the project's own
     table = re.compile(r"^\| `(messages_\w+)` \| .+ \| (yes|no) \| yes \|$", re.MULTILINE)
     told = table.findall(GUIDE.read_text())
@@ -187,7 +187,7 @@ async def test_no_plan_shows_the_key_of_the_hashes(guarded: ClickHouse) -> None:
     analyst.close()
 
 
-def test_an_analyst_may_change_no_setting_and_has_bounds() -> None:
+def test_analysts_are_read_only_and_bounded() -> None:
     """The engine of the tests knows the profile, and does not heed it."""
     file = ET.parse(ANALYSTS)  # noqa: S314  # the project's own
     [profile] = file.findall("profiles/*")

@@ -1,4 +1,4 @@
-"""Backup and restore, by the statements of docs/backup.md: they are read from there and run."""
+"""Backup and restore, by the statements of docs/backup.md."""
 
 import asyncio
 import shlex
@@ -31,7 +31,7 @@ SOON = 30.0
 
 
 def lines(title: str, kind: str = "sh") -> list[list[str]]:
-    """Give the lines of each block of a section."""
+    """Return the lines of each code block of a section."""
     return [block.lines for block in section(GUIDE, title, kind)]
 
 
@@ -53,7 +53,7 @@ class Service:
         self._process: asyncio.subprocess.Process | None = None
 
     async def do(self, line: str) -> tuple[int, str, str]:
-        """Do a line of the guide."""
+        """Run a line of the guide."""
         words = shlex.split(line.replace("/var/lib/stanzalake", str(self._directory)))
         word, *arguments = words
         if word == "stanzalake":
@@ -76,7 +76,7 @@ class Service:
 
 
 async def archived(values: dict[str, str]) -> list[tuple[str, int]]:
-    """Give what is in the archive, by owner and position."""
+    """Return owner and position of all archived messages."""
 
     def read() -> list[tuple[str, int]]:
         store = Store.of(settings.load(values))
@@ -88,7 +88,7 @@ async def archived(values: dict[str, str]) -> list[tuple[str, int]]:
 
 
 async def will_be(values: dict[str, str], expected: list[tuple[str, int]]) -> None:
-    """Return once this is in the archive."""
+    """Wait until the archive holds exactly these messages."""
     async with asyncio.timeout(SOON):
         while await archived(values) != expected:  # noqa: ASYNC110  # the store sets no asyncio.Event
             await asyncio.sleep(0.1)
@@ -99,7 +99,7 @@ def message(owner: str, position: int) -> Entry:
 
 
 @pytest.mark.timeout(240)
-async def test_the_embedded_archive_while_it_serves(tmp_path: Path) -> None:
+async def test_backup_and_restore_of_a_running_embedded_archive(tmp_path: Path) -> None:
     stanzalake = Command(tmp_path)
     stanzalake.settings |= {
         "PROSODY_ARCHIVE_POLICY": "true",
@@ -171,7 +171,7 @@ def run_sql(server: ClickHouse, statements: list[str]) -> None:
     store.close()
 
 
-async def test_a_server_by_its_own_statements_and_kafka(
+async def test_backup_and_restore_of_a_server_by_sql_and_kafka(
     started: Started, kafka: Kafka, tmp_path: Path
 ) -> None:
     server = await started(
@@ -209,9 +209,7 @@ async def test_a_server_by_its_own_statements_and_kafka(
     await log.close()
 
 
-async def test_a_server_by_the_command_as_its_administrator(
-    started: Started, tmp_path: Path
-) -> None:
+async def test_backup_and_restore_of_a_server_by_command(started: Started, tmp_path: Path) -> None:
     server = await started(
         ClickHouse(
             directory=tmp_path / "clickhouse",
@@ -241,7 +239,7 @@ async def test_a_server_by_the_command_as_its_administrator(
 
 
 @pytest.mark.parametrize("name", ["../monday", "/monday", "a'b", ".hidden", ""])
-def test_names_that_are_no_file_names(name: str) -> None:
+def test_backup_names_must_be_file_names(name: str) -> None:
     result = CliRunner().invoke(cli, ["backup", name])
     assert result.exit_code == 2
     assert "not a plain file name" in result.output

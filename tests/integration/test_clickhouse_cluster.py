@@ -1,8 +1,8 @@
-"""The cluster's schema: its statements word by word, and all of it that one engine can run.
+"""The schema of a cluster, as far as a single engine can run it.
 
-The engine has a cluster of two shards which are both itself: distribution is real, replication
-and `ON CLUSTER` are not. What is read from both shards comes twice, so a read that is right reads
-one. Replicated tables can be made with a Keeper in memory, but not written.
+The engine's cluster has two shards, both itself: distribution is real, replication and
+`ON CLUSTER` are not. A read from both shards returns rows twice, so a correct read of an archive
+uses one. Replicated tables can be created with an in-memory Keeper, but not written.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from stanzalake.model.event import VERSION, Activation
 from stanzalake.model.page import Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.store import migrations
-from stanzalake.store.archive_reader import Repository
+from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store, cluster_settings
 from stanzalake.store.histories import Histories
 from stanzalake.store.migrations import Target
@@ -79,10 +79,10 @@ ORDER BY number"""
 
 
 class OneServer(Store):
-    """A store whose engine is the whole cluster, and has no other replica to write to."""
+    """A store whose engine is the whole cluster, without replicas."""
 
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Do here what ON CLUSTER asks of all."""
+        """Run an ON CLUSTER statement locally, on plain engines."""
         here = statement.replace(f" ON CLUSTER '{CLUSTER}'", "")
         plain = re.sub(r"Replicated(\w+)(\('[^)]*'\))?", r"\1", here)
         super().command(plain, parameters)
@@ -102,7 +102,7 @@ def statements() -> Iterator[str]:
 
 @pytest.fixture
 async def cluster(started: Started, tmp_path: Path) -> ClickHouse:
-    """Give a ClickHouse that is a cluster."""
+    """Give a ClickHouse with a cluster of itself."""
     return await started(configured(tmp_path, CONFIG))
 
 
@@ -116,7 +116,7 @@ def configured(directory: Path, config: str, users: Path | None = None) -> Click
 
 @pytest.fixture
 async def store(cluster: ClickHouse) -> AsyncIterator[Store]:
-    """Give the migrated store of a cluster."""
+    """Give the migrated store of the cluster."""
     values = load(cluster.dsn(), STANZALAKE_CLICKHOUSE_CLUSTER=CLUSTER)
     store = OneServer(cluster.dsn(), "messages", OPTIONS)
     assert migrations.apply(store, values)
@@ -124,7 +124,7 @@ async def store(cluster: ClickHouse) -> AsyncIterator[Store]:
     store.close()
 
 
-def test_the_statements_of_a_cluster() -> None:
+def test_a_cluster_gets_replicated_and_distributed_tables() -> None:
     record, messages, spread, *_ = statements()
     assert [words(record), words(messages), words(spread)] == [
         words(RECORD),
@@ -136,14 +136,14 @@ def test_the_statements_of_a_cluster() -> None:
     )
 
 
-def test_every_table_that_is_spread_has_both_tables() -> None:
+def test_every_local_table_has_a_distributed_one() -> None:
     made = [m[1] for s in statements() if (m := re.search(r"TABLE (?:IF NOT EXISTS )?(\w+)", s))]
     local = {name for name in made if name.endswith("_local")}
     assert local
     assert {name.removesuffix("_local") for name in local} < set(made)
 
 
-async def test_the_engine_reads_every_statement(cluster: ClickHouse) -> None:
+async def test_the_engine_parses_every_statement(cluster: ClickHouse) -> None:
     store = await asyncio.to_thread(Store.of, load(cluster.dsn()))
     for statement in statements():
         [(text,)] = store.select("SELECT formatQuery({sql:String})", {"sql": statement})
@@ -151,7 +151,7 @@ async def test_the_engine_reads_every_statement(cluster: ClickHouse) -> None:
     store.close()
 
 
-async def test_the_engine_makes_every_table(tmp_path: Path) -> None:
+async def test_the_engine_creates_every_table(tmp_path: Path) -> None:
     server = configured(tmp_path, KEEPER)
     await server.start()
     store = await asyncio.to_thread(Store.of, load(server.dsn()))
@@ -168,7 +168,9 @@ async def test_the_engine_makes_every_table(tmp_path: Path) -> None:
     await server.kill()  # the Keeper in memory does not let it end
 
 
-async def test_the_schema_follows_its_settings(cluster: ClickHouse, store: Store) -> None:
+async def test_the_schema_of_a_cluster_follows_the_settings(
+    cluster: ClickHouse, store: Store
+) -> None:
     values = load(
         cluster.dsn(),
         STANZALAKE_CLICKHOUSE_CLUSTER=CLUSTER,
@@ -189,40 +191,42 @@ async def test_the_schema_follows_its_settings(cluster: ClickHouse, store: Store
     assert "toIntervalSecond(7776000)" in spread
 
 
-async def test_an_owner_is_read_from_one_shard(store: Store) -> None:
+async def test_an_archive_is_read_from_one_shard(store: Store) -> None:
     given = rows(5)
     store.insert(given)
     store.insert(given[:2])
     assert store.select("SELECT count() FROM messages") in ([(10,)], [(14,)])
     [(own,)] = store.select("SELECT count() FROM messages WHERE owner = {o:String}", {"o": JULIET})
     assert own in {5, 7}
-    repository = Repository(store, SEALER, None)
-    archive = repository.archive(JULIET)
+    reader = ArchiveReader(store, SEALER, None)
+    archive = reader.archive(JULIET)
     page = await archive.read(Selection(), 3)
     assert ([item.position for item in page.items], page.more) == (
         [row.position for row in given[:3]],
         True,
     )
     assert await archive.count(Selection(), MAX_POSITION) == (5, 5)
-    repository.close()
+    reader.close()
 
 
-async def test_the_repositorys_reads_can_all_skip_shards(cluster: ClickHouse, store: Store) -> None:
+async def test_all_reads_of_an_archive_skip_unused_shards(
+    cluster: ClickHouse, store: Store
+) -> None:
     store.insert(rows(3))
     settings = {**OPTIONS["settings"], "force_optimize_skip_unused_shards": 1}
     forced = Store(cluster.dsn(), "messages", {"settings": settings})
     with pytest.raises(StoreRefused):
         forced.select("SELECT count() FROM messages")
-    repository = Repository(forced, SEALER, None)
-    archive = repository.archive(JULIET)
+    reader = ArchiveReader(forced, SEALER, None)
+    archive = reader.archive(JULIET)
     assert len((await archive.read(Selection(), 9, backward=True)).items) == 3
     assert await archive.find(["made up"]) == {}
     assert await archive.stored([rows(1)[0].position]) == {rows(1)[0].position}
-    repository.close()
+    reader.close()
     forced.close()
 
 
-async def test_what_analysts_read_comes_from_every_shard(store: Store) -> None:
+async def test_analysts_views_read_every_shard(store: Store) -> None:
     store.insert(rows(3))
     read = "SELECT count(), uniqExact(at) FROM messages_traffic"
     assert store.select(read) == [(6, 3)]
@@ -235,7 +239,7 @@ async def test_what_analysts_read_comes_from_every_shard(store: Store) -> None:
     assert sent == 6
 
 
-async def test_what_owners_said_is_spread_with_them(store: Store) -> None:
+async def test_histories_are_sharded_by_owner(store: Store) -> None:
     said = [
         Activation(v=VERSION, owner=f"{n}@capulet.lit", position=from_milliseconds(n))
         for n in range(20)
@@ -246,7 +250,9 @@ async def test_what_owners_said_is_spread_with_them(store: Store) -> None:
         assert histories.read([state.owner]) == {state.owner: (state,)}
 
 
-async def test_each_user_may_do_its_part(started: Started, tmp_path: Path) -> None:
+async def test_each_service_user_has_the_grants_it_needs_on_a_cluster(
+    started: Started, tmp_path: Path
+) -> None:
     server = await started(configured(tmp_path, CONFIG, USERS))
     admin, processor, query = (
         OneServer(dsn_of(server, user), "messages", OPTIONS)
@@ -255,11 +261,11 @@ async def test_each_user_may_do_its_part(started: Started, tmp_path: Path) -> No
     migrations.apply(admin, load(dsn_of(server, "admin"), STANZALAKE_CLICKHOUSE_CLUSTER=CLUSTER))
     processor.insert(rows(3))
     assert Histories(processor).read([JULIET]) == {JULIET: ()}
-    repository = Repository(query, SEALER, None)
-    assert await repository.archive(JULIET).count(Selection(), 0) == (3, 0)
+    reader = ArchiveReader(query, SEALER, None)
+    assert await reader.archive(JULIET).count(Selection(), 0) == (3, 0)
     for store in (processor, query):
         migrations.check(store)
-    repository.close()
+    reader.close()
     for store in (admin, processor, query):
         store.close()
     assert await server.stop() == 0

@@ -1,4 +1,4 @@
-"""The store over HTTP: who is let in, what goes wrong on the way, and what travels."""
+"""The store over HTTP: users and grants, network failures, compression and TLS."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from stanzalake.model.event import VERSION, Activation, Erasure
 from stanzalake.model.page import Selection
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
-from stanzalake.store.archive_reader import Repository
+from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
@@ -94,7 +94,7 @@ def count(store: Store) -> int:
     return int(number)
 
 
-async def test_sigterm_ends_it_and_the_data_stay(server: ClickHouse) -> None:
+async def test_data_survive_a_sigterm(server: ClickHouse) -> None:
     store = await asyncio.to_thread(migrated, server.dsn())
     await asyncio.to_thread(store.insert, rows(3))
     assert await server.stop() == 0
@@ -117,7 +117,7 @@ async def test_a_wrong_password_names_the_user_and_the_setting(
     assert not caught.value.retry
 
 
-async def test_an_administrator_who_is_refused_is_told_of_the_other_setting(
+async def test_a_refused_administrator_is_pointed_to_the_admin_dsn(
     guarded: ClickHouse,
 ) -> None:
     values = load(
@@ -127,7 +127,7 @@ async def test_an_administrator_who_is_refused_is_told_of_the_other_setting(
         await asyncio.to_thread(Store.for_admin, values)
 
 
-async def test_each_service_may_do_what_it_does(guarded: ClickHouse) -> None:
+async def test_each_service_user_has_the_grants_it_needs(guarded: ClickHouse) -> None:
     migrated(dsn_of(guarded, "admin")).close()
     processor = Store.of(load(dsn_of(guarded, "processor")))
     migrations.check(processor)
@@ -146,16 +146,16 @@ async def test_each_service_may_do_what_it_does(guarded: ClickHouse) -> None:
 
     query = Store.of(load(dsn_of(guarded, "query")))
     migrations.check(query)
-    repository = Repository(query, SEALER, None)
-    archive = repository.archive(JULIET)
+    reader = ArchiveReader(query, SEALER, None)
+    archive = reader.archive(JULIET)
     assert len((await archive.read(Selection(), 9)).items) == 3
     assert await archive.count(Selection(), 0) == (3, 0)
     assert await archive.find(["made up"]) == {}
-    repository.close()
+    reader.close()
     query.close()
 
 
-async def test_the_administrator_may_follow_changed_settings(guarded: ClickHouse) -> None:
+async def test_the_administrator_may_apply_changed_settings(guarded: ClickHouse) -> None:
     dsn = dsn_of(guarded, "admin")
     migrated(dsn).close()
     store = migrated(dsn, PROSODY_ARCHIVE_EXPIRES_AFTER="90d", PROSODY_ARCHIVE_COMPRESSION="false")
@@ -179,7 +179,9 @@ async def test_the_administrator_may_follow_changed_settings(guarded: ClickHouse
         ("admin", "DROP DATABASE stanzalake"),
     ],
 )
-async def test_no_user_may_do_more(guarded: ClickHouse, user: str, statement: str) -> None:
+async def test_no_service_user_has_more_grants_than_it_needs(
+    guarded: ClickHouse, user: str, statement: str
+) -> None:
     migrated(dsn_of(guarded, "admin")).close()
     store = Store.of(load(dsn_of(guarded, user)))
     with pytest.raises(StanzalakeError, match=r"497 ACCESS_DENIED|164 READONLY") as caught:
@@ -188,14 +190,14 @@ async def test_no_user_may_do_more(guarded: ClickHouse, user: str, statement: st
     store.close()
 
 
-async def test_a_service_says_what_to_run_before_it_starts(guarded: ClickHouse) -> None:
+async def test_a_service_with_a_schema_behind_names_the_command_to_run(guarded: ClickHouse) -> None:
     store = Store.of(load(dsn_of(guarded, "query")))
     with pytest.raises(SchemaBehind, match="run stanzalake migrate"):
         migrations.check(store)
     store.close()
 
 
-async def test_nobody_there_is_a_matter_of_time(server: ClickHouse) -> None:
+async def test_a_server_that_is_down_is_unavailable(server: ClickHouse) -> None:
     store = await asyncio.to_thread(migrated, server.dsn())
     await server.stop()
     for call in (lambda: store.insert(rows(1)), lambda: count(store)):
@@ -210,7 +212,7 @@ async def test_nobody_there_is_a_matter_of_time(server: ClickHouse) -> None:
     store.close()
 
 
-async def test_killed_in_an_insert_it_is_written_again_and_there_once(server: ClickHouse) -> None:
+async def test_an_insert_repeated_after_a_kill_stores_each_row_once(server: ClickHouse) -> None:
     store = await asyncio.to_thread(migrated, server.dsn())
     given = rows(200_000)
     inserts = _inserts(server)
@@ -235,7 +237,7 @@ def said(server: ClickHouse) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("compression", "encoding"), [("true", "zstd"), ("false", "")])
-async def test_what_travels_is_compressed_as_the_setting_says(
+async def test_traffic_is_compressed_as_the_setting_says(
     server: ClickHouse, compression: str, encoding: str
 ) -> None:
     def use() -> None:
@@ -250,7 +252,7 @@ async def test_what_travels_is_compressed_as_the_setting_says(
     assert rows_answer["encoding"] == encoding
 
 
-async def test_silence_counts_as_away(server: ClickHouse) -> None:
+async def test_a_silent_server_is_unavailable(server: ClickHouse) -> None:
     def ask() -> float:
         store = Store.of(load(server.dsn(), STANZALAKE_CLICKHOUSE_TIMEOUT="1"))
         began = time.monotonic()
@@ -262,7 +264,7 @@ async def test_silence_counts_as_away(server: ClickHouse) -> None:
     assert await asyncio.to_thread(ask) < 2.5
 
 
-async def test_one_store_answers_many_at_once(server: ClickHouse) -> None:
+async def test_a_store_serves_many_threads_at_once(server: ClickHouse) -> None:
     def ask() -> float:
         store = Store.of(load(server.dsn()))
         began = time.monotonic()
@@ -275,7 +277,7 @@ async def test_one_store_answers_many_at_once(server: ClickHouse) -> None:
     assert await asyncio.to_thread(ask) < 8 * 0.5
 
 
-async def test_tls_with_an_authority_of_ones_own(start: Start, tmp_path: Path) -> None:
+async def test_tls_with_a_private_authority(start: Start, tmp_path: Path) -> None:
     authority, certificate = await certificates(tmp_path)
     server = await start(certificate=certificate)
     store = Store.of(load(server.dsn(), STANZALAKE_CLICKHOUSE_CA_FILE=str(authority)))

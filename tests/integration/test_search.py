@@ -57,13 +57,13 @@ async def test_a_search_is_recorded_without_its_text(stanzalake: Command, tmp_pa
     assert '"12"' not in "".join(lines)
 
 
-async def test_nothing_to_search_for_is_a_mistake(tmp_path: Path) -> None:
+async def test_an_empty_search_is_a_usage_error(tmp_path: Path) -> None:
     status, _, err = await Command(tmp_path).run("search", " ")
     assert status == 2
     assert "TEXT" in err
 
 
-async def test_where_there_is_no_store_none_is_made(tmp_path: Path) -> None:
+async def test_a_search_does_not_create_a_store(tmp_path: Path) -> None:
     status, _, err = await Command(tmp_path).run("search", "love")
     assert status == 1
     assert "STANZALAKE_DATA_DIR" in err

@@ -1,4 +1,4 @@
-"""The embedded store beside a running `up`: who may use it, and what becomes of bad requests."""
+"""The embedded store shared by a running `up`: access, shutdown and bad requests."""
 
 import asyncio
 import fcntl
@@ -78,7 +78,7 @@ def count(values: Settings) -> int:
 
 
 @pytest.mark.usefixtures("up")
-async def test_another_process_reads_writes_and_alters(values: Settings) -> None:
+async def test_another_process_reads_writes_and_alters_the_shared_store(values: Settings) -> None:
     with closing(Store.for_admin(values)) as store:
         assert migrations.apply(store, values) == []
         store.insert(rows(3))
@@ -88,7 +88,7 @@ async def test_another_process_reads_writes_and_alters(values: Settings) -> None
     assert count(values) == 3
 
 
-async def test_the_file_is_this_users_and_goes_with_the_process(
+async def test_the_dsn_file_is_private_and_removed_at_exit(
     up: Process, shared: Path, values: Settings
 ) -> None:
     assert mode(shared) == 0o600
@@ -103,7 +103,7 @@ async def test_the_file_is_this_users_and_goes_with_the_process(
     assert count(values) == 0
 
 
-async def test_what_a_killed_process_left_is_ignored(
+async def test_the_dsn_file_of_a_killed_process_is_ignored(
     up: Process, shared: Path, values: Settings
 ) -> None:
     with closing(Store.of(values)) as store:
@@ -115,7 +115,7 @@ async def test_what_a_killed_process_left_is_ignored(
     assert mode(shared) is None
 
 
-async def test_a_statement_that_runs_does_not_keep_it_from_stopping(
+async def test_a_running_statement_does_not_delay_the_shutdown(
     up: Process, values: Settings
 ) -> None:
     store = Store.of(values)
@@ -131,7 +131,9 @@ async def test_a_statement_that_runs_does_not_keep_it_from_stopping(
     store.close()
 
 
-async def test_a_second_command_without_up_is_told(values: Settings, stanzalake: Command) -> None:
+async def test_a_second_command_without_up_is_refused(
+    values: Settings, stanzalake: Command
+) -> None:
     with closing(Store.for_admin(values)) as store:
         migrations.apply(store, values)
         status, _, err = await stanzalake.run("stats")
@@ -142,7 +144,7 @@ async def test_a_second_command_without_up_is_told(values: Settings, stanzalake:
     assert (await stanzalake.run("stats"))[0] == 0
 
 
-def test_a_holder_that_does_not_answer_is_told(values: Settings, shared: Path) -> None:
+def test_an_unreachable_shared_store_is_reported(values: Settings, shared: Path) -> None:
     values.data_dir.mkdir()
     handle = os.open(values.data_dir / "lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(handle, fcntl.LOCK_EX)
@@ -155,7 +157,7 @@ def test_a_holder_that_does_not_answer_is_told(values: Settings, shared: Path) -
     os.close(handle)
 
 
-def test_a_process_holds_its_directory_again_and_again(tmp_path: Path) -> None:
+def test_the_lock_on_the_data_directory_is_reentrant(tmp_path: Path) -> None:
     with data_dir.hold_data_dir(tmp_path):
         with data_dir.hold_data_dir(tmp_path):
             pass
@@ -172,13 +174,13 @@ def test_a_process_holds_its_directory_again_and_again(tmp_path: Path) -> None:
     ("user", "password"),
     [("", ""), ("default", ""), ("stanzalake", ""), ("stanzalake", "x"), ("ö", "ö")],
 )
-async def test_nobody_else_is_let_in(shared: Path, user: str, password: str) -> None:
+async def test_the_shared_store_refuses_other_users(shared: Path, user: str, password: str) -> None:
     auth = aiohttp.BasicAuth(user, password, "utf-8")
     status, text = await post(shared, b"SELECT 1", auth=auth)
     assert (status, "AUTHENTICATION_FAILED" in text) == (403, True)
 
 
-async def test_nobody_else_can_read_what_is_in_a_directory_that_was_there(
+async def test_files_in_an_existing_directory_are_private(
     stanzalake: Command, values: Settings
 ) -> None:
     values.data_dir.mkdir(mode=0o755)
@@ -195,7 +197,7 @@ async def test_nobody_else_can_read_what_is_in_a_directory_that_was_there(
 
 
 @pytest.mark.usefixtures("up")
-async def test_a_parameter_is_no_longer_than_a_server_takes(values: Settings) -> None:
+async def test_the_shared_store_bounds_parameters_like_a_server(values: Settings) -> None:
     with closing(Store.of(values)) as store:
         text = "SELECT length({text:String})"
         assert store.select(text, {"text": "x" * 100_000}) == [(100_000,)]
@@ -204,7 +206,7 @@ async def test_a_parameter_is_no_longer_than_a_server_takes(values: Settings) ->
 
 
 @pytest.mark.usefixtures("up")
-async def test_a_bad_request_is_answered_and_does_no_harm(shared: Path, values: Settings) -> None:
+async def test_bad_requests_are_answered_with_an_error(shared: Path, values: Settings) -> None:
     bomb = zstandard.compress(bytes(http.MAX_BODY + 1))
     for body, encoding, expected in [
         (b"no zstd", "zstd", "CANNOT_DECOMPRESS"),

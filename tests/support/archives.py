@@ -1,4 +1,4 @@
-"""Archives for tests: one in memory with the repository's interface, and rows to fill them."""
+"""Archives for tests: one in memory with the archive reader's interface, and rows to fill them."""
 
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pieces: whatever is divided fits, in its order, and all of it is there."""
+"""Chunks of query parameters."""
 
 from clickhouse_connect.driver.binding import format_bind_value
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from stanzalake.store.chunks import chunks
 
 FIELD = 128 * 1024
-"""Bytes of a parameter that a ClickHouse server takes."""
+"""A ClickHouse server's limit on the bytes of a parameter."""
 texts = st.one_of(
     st.text(max_size=10),
     st.builds(str.__mul__, st.sampled_from(["\\", "'", "ж", "😀"]), st.integers(0, 2047)),
@@ -15,14 +15,14 @@ texts = st.one_of(
 
 
 @given(st.lists(texts, max_size=100))
-def test_all_values_are_there_in_their_order_and_no_piece_is_empty(values: list[str]) -> None:
+def test_chunks_keep_all_values_in_order(values: list[str]) -> None:
     divided = list(chunks(values * 9, str))
     assert [value for piece in divided for value in piece] == values * 9
     assert all(divided)
 
 
 @given(st.lists(texts, min_size=1, max_size=20))
-def test_every_piece_fits_into_a_parameter(values: list[str]) -> None:
+def test_every_chunk_fits_into_a_parameter(values: list[str]) -> None:
     for piece in chunks(values * 50, str):
         assert len(format_bind_value(piece).encode()) <= FIELD
         assert len(format_bind_value([2**64 - 1] * len(piece))) <= FIELD

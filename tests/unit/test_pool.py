@@ -1,4 +1,4 @@
-"""The pool of what one caller at a time may use."""
+"""The pool of clients."""
 
 import pytest
 
@@ -15,7 +15,7 @@ class Thing:
         self.closed = True
 
 
-def test_what_is_taken_is_given_to_nobody_else_and_comes_back() -> None:
+def test_a_borrowed_client_is_exclusive_and_reused() -> None:
     pool = Pool(Thing)
     with pool.borrow() as one, pool.borrow() as other:
         assert one is not other
@@ -23,7 +23,7 @@ def test_what_is_taken_is_given_to_nobody_else_and_comes_back() -> None:
         assert again in (one, other)
 
 
-def test_what_failed_in_somebodys_hands_comes_back_too() -> None:
+def test_a_client_returns_to_the_pool_after_an_error() -> None:
     pool = Pool(Thing)
     with pytest.raises(ZeroDivisionError), pool.borrow() as one:
         raise ZeroDivisionError
@@ -31,7 +31,7 @@ def test_what_failed_in_somebodys_hands_comes_back_too() -> None:
         assert again is one
 
 
-def test_all_are_closed_those_that_are_taken_when_they_come_back() -> None:
+def test_borrowed_clients_are_closed_on_return() -> None:
     pool = Pool(Thing)
     with pool.borrow() as one:
         with pool.borrow() as other:
@@ -42,7 +42,7 @@ def test_all_are_closed_those_that_are_taken_when_they_come_back() -> None:
     assert one.closed
 
 
-def test_nothing_is_made_once_it_is_closed() -> None:
+def test_a_closed_pool_creates_no_client() -> None:
     pool = Pool(Thing)
     pool.close()
     with pytest.raises(RuntimeError), pool.borrow():

@@ -1,4 +1,4 @@
-"""The embedded engine (chDB): statements run by it for others than this process's own services."""
+"""The embedded engine (chDB), run on behalf of HTTP clients."""
 
 import importlib
 import os
@@ -16,15 +16,15 @@ _CODE = re.compile(r"Code: (\d+)\..*", re.DOTALL)
 _STD_EXCEPTION = 1001
 
 
-class Refused(Exception):
-    """The answer to a statement is an error.
+class EngineError(Exception):
+    """A statement failed.
 
     Args:
-        text: As a ClickHouse server writes it: ``Code: 60. DB::Exception: ...``.
+        text: In a server's format: ``Code: 60. DB::Exception: ...``.
 
     Attributes:
-        code: ClickHouse's number for it.
-        text: The same text, without what stood before it.
+        code: ClickHouse's error code.
+        text: The text from ``Code:`` on.
     """
 
     def __init__(self, text: str) -> None:
@@ -36,13 +36,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement with what belongs to it.
+    """A statement with its parameters and settings.
 
     Attributes:
-        text: SQL; an INSERT's rows follow it, behind a line end, in the format that it names.
-        database: Where its names are looked up; empty for the engine's default.
-        parameters: Values of its ``{name:Type}``.
-        settings: Settings of ClickHouse for this statement.
+        text: SQL. The rows of an INSERT follow after a newline, in the format it names.
+        database: Current database; empty for the engine's default.
+        parameters: Values of ``{name:Type}`` parameters.
+        settings: ClickHouse settings for this statement.
     """
 
     text: bytes
@@ -51,11 +51,11 @@ class Statement:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def load() -> ModuleType:
-    """Load chDB: a hundred megabytes, for a process that has an engine only.
+def load_chdb() -> ModuleType:
+    """Import chDB: a hundred megabytes, wanted only in processes that run the engine.
 
-    It asks for the working directory by its name, which may lead through others' directories, as
-    after ``runuser``: a process that cannot enter it so goes to the root first.
+    chDB resolves the working directory by name. After ``runuser`` that path may be closed to this
+    user; the process changes to the root directory then.
     """
     try:
         os.chdir(Path.cwd())
@@ -65,50 +65,50 @@ def load() -> ModuleType:
 
 
 class Engine:
-    """The engine on a directory. Its calls block; several threads may use it at once.
+    """Thread-safe engine on a directory. All calls block.
 
     Args:
-        path: The directory, as chDB takes it: for one process, always in the same spelling.
+        path: Directory in chDB's notation; always spelt the same within a process.
     """
 
     def __init__(self, path: str) -> None:
-        self._connect = partial(load().connect, path)
-        # The engine lives as long as one connection does.
+        self._connect = partial(load_chdb().connect, path)
+        # chDB shuts the engine down with its last connection.
         self._keeper = self._connect()
 
     def run(self, statement: Statement, preparation: Sequence[str] = ()) -> bytes:
-        """Give a statement's result in the format that it names, TabSeparated by default.
+        """Run a statement on a new connection; return its result, TabSeparated by default.
 
         Args:
-            statement: What is to be run, on a connection of its own.
-            preparation: Statements that come before its settings.
+            statement: The statement.
+            preparation: Statements to run before, ahead of the settings.
 
         Raises:
-            Refused: The engine says no.
+            EngineError: The statement failed.
         """
         connection = self._connect()
         try:
-            for text in (*preparation, *_settings(statement)):
-                connection.query(text)
-            with _loaded(statement.text) as loaded:
-                result = connection.query(loaded, "TabSeparated", params=statement.parameters)
+            for setting in (*preparation, *_settings(statement)):
+                connection.query(setting)
+            with _rows_in_file(statement.text) as text:
+                result = connection.query(text, "TabSeparated", params=statement.parameters)
             return bytes(result.bytes() or b"")
-        except RuntimeError as error:  # the base of the engine's own
-            raise Refused(str(error)) from None
+        except RuntimeError as error:  # base class of chDB's errors
+            raise EngineError(str(error)) from None
         finally:
             connection.close()
 
     def interrupt(self) -> None:
-        """End the statements that run, which are then refused."""
+        """Cancel running statements, which then fail."""
         self._keeper.query("KILL QUERY WHERE true ASYNC")
 
     def close(self) -> None:
-        """Stop the engine, if nobody else in the process uses it; what was inserted stays."""
+        """Close the connection; the last one of the process stops the engine."""
         self._keeper.close()
 
 
 def literal(text: str) -> str:
-    """Give a text as SQL writes it."""
+    """Quote a string literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -125,8 +125,8 @@ def _settings(statement: Statement) -> Iterator[str]:
 
 
 @contextmanager
-def _loaded(text: bytes) -> Iterator[bytes]:
-    """Put an insert's rows into a file: the engine takes binary ones from nowhere else."""
+def _rows_in_file(text: bytes) -> Iterator[bytes]:
+    """Move an INSERT's rows to a file: chDB reads binary formats only from files."""
     head = _INSERT.match(text)
     if head is None:
         yield text

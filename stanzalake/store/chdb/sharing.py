@@ -1,4 +1,4 @@
-"""The embedded store, shared by the process that holds it with others of the same user."""
+"""Sharing of the embedded engine with other processes of the same user."""
 
 import asyncio
 import os
@@ -16,28 +16,27 @@ from stanzalake.store.chdb.engine import Engine
 _USER = "stanzalake"
 _PASSWORD_BYTES = 32
 _LIMITS = {
-    # Half of the machine is for what goes on in this process besides.
+    # Leave half of the CPUs to this process.
     "max_threads": max(1, (os.cpu_count() or 1) // 2),
     "max_memory_usage": 2_000_000_000,
     "max_result_bytes": 256 * 1024 * 1024,
 }
-"""What one statement of another process may take."""
+"""Limits per statement of another process."""
 
 
 @asynccontextmanager
 async def share_store(directory: Path, path: Path) -> AsyncIterator[None]:
-    """Share the store while the context is open; `Store.of` of other processes finds it.
+    """Serve the engine to other processes while the context is open; see `Store.of`.
 
-    It is on a port of loopback that the system chooses, with a password of this start that only
-    this user can read.
+    Listens on a free loopback port. The password is random and readable only by this user.
 
     Args:
-        directory: The data directory, which this process holds.
-        path: Where the engine is.
+        directory: The data directory, locked by this process.
+        path: The engine's directory.
     """
     password = secrets.token_urlsafe(_PASSWORD_BYTES)
     engine = await asyncio.to_thread(Engine, str(path))
-    runner = http.runner(engine, _only(password))
+    runner = http.runner(engine, _log_in_with(password))
     await runner.setup()
     try:
         await web.TCPSite(runner, http.HOST, 0).start()
@@ -50,12 +49,12 @@ async def share_store(directory: Path, path: Path) -> AsyncIterator[None]:
         await asyncio.to_thread(engine.close)
 
 
-def _only(password: str) -> http.LogIn:
+def _log_in_with(password: str) -> http.LogIn:
     preparation = [f"SET {name} = {value}" for name, value in _LIMITS.items()]
 
     def log_in(user: str, given: str) -> Sequence[str]:
         if user != _USER or not secrets.compare_digest(given.encode(), password.encode()):
-            raise http.unknown(user)
+            raise http.authentication_failed(user)
         return preparation
 
     return log_in

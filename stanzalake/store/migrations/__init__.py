@@ -1,10 +1,10 @@
-"""The store's schema: numbered SQL files, applied once each, and what the settings say of it.
+"""Schema migrations: numbered SQL files, each applied once, and the clauses that settings decide.
 
-In the files ``{table}`` is the name of the table of messages, ``{local}`` and ``{on_cluster}`` are
-empty on a single server. On a cluster every server has a replicated ``..._local`` table, and a
-`Distributed` table under the plain name spreads owners over the shards. A view that reads what its
-readers may not is ``..._local`` as well: a server lets a view read as its definer, but not a
-distributed table below the view.
+In the files ``{table}`` is the name of the messages table; ``{local}`` and ``{on_cluster}`` are
+empty on a single server. On a cluster each server has a replicated ``..._local`` table, and a
+`Distributed` table under the plain name shards by owner. A view with SQL SECURITY DEFINER is
+``..._local`` as well: ClickHouse does not apply the definer's grants to a distributed table below
+a view.
 """
 
 import logging
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _AGE = "toDateTime(intDiv(position, 65536000), 'UTC')"
-_SPREAD_PART = re.compile(r"(TABLE|VIEW) (?:IF NOT EXISTS )?\{table\}(\w*)\{local\}")
+_LOCAL = re.compile(r"(TABLE|VIEW) (?:IF NOT EXISTS )?\{table\}(\w*)\{local\}")
 _SHARDING_KEYS = {"TABLE": ", cityHash64(owner)", "VIEW": ""}
 _RECORD = """
 CREATE TABLE IF NOT EXISTS {table}_migrations{on_cluster}
@@ -33,15 +33,15 @@ CREATE TABLE IF NOT EXISTS {table}_migrations{on_cluster}
 )
 ENGINE = {record_engine} ORDER BY number
 """
-# A replacement follows the columns of the table behind it, and holds no rows that could be lost.
-_SPREAD = """
-CREATE OR REPLACE TABLE {table}{part}{on_cluster} AS {table}{part}_local
-ENGINE = Distributed('{cluster}', currentDatabase(), '{table}{part}_local'{key})
+# A Distributed table holds no rows, so replacing it to follow new columns loses nothing.
+_DISTRIBUTED = """
+CREATE OR REPLACE TABLE {table}{suffix}{on_cluster} AS {table}{suffix}_local
+ENGINE = Distributed('{cluster}', currentDatabase(), '{table}{suffix}_local'{key})
 """
 
 
 class Migration(NamedTuple):
-    """One numbered file."""
+    """A numbered SQL file."""
 
     number: int
     name: str
@@ -49,10 +49,10 @@ class Migration(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where migrations are applied.
+    """Names that migrations are rendered with.
 
     Attributes:
-        table: Name of the table of messages.
+        table: Name of the messages table.
         cluster: Name of the cluster; empty for a single server.
     """
 
@@ -61,44 +61,44 @@ class Target(NamedTuple):
 
     @property
     def local(self) -> str:
-        """Name of the table that holds the messages' bytes."""
+        """Name of the MergeTree table of messages."""
         return f"{self.table}_local" if self.cluster else self.table
 
     def record(self) -> str:
-        """Give the statement that makes the record of what is applied."""
+        """Return the statement that creates the table of applied migrations."""
         return self._fill(_RECORD)
 
     def statements(self, migration: Migration) -> Iterator[str]:
-        """Give a migration's statements; each may be run again."""
+        """Yield a migration's statements, all idempotent."""
         for statement in filter(str.strip, migration.sql.split(";\n")):
             yield self._fill(statement)
-            spread = _SPREAD_PART.search(statement)
-            if self.cluster and spread:
-                yield self.spread(*spread.groups())
+            local = _LOCAL.search(statement)
+            if self.cluster and local:
+                yield self.distributed(*local.groups())
 
-    def spread(self, kind: str = "TABLE", part: str = "") -> str:
-        """Give the statement that lets the plain name follow the ``..._local`` table or view."""
-        return self._fill(_SPREAD, part, _SHARDING_KEYS[kind])
+    def distributed(self, kind: str = "TABLE", suffix: str = "") -> str:
+        """Return the statement that creates the Distributed table over a ``..._local`` one."""
+        return self._fill(_DISTRIBUTED, suffix, _SHARDING_KEYS[kind])
 
     def alter(self, change: str) -> str:
-        """Give the statement that changes the table of messages."""
-        return f"ALTER TABLE {self.changed()} {change}"
+        """Return the ALTER statement of the messages table."""
+        return f"ALTER TABLE {self.on_every_server()} {change}"
 
-    def changed(self, part: str = "") -> str:
-        """Give what a change names: the table that holds the bytes of a part, on every server."""
-        return self._fill("{table}{part}{local}{on_cluster}", part)
+    def on_every_server(self, suffix: str = "") -> str:
+        """Return a MergeTree table's name for ALTER and DELETE, with ON CLUSTER if there is one."""
+        return self._fill("{table}{suffix}{local}{on_cluster}", suffix)
 
-    def _fill(self, sql: str, part: str = "", key: str = "") -> str:
-        spread = bool(self.cluster)
+    def _fill(self, sql: str, suffix: str = "", key: str = "") -> str:
+        replicated = bool(self.cluster)
         return sql.format(
             table=self.table,
-            part=part,
+            suffix=suffix,
             key=key,
             cluster=self.cluster,
-            local="_local" if spread else "",
-            on_cluster=f" ON CLUSTER '{self.cluster}'" if spread else "",
-            engine="ReplicatedReplacingMergeTree" if spread else "ReplacingMergeTree",
-            record_engine=_RECORD_ENGINES[spread],
+            local="_local" if replicated else "",
+            on_cluster=f" ON CLUSTER '{self.cluster}'" if replicated else "",
+            engine="ReplicatedReplacingMergeTree" if replicated else "ReplacingMergeTree",
+            record_engine=_RECORD_ENGINES[replicated],
             codec=_CODECS[True],
             secret=(secrets.randbits(64), secrets.randbits(64)),
         )
@@ -106,13 +106,13 @@ class Target(NamedTuple):
 
 _RECORD_ENGINES = {
     False: "MergeTree",
-    # One path without the shard: all servers of the cluster share one record.
+    # A path without the shard: all servers of the cluster share the table.
     True: "ReplicatedMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}')",
 }
 
 
 def all_migrations() -> Iterator[Migration]:
-    """Give the numbered files, in their order."""
+    """Yield the numbered files in order."""
     files = (f for f in resources.files(__name__).iterdir() if f.name.endswith(".sql"))
     for file in sorted(files, key=lambda f: f.name):
         number, _, rest = file.name.partition("_")
@@ -120,7 +120,7 @@ def all_migrations() -> Iterator[Migration]:
 
 
 def apply(store: Store, settings: Settings) -> list[str]:
-    """Bring the schema up to date and to what the settings say; safe to repeat.
+    """Apply missing migrations, then the clauses that settings decide. Idempotent.
 
     Returns:
         The names of the migrations that were missing.
@@ -130,33 +130,33 @@ def apply(store: Store, settings: Settings) -> list[str]:
     missing = list(_missing(store))
     for migration in missing:
         _apply(store, target, migration)
-    _follow(store, target, settings)
+    _apply_settings(store, target, settings)
     return [migration.name for migration in missing]
 
 
 def check(store: Store) -> None:
-    """Return if every migration of this version is applied; newer ones do no harm.
+    """Return if all migrations of this version are applied; newer ones are accepted.
 
-    For the services, whose users may not alter anything.
+    For the services, whose users may not alter the schema.
 
     Raises:
-        SchemaBehind: One is missing; the text names the command that applies it.
+        SchemaBehind: A migration is missing; the text names the command that applies it.
     """
-    [(known,)] = store.select(f"EXISTS TABLE {store.table}_migrations")
-    missing = list(_missing(store) if known else all_migrations())
+    [(exists,)] = store.select(f"EXISTS TABLE {store.table}_migrations")
+    missing = list(_missing(store) if exists else all_migrations())
     if missing:
         names = ", ".join(f"{migration.number:03d} {migration.name}" for migration in missing)
         raise SchemaBehind(f"the schema of {store.table} lacks {names}: run stanzalake migrate")
 
 
-def due(store: Store, settings: Settings) -> list[str]:
-    """Give the changes by which the table would follow the settings; raises as `apply` does."""
-    return _due(store, Target(store.table, settings.clickhouse_cluster), settings)
+def pending_changes(store: Store, settings: Settings) -> list[str]:
+    """Return the ALTER clauses that the settings still need; raises as `apply` does."""
+    return _pending_changes(store, Target(store.table, settings.clickhouse_cluster), settings)
 
 
 def _missing(store: Store) -> Iterator[Migration]:
-    done = {row[0] for row in store.select(f"SELECT number FROM {store.table}_migrations")}  # noqa: S608  # an identifier
-    return (migration for migration in all_migrations() if migration.number not in done)
+    applied = {row[0] for row in store.select(f"SELECT number FROM {store.table}_migrations")}  # noqa: S608  # an identifier
+    return (migration for migration in all_migrations() if migration.number not in applied)
 
 
 def _apply(store: Store, target: Target, migration: Migration) -> None:
@@ -170,17 +170,17 @@ def _apply(store: Store, target: Target, migration: Migration) -> None:
     log.info("schema of %s: applied %03d %s", store.table, migration.number, migration.name)
 
 
-def _follow(store: Store, target: Target, settings: Settings) -> None:
-    """Let the table follow the settings, by as few changes as it takes: a new TTL is a rewrite."""
-    changes = _due(store, target, settings)
+def _apply_settings(store: Store, target: Target, settings: Settings) -> None:
+    """Alter only the clauses that differ: a new TTL rewrites every part."""
+    changes = _pending_changes(store, target, settings)
     for change in changes:
         store.command(target.alter(change))
         log.info("schema of %s: %s", target.local, change)
     if changes and target.cluster:
-        store.command(target.spread())
+        store.command(target.distributed())
 
 
-def _due(store: Store, target: Target, settings: Settings) -> list[str]:
+def _pending_changes(store: Store, target: Target, settings: Settings) -> list[str]:
     [(current,)] = store.select(
         "SELECT create_table_query FROM system.tables"
         " WHERE database = currentDatabase() AND name = {name:String}",
@@ -188,15 +188,15 @@ def _due(store: Store, target: Target, settings: Settings) -> list[str]:
     )
     return [
         change
-        for wanted, change in _clauses(settings)
-        if (wanted in current) == change.startswith("REMOVE")
+        for clause, change in _clauses(settings)
+        if (clause in current) == change.startswith("REMOVE")
     ]
 
 
 def _clauses(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Give pairs of a text in the table's definition and the change that is due without it.
+    """Yield a clause of the table's definition with the ALTER that is needed without the clause.
 
-    A change that removes is due with the text.
+    An ALTER that starts with REMOVE is needed with the clause.
     """
     codec = _CODECS[settings.compression]
     yield f"`stanza` String CODEC({codec})", f"MODIFY COLUMN stanza CODEC({codec})"
