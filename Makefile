@@ -35,8 +35,8 @@ faults: $(TEST) ## Kill, freeze and restart everything under load: MODE=kafka RO
 freshness: $(TEST) ## Ask for the last page right behind 1,000 messages, again and again: MODE=kafka ROUNDS=200
 	@$(PYTHON) -m tests.faults.freshness --mode $(MODE) --rounds $(ROUNDS)
 
-bench: $(TEST) ## What is measured, all contenders in one run: PART=pages, SIZE=quick or FULL=1
-	@$(PYTHON) -m bench $(PART) --size $(if $(FULL),full,$(SIZE)) $(if $(MESSAGES),--messages $(MESSAGES))
+bench: $(TEST) ## What is measured, all contenders in one run: PART=pages, SIZE=quick or FULL=1, AGAINST=a git revision
+	@$(PYTHON) -m bench $(PART) --size $(if $(FULL),full,$(SIZE)) $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(AGAINST),--against $(AGAINST))
 
 fuzz: $(TEST) ## Damage the input of everything that reads what others wrote: SECONDS=600
 	@end=$$(($$(date +%s) + $(SECONDS))); while [ $$(date +%s) -lt $$end ]; do \

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import report
+from bench import against, report, revision
 
-PARTS = ("tap", "processor", "ingest", "pages", "mam", "bytes", "lag", "growth")
+PARTS = ("tap", "processor", "ingest", "pages", "mam", "delivery", "bytes", "lag", "growth")
+END_TO_END = frozenset({"mam", "delivery"})
+"""Parts that take a revision as one more contender of the same run."""
 SEED = 20260101
 
 
@@ -29,6 +31,30 @@ def measure(part: str, messages: int | None, size: str, seed: int) -> report.Tab
         number = messages or module.SIZES[size]
         table: report.Table = asyncio.run(module.measure(number, seed, Path(directory)))
         return table
+
+
+async def measure_beside(
+    part: str, messages: int | None, size: str, seed: int, name: str
+) -> report.Table:
+    """Run one end-to-end part with a revision as one more contender.
+
+    Raises:
+        RuntimeError: git does not know the revision.
+    """
+    module = importlib.import_module(f"bench.{part}")
+    with tempfile.TemporaryDirectory(prefix="stanzalake-bench-") as scratch:
+        directory = Path(scratch)
+        async with revision.checked_out(name, directory / "tree") as tree:
+            number = messages or module.SIZES[size]
+            table: report.Table = await module.measure(number, seed, directory, tree, name)
+            return table
+
+
+def compare(part: str, name: str, runs: int, options: Sequence[str]) -> None:
+    """Measure one part here and at a revision, and print the ratios."""
+    with tempfile.TemporaryDirectory(prefix="stanzalake-bench-") as directory:
+        comparison = against.compare(part, name, runs, options, Path(directory))
+        against.show(asyncio.run(comparison))
 
 
 @click.command()
@@ -51,12 +77,35 @@ def measure(part: str, messages: int | None, size: str, seed: int) -> report.Tab
 @click.option(
     "--page", is_flag=True, help="Measure nothing: write the results into docs/figures.md."
 )
+@click.option("--against", "name", help="Run each part at this git revision as well, in turn.")
+@click.option("--runs", default=3, show_default=True, help="Of each tree, with --against.")
 def main(  # noqa: PLR0913, PLR0917  # one for each option
-    parts: Sequence[str], size: str, messages: int | None, seed: int, results: Path, page: bool
+    parts: Sequence[str],
+    size: str,
+    messages: int | None,
+    seed: int,
+    results: Path,
+    page: bool,
+    name: str | None,
+    runs: int,
 ) -> None:
-    """Measure PARTS, or all of them, each against its contenders in the same run."""
+    """Measure PARTS, or all of them, each against its contenders in the same run.
+
+    With --against the figures of this tree and of a revision are compared as ratios, and nothing
+    is kept. Uncommitted changes count as this tree's.
+    """
     if page:
         report.write_summary(report.PAGE, results)
+        return
+    if name is not None:
+        options = ["--size", size, "--seed", str(seed)]
+        options += ["--messages", str(messages)] if messages else []
+        for part in parts or PARTS:
+            if part in END_TO_END:
+                table = asyncio.run(measure_beside(part, messages, size, seed, name))
+                report.show(table, Console(width=160))
+            else:
+                compare(part, name, runs, options)
         return
     console = Console()
     for part in parts or PARTS:

@@ -42,16 +42,21 @@ class Corpus:
         seed: What repeats it.
         end: Unix time in milliseconds of the last message; now, if it is not given.
         span: Milliseconds from the first message to the last.
+        owner_size: Messages of each owner, if all have as many; 0 for the classes.
     """
 
     messages: int
     seed: int
     end: int = field(default_factory=lambda: int(time.time() * 1000))
     span: int = YEAR
+    owner_size: int = 0
 
     @cached_property
     def owners(self) -> Sequence[Owner]:
         """All owners, those of the smallest archives first."""
+        if self.owner_size:
+            sizes = [self.owner_size] * (self.messages // self.owner_size)
+            return [Owner(f"user{n}@{HOST}", size) for n, size in enumerate(sizes)]
         sizes = [_SMALLEST]
         while 10 * sizes[-1] * (len(sizes) + 1) <= self.messages:
             sizes.append(10 * sizes[-1])
@@ -69,6 +74,21 @@ class Corpus:
         for n, place in enumerate(places):
             position = from_milliseconds(start + int(n * step))
             yield _row(self.owners[place], position, texts[n % len(texts)], chance)
+
+    @cached_property
+    def _positions(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for row in self.rows():
+            found.setdefault(row.owner, []).append(row.position)
+        return found
+
+    def positions(self, owner: Owner) -> Sequence[int]:
+        """Give the positions of an owner's messages, in order."""
+        return self._positions[owner.jid]
+
+    def arguments(self) -> Sequence[str]:
+        """Give the arguments with which bench.filling makes the same corpus."""
+        return [str(number) for number in (self.messages, self.seed, self.end, self.owner_size)]
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
         """Give the rows in lists of a size; the last is what is left."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import math
 import random
 import re
 import time
@@ -88,9 +89,13 @@ def bodies(number: int, seed: int) -> list[str]:
 
 
 async def run(
-    senders: list[Session], receivers: list[Session], texts: list[str], window: int = 10
+    senders: list[Session],
+    receivers: list[Session],
+    texts: list[str],
+    window: int = 10,
+    rate: float = math.inf,
 ) -> Result:
-    """Send the texts, in equal parts from each sender to its receiver, as fast as they go.
+    """Send the texts, in equal parts from each sender to its receiver.
 
     Args:
         senders: Who sends.
@@ -98,6 +103,7 @@ async def run(
         texts: The bodies.
         window: Messages of a sender that are on their way at most: with no bound, the latency
             would be that of the load's own queue.
+        rate: Messages of a sender in a second; as fast as they go if it is infinite.
     """
     share = len(texts) // len(senders)
     sent = [0.0] * len(texts)
@@ -107,7 +113,7 @@ async def run(
         for k, (sender, receiver) in enumerate(zip(senders, receivers, strict=True)):
             first, slots = k * share, asyncio.Semaphore(window)
             some = texts[first : first + share]
-            group.create_task(_send(sender, receiver.jid, some, first, sent, slots))
+            group.create_task(_send(sender, receiver.jid, some, first, sent, slots, rate))
             group.create_task(_receive(receiver, share, sent, result, slots))
     result.seconds = time.perf_counter() - start
     result.latencies.sort()
@@ -121,14 +127,23 @@ async def _send(  # noqa: PLR0913, PLR0917  # what the two ends share
     first: int,
     sent: list[float],
     slots: asyncio.Semaphore,
+    rate: float,
 ) -> None:
+    start = time.perf_counter()
     for number, text in enumerate(texts, first):
+        await _pause(start + (number - first) / rate)
         await slots.acquire()
         sent[number] = time.perf_counter()
         sender.writer.write(
             f"<message to='{to}' type='chat' id='{number}'><body>{text}</body></message>".encode()
         )
         await sender.writer.drain()
+
+
+async def _pause(until: float) -> None:
+    left = until - time.perf_counter()
+    if left > 0:
+        await asyncio.sleep(left)
 
 
 async def _receive(

@@ -1,155 +1,160 @@
-"""Pages end to end: a client asks its Prosody, with ours behind it and with mod_mam on PostgreSQL.
+"""Pages end to end: clients ask their Prosody, with ours behind it and with mod_mam on PostgreSQL.
 
-Both hold the same messages, and are asked the same questions in turn, one after the other.
+All contenders hold the same messages and are asked the same questions in turn. Each round begins
+with a restart of all of them, so that the first question of an owner finds nothing remembered.
 """
 
-import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
-from bench import pages, rival, usage
-from bench.corpus import HOST, Corpus, Owner
+from bench import usage
+from bench.contenders import MOD_MAM, OURS, Contender, contenders, open_sessions
+from bench.corpus import Corpus, Owner
 from bench.load import Session
 from bench.pages import percentile
 from bench.questions import PAGE, ask, draw
 from bench.report import Cell, Table, Target
-from bench.rival import OnPostgres
-from devstack.deployment import Deployment
-from devstack.prosody import Prosody
-from stanzalake.config import settings
-from stanzalake.model.position import Sealer
-from stanzalake.store.client import Store
 
 SIZES = {"quick": 5_000, "usual": 1_000_000, "full": 10_000_000}
 
-_OURS = "ours"
-_ROUNDS = 25
-_EQUAL = 10_000
-"""Messages of an owner from which we are no slower; with ten times as many we are faster."""
+FIRST, NEXT = "first", "following"
+
+_ROUNDS = 4
+_OWNERS = 10
+"""Owners of each size at most."""
+_LARGE = 10_000
+"""Messages of an owner from which the first question, too, is no slower than mod_mam's."""
+_STEADY = 1_000
+"""Messages of an owner from which the p99 is below mod_mam's."""
 
 
-class Asked(NamedTuple):
-    """Whom a question is put to.
+@dataclass
+class Asked:
+    """A contender, and what asking it took.
 
     Attributes:
-        sessions: One of each owner.
-        seal: Gives the id of an owner's message at a position.
+        contender: The archive.
+        seconds: Of each page, by the owner's size and by whether it was the first question.
+        prosody: Seconds of CPU time of Prosody.
+        archive: Seconds of CPU time of the archive.
     """
 
-    sessions: dict[Owner, Session]
-    seal: Callable[[Owner, int], str]
+    contender: Contender
+    seconds: dict[tuple[int, str], list[float]] = field(default_factory=dict)
+    prosody: float = 0.0
+    archive: float = 0.0
+    _sessions: dict[str, Session] = field(default_factory=dict)
+
+    async def restart(self, users: Sequence[str]) -> None:
+        """Let it forget everything, and log in anew."""
+        for session in self._sessions.values():
+            await session.close()
+        await self.contender.restart()
+        self._sessions = await open_sessions(self.contender.prosody, users)
+
+    async def ask(self, owner: Owner, markup: str, kind: str) -> None:
+        """Ask one question."""
+        prosody, archive = usage.cpu(self.contender.prosody.pid), self.contender.cpu()
+        taken = await ask(self._sessions[user_of(owner)], markup)
+        self.prosody += usage.cpu(self.contender.prosody.pid) - prosody
+        self.archive += self.contender.cpu() - archive
+        self.seconds.setdefault((owner.size, kind), []).append(taken)
+
+    def cpu(self, seconds: float) -> float:
+        """Give milliseconds of CPU time for a page."""
+        return 1000 * seconds / sum(map(len, self.seconds.values()))
 
 
-async def measure(messages: int, seed: int, directory: Path) -> Table:
-    """Fill both, and ask both."""
+async def measure(
+    messages: int, seed: int, directory: Path, tree: Path | None = None, name: str = ""
+) -> Table:
+    """Fill all contenders, and ask them in turn.
+
+    Args:
+        messages: In all archives of a contender.
+        seed: What repeats data and questions.
+        directory: Where the contenders live.
+        tree: Another checkout that is a contender, too.
+        name: What that one is called.
+    """
     corpus = Corpus(messages, seed)
-    chance = random.Random(seed)  # noqa: S311  # a seed repeats the questions
-    owners = pages.sample(corpus, chance)
-    deployment = Deployment(directory / "ours", settings={"PROSODY_ARCHIVE_EXPIRES_AFTER": "never"})
-    theirs = OnPostgres(directory / "postgres")
+    owners = list(_sample(corpus))
+    users = [user_of(owner) for owner in owners]
+    asked = {k: Asked(c) for k, c in contenders(directory, tree, name).items()}
     async with AsyncExitStack() as stack:
-        positions = await asyncio.to_thread(_fill, deployment, corpus, owners)
-        stack.push_async_callback(deployment.stop)
-        deployment.prosody.write_config()
-        for owner in owners:
-            await deployment.prosody.register(_user(owner), _user(owner))
-        await deployment.start()
-        stack.push_async_callback(theirs.stop)
-        await theirs.prepare([_user(owner) for owner in owners])
-        await asyncio.to_thread(theirs.fill, corpus.rows())
-        sealer = Sealer(settings.load(deployment.settings).id_key_list)
-        contenders = {
-            _OURS: Asked(
-                await _sessions(deployment.prosody, owners),
-                lambda owner, position: sealer.seal(owner.jid, position),
-            ),
-            theirs.name: Asked(
-                await _sessions(theirs.prosody, owners), lambda _, position: rival.key(position)
-            ),
-        }
-        seconds = await _ask(contenders, positions, chance)
-        memory = {"up": usage.peak(next(iter(deployment.services.values())).pid)}
-    return _table(seconds, corpus, owners, memory)
+        for one in asked.values():
+            stack.push_async_callback(one.contender.stop)
+            await one.contender.start(users, corpus)
+        for number in range(_ROUNDS):
+            for one in asked.values():
+                await one.restart(users)
+            await _ask(asked, owners, corpus, random.Random(seed + number))  # noqa: S311  # a seed
+    return _table(asked, corpus)
 
 
-def _fill(
-    deployment: Deployment, corpus: Corpus, owners: Sequence[Owner]
-) -> dict[Owner, list[int]]:
-    """Fill ours, and give the positions of the owners' messages."""
-    given = settings.load(deployment.settings)
-    pages.fill(given, corpus)
-    store = Store.of(given)
-    positions = {
-        owner: [
-            row[0]
-            for row in store.select(
-                f"SELECT position FROM {store.table} WHERE owner = {{owner:String}}",  # noqa: S608  # an identifier
-                {"owner": owner.jid},
-            )
-        ]
-        for owner in owners
-    }
-    store.close()
-    return positions
+def user_of(owner: Owner) -> str:
+    """Give the local part of an owner's JID."""
+    return owner.jid.partition("@")[0]
 
 
-async def _sessions(prosody: Prosody, owners: Sequence[Owner]) -> dict[Owner, Session]:
-    sessions = {
-        owner: Session(_user(owner), _user(owner), HOST, prosody.client_port) for owner in owners
-    }
-    for session in sessions.values():
-        await session.open()
-    return sessions
+def _sample(corpus: Corpus) -> Iterator[Owner]:
+    for size in sorted({owner.size for owner in corpus.owners}):
+        yield from [owner for owner in corpus.owners if owner.size == size][:_OWNERS]
 
 
 async def _ask(
-    contenders: dict[str, Asked], positions: dict[Owner, list[int]], chance: random.Random
-) -> dict[tuple[str, Owner], list[float]]:
-    seconds: dict[tuple[str, Owner], list[float]] = {}
-    for _ in range(_ROUNDS):
-        for owner, places in positions.items():
-            for question in draw(owner, chance.choice(places), chance):
-                for name, (sessions, seal) in contenders.items():
-                    markup = question.markup(lambda position: seal(owner, position))  # noqa: B023  # used at once
-                    taken = await ask(sessions[owner], markup)
-                    seconds.setdefault((name, owner), []).append(taken)
-    return seconds
+    asked: dict[str, Asked], owners: Sequence[Owner], corpus: Corpus, chance: random.Random
+) -> None:
+    for owner in chance.sample(owners, len(owners)):
+        position = chance.choice(corpus.positions(owner))
+        for place, question in enumerate(draw(owner, position, chance)):
+            for one in asked.values():
+                markup = question.markup(
+                    lambda at: one.contender.seal(owner.jid, at)  # noqa: B023  # used at once
+                )
+                await one.ask(owner, markup, NEXT if place else FIRST)
 
 
-def _table(
-    seconds: dict[tuple[str, Owner], list[float]],
-    corpus: Corpus,
-    owners: Sequence[Owner],
-    memory: dict[str, float],
-) -> Table:
-    rows: list[list[Cell]] = []
-    ratios: dict[int, float] = {}
-    for owner in owners:
-        ours, theirs = seconds[_OURS, owner], seconds[OnPostgres.name, owner]
-        ratios[owner.size] = median(ours) / median(theirs)
-        cells = [percentile(s, share) for s in (ours, theirs) for share in (0.5, 0.99)]
-        rows.append([f"{owner.size:,} messages", *cells, ratios[owner.size]])
-    targets = [
-        Target(f"times mod_mam's p50, {size:,} messages of an owner", ratio, 1.0, least=False)
-        for size, ratio in ratios.items()
-        if size >= _EQUAL
-    ]
+def _table(asked: dict[str, Asked], corpus: Corpus) -> Table:
+    sizes = sorted({size for size, _ in asked[OURS].seconds})
     return Table(
         part="mam",
-        title=f"Pages of {PAGE} messages end to end, and mod_mam's on PostgreSQL",
-        load=f"{corpus.messages:,} messages of {len(corpus.owners):,} owners, both with counts; "
-        f"seed {corpus.seed}",
-        columns=("archive", "p50 ms", "p99 ms", "mod_mam p50 ms", "mod_mam p99 ms", "p50 ratio"),
-        rows=rows,
-        drawn=("p50 ms", "mod_mam p50 ms"),
-        targets=targets,
-        memory=memory,
+        title=f"Pages of {PAGE} messages end to end",
+        load=f"{corpus.messages:,} messages of {len(corpus.owners):,} owners, pages with counts, "
+        f"{_ROUNDS} rounds with a restart of all before each; seed {corpus.seed}",
+        columns=(
+            *("archive", "first p50 ms", "first p99 ms", "following p50 ms", "following p99 ms"),
+            *("Prosody's CPU ms", "archive's CPU ms"),
+        ),
+        rows=[_row(name, one, size) for size in sizes for name, one in asked.items()],
+        drawn=("first p50 ms", "following p50 ms"),
+        targets=[target for size in sizes for target in _targets(asked, size)] + _costs(asked),
     )
 
 
-def _user(owner: Owner) -> str:
-    return owner.jid.partition("@")[0]
+def _row(name: str, one: Asked, size: int) -> list[Cell]:
+    first, following = one.seconds[size, FIRST], one.seconds[size, NEXT]
+    times = [percentile(s, share) for s in (first, following) for share in (0.5, 0.99)]
+    return [f"{name}, {size:,} messages", *times, one.cpu(one.prosody), one.cpu(one.archive)]
+
+
+def _targets(asked: dict[str, Asked], size: int) -> Iterator[Target]:
+    ours, theirs = asked[OURS].seconds, asked[MOD_MAM].seconds
+    for kind, wanted in ((FIRST, 1.0 if size >= _LARGE else 2.0), (NEXT, 1.0)):
+        ratio = median(ours[size, kind]) / median(theirs[size, kind])
+        what = f"times mod_mam's p50 of {kind} questions, {size:,} messages of an owner"
+        yield Target(what, ratio, wanted, least=False)
+    if size >= _STEADY:
+        p99, mam = (percentile(s[size, FIRST] + s[size, NEXT], 0.99) for s in (ours, theirs))
+        what = f"times mod_mam's p99, {size:,} messages of an owner"
+        yield Target(what, p99 / mam, 1.0, least=False)
+
+
+def _costs(asked: dict[str, Asked]) -> list[Target]:
+    ours, theirs = asked[OURS], asked[MOD_MAM]
+    ratio = ours.cpu(ours.prosody) / theirs.cpu(theirs.prosody)
+    return [Target("times mod_mam's CPU time of Prosody for a page", ratio, 0.6, least=False)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 
+from bench import accounts
 from bench.corpus import HOST
 from bench.load import Session
 from bench.questions import Question, ask
@@ -45,18 +46,17 @@ class Rival:
             component_port=free_port(),
             modules=("mam",),
             extra_global=_POLICY,
-            extra_host=_ARCHIVE.format(sql=sql),
+            extra_host=accounts.PLAIN + _ARCHIVE.format(sql=sql),
             query=(),
         )
 
-    async def prepare(self, users: Iterable[str]) -> None:
+    async def prepare(self, users: Sequence[str]) -> None:
         """Make its accounts, whose passwords are their names, and let it make its tables."""
         self.prosody.write_config()
-        for user in users:
-            await self.prosody.register(user, user)
+        accounts.register(self.prosody, users)
         await self.prosody.start()
         # It makes them at the first question.
-        session = Session(user, user, HOST, self.prosody.client_port)
+        session = Session(users[0], users[0], HOST, self.prosody.client_port)
         await session.open()
         await ask(session, Question("", Selection(), backward=True).markup(str))
         await session.close()
@@ -92,7 +92,7 @@ class OnPostgres(Rival):
         """The database's first process."""
         return self._server.pid
 
-    async def prepare(self, users: Iterable[str]) -> None:
+    async def prepare(self, users: Sequence[str]) -> None:
         """Start the database as well."""
         await self._server.start()
         await super().prepare(users)

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from bench import load, usage
+from bench import accounts, load, usage
 from bench.report import Cell, Table, Target
 from devstack.deployment import HOST, INGEST, Deployment
 from devstack.ports import free_port
@@ -43,7 +43,6 @@ _WARM = 5
 _SLOWER = 10
 """mod_mam takes so many times fewer messages, as it takes so much longer."""
 _OUTAGE_SECONDS = 60.0
-_PLAIN = 'authentication = "internal_plain"\n'
 _MAM = 'default_archive_policy = true\nstorage = { archive = "sql" }\n'
 _SQLITE = 'sql = { driver = "SQLite3", database = "archive.sqlite" }\n'
 
@@ -117,14 +116,14 @@ async def running(kind: str, directory: Path, users: Sequence[str]) -> AsyncIter
     async with AsyncExitStack() as stack:
         if kind in (TAP, OUTAGE):
             deployment = Deployment(directory, settings={"PROSODY_ARCHIVE_POLICY": "true"})
-            deployment.prosody.extra_host = _PLAIN
-            _register(deployment.prosody, users)
+            deployment.prosody.extra_host = accounts.PLAIN
+            accounts.register(deployment.prosody, users)
             stack.push_async_callback(deployment.stop)
             await deployment.start()
             yield Contender(deployment.prosody, deployment)
             return
         prosody = _prosody(kind, directory, await _storage(kind, stack))
-        _register(prosody, users)
+        accounts.register(prosody, users)
         stack.push_async_callback(prosody.stop)
         await prosody.start()
         if kind == ELSEWHERE:
@@ -140,7 +139,7 @@ def _prosody(kind: str, directory: Path, storage: str) -> Prosody:
         component_port=free_port(),
         modules=modules,
         ingest=(INGEST,),
-        extra_host=_PLAIN + storage,
+        extra_host=accounts.PLAIN + storage,
     )
 
 
@@ -168,14 +167,6 @@ async def _elsewhere(prosody: Prosody, stack: AsyncExitStack) -> None:
     stack.push_async_callback(stop)
     assert process.stdout is not None  # noqa: S101  # it is a pipe
     await process.stdout.readline()
-
-
-def _register(prosody: Prosody, users: Sequence[str]) -> None:
-    # As internal_plain keeps them; prosodyctl takes a third of a second for each.
-    accounts = prosody.data_path / HOST / "accounts"
-    accounts.mkdir(parents=True)
-    for user in users:
-        (accounts / f"{user}.dat").write_text(f'return {{ ["password"] = "{user}" }};\n')
 
 
 async def run(

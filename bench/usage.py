@@ -12,6 +12,13 @@ def cpu(pid: int) -> float:
     return sum(int(field) for field in fields[11:15]) / _TICKS
 
 
+def tree_cpu(pid: int) -> float:
+    """Give the seconds of CPU time of a process and of all its children, those that run as well."""
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    pids = [int(child) for file in children for child in file.read_text().split()]
+    return cpu(pid) + sum(map(tree_cpu, pids))
+
+
 def peak(pid: int) -> float:
     """Give the MiB that a process had in memory at most (VmHWM)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

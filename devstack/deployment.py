@@ -10,7 +10,7 @@ from devstack.clickhouse import ClickHouse
 from devstack.client import Client
 from devstack.kafka import Kafka
 from devstack.ports import free_port
-from devstack.prosody import Prosody
+from devstack.prosody import TREE, Prosody
 from devstack.service import Service, ServiceFailed
 
 HOST = "localhost"
@@ -28,6 +28,7 @@ class Deployment:
         settings: More settings of the archive.
         ingest: Names of the ingest components.
         query: Names of the query components.
+        tree: Another checkout, whose code and modules are run; None for this one.
 
     Attributes:
         prosody: The server.
@@ -35,7 +36,7 @@ class Deployment:
         passwords: Of the accounts, once it is started.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one for each part that may differ
         self,
         directory: Path,
         client_port: int | None = None,
@@ -43,12 +44,14 @@ class Deployment:
         *,
         ingest: Sequence[str] = (INGEST,),
         query: Sequence[str] = (QUERY,),
+        tree: Path | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.client_port = client_port or free_port()
         self.passwords: dict[str, str] = {}
         self.services: dict[str, Service] = {}
+        self._tree = tree
         component_port = free_port()
         self.settings = {
             "STANZALAKE_HOSTS": HOST,
@@ -67,6 +70,7 @@ class Deployment:
             id_keys=(self.settings["STANZALAKE_ID_KEYS"],),
             ingest=ingest,
             query=query,
+            tree=tree or TREE,
         )
         self._declare()
 
@@ -146,6 +150,7 @@ class Deployment:
             command=command,
             environment={**outer, **self.settings, **(settings or {})},
             log=self.directory / f"{name}.log",
+            tree=self._tree,
         )
 
     def _declare(self) -> None:

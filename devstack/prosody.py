@@ -13,7 +13,9 @@ from devstack.debian import inside
 from devstack.process import Server
 
 LOOPBACK = "127.0.0.1"
-MODULES = Path(__file__).parents[1] / "prosody"
+TREE = Path(__file__).parents[1]
+"""The checkout that this file belongs to."""
+MODULES = TREE / "prosody"
 """The directory of mod_stanzalake."""
 
 _WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
@@ -95,6 +97,7 @@ class Prosody(Server):
         environment: More variables of the process.
         root: Directory of another Debian whose Prosody to run; None for this machine's.
         default_root: The `root` of those that are made without one.
+        tree: The checkout whose modules are loaded.
     """
 
     default_root: ClassVar[Path | None] = None
@@ -113,6 +116,7 @@ class Prosody(Server):
     module_dirs: Sequence[Path] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     root: Path | None = field(default_factory=lambda: Prosody.default_root)
+    tree: Path = TREE
     stop_wait: ClassVar[float] = 10.0
 
     @property
@@ -212,7 +216,7 @@ class Prosody(Server):
             run_as_root=_lua(self.root is not None or os.geteuid() == 0),
             pidfile=_lua(self.directory / "prosody.pid"),
             data=_lua(self.data_path),
-            plugin_paths=_lua([str(path) for path in (MODULES, *self.module_dirs)]),
+            plugin_paths=_lua([str(path) for path in (self.tree / "prosody", *self.module_dirs)]),
             loopback=_lua(LOOPBACK),
             client_port=self.client_port,
             component_port=self.component_port,

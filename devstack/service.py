@@ -34,11 +34,13 @@ class Service(Process):
         command: Which command of `stanzalake` it is.
         environment: Its whole environment.
         log: Its log file, of all its starts.
+        tree: The checkout whose code is run; None for what is installed.
     """
 
     command: str
     environment: Mapping[str, str] = field(repr=False)
     log: Path
+    tree: Path | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it says that it works.
@@ -62,6 +64,7 @@ class Service(Process):
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "stanzalake", self.command),
                 env=dict(self.environment),
+                cwd=self.tree,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

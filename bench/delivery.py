@@ -1,0 +1,183 @@
+"""Delivery while others page: the hour after a restart, when every client asks for its archive.
+
+Pairs talk at a steady rate, first alone, then while as many clients as there are owners page
+through their archives as fast as they get answers. One contender runs at a time.
+"""
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+
+from bench import load
+from bench.contenders import MOD_MAM, OURS, Contender, contenders, open_sessions
+from bench.corpus import Corpus, Owner
+from bench.load import Result, Session
+from bench.pages import percentile
+from bench.questions import PAGE, ask, draw
+from bench.report import Cell, Table, Target
+
+SIZES = {"quick": 4_000, "usual": 500_000, "full": 5_000_000}
+
+_CLIENTS = 50
+_PAIRS = 10
+_RATE = 10.0
+"""Messages of each pair in a second."""
+_SECONDS = 20.0
+_QUICK_SECONDS = 1.0
+_RUNS = 2
+_SLOTS = 1_000_000
+"""Messages on their way at most: a steady load does not wait for the server."""
+
+
+@dataclass
+class Figures:
+    """One run of one contender, or the medians of several.
+
+    Attributes:
+        alone: Milliseconds of delivery, p50 and p99, while nobody pages.
+        paging: The same while all page.
+        rate: Pages in a second, of all clients together.
+        page: Milliseconds of a page, p50 and p99.
+    """
+
+    alone: tuple[float, float]
+    paging: tuple[float, float]
+    rate: float
+    page: tuple[float, float]
+
+    def cells(self) -> list[Cell]:
+        """Give them in the order of the table's columns."""
+        return [*self.alone, *self.paging, self.rate, *self.page]
+
+
+@dataclass
+class Readers:
+    """Clients that page without a pause.
+
+    Attributes:
+        sessions: One of each owner.
+        contender: Whose archive they read.
+        corpus: What it holds.
+        seconds: What each page took.
+    """
+
+    sessions: dict[Owner, Session]
+    contender: Contender
+    corpus: Corpus
+    seconds: list[float] = field(default_factory=list)
+
+    async def read(self) -> None:
+        """Page until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for owner, session in self.sessions.items():
+                group.create_task(self._read(owner, session))
+
+    async def _read(self, owner: Owner, session: Session) -> None:
+        chance = random.Random(owner.jid)  # noqa: S311  # a seed repeats the questions
+        positions = self.corpus.positions(owner)
+        for position in cycle(chance.sample(positions, len(positions))):
+            for question in draw(owner, position, chance):
+                markup = question.markup(lambda at: self.contender.seal(owner.jid, at))
+                self.seconds.append(await ask(session, markup))
+
+
+async def measure(
+    messages: int, seed: int, directory: Path, tree: Path | None = None, name: str = ""
+) -> Table:
+    """Run all contenders in turn.
+
+    Args:
+        messages: In the archives of all who page, together.
+        seed: What repeats the load.
+        directory: Where the contenders live.
+        tree: Another checkout that is a contender, too.
+        name: What that one is called.
+    """
+    quick = messages <= SIZES["quick"]
+    clients = _CLIENTS if not quick else 4
+    corpus = Corpus(messages, seed, owner_size=messages // clients)
+    runs: dict[str, list[Figures]] = {}
+    for number in range(1 if quick else _RUNS):
+        for kind, contender in contenders(directory / str(number), tree, name).items():
+            seconds = _QUICK_SECONDS if quick else _SECONDS
+            runs.setdefault(kind, []).append(await _run(contender, corpus, seconds))
+    return _table({kind: _median(figures) for kind, figures in runs.items()}, corpus)
+
+
+async def _run(contender: Contender, corpus: Corpus, seconds: float) -> Figures:
+    talkers = [f"talker{n}" for n in range(2 * _PAIRS)]
+    readers = {owner: owner.jid.partition("@")[0] for owner in corpus.owners}
+    try:
+        await contender.start([*talkers, *readers.values()], corpus)
+        sessions = await open_sessions(contender.prosody, [*talkers, *readers.values()])
+        talking = [sessions[user] for user in talkers]
+        alone = await _talk(talking, seconds, corpus.seed)
+        reading = Readers({o: sessions[user] for o, user in readers.items()}, contender, corpus)
+        task = asyncio.create_task(reading.read())
+        begun = time.perf_counter()
+        paging = await _talk(talking, seconds, corpus.seed)
+        rate = len(reading.seconds) / (time.perf_counter() - begun)
+        await _cancel(task)
+        return Figures(
+            _shares(alone.latencies), _shares(paging.latencies), rate, _shares(reading.seconds)
+        )
+    finally:
+        await contender.stop()
+
+
+async def _talk(sessions: Sequence[Session], seconds: float, seed: int) -> Result:
+    texts = load.bodies(int(_PAIRS * _RATE * seconds), seed)
+    senders, receivers = list(sessions[:_PAIRS]), list(sessions[_PAIRS:])
+    return await load.run(senders, receivers, texts, window=_SLOTS, rate=_RATE)
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    if task.done():
+        task.result()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _shares(seconds: Sequence[float]) -> tuple[float, float]:
+    return percentile(seconds, 0.5), percentile(seconds, 0.99)
+
+
+def _median(runs: Sequence[Figures]) -> Figures:
+    alone, paging, rates, page = zip(
+        *((r.alone, r.paging, r.rate, r.page) for r in runs), strict=True
+    )
+    return Figures(_medians(alone), _medians(paging), statistics.median(rates), _medians(page))
+
+
+def _medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    p50, p99 = zip(*pairs, strict=True)
+    return statistics.median(p50), statistics.median(p99)
+
+
+def _table(medians: dict[str, Figures], corpus: Corpus) -> Table:
+    ours, theirs = medians[OURS], medians[MOD_MAM]
+    slower = ours.paging[1] / theirs.paging[1]
+    return Table(
+        part="delivery",
+        title=f"Delivery while {len(corpus.owners)} clients page without a pause",
+        load=f"{_PAIRS} pairs with {_RATE:g} messages a second each; archives of "
+        f"{corpus.owner_size:,} messages, pages of {PAGE}; medians of alternating runs, "
+        f"seed {corpus.seed}",
+        columns=(
+            *("archive", "alone p50 ms", "alone p99 ms", "delivery p50 ms", "delivery p99 ms"),
+            *("pages/s", "page p50 ms", "page p99 ms"),
+        ),
+        rows=[[kind, *figures.cells()] for kind, figures in medians.items()],
+        drawn=("delivery p50 ms", "delivery p99 ms"),
+        targets=[
+            Target("times mod_mam's p99 of delivery while others page", slower, 0.2, least=False),
+            Target("times mod_mam's pages/s meanwhile", ours.rate / theirs.rate, 2),
+        ],
+    )
