@@ -1,1 +1,1 @@
-"""What the figures come from: each part runs all its contenders in one run, and prints ratios."""
+"""Benchmarks: each part runs all its contenders in one run and prints ratios."""

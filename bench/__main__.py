@@ -21,10 +21,10 @@ def measure(part: str, messages: int | None, size: str, seed: int) -> report.Tab
     """Run one part.
 
     Args:
-        part: One of PARTS, which is a module of that name.
-        messages: How many messages it takes; as its size says if None.
+        part: One of PARTS; a module of that name.
+        messages: Number of messages; the default of the size if None.
         size: quick, usual or full.
-        seed: What repeats the data.
+        seed: Seed of the generated data.
     """
     module = importlib.import_module(f"bench.{part}")
     with tempfile.TemporaryDirectory(prefix="stanzalake-bench-") as directory:

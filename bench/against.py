@@ -56,7 +56,7 @@ def _grid(part: str, name: str, runs: int, results: dict[str, list[Table]]) -> G
 
 
 def _medians(tables: Sequence[Table]) -> dict[tuple[str, str], float]:
-    """Give the median of each cell that holds a number, by its row and its column."""
+    """Compute the median of each numeric cell, keyed by row and column."""
     cells: dict[tuple[str, str], list[float]] = {}
     for table in tables:
         for row in table.rows:

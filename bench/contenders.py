@@ -23,7 +23,7 @@ KEEP = {"PROSODY_ARCHIVE_EXPIRES_AFTER": "never", "PROSODY_ARCHIVE_POLICY": "tru
 
 
 class Contender(Protocol):
-    """One archive, with the Prosody before it."""
+    """An archive with its Prosody."""
 
     @property
     def prosody(self) -> Prosody:
@@ -33,10 +33,10 @@ class Contender(Protocol):
         """Make accounts, whose passwords are their names, fill the archive, and start all."""
 
     def seal(self, owner: str, position: int) -> str:
-        """Give the id of an owner's message at a position."""
+        """Return the id of the owner's message at a position."""
 
     def cpu(self) -> float:
-        """Give the seconds of CPU time that the archive has used, without Prosody's."""
+        """Return the CPU seconds used by the archive, without Prosody's."""
 
     async def restart(self) -> None:
         """Start all anew: nothing is remembered."""
@@ -49,7 +49,7 @@ class Ours:
     """Stanzalake in one process, from this tree or from another checkout.
 
     Args:
-        directory: Where it lives.
+        directory: Directory of the deployment.
         tree: The other checkout.
     """
 
@@ -71,11 +71,11 @@ class Ours:
         await self._deployment.start()
 
     def seal(self, owner: str, position: int) -> str:
-        """Give the id of an owner's message at a position."""
+        """Return the id of the owner's message at a position."""
         return self._sealer.seal(owner, position)
 
     def cpu(self) -> float:
-        """Give the seconds of CPU time of `stanzalake up`, the engine included."""
+        """Return the CPU seconds of `stanzalake up`, the engine included."""
         return sum(usage.tree_cpu(service.pid) for service in self._deployment.services.values())
 
     async def restart(self) -> None:
@@ -107,7 +107,7 @@ class ModMam:
     """mod_mam on PostgreSQL.
 
     Args:
-        directory: Where Prosody lives.
+        directory: Prosody's directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -124,11 +124,11 @@ class ModMam:
         await asyncio.to_thread(self._rival.fill, corpus.rows())
 
     def seal(self, owner: str, position: int) -> str:  # noqa: ARG002  # its ids are of the table
-        """Give the id of an owner's message at a position."""
+        """Return the id of the owner's message at a position."""
         return rival.key(position)
 
     def cpu(self) -> float:
-        """Give the seconds of CPU time of the database."""
+        """Return the CPU seconds of the database."""
         return usage.tree_cpu(self._rival.pid)
 
     async def restart(self) -> None:
@@ -146,7 +146,7 @@ class Stand:
     """A contender that runs, with sessions of some users.
 
     Attributes:
-        name: What it is called in tables.
+        name: Name in tables.
         contender: The archive.
         sessions: By the user's name.
     """
@@ -165,12 +165,12 @@ async def open_sessions(prosody: Prosody, users: Iterable[str]) -> dict[str, Ses
 
 
 def contenders(directory: Path, tree: Path | None, name: str) -> dict[str, Contender]:
-    """Give ours, a revision if there is one, and mod_mam.
+    """Create the contenders: this tree, optionally a revision, and mod_mam.
 
     Args:
-        directory: Where they live.
+        directory: Parent of their directories.
         tree: The revision's checkout.
-        name: What the revision is called.
+        name: Name of the revision in tables.
     """
     found: dict[str, Contender] = {OURS: Ours(directory / "ours")}
     if tree is not None:

@@ -27,7 +27,7 @@ _TEXTS = 200_000
 
 
 class Owner(NamedTuple):
-    """One user, and how many messages are in the user's archive."""
+    """A user, and the number of messages in the user's archive."""
 
     jid: str
     size: int
@@ -39,8 +39,8 @@ class Corpus:
 
     Attributes:
         messages: Number of messages at most.
-        seed: What repeats it.
-        end: Unix time in milliseconds of the last message; now, if it is not given.
+        seed: Seed of the random generator.
+        end: Unix time in milliseconds of the last message; now by default.
         span: Milliseconds from the first message to the last.
         owner_size: Messages of each owner, if all have as many; 0 for the classes.
     """
@@ -53,7 +53,7 @@ class Corpus:
 
     @cached_property
     def owners(self) -> Sequence[Owner]:
-        """All owners, those of the smallest archives first."""
+        """All owners, smallest archives first."""
         if self.owner_size:
             sizes = [self.owner_size] * (self.messages // self.owner_size)
             return [Owner(f"user{n}@{HOST}", size) for n, size in enumerate(sizes)]
@@ -65,7 +65,7 @@ class Corpus:
         return [Owner(f"user{n}@{HOST}", size) for n, size in enumerate(all_sizes)]
 
     def rows(self) -> Iterator[Row]:
-        """Give the messages in the order of time, in which the owners are shuffled."""
+        """Yield the messages in order of time, owners shuffled."""
         chance = random.Random(self.seed)  # noqa: S311  # a seed repeats the load
         places = array("L", (n for n, owner in enumerate(self.owners) for _ in range(owner.size)))
         chance.shuffle(places)
@@ -83,27 +83,27 @@ class Corpus:
         return found
 
     def positions(self, owner: Owner) -> Sequence[int]:
-        """Give the positions of an owner's messages, in order."""
+        """Return the positions of an owner's messages, in order."""
         return self._positions[owner.jid]
 
     def arguments(self) -> Sequence[str]:
-        """Give the arguments with which bench.filling makes the same corpus."""
+        """Return the arguments that make bench.filling generate the same corpus."""
         return [str(number) for number in (self.messages, self.seed, self.end, self.owner_size)]
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
-        """Give the rows in lists of a size; the last is what is left."""
+        """Yield the rows in lists of a size; the last may be shorter."""
         rows = self.rows()
         while piece := list(islice(rows, size)):
             yield piece
 
 
 def peers(owner: Owner) -> int:
-    """Give how many people an owner talks with."""
+    """Return the number of an owner's peers."""
     return max(1, min(_PEERS, owner.size // 10))
 
 
 def event(row: Row) -> Message:
-    """Give the event that a row comes of."""
+    """Return the event that produces a row."""
     return Message(
         v=VERSION,
         owner=row.owner,

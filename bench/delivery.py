@@ -37,7 +37,7 @@ _SLOTS = 1_000_000
 
 @dataclass
 class Figures:
-    """One run of one contender, or the medians of several.
+    """Figures of a run, or medians of several runs.
 
     Attributes:
         alone: Milliseconds of delivery, p50 and p99, while nobody pages.
@@ -52,7 +52,7 @@ class Figures:
     page: tuple[float, float]
 
     def cells(self) -> list[Cell]:
-        """Give them in the order of the table's columns."""
+        """Return the figures in the order of the table's columns."""
         return [*self.alone, *self.paging, self.rate, *self.page]
 
 
@@ -61,10 +61,10 @@ class Readers:
     """Clients that page without a pause.
 
     Attributes:
-        sessions: One of each owner.
+        sessions: A session for each owner.
         contender: Whose archive they read.
-        corpus: What it holds.
-        seconds: What each page took.
+        corpus: The messages in the archive.
+        seconds: Duration of each page.
     """
 
     sessions: dict[Owner, Session]
@@ -73,7 +73,7 @@ class Readers:
     seconds: list[float] = field(default_factory=list)
 
     async def read(self) -> None:
-        """Page until it is cancelled."""
+        """Page until cancelled."""
         async with asyncio.TaskGroup() as group:
             for owner, session in self.sessions.items():
                 group.create_task(self._read(owner, session))
@@ -94,10 +94,10 @@ async def measure(
 
     Args:
         messages: In the archives of all who page, together.
-        seed: What repeats the load.
-        directory: Where the contenders live.
+        seed: Seed of the load.
+        directory: Parent of the contenders' directories.
         tree: Another checkout that is a contender, too.
-        name: What that one is called.
+        name: Its name in tables.
     """
     quick = messages <= SIZES["quick"]
     clients = _CLIENTS if not quick else 4

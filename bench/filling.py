@@ -14,7 +14,7 @@ _INSERTS = 60
 
 
 def main(messages: int, seed: int, end: int, owner_size: int) -> None:
-    """Write the corpus in many inserts, while the engine merges as it does."""
+    """Write the corpus in many inserts, merges running."""
     corpus = Corpus(messages, seed, end, owner_size=owner_size)
     store = Store.of(settings.load())
     for rows in corpus.chunks(max(1, messages // _INSERTS)):

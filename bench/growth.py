@@ -54,7 +54,7 @@ async def _measure(corpus: Corpus, directory: Path) -> list[Cell]:
 
 
 def _write(given: Settings, corpus: Corpus) -> float:
-    """Give the rows per second of inserts of a day's new messages."""
+    """Return the rows per second of inserting a day's new messages."""
     store = Store.of(given)
     size = min(corpus.messages, _ROWS)
     news = Corpus(corpus.messages, corpus.seed + 1, span=86_400_000)

@@ -1,4 +1,4 @@
-"""Lag: from the stamp of a stanza-id to the moment when a query finds it, and what waiting costs.
+"""Lag: from the stamp of a stanza-id until a query finds the message, and the wait it causes.
 
 A real Prosody with the tap, Kafka, one of each service. Clients send at a steady rate; the store
 is asked again and again for the newest position it has, which every message up to it waited for.
@@ -42,7 +42,7 @@ _LAST = Question("last page", Selection(), backward=True)
 
 @dataclass
 class Watch:
-    """What could be read when.
+    """Record of when each position became readable.
 
     Attributes:
         store: Is asked, in a thread.
@@ -64,7 +64,7 @@ class Watch:
             await asyncio.sleep(_LOOK)
 
     def lags(self, since: int) -> list[float]:
-        """Give the seconds from the stamp of each message since a position to its first sight."""
+        """Return the seconds from stamp to first sight of each message since a position."""
         rows = self.store.select(
             f"SELECT owner, position FROM {self.store.table}"  # noqa: S608  # an identifier
             " WHERE position >= {since:UInt64} ORDER BY position",
@@ -89,7 +89,7 @@ class Pairs:
     receivers: Sequence[Session]
 
     async def talk(self, rate: int, texts: Sequence[str]) -> float:
-        """Send the texts at so many a second, as far as it goes, and give the seconds it took."""
+        """Send the texts at a rate, as far as it goes; return the seconds taken."""
         start = time.perf_counter()
         for number, text in enumerate(texts):
             due = start + number / rate
@@ -104,12 +104,12 @@ class Pairs:
         return time.perf_counter() - start
 
     async def listen(self) -> None:
-        """Take what comes, and do nothing with it."""
+        """Read and discard the received stanzas."""
         await asyncio.gather(*(_drain(session.reader) for session in self.receivers))
 
 
 async def measure(messages: int, seed: int, directory: Path) -> Table:
-    """Send at one rate after the other, until one is too much."""
+    """Send at increasing rates until the pipeline falls behind."""
     names = [f"user{number}" for number in range(2 * _PAIRS)]
     port = free_port()
     deployment = Distributed(directory, settings={"PROSODY_ARCHIVE_POLICY": "true"}, number=1)
@@ -153,7 +153,7 @@ async def _rates(
 async def _rate(
     deployment: Distributed, pairs: Pairs, port: int, rate: int, texts: Sequence[str]
 ) -> tuple[list[Cell], float]:
-    """Give the figures of a rate, and the seconds that the sending took."""
+    """Measure one rate; return its row and the seconds of sending."""
     store = Store.of(settings.load(deployment.settings))
     watch, stop = Watch(store), asyncio.Event()
     since = int(time.time() * 1000) << 16
@@ -181,7 +181,7 @@ async def _stored(store: Store, since: int, number: int) -> None:
 
 
 async def _waits(pairs: Pairs, port: int, number: int) -> float:
-    """Ask for last pages, and give the milliseconds that each waited for what was before it."""
+    """Request last pages; return the milliseconds that each waited for earlier messages."""
     before = await asyncio.to_thread(_metric, port)
     for count in range(number):
         await ask(pairs.senders[count % _PAIRS], _LAST.markup(str))

@@ -1,6 +1,6 @@
-"""A listener that stands in for Prosody's: it sends one component stanzas, and hears answers.
+"""A listener that stands in for Prosody's: sends stanzas to a component, and reads its answers.
 
-It speaks just enough of XEP-0114 for that, so that what is measured is the component.
+Speaks just enough of XEP-0114 for that, so that the component alone is measured.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Listener:
         requests: Contents of iqs of type set.
         window: Requests without an answer at most.
         host: Who asks.
-        greeting: What the component is sent before.
+        greeting: Stanzas sent to the component first.
 
     Attributes:
         begun: Set once the component is connected.
@@ -46,7 +46,7 @@ class Listener:
         self.done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
     async def listen(self) -> int:
-        """Serve, and give the port on 127.0.0.1."""
+        """Start serving; return the port on 127.0.0.1."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port: int = self._server.sockets[0].getsockname()[1]
         return port

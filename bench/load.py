@@ -15,7 +15,7 @@ _WORDS = 5000
 
 
 class Session:
-    """One client, logged in by PLAIN, its stream read as bytes.
+    """A client, logged in by PLAIN, its stream read as bytes.
 
     Args:
         user: Local part of its JID.
@@ -64,7 +64,7 @@ class Session:
 
 @dataclass
 class Result:
-    """What a load came to.
+    """Result of a load.
 
     Attributes:
         seconds: From the first message sent to the last one received.
@@ -75,12 +75,12 @@ class Result:
     latencies: list[float] = field(default_factory=list)
 
     def latency(self, share: float) -> float:
-        """Give the latency in seconds that a share of the messages stays under."""
+        """Return a quantile of the latencies, in seconds."""
         return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
 
 
 def bodies(number: int, seed: int) -> list[str]:
-    """Give texts of realistic lengths whose words are distributed as Zipf says."""
+    """Return texts of realistic lengths with Zipf-distributed words."""
     chance = random.Random(seed)  # noqa: S311  # a seed repeats the load
     words = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(_WORDS)]
     weights = list(accumulate(1 / rank for rank in range(1, _WORDS + 1)))
@@ -99,11 +99,11 @@ async def run(
 
     Args:
         senders: Who sends.
-        receivers: To whom, one for each sender.
+        receivers: A receiver for each sender.
         texts: The bodies.
         window: Messages of a sender that are on their way at most: with no bound, the latency
             would be that of the load's own queue.
-        rate: Messages of a sender in a second; as fast as they go if it is infinite.
+        rate: Messages of a sender in a second; as fast as possible if infinite.
     """
     share = len(texts) // len(senders)
     sent = [0.0] * len(texts)

@@ -34,11 +34,11 @@ _STEADY = 1_000
 
 @dataclass
 class Asked:
-    """A contender, and what asking it took.
+    """A contender with the durations and CPU time of its pages.
 
     Attributes:
         contender: The archive.
-        seconds: Of each page, by the owner's size and by whether it was the first question.
+        seconds: Of each page, by the owner's size and by FIRST or NEXT.
         prosody: Seconds of CPU time of Prosody.
         archive: Seconds of CPU time of the archive.
     """
@@ -50,14 +50,14 @@ class Asked:
     _sessions: dict[str, Session] = field(default_factory=dict)
 
     async def restart(self, users: Sequence[str]) -> None:
-        """Let it forget everything, and log in anew."""
+        """Restart the contender, and log in again."""
         for session in self._sessions.values():
             await session.close()
         await self.contender.restart()
         self._sessions = await open_sessions(self.contender.prosody, users)
 
     async def ask(self, owner: Owner, markup: str, kind: str) -> None:
-        """Ask one question."""
+        """Ask a question; record its duration and CPU time."""
         prosody, archive = usage.cpu(self.contender.prosody.pid), self.contender.cpu()
         taken = await ask(self._sessions[user_of(owner)], markup)
         self.prosody += usage.cpu(self.contender.prosody.pid) - prosody
@@ -65,7 +65,7 @@ class Asked:
         self.seconds.setdefault((owner.size, kind), []).append(taken)
 
     def cpu(self, seconds: float) -> float:
-        """Give milliseconds of CPU time for a page."""
+        """Return CPU milliseconds per page."""
         return 1000 * seconds / sum(map(len, self.seconds.values()))
 
 
@@ -76,10 +76,10 @@ async def measure(
 
     Args:
         messages: In all archives of a contender.
-        seed: What repeats data and questions.
-        directory: Where the contenders live.
+        seed: Seed of data and questions.
+        directory: Parent of the contenders' directories.
         tree: Another checkout that is a contender, too.
-        name: What that one is called.
+        name: Its name in tables.
     """
     corpus = Corpus(messages, seed)
     owners = list(_sample(corpus))
@@ -97,7 +97,7 @@ async def measure(
 
 
 def user_of(owner: Owner) -> str:
-    """Give the local part of an owner's JID."""
+    """Return the local part of an owner's JID."""
     return owner.jid.partition("@")[0]
 
 

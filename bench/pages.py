@@ -45,7 +45,7 @@ _GREETING = (
 
 
 class Timing(NamedTuple):
-    """How long one question took, in seconds, of an archive of a size."""
+    """Duration in seconds of a question to an archive of a size."""
 
     question: str
     size: int
@@ -53,7 +53,7 @@ class Timing(NamedTuple):
 
 
 async def measure(messages: int, seed: int, directory: Path) -> Table:
-    """Fill an archive, and ask it."""
+    """Fill an archive, and query it."""
     corpus = Corpus(messages, seed)
     given = settings.load(archive(directory).settings)
     parts = await asyncio.to_thread(fill, given, corpus)
@@ -80,13 +80,13 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
 
 
 def archive(directory: Path, prosody: str = "127.0.0.1:1") -> Deployment:
-    """Give a deployment on a directory, with somebody in Prosody's place."""
+    """Return a deployment whose Prosody is replaced by the listener."""
     own = {"PROSODY_ARCHIVE_EXPIRES_AFTER": "never", "STANZALAKE_PROSODY": prosody}
     return Deployment(directory, settings=own)
 
 
 def fill(given: Settings, corpus: Corpus, parts: int = _PARTS) -> int:
-    """Write a corpus into the store, in so many inserts, and give the number of parts then."""
+    """Write a corpus into the store in a number of inserts; return the number of parts."""
     store = Store.of(given)
     migrations.apply(store, given)
     store.command(f"SYSTEM STOP MERGES {store.table}")
@@ -121,13 +121,13 @@ async def asked(given: Settings, corpus: Corpus, rounds: int = _ROUNDS) -> Seque
 
 
 def sample(corpus: Corpus, chance: random.Random) -> Sequence[Owner]:
-    """Give one owner of each size."""
+    """Choose an owner of each size."""
     sizes = sorted({owner.size for owner in corpus.owners})
     return [chance.choice([o for o in corpus.owners if o.size == size]) for size in sizes]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Give the milliseconds that a share of some seconds stays under."""
+    """Return a quantile of durations in seconds, as milliseconds."""
     return 1000 * sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
@@ -147,7 +147,7 @@ async def _ask(
 
 
 def _rows(timings: Sequence[Timing]) -> Sequence[Sequence[Cell]]:
-    """Give a row for each question, and for each size the pages of all questions."""
+    """Return a row per question, and per size the pages of all questions."""
     groups: dict[str, list[float]] = {}
     for timing in timings:
         groups.setdefault(timing.question, []).append(timing.seconds)
@@ -187,7 +187,7 @@ async def _write(given: Settings, corpus: Corpus, stop: asyncio.Event) -> None:
 
 
 async def _serve(directory: Path, corpus: Corpus, number: int) -> tuple[float, dict[str, float]]:
-    """Give the pages per second that one query component answers, and the memory it takes."""
+    """Measure the pages per second of a query component, and its memory."""
     listener = Listener(QUERY, _requests(corpus, number), _WINDOW, HOST, _GREETING)
     port = await listener.listen()
     service = archive(directory, f"127.0.0.1:{port}").service("up", "up")

@@ -1,7 +1,7 @@
-"""The processor draining a backlog, beside what bounds it: the bare reading, the bare insert.
+"""The processor draining a backlog, beside its bounds: reading alone, inserting alone.
 
 The backlog is in a real Kafka, the store behind ClickHouse's HTTP interface. The processor is one
-process of `stanzalake processor` with its default settings; what is bare runs in this one.
+process of `stanzalake processor` with its default settings; the bounds run in this one.
 """
 
 import os
@@ -30,7 +30,7 @@ _PIECE = 50_000
 
 
 async def measure(messages: int, seed: int, directory: Path) -> Table:
-    """Fill the topic, and take it through each contender."""
+    """Fill the topic, and drain it with each contender."""
     corpus = Corpus(messages, seed, span=DAY)
     deployment = Distributed(directory, settings={"PROSODY_ARCHIVE_POLICY": "true"}, number=1)
     try:
@@ -50,7 +50,7 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
 
 
 async def fill(log: Log, corpus: Corpus) -> int:
-    """Append the events of a corpus to the log, and give their number."""
+    """Append the events of a corpus to the log; return their number."""
     number = 0
     for rows in corpus.chunks(_PIECE // 10):
         await log.append(EVENTS, [Entry(row.owner, encode(event(row))) for row in rows])
@@ -87,7 +87,7 @@ async def _read(given: Settings, number: int) -> list[Cell]:
 
 
 def _insert(given: Settings, corpus: Corpus, number: int) -> list[Cell]:
-    """Insert the same rows into a table of their own, and forget it."""
+    """Insert the same rows into a table of their own, then drop it."""
     store = Store.of(given)
     store.command(f"CREATE TABLE bare AS {store.table}")
     bare = Store(given.dsn, "bare")

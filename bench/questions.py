@@ -19,7 +19,7 @@ _WEEK = from_milliseconds(7 * DAY)
 
 
 class Question(NamedTuple):
-    """One question.
+    """A question of a client.
 
     Attributes:
         name: Its kind.
@@ -32,7 +32,7 @@ class Question(NamedTuple):
     backward: bool
 
     def markup(self, seal: Callable[[int], str]) -> str:
-        """Give it as a client asks it.
+        """Return the question as a client's XML.
 
         Args:
             seal: Gives the id of the message at a position.
@@ -49,11 +49,11 @@ class Question(NamedTuple):
 
 
 def draw(owner: Owner, position: int, chance: random.Random) -> Sequence[Question]:
-    """Give one question of each kind.
+    """Draw a question of each kind.
 
     Args:
         owner: Whose archive is asked.
-        position: The position of a message in it.
+        position: Position of a message in the archive.
         chance: Chooses the peer.
     """
     peer = f"peer{chance.randrange(peers(owner))}@{HOST}"
@@ -67,7 +67,7 @@ def draw(owner: Owner, position: int, chance: random.Random) -> Sequence[Questio
 
 
 async def ask(session: Session, markup: str) -> float:
-    """Ask a session's own archive, and give the seconds until the answer was there.
+    """Query a session's own archive; return the seconds until the answer.
 
     Raises:
         ConnectionError: The answer is an error.

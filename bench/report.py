@@ -24,13 +24,13 @@ Cell = str | int | float
 
 @dataclass(frozen=True)
 class Target:
-    """One figure that has to be reached.
+    """A figure and its target.
 
     Attributes:
-        what: What was measured, with its unit.
+        what: Name of the figure, with its unit.
         value: The figure.
-        wanted: What it has to reach.
-        least: Whether it has to be that at least; at most, if not.
+        wanted: The target.
+        least: Whether the target is a minimum; a maximum if not.
     """
 
     what: str
@@ -40,32 +40,32 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether it was reached."""
+        """Whether the target was reached."""
         return self.value >= self.wanted if self.least else self.value <= self.wanted
 
     @property
     def limit(self) -> str:
-        """What has to be reached, in words."""
+        """The target in words."""
         return f"{'at least' if self.least else 'at most'} {number(self.wanted)}"
 
     @property
     def verdict(self) -> str:
-        """Whether it was reached, in a word."""
+        """`met` or `missed`."""
         return "met" if self.met else "missed"
 
 
 @dataclass(frozen=True)
 class Table:
-    """What one part of the benchmarks came to.
+    """Result of a part of the benchmarks.
 
     Attributes:
         part: The part's name.
-        title: What it measures.
+        title: Title of the table.
         load: The load, the data and the seed.
         columns: Names of the columns, the contenders' first.
-        rows: One for each contender.
+        rows: A row for each contender.
         drawn: The columns that the picture shows.
-        targets: What had to be reached.
+        targets: Figures with their targets.
         memory: The MiB that each process had in memory at most.
     """
 
@@ -89,7 +89,7 @@ def number(value: Cell) -> str:
 
 
 def show(table: Table, console: Console) -> None:
-    """Print a table, what had to be reached, and the memory it took."""
+    """Print a table with its targets and the memory used."""
     grid = Grid(title=f"{table.title}", caption=table.load)
     for place, column in enumerate(table.columns):
         grid.add_column(column, justify="right" if place else "left")
@@ -113,7 +113,7 @@ def save(table: Table, directory: Path) -> None:
 
 
 def load(directory: Path) -> Iterator[Table]:
-    """Give the tables that are saved in a directory, by the parts' names."""
+    """Load the tables saved in a directory, ordered by part."""
     for file in sorted(directory.glob("*.json")):
         fields = json.loads(file.read_text())
         targets = [Target(**target) for target in fields.pop("targets")]
@@ -121,7 +121,7 @@ def load(directory: Path) -> Iterator[Table]:
 
 
 def summary(tables: Iterable[Table]) -> str:
-    """Give all that had to be reached as a Markdown table."""
+    """Format all targets as a Markdown table."""
     lines = ["| part | figure | measured | to reach | |", "|---|---|--:|--:|---|"]
     lines += [
         f"| [{table.part}](../bench/results/{table.part}.svg) | {target.what} "
@@ -139,7 +139,7 @@ def write_summary(page: Path, results: Path) -> None:
 
 
 def _picture(table: Table) -> Figure:
-    """Draw bars: for each row one of each column that is drawn."""
+    """Draw a bar for each row and drawn column."""
     figure = Figure(figsize=(9, 1.5 + 0.3 * len(table.rows) * len(table.drawn)), layout="tight")
     axes = figure.add_subplot(title=table.title)
     height = 0.8 / len(table.drawn)

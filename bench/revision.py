@@ -12,13 +12,13 @@ ROOT = Path(__file__).parents[1]
 
 @asynccontextmanager
 async def checked_out(revision: str, directory: Path) -> AsyncIterator[Path]:
-    """Check a revision out while the context is open, and give its root.
+    """Check out a revision for the block; yields its root.
 
-    The interpreter and its packages are those of this process: a revision that needs others
-    cannot be measured beside this one.
+    Interpreter and packages are those of this process: a revision that needs others cannot be
+    measured.
 
     Args:
-        revision: What git calls it.
+        revision: Name of the revision for git.
         directory: Where the tree goes; must not exist.
 
     Raises:
@@ -33,10 +33,10 @@ async def checked_out(revision: str, directory: Path) -> AsyncIterator[Path]:
 
 
 async def run_part(tree: Path, part: str, *options: str) -> None:
-    """Run one part of the benchmarks as a tree has it.
+    """Run a part of the benchmarks of a tree.
 
     Raises:
-        RuntimeError: It failed; its output says why.
+        RuntimeError: The run failed; the text ends with its output.
     """
     command = (sys.executable, "-m", "bench", part, *options)
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""mod_mam with its SQL archive, filled with what ours holds."""
+"""mod_mam with its SQL archive, filled with the same messages."""
 
 import sqlite3
 import uuid
@@ -28,7 +28,7 @@ class Rival:
     """A Prosody with mod_mam.
 
     Args:
-        directory: Where it lives.
+        directory: Directory of its Prosody.
         sql: Lines of its configuration that name the database.
 
     Attributes:
@@ -36,7 +36,7 @@ class Rival:
     """
 
     name: str
-    """What it is called in tables."""
+    """Name in tables."""
 
     def __init__(self, directory: Path, sql: str) -> None:
         self.prosody = Prosody(
@@ -51,7 +51,7 @@ class Rival:
         )
 
     async def prepare(self, users: Sequence[str]) -> None:
-        """Make its accounts, whose passwords are their names, and let it make its tables."""
+        """Create accounts, whose passwords are their names, and let mod_mam create its tables."""
         self.prosody.write_config()
         accounts.register(self.prosody, users)
         await self.prosody.start()
@@ -62,23 +62,23 @@ class Rival:
         await session.close()
 
     async def stop(self) -> None:
-        """Stop it."""
+        """Stop the server."""
         await self.prosody.stop()
 
     @abstractmethod
     def fill(self, rows: Iterable[Row]) -> None:
-        """Write rows as mod_mam does; once it is prepared."""
+        """Write rows as mod_mam does, after `prepare`."""
 
     @abstractmethod
     def size(self) -> int:
-        """Give the bytes of its table and indexes."""
+        """Return the bytes of table and indexes."""
 
 
 class OnPostgres(Rival):
     """mod_mam on PostgreSQL.
 
     Args:
-        directory: Where Prosody lives.
+        directory: Prosody's directory.
     """
 
     name = "mod_mam, PostgreSQL"
@@ -112,7 +112,7 @@ class OnPostgres(Rival):
             connection.execute("VACUUM ANALYZE prosodyarchive")
 
     def size(self) -> int:
-        """Give the bytes of its table and indexes."""
+        """Return the bytes of table and indexes."""
         with psycopg.connect(self._server.url) as connection:
             found = connection.execute("SELECT pg_total_relation_size('prosodyarchive')")
             [[size]] = found.fetchall()
@@ -123,7 +123,7 @@ class OnSQLite(Rival):
     """mod_mam on SQLite.
 
     Args:
-        directory: Where Prosody lives.
+        directory: Prosody's directory.
     """
 
     name = "mod_mam, SQLite"
@@ -136,7 +136,7 @@ class OnSQLite(Rival):
         return self.prosody.data_path / "archive.sqlite"
 
     def fill(self, rows: Iterable[Row]) -> None:
-        """Write rows in one transaction."""
+        """Write rows in a single transaction."""
         names = ", ".join(f'"{column}"' for column in _COLUMNS)
         marks = ", ".join("?" for _ in _COLUMNS)
         with sqlite3.connect(self._file) as connection:
@@ -146,12 +146,12 @@ class OnSQLite(Rival):
             )
 
     def size(self) -> int:
-        """Give the bytes of its file."""
+        """Return the bytes of the file."""
         return self._file.stat().st_size
 
 
 def key(position: int) -> str:
-    """Give the id of the message at a position: a UUID, as mod_mam's are."""
+    """Return the id of the message at a position: a UUID, as mod_mam's are."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, str(position)))
 
 

@@ -1,4 +1,4 @@
-"""What an archive costs Prosody: the tap, beside no archive and mod_mam.
+"""Cost of an archive for Prosody: the tap, beside no archive and mod_mam.
 
 Every contender is the same Prosody, under the same load. All run in turn, several times, and the
 table shows medians: messages per second, Prosody's CPU time (utime + stime), latency from client
@@ -41,29 +41,29 @@ _RUNS = 3
 _WARM = 5
 """Messages of each pair beforehand: rosters are read, the heap has grown."""
 _SLOWER = 10
-"""mod_mam takes so many times fewer messages, as it takes so much longer."""
+"""Factor by which mod_mam gets fewer messages, as each takes longer."""
 _OUTAGE_SECONDS = 60.0
 _MAM = 'default_archive_policy = true\nstorage = { archive = "sql" }\n'
 _SQLITE = 'sql = { driver = "SQLite3", database = "archive.sqlite" }\n'
 
 
 class Durable(Postgres):
-    """PostgreSQL as it comes: what it has acknowledged is on the disk."""
+    """PostgreSQL with its default durability: acknowledged means on disk."""
 
     def command(self) -> Sequence[str | Path]:
-        """Give the server's command."""
+        """Return the server's command."""
         return *super().command(), "--fsync=on"
 
 
 @dataclass
 class Figures:
-    """One run of one contender, or the medians of several.
+    """Figures of a run, or medians of several runs.
 
     Attributes:
         rate: Messages per second.
         cpu: Prosody's CPU time per message, in microseconds.
         p50: Median latency in milliseconds.
-        p99: 99th percentile of it in milliseconds.
+        p99: 99th percentile of the latency in milliseconds.
         memory: MiB of Prosody at most.
         archive: MiB of the archive's process at most; 0 if there is none.
     """
@@ -78,22 +78,22 @@ class Figures:
 
 @dataclass
 class Contender:
-    """One kind of archive, with a Prosody that runs.
+    """A running Prosody with one kind of archive.
 
     Attributes:
         prosody: The server.
-        deployment: The archive beside it, if it is ours.
+        deployment: Our archive beside it, if any.
     """
 
     prosody: Prosody
     deployment: Deployment | None = None
 
     async def phases(self, kind: str, outage: float) -> AsyncIterator[None]:
-        """Go through the parts of a run: in the middle of it the archive is stopped for a while.
+        """Yield for each part of a run; OUTAGE stops the archive in the middle.
 
         Args:
             kind: The contender.
-            outage: Seconds for which it is stopped at least.
+            outage: Minimum seconds of the outage.
         """
         yield
         if kind == OUTAGE and self.deployment is not None:
@@ -105,7 +105,7 @@ class Contender:
             yield
 
     def archive(self) -> float:
-        """Give the MiB that the archive's process had at most."""
+        """Return the peak memory of the archive's process in MiB."""
         services = self.deployment.services.values() if self.deployment else ()
         return sum(usage.peak(service.pid) for service in services)
 
@@ -172,7 +172,7 @@ async def _elsewhere(prosody: Prosody, stack: AsyncExitStack) -> None:
 async def run(
     kind: str, pairs: int, texts: Sequence[str], directory: Path, outage: float
 ) -> Figures:
-    """Run one contender once; its archive is stopped for some seconds, if that is the kind."""
+    """Run one contender once; the kind may stop its archive for some seconds."""
     names = [f"user{n}" for n in range(2 * pairs)]
     async with running(kind, directory, names) as contender:
         prosody = contender.prosody
