@@ -9,16 +9,21 @@ SERVE  := $(VENV)/.serve
 TEST   := $(VENV)/.test
 READY  := $(if $(filter kafka,$(MODE)),$(TEST),$(SERVE))
 ROUNDS := 50
+# Of `make test`: processes that share the tests.
+WORKERS := 2
 # Of `make bench`: all parts, in the usual size.
 PART   :=
 SIZE   := usual
 # Of `make fuzz`, which finishes the round it is in.
 SECONDS := 60
 
-.PHONY: help up demo test faults freshness fuzz bench check format clean
+# A file is one process's, which starts what its tests share.
+PYTEST  := $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: help up demo test test-slow faults freshness fuzz bench bench-check check format clean
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 up: $(READY) ## Set up and serve an archive on loopback, with a Prosody and two accounts; MODE=kafka for all of it
 	@$(PYTHON) -m devstack up --mode $(MODE)
@@ -26,8 +31,11 @@ up: $(READY) ## Set up and serve an archive on loopback, with a Prosody and two 
 demo: $(READY) ## Send a conversation, read it back from both archives, and end; MODE=kafka for all of it
 	@$(PYTHON) -m devstack demo --mode $(MODE)
 
-test: $(TEST) check ## Set up everything and run all tests
-	@$(PYTHON) -m pytest
+test: $(TEST) check ## Set up everything, check the code and run the tests, but for those that take long
+	@$(PYTEST) -m "not slow"
+
+test-slow: $(TEST) ## Run the tests that take long: storms, bounds of memory, an installation, each benchmark once
+	@$(PYTEST) -m slow
 
 faults: $(TEST) ## Kill, freeze and restart everything under load: MODE=kafka ROUNDS=100 SEED=7
 	@$(PYTHON) -m tests.faults.storm --mode $(MODE) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
@@ -37,6 +45,9 @@ freshness: $(TEST) ## Ask for the last page right behind 1,000 messages, again a
 
 bench: $(TEST) ## What is measured, all contenders in one run: PART=pages, SIZE=quick or FULL=1, AGAINST=a git revision
 	@$(PYTHON) -m bench $(PART) --size $(if $(FULL),full,$(SIZE)) $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(AGAINST),--against $(AGAINST))
+
+bench-check: $(TEST) ## Run each part of the benchmarks once, in its smallest size: does it work, not how fast
+	@$(PYTHON) -m pytest tests/integration/test_bench.py
 
 fuzz: $(TEST) ## Damage the input of everything that reads what others wrote: SECONDS=600
 	@end=$$(($$(date +%s) + $(SECONDS))); while [ $$(date +%s) -lt $$end ]; do \

@@ -1,7 +1,8 @@
-"""What tests of several tiers share: Hypothesis's profiles, and one Kafka for all that need it."""
+"""What tests of several tiers share: their order, Hypothesis's profiles, and one Kafka."""
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,14 @@ settings.register_profile(
 settings.load_profile("test")
 
 USER, PASSWORD = "stanzalake", "wherefore"
+
+_TESTS = Path(__file__).parent
+_TIERS = ("e2e", "faults", "integration", "contract", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tiers that take long, so that processes end together that share the tests."""
+    items.sort(key=lambda item: _TIERS.index(item.path.relative_to(_TESTS).parts[0]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -32,9 +32,12 @@ def dsn(request: pytest.FixtureRequest) -> str:
     return server.dsn()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def messages(dsn: str) -> Iterator[Store]:
-    """Give a migrated table whose parts are never merged, so that duplicates stay."""
+    """Give a migrated table whose parts are never merged, so that duplicates stay.
+
+    It is closed behind the package: a process has one embedded engine, on one directory.
+    """
     store = Store(dsn, TABLE)
     migrations.apply(
         store,

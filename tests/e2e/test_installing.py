@@ -191,6 +191,7 @@ async def configure(machine: Machine, fragment: str) -> None:
     await machine.run("cat > /etc/prosody/conf.d/test.cfg.lua", WITHOUT_TLS)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_installing_as_the_document_says(machine: Machine) -> None:
     program, settings, start, check = section(GUIDE, "On Debian, in one process")

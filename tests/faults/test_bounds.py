@@ -14,6 +14,8 @@ from tests.faults.storm import MODES
 from tests.support.events import encoded
 from tests.support.wait import until
 
+pytestmark = pytest.mark.slow
+
 ALL = {"PROSODY_ARCHIVE_POLICY": "true"}
 BACKLOG = 100_000
 OWNERS = 1000

@@ -12,6 +12,8 @@ from tests.faults.storm import look_through
 from tests.faults.talk import Talk
 from tests.support.brokers import Replicated
 
+pytestmark = pytest.mark.slow
+
 ALL = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_ARCHIVE_MAX_QUERY_RESULTS": "1000"}
 WITHIN = 40.0
 

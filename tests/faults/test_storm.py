@@ -8,6 +8,7 @@ import pytest
 from tests.faults.storm import rage
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("mode", "rounds"), [("embedded", 6), ("kafka", 8)])
 async def test_nothing_is_lost_or_doubled(tmp_path: Path, mode: str, rounds: int) -> None:

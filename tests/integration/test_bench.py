@@ -13,6 +13,7 @@ from bench.__main__ import PARTS
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("part", PARTS)
 async def test_a_part_writes_its_figures(part: str, tmp_path: Path) -> None:
