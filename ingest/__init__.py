@@ -1,1 +1,1 @@
-"""Ingest: takes batches of events from Prosody and acknowledges them once the log has them."""
+"""Ingest: appends batches of events from Prosody to the log, and acknowledges them after."""

@@ -1,4 +1,4 @@
-"""Batches: what the tap sends, checked line by line. Pure; the component does the talking."""
+"""Batches from a tap: decoded and validated line by line, without I/O."""
 
 import base64
 import binascii
@@ -12,46 +12,46 @@ from stanzalake.model.event import MAX_EVENT, decode_from_host
 
 NAMESPACE = "urn:stanzalake:batch:1"
 MAX_BATCH = 2 * MAX_EVENT
-"""Bytes of a batch's text; one event of the largest size fits."""
+"""Bytes of a batch's base64 text; an event of the maximum size fits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
-    """A batch after the check.
+class Batch:
+    """A decoded batch.
 
     Attributes:
-        events: What goes to the log, in the order it came.
-        rejected: What is kept aside, with its reason and source.
+        events: Valid events for the log, in the order of the batch.
+        rejected: Dead letters for invalid lines, with reason and source.
     """
 
     events: list[Entry] = field(default_factory=list)
     rejected: list[Entry] = field(default_factory=list)
 
 
-def sort(text: str, host: str) -> Sorted:
-    """Check a batch.
+def decode_batch(text: str, host: str) -> Batch:
+    """Decode and validate a batch.
 
     Args:
         text: The base64 text of the batch element (docs/protocol.md).
-        host: The VirtualHost it came from: no other host's archives may be written.
+        host: The VirtualHost of the tap, which may write to the archives of its own users only.
 
     Returns:
-        Every line of it, as an event or as rejected; nothing is dropped.
+        Every line, as an event or as a dead letter.
     """
-    result = Sorted()
+    result = Batch()
     try:
         for line in _lines(text):
-            _sort_line(line, host, result)
+            _decode_line(line, host, result)
     except InvalidEvent as error:
         result.rejected.append(_reject(text.encode(), host, error))
     return result
 
 
 def _lines(text: str) -> Iterator[bytes]:
-    """Give the batch's lines.
+    """Iterate over the batch's lines.
 
     Raises:
-        InvalidEvent: The whole batch cannot be read.
+        InvalidEvent: The batch is too long, empty or not base64.
     """
     if len(text) > MAX_BATCH:
         raise InvalidEvent(f"a batch of {len(text)} bytes, over the limit of {MAX_BATCH}")
@@ -64,7 +64,7 @@ def _lines(text: str) -> Iterator[bytes]:
     yield from raw.removesuffix(b"\n").split(b"\n")
 
 
-def _sort_line(line: bytes, host: str, result: Sorted) -> None:
+def _decode_line(line: bytes, host: str, result: Batch) -> None:
     try:
         owner = decode_from_host(line, host).owner
     except InvalidEvent as error:

@@ -1,4 +1,4 @@
-"""Ingest as one of the services: a component connection to each Prosody."""
+"""The ingest service: a component connection to each Prosody."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from stanzalake.observability import gc_tuning
 
 
 async def run(settings: Settings, log: Log, stop: asyncio.Event) -> None:
-    """Take batches from every Prosody until `stop` is set."""
+    """Serve the taps of every Prosody until `stop` is set."""
     secret = settings.component_secret.get_secret_value()
     gc_tuning.tune()
     async with asyncio.TaskGroup() as group:

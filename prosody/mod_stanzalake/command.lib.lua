@@ -1,4 +1,4 @@
--- The command: `prosodyctl mod_stanzalake`. It runs in a process of its own, beside the server or without it.
+-- The command `prosodyctl mod_stanzalake`, which runs in its own process, with or without the server.
 
 local human_io = require "util.human.io";
 local jid = require "util.jid";
@@ -58,7 +58,7 @@ local readers = {
 	end;
 };
 
--- Sorts the command line into what it names and what it sets; nil and the reason if it cannot.
+-- Parses a command line into operands and options. Returns nil and the reason if it is invalid.
 local function parse(args, known)
 	local parsed = { wait = WAIT };
 	while args[1] do
@@ -76,7 +76,7 @@ local function parse(args, known)
 	return parsed;
 end
 
--- Gives the VirtualHosts that are meant, or nil and the reason.
+-- Returns the VirtualHosts named on the command line, else all; or nil and the reason.
 local function chosen_hosts(named)
 	local known = directory.hosts();
 	if not known[1] then return nil, "no VirtualHost has \"stanzalake\" in its modules_enabled"; end
@@ -89,15 +89,15 @@ local function chosen_hosts(named)
 	return named[1] and named or known;
 end
 
-local function await(happened, deadline)
-	while not happened() do
+local function wait_for(condition, deadline)
+	while not condition() do
 		if now() >= deadline then return false; end
 		sleep(POLL);
 	end
 	return true;
 end
 
--- Follows a request until it is in the log; gives the exit status.
+-- Waits until a request is in the log. Returns the exit status.
 local function follow(host, path, wait)
 	local deadline, where = now() + wait, directory.of(host);
 	if wait == 0 then
@@ -108,13 +108,13 @@ local function follow(host, path, wait)
 		say("%s: requested. Prosody does not run, and does it at its next start.", host);
 		return WAITING;
 	end
-	if not await(function () return not lfs.attributes(path, "mode"); end, deadline) then
+	if not wait_for(function () return not lfs.attributes(path, "mode"); end, deadline) then
 		say("%s: requested, but Prosody has not taken it up within %g s; its log says why. It stays requested.", host, wait);
 		return WAITING;
 	end
-	-- What is read behind the request's end covers it.
-	local place = backlog.read(where).written;
-	if not await(function () return backlog.acked(where) >= place; end, deadline) then
+	-- The request was written before its file was deleted.
+	local offset = backlog.read(where).written;
+	if not wait_for(function () return backlog.acked(where) >= offset; end, deadline) then
 		say("%s: in Prosody's journal, but ingest has not taken it within %g s. It is sent until it does; see "
 			.."`prosodyctl mod_stanzalake status`.", host, wait);
 		return WAITING;
@@ -123,8 +123,8 @@ local function follow(host, path, wait)
 	return FINE;
 end
 
-local function request(host, what, wait)
-	local path, err = inboxes.new(directory.of(host)):put(what);
+local function request(host, event, wait)
+	local path, err = inboxes.new(directory.of(host)):put(event);
 	if not path then
 		complain("%s: cannot be requested: %s", host, err);
 		return FAILED;
@@ -182,7 +182,7 @@ local known_options = {
 	delete = { yes = "flag", account = "flag", wait = "seconds" };
 };
 
--- Does what the command line says; gives the exit status.
+-- Runs a command line. Returns the exit status.
 local function run(args)
 	local name = table.remove(args, 1);
 	if not name or name == "--help" or name == "-h" or args[1] == "--help" then

@@ -1,4 +1,4 @@
--- The directory: where a host's journal is, and what else the server and prosodyctl both read in the configuration.
+-- The configuration that the server and prosodyctl both read: journal directories and archived hosts.
 
 local config = require "core.configmanager";
 local get_modules_for_host = require "core.modulemanager".get_modules_for_host;
@@ -9,13 +9,13 @@ local function of(host)
 		or ("%s/%s/stanzalake"):format(prosody.paths.data, path_encode(host));
 end
 
--- Whether the tap is enabled on a VirtualHost.
+-- Returns whether the tap is enabled on a VirtualHost.
 local function is_archived(host)
 	return config.get(host, "enabled") ~= false and not config.get(host, "component_module")
 		and get_modules_for_host(host):contains("stanzalake");
 end
 
--- Whether Prosody's configuration has it tell mod_storage_stanzalake of removed accounts.
+-- Returns whether Prosody is configured to notify mod_storage_stanzalake of removed accounts.
 local function is_told_of_purges(host)
 	local storage = config.get(host, "storage");
 	for _, driver in pairs(type(storage) == "table" and storage or {}) do
@@ -24,7 +24,7 @@ local function is_told_of_purges(host)
 	return false;
 end
 
--- Gives the names of all VirtualHosts with the tap.
+-- Returns the names of all VirtualHosts with the tap.
 local function hosts()
 	local names = {};
 	for host in pairs(config.getconfig()) do

@@ -1,7 +1,7 @@
--- The inbox: what other processes, such as prosodyctl, request of the module that runs in the server.
+-- The inbox: requests from other processes, such as prosodyctl, to the module in the server.
 --
--- A request is a file, which appears whole and goes once it is done. So it outlasts whatever ends in between, and may
--- be done twice.
+-- A request is a file, written atomically and deleted once carried out. It survives crashes of both sides, and may
+-- be carried out twice.
 
 local json = require "util.json";
 local new_id = require "util.id".medium;
@@ -13,9 +13,9 @@ local make_directory = module:require "mod_stanzalake/journal".make_directory;
 
 local NAME = "%014d-%s.json";
 local PATTERN = "^%d+%-[%w_-]+%.json$";
--- Bytes; no request is longer.
+-- Bytes of a request.
 local MAX_SIZE = 8192;
--- What waits beyond these waits for the next round.
+-- Requests per round; further ones wait for the next.
 local MAX_ROUND = 1000;
 
 local inbox_mt = {};
@@ -39,7 +39,7 @@ local function read(path)
 	return text;
 end
 
--- Gives the path of the request's file, or nil and the reason.
+-- Writes a request. Returns the path of its file, or nil and the reason.
 function inbox_mt:put(request)
 	local made, reason = pcall(make_directory, self.directory);
 	if not made then return nil, reason; end
@@ -49,7 +49,7 @@ function inbox_mt:put(request)
 	return ok and path, err;
 end
 
--- Gives the names of the oldest requests.
+-- Returns the file names of the oldest requests.
 function inbox_mt:names()
 	local names = {};
 	if not lfs.attributes(self.directory, "mode") then return names; end
@@ -60,7 +60,7 @@ function inbox_mt:names()
 	return table.move(names, 1, MAX_ROUND, 1, {});
 end
 
--- What is no request is kept aside, under a name that is not looked for.
+-- Carries out one request; an invalid one is renamed and kept.
 local function take_one(path, valid, carry_out)
 	local text, err = read(path);
 	if not text then return nil, err; end
@@ -74,10 +74,10 @@ local function take_one(path, valid, carry_out)
 	return os.remove(path);
 end
 
--- Has the requests carried out; those that cannot be now stay for the next time.
---   valid: tells whether a value is a request
---   carry_out: gets a request, and gives whether it is done, else the reason
--- Gives whether all are done, else the reason of the first that is not.
+-- Carries out the requests; failed ones stay for the next round.
+--   valid: returns whether a value is a request
+--   carry_out: carries a request out; returns true, or nil and the reason
+-- Returns whether all succeeded, and the reason of the first failure.
 function inbox_mt:take(valid, carry_out)
 	local trouble;
 	for _, name in ipairs(self:names()) do

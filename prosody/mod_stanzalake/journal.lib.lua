@@ -1,8 +1,8 @@
--- The journal: a log of lines on disk, and the one source of truth about what ingest has not taken yet.
+-- The journal: an append-only log of event lines on disk, the source of truth for unacknowledged events.
 --
--- A place is a number of bytes since the journal began. A segment is a file named by the place of its
--- first byte, and ends where the next one begins. So bytes that a crash or a full disk left behind the last
--- whole line need no repair: the next segment begins at their place and hides them.
+-- An offset counts bytes since the journal's creation. A segment is a file named by the offset of its first byte; it
+-- ends where the next segment begins. Bytes that a crash or a full disk left after the last whole line need no repair:
+-- the next segment begins at their offset and hides them.
 
 local lfs = require "lfs";
 
@@ -40,15 +40,15 @@ local function find_segments(directory)
 	return starts;
 end
 
--- From the end, as a pattern would look at every byte.
+-- Searches from the end; a pattern would match every byte before.
 local function last_line_feed(text)
-	for place = #text, 1, -1 do
-		if text:byte(place) == 10 then return place; end
+	for i = #text, 1, -1 do
+		if text:byte(i) == 10 then return i; end
 	end
 	return 0;
 end
 
--- Gives the bytes of all whole lines, and the last of them.
+-- Returns the length of all whole lines in bytes, and the last line.
 local function whole_lines(text)
 	local stop = last_line_feed(text);
 	if stop == 0 then return 0; end
@@ -60,7 +60,7 @@ function journal_mt:segment_path(start)
 	return segment_path(self.directory, start);
 end
 
--- Segments without a whole line hold nothing, and their name is free for the next one.
+-- Removes segments without a whole line: the next segment may need their name.
 function journal_mt:recover()
 	self.starts = find_segments(self.directory);
 	while self.starts[1] do
@@ -74,7 +74,7 @@ function journal_mt:recover()
 	end
 end
 
--- Without this file, or with one that is damaged, everything is sent again: repeats, never a loss.
+-- Without this file, or with a damaged one, everything is sent again: repeats, never a loss.
 function journal_mt:recover_acked()
 	local file = io.open(self.directory.."/acked", "rb");
 	local acked, position = (file and file:read("a") or ""):match("^(%d+) (%d+)\n$");
@@ -83,8 +83,9 @@ function journal_mt:recover_acked()
 	self.last_position = math.tointeger(tonumber(position)) or 0;
 end
 
--- Opens the journal of a directory, which is made if missing.
---   segment_size, limit: bytes; the limit is on what is not acknowledged
+-- Opens the journal in a directory, which is created if missing.
+--   segment_size: bytes of a segment
+--   limit: maximum bytes of unacknowledged lines
 local function open(directory, segment_size, limit)
 	make_directory(directory);
 	local journal = setmetatable({
@@ -92,7 +93,7 @@ local function open(directory, segment_size, limit)
 	}, journal_mt);
 	journal:recover_acked();
 	journal:recover();
-	-- If a crash took lines that were acknowledged already, their places are not used again.
+	-- If a crash lost acknowledged lines, their offsets are not used again.
 	journal.written = math.max(journal.written or 0, journal.acked);
 	journal.acked = math.max(journal.acked, journal.starts[1] or 0);
 	return journal;
@@ -106,7 +107,7 @@ end
 function journal_mt:start_segment()
 	local file, err = io.open(self:segment_path(self.written), "wb");
 	if not file then return nil, err; end
-	-- Unbuffered: one line is one write to the OS, and a failed one leaves nothing that is written later.
+	-- Unbuffered: each line is one write(2), and a failed write leaves nothing to be flushed later.
 	file:setvbuf("no");
 	if self.starts[#self.starts] ~= self.written then
 		table.insert(self.starts, self.written);
@@ -123,8 +124,8 @@ function journal_mt:newest_segment()
 	return self:start_segment();
 end
 
--- Appends a line, given with its line feed. When this returns, the OS has it.
--- Gives the place behind it, or nil and the reason.
+-- Appends a line, line feed included; the OS has it on return.
+-- Returns the offset after the line, or nil and the reason.
 function journal_mt:append(line)
 	if self.written - self.acked + #line > self.limit then
 		return nil, "the journal is at its size limit";
@@ -140,13 +141,13 @@ function journal_mt:append(line)
 	return self.written;
 end
 
-function journal_mt:segment_of(place)
+function journal_mt:segment_of(offset)
 	for i = #self.starts, 1, -1 do
-		if self.starts[i] <= place then return self.starts[i], self.starts[i + 1] or self.written; end
+		if self.starts[i] <= offset then return self.starts[i], self.starts[i + 1] or self.written; end
 	end
 end
 
--- Gives nothing if a crash left only a torn line.
+-- Returns an empty string if a crash left only a torn line.
 local function read_lines(file, bytes, available)
 	local text = file:read(math.min(bytes, available)) or "";
 	local stop = last_line_feed(text);
@@ -156,31 +157,31 @@ local function read_lines(file, bytes, available)
 	return #text <= available and text:sub(-1) == "\n" and text or "";
 end
 
--- Reads whole lines from a place on: as many as fit into so many bytes, at least one.
--- Gives the text and the place behind it; nothing if there is none; nil and the reason on a fault.
-function journal_mt:read(place, bytes)
-	if place >= self.written then return; end
-	local start, stop = self:segment_of(place);
+-- Reads whole lines from an offset on: as many as fit into a number of bytes, at least one.
+-- Returns the text and the offset after it; nothing at the end of the journal; nil and the reason on a fault.
+function journal_mt:read(offset, bytes)
+	if offset >= self.written then return; end
+	local start, stop = self:segment_of(offset);
 	local file, err = io.open(self:segment_path(start), "rb");
 	if not file then return nil, err; end
-	file:seek("set", place - start);
-	local text = read_lines(file, bytes, stop - place);
+	file:seek("set", offset - start);
+	local text = read_lines(file, bytes, stop - offset);
 	file:close();
-	-- What is torn is passed over: the next segment hides it.
+	-- A torn line is skipped: the next segment hides it.
 	if text == "" then return self:read(stop, bytes); end
-	return text, place + #text;
+	return text, offset + #text;
 end
 
--- Forgets everything before a place. The newest segment that holds a line stays, as the last position is there.
-function journal_mt:release(place)
-	self.acked = place;
+-- Acknowledges everything before an offset. The newest segment with a line stays, for its last position.
+function journal_mt:release(offset)
+	self.acked = offset;
 	local starts = self.starts;
-	while starts[2] and starts[2] <= place and starts[2] < self.written do
+	while starts[2] and starts[2] <= offset and starts[2] < self.written do
 		os.remove(self:segment_path(table.remove(starts, 1)));
 	end
 end
 
--- Remembers what is acknowledged, and the last position that was handed out.
+-- Saves the acknowledged offset, and the last position of the sequence.
 function journal_mt:save(position)
 	local path = self.directory.."/acked";
 	local file, err = io.open(path.."~", "wb");

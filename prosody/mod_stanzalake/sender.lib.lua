@@ -1,11 +1,11 @@
--- The sender: ships the journal's lines to the ingest components, and knows what they have acknowledged.
+-- The sender: ships the journal to the ingest components in batches, and tracks acknowledgements.
 
 local base64 = require "util.encodings".base64.encode;
 
-local ends = module:require "ends";
+local checkpoints = module:require "checkpoints";
 
 local xmlns_batch = "urn:stanzalake:batch:1";
--- Seconds for which lines gather: short beside a round trip, long enough to make batches under load.
+-- Seconds for which lines are gathered: short against a round trip, long enough for batches under load.
 local COALESCE = 0.02;
 local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30;
 local SAVE_INTERVAL = 1;
@@ -14,7 +14,7 @@ local MAX_OWNERS = 65536;
 local sender_mt = {};
 sender_mt.__index = sender_mt;
 
--- A wait that is under way goes on: a new event does not cut a pause short.
+-- Does nothing while a timer runs: a new event does not cut a pause short.
 function sender_mt:schedule(delay)
 	if self.timer then return; end
 	self.timer = module:add_timer(delay, function ()
@@ -34,7 +34,7 @@ function sender_mt:pause()
 	self:reschedule(math.min(FIRST_PAUSE * 2 ^ (self.failures - 1), LONGEST_PAUSE));
 end
 
--- Says once that shipping has stopped, and once that it goes on.
+-- Logs a change between shipping and a failure.
 function sender_mt:report(trouble)
 	if trouble and not self.trouble then
 		module:log("warn", "Events wait in the journal: %s", trouble);
@@ -62,8 +62,8 @@ function sender_mt:ship(batch)
 	return true;
 end
 
--- Where the next new batch begins.
-function sender_mt:front()
+-- Returns the journal offset of the next batch.
+function sender_mt:next_offset()
 	local newest = self.batches[#self.batches];
 	return newest and newest.stop or self.journal.acked;
 end
@@ -72,8 +72,8 @@ function sender_mt:pump()
 	for _, batch in ipairs(self.batches) do
 		if not batch.shipped and not self:ship(batch) then return; end
 	end
-	while #self.batches < self.window and self:front() < self.journal.written do
-		local batch = { from = self:front() };
+	while #self.batches < self.window and self:next_offset() < self.journal.written do
+		local batch = { from = self:next_offset() };
 		if not self:ship(batch) then return; end
 		table.insert(self.batches, batch);
 	end
@@ -98,7 +98,7 @@ function sender_mt:answered(batch, reply, why)
 		module:log("warn", "Ingest kept some events aside as invalid; see stanzalake.rejected");
 	end
 	local taken = reply:get_child("batch", xmlns_batch);
-	batch.acked, batch.ends = true, taken and taken.attr.ends;
+	batch.acked, batch.watermarks = true, taken and taken.attr.ends;
 	self.failures = 0;
 	self:report(nil);
 	self:advance();
@@ -110,7 +110,7 @@ function sender_mt:advance()
 	while batches[1] and batches[1].acked do
 		local batch = table.remove(batches, 1);
 		self.journal:release(batch.stop);
-		self.ends:add(batch.stop, batch.ends);
+		self.checkpoints:add(batch.stop, batch.watermarks);
 	end
 	self:save_soon();
 	self:end_holds();
@@ -129,34 +129,34 @@ function sender_mt:save_soon()
 	end);
 end
 
--- Tells that an owner's line was written, and where it ends.
-function sender_mt:wrote(owner, place)
-	if not self.places[owner] then self.owners = self.owners + 1; end
+-- Notes the journal offset after an owner's newest line.
+function sender_mt:wrote(owner, offset)
+	if not self.newest[owner] then self.owners = self.owners + 1; end
 	if self.owners > MAX_OWNERS then
-		self.places, self.owners, self.floor = {}, 0, place;
+		self.newest, self.owners, self.floor = {}, 0, offset;
 	else
-		self.places[owner] = place;
+		self.newest[owner] = offset;
 	end
 	self:schedule(COALESCE);
 end
 
--- Calls back once all lines of the owner that are written by now are acknowledged.
---   timeout: seconds after which it calls back anyway
---   resume: called once, with whether they are, and with the ends of the log's partitions if they are known
+-- Calls back once all present lines of an owner are acknowledged.
+--   timeout: seconds
+--   resume: called once, with false on a timeout, else with true and the log watermarks that cover the lines, if known
 function sender_mt:hold(owner, timeout, resume)
-	-- The query's own position is in no journal line.
+	-- The position of the query is in no journal line.
 	self:save_soon();
-	local place = math.max(self.places[owner] or 0, self.floor);
-	if place <= self.journal.acked then return resume(true, self.ends:at(place)); end
-	local hold = { place = place, resume = resume };
+	local offset = math.max(self.newest[owner] or 0, self.floor);
+	if offset <= self.journal.acked then return resume(true, self.checkpoints:at(offset)); end
+	local hold = { offset = offset, resume = resume };
 	hold.timer = module:add_timer(timeout, function () self:end_hold(hold, false); end);
 	self.holds[hold] = true;
 end
 
--- Ends all holds, for when the module is unloaded.
+-- Ends all holds before the module is unloaded.
 function sender_mt:close()
 	for hold in pairs(self.holds) do
-		hold.place = 0;
+		hold.offset = 0;
 	end
 	self:end_holds();
 	self:save();
@@ -166,18 +166,18 @@ function sender_mt:end_hold(hold, acked)
 	if not self.holds[hold] then return; end
 	self.holds[hold] = nil;
 	hold.timer:stop();
-	hold.resume(acked, acked and self.ends:at(hold.place) or nil);
+	hold.resume(acked, acked and self.checkpoints:at(hold.offset) or nil);
 end
 
 function sender_mt:end_holds()
 	local ready = {};
 	for hold in pairs(self.holds) do
-		if hold.place <= self.journal.acked then ready[#ready + 1] = hold; end
+		if hold.offset <= self.journal.acked then ready[#ready + 1] = hold; end
 	end
 	for _, hold in ipairs(ready) do self:end_hold(hold, true); end
 end
 
--- A component has connected: what waits goes out now.
+-- Ships at once after a component has connected.
 function sender_mt:resume()
 	self.failures = 0;
 	if self.journal.acked < self.journal.written then self:reschedule(0); end
@@ -189,9 +189,9 @@ local function new(journal, sequence, ingest, options)
 	return setmetatable({
 		journal = journal, sequence = sequence, ingest = ingest;
 		window = options.window, batch_bytes = options.batch_bytes, ack_timeout = options.ack_timeout;
-		batches = {}, failures = 0, holds = {}, ends = ends.new();
-		-- Where each owner's newest line ends; owners without one here may have lines up to the floor.
-		places = {}, owners = 0, floor = journal.written;
+		batches = {}, failures = 0, holds = {}, checkpoints = checkpoints.new();
+		-- The offset after each owner's newest line; the lines of other owners end at or before the floor.
+		newest = {}, owners = 0, floor = journal.written;
 	}, sender_mt);
 end
 

@@ -1,4 +1,4 @@
--- The status: how the tap of a host is, told from its journal and its heartbeat by a process beside the server.
+-- The status of a host's tap, from its journal and heartbeat, for prosodyctl.
 
 local config = require "core.configmanager";
 local datetime = require "util.datetime".datetime;
@@ -10,7 +10,7 @@ local heartbeat = module:require "heartbeat";
 local inboxes = module:require "inbox";
 local options = module:require "options";
 
--- The share of the journal's limit from which on all is not well.
+-- The share of the journal's limit that counts as a fault.
 local NEARLY_FULL = 0.8;
 
 local function say(text, ...)
@@ -21,7 +21,7 @@ local function read_settings(host)
 	return options.read(function (name) return config.get(host, name); end, directory.of(host));
 end
 
--- Gives how a host's tap is, as `status --json` shows it.
+-- Returns the status of a host's tap, as `status --json` shows it.
 local function of(host)
 	local ok, settings = pcall(read_settings, host);
 	if not ok then return { error = settings }; end

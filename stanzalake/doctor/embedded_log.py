@@ -1,4 +1,4 @@
-"""The embedded log: whether its file opens, and how far the processor is behind."""
+"""Checks the embedded log: the file, and the processor's lag."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ SUBJECT = "log"
 
 
 async def check(settings: Settings) -> Sequence[Finding]:
-    """Look at the file, if it is there and one's own."""
+    """Open the file, if it exists and belongs to this user, and report the lag."""
     file = opening.local_file(settings)
     if not file.exists():
         return [fine(SUBJECT, f"{file} is not there yet: stanzalake up makes it")]

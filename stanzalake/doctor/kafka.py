@@ -1,4 +1,4 @@
-"""Kafka: reachable, the topics as the settings want them, rights, and the processors' lag."""
+"""Checks Kafka: reachability, topics against the settings, rights, and the processors' lag."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
@@ -7,8 +7,8 @@ from stanzalake.doctor.finding import Finding, fault, fine, warning
 from stanzalake.errors import LogRefused, LogUnavailable
 from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED
-from stanzalake.log.kafka import state as kafka_state
-from stanzalake.log.kafka.state import KafkaState, Topic
+from stanzalake.log.kafka import admin
+from stanzalake.log.kafka.admin import KafkaState, Topic
 from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
 
 SUBJECT = "Kafka"
@@ -19,7 +19,7 @@ _RIGHTS: Mapping[str, Collection[tuple[str, str]]] = {
     "query": {("Write", EVENTS)},
     "up": {("Write", EVENTS), ("Read", EVENTS), ("Write", REJECTED)},
 }
-"""What each service does to the topics, besides asking about them."""
+"""The rights that each service needs on the topics, besides Describe."""
 
 _GRANTS = (
     "set the STANZALAKE_KAFKA_* log-in right, and grant its user what docs/security.md says: "
@@ -29,7 +29,7 @@ _TOOL = "kafka-configs.sh --bootstrap-server ... --alter --entity-type topics --
 
 
 def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
-    """Give the check of a service's Kafka: the brokers, the two topics, the group."""
+    """Return the check of brokers, topics and group for a service."""
 
     async def check(settings: Settings) -> Sequence[Finding]:
         wanted = opening.topics(settings)
@@ -37,7 +37,7 @@ def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
         group = wanted.prefix + PROCESSOR_GROUP
         try:
             client = opening.client_arguments(settings)
-            state = await kafka_state.read(client, names, group, names[0])
+            state = await admin.describe(client, names, group, names[0])
         except LogUnavailable as error:
             remedy = (
                 "start the brokers, or set STANZALAKE_KAFKA_BOOTSTRAP_SERVERS to where they are"
@@ -64,12 +64,12 @@ def _judge(
     for topic in (EVENTS, REJECTED):
         name = wanted.prefix + topic
         if name in state.topics:
-            there = state.topics[name]
-            needed = [right for right, of in sorted(rights) if of == topic]
+            actual = state.topics[name]
+            needed = [right for right, right_topic in sorted(rights) if right_topic == topic]
             found = [
-                *_rights(f"topic {name}", name, there, needed),
-                *_partitions(f"topic {name}", name, there, wanted),
-                *_configured(f"topic {name}", name, there, wanted.kept(topic)),
+                *_rights(f"topic {name}", name, actual, needed),
+                *_partitions(f"topic {name}", name, actual, wanted),
+                *_configured(f"topic {name}", name, actual, wanted.retention_ms(topic)),
             ]
             yield from found or [fine(f"topic {name}", "is as the settings say")]
         else:
@@ -116,19 +116,19 @@ def _partitions(subject: str, name: str, topic: Topic, wanted: Topics) -> Iterat
         )
 
 
-def _configured(subject: str, name: str, topic: Topic, kept: int) -> Iterator[Finding]:
+def _configured(subject: str, name: str, topic: Topic, retention: int) -> Iterator[Finding]:
     wanted = {
         "cleanup.policy": ("delete", "compaction removes events of the same owner"),
         "retention.ms": (
-            str(kept),
+            str(retention),
             "it decides how long an outage may last (see STANZALAKE_LOG_RETENTION)",
         ),
     }
-    for option, (value, why) in wanted.items():
+    for option, (value, reason) in wanted.items():
         if topic.options[option] != value:
             yield fault(
                 subject,
-                f"has {option}={topic.options[option]}, not {value}: {why}",
+                f"has {option}={topic.options[option]}, not {value}: {reason}",
                 f"{_TOOL} {name} --add-config {option}={value}",
             )
     if int(topic.options["max.message.bytes"]) < MAX_REQUEST:

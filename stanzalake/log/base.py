@@ -1,4 +1,4 @@
-"""The log: ordered, durable, at least once. One interface, whatever stands behind it."""
+"""The interface of the log: ordered per key, durable, at least once."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -9,16 +9,16 @@ EVENTS = "stanzalake.events"
 REJECTED = "stanzalake.rejected"
 PROCESSOR_GROUP = "stanzalake.processor"
 READ_BYTES = 16 * 1024 * 1024
-"""Bytes of values after which one read ends, so that a reader's memory is bounded."""
+"""Bytes of values after which a read ends; bounds the reader's memory."""
 
 
 class Entry(NamedTuple):
-    """What is appended.
+    """A key and value to append.
 
     Attributes:
-        key: The owner's bare JID: entries of one key keep their order.
+        key: The owner's bare JID; entries with the same key keep their order.
         value: The event's bytes.
-        headers: Names and values for people and tools; empty for events.
+        headers: Names and values for operators and tools; empty for events.
     """
 
     key: str
@@ -27,13 +27,15 @@ class Entry(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is read: an entry and its place, which travels with it until it is committed.
+    """An entry read from a topic, with the offset to commit.
 
     Attributes:
-        partition: The partition that it is in.
-        offset: Its place there.
-        key: As it was appended; so are value and headers.
-        at: When it was appended, unix milliseconds.
+        partition: The partition that holds the record.
+        offset: The record's offset in that partition.
+        key: The key as appended.
+        value: The value as appended.
+        headers: The headers as appended.
+        at: Time of the append, unix milliseconds.
     """
 
     partition: int
@@ -45,84 +47,84 @@ class Record(NamedTuple):
 
 
 class Consumer(Protocol):
-    """Reads one topic for one group, from where the group last committed."""
+    """A reader of one topic for one group, from the group's last commit on."""
 
     async def read(self, limit: int, timeout: float) -> Sequence[Record]:
-        """Give the next records, each partition's in order; empty if none came.
+        """Return the next records, in order within each partition; empty on a timeout.
 
         Args:
-            limit: Number of records at most; fewer once their values pass READ_BYTES.
-            timeout: Seconds to wait for the first one.
+            limit: Maximum number of records; a read ends earlier at READ_BYTES of values.
+            timeout: Seconds to wait for the first record.
 
         Raises:
-            LogUnavailable: The log cannot be read just now.
+            LogUnavailable: The log cannot be read now.
         """
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Remember, durably, the next offset to read of each partition (last + 1).
+        """Store the next offset to read of each partition (last + 1) durably.
 
         Raises:
-            LogUnavailable: The log cannot take it just now.
+            LogUnavailable: The log cannot store the commit now.
         """
 
     def lag(self) -> Mapping[int, int]:
-        """Give, for each partition it reads, how many records are known to be left to read."""
+        """Return the number of records left to read, by partition, as far as known."""
 
     async def close(self) -> None:
-        """Stop reading. What was read and not committed is read again by the next consumer."""
+        """Stop reading; the next consumer reads uncommitted records again."""
 
 
 class Log(Protocol):
     """A durable log of topics."""
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> Watermarks:
-        """Return once all entries are durable, in their order within a key.
+        """Append entries, in order within a key, and return once all are durable.
 
         Returns:
-            Of each partition that got some of them, the offset behind the last one.
+            The offset after the last entry, for each partition that received entries.
 
         Raises:
-            LogUnavailable: They may or may not be there: append them again.
+            LogUnavailable: The entries may or may not be in the log; append them again.
         """
 
     async def consumer(
         self, topic: str, group: str, on_rebalance: Callable[[], None] | None = None
     ) -> Consumer:
-        """Open a consumer at the group's last commit, or at the first record there is.
+        """Open a consumer at the group's last commit, else at the oldest record.
 
         Args:
             topic: The topic to read.
-            group: Whose commits count, and among whose consumers the partitions are shared.
-            on_rebalance: Called before a read gives records of partitions that others may have read
-                meanwhile: what is remembered of their keys may be out of date.
+            group: The group that shares the partitions among its consumers.
+            on_rebalance: Called before a read returns records of newly assigned partitions; caches
+                for their keys may be stale.
         """
 
     async def wait_committed(
         self, topic: str, group: str, key: str, timeout: float, up_to: Watermarks = NO_WATERMARKS
     ) -> bool:
-        """Wait until the group has committed all that was appended before this call.
+        """Wait until the group has committed everything appended before this call.
 
-        Only the partition of `key` counts. Nothing is waited for if it is all committed.
+        Only the partition of `key` is looked at. Returns at once if nothing is uncommitted.
 
         Args:
-            topic: The topic that was appended to.
-            group: The group whose commits count.
-            key: The owner whose partition is asked about.
-            timeout: Seconds to wait at most.
-            up_to: Of a partition in it, only what is before this offset counts.
+            topic: The topic that the group reads.
+            group: The consumer group.
+            key: The owner whose partition is looked at.
+            timeout: Maximum seconds to wait.
+            up_to: Lowers the offset to wait for, by partition.
 
         Returns:
-            False if the time ran out first.
+            False on a timeout.
         """
 
     def scan(self, topic: str) -> AsyncGenerator[Record, None]:
-        """Give what a topic holds now, each partition's records in order, for no group.
+        """Iterate over the records that a topic holds now, in order within each partition.
 
-        Nothing is committed, and who reads for a group does not notice.
+        Joins no group and commits nothing.
 
         Raises:
-            LogUnavailable: The log cannot be read just now.
+            LogUnavailable: The log cannot be read now.
         """
 
     async def close(self) -> None:
-        """Close it; what was appended stays."""
+        """Close connections and files; appended records stay."""

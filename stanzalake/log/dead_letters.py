@@ -1,31 +1,31 @@
-"""Rejected records: what could not be archived, kept as it came, with its reason and source."""
+"""Dead letters: records that cannot be archived, with their original bytes, reason and source."""
 
 from stanzalake.log.base import Entry, Record
 
 TAP_SOURCE = "tap of "
-"""Prefix of the source of a record that a tap sent; its host follows."""
+"""Prefix of the source of a record from a tap; the VirtualHost follows."""
 
 _REASON = "reason"
 _SOURCE = "source"
 
 
 def entry(key: str, value: bytes, reason: str, source: str) -> Entry:
-    """Give what the rejected topic gets.
+    """Build an entry for the topic `stanzalake.rejected`.
 
     Args:
-        key: The key that the record had, or the host that it came from.
-        value: Its original bytes.
-        reason: Why it is rejected; never quotes a body.
-        source: Where it came from.
+        key: The record's key, or the VirtualHost that sent it.
+        value: The original bytes.
+        reason: Why the record is rejected; never quotes a body.
+        source: The tap, or the topic, partition and offset.
     """
     return Entry(key, value, ((_REASON, reason), (_SOURCE, source)))
 
 
 def reason(record: Record) -> str:
-    """Give the reason of a record of the rejected topic."""
+    """Return why a dead letter was rejected."""
     return dict(record.headers).get(_REASON, "")
 
 
 def source(record: Record) -> str:
-    """Give the source of a record of the rejected topic."""
+    """Return where a dead letter came from."""
     return dict(record.headers).get(_SOURCE, "")

@@ -1,4 +1,4 @@
-"""The log that the settings name: the embedded one or Kafka."""
+"""Opens the log that the settings select: an SQLite file or Kafka."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -16,12 +16,12 @@ from stanzalake.log.sqlite import LocalLog
 
 @asynccontextmanager
 async def open_log(settings: Settings) -> AsyncIterator[Log]:
-    """Open the log, and close it at the end.
+    """Open the log for the block.
 
     Raises:
-        LogUnavailable: It cannot be reached or opened.
-        LogRefused: Kafka says no.
-        SettingsError: A file of certificates cannot be read.
+        LogUnavailable: The brokers or the file cannot be reached.
+        LogRefused: Kafka refuses the user, the settings or a topic.
+        SettingsError: A certificate file cannot be read.
     """
     log: Log
     if settings.kafka_bootstrap_servers:
@@ -35,18 +35,20 @@ async def open_log(settings: Settings) -> AsyncIterator[Log]:
 
 
 def local_file(settings: Settings) -> Path:
-    """Give the file of the embedded log."""
+    """Return the path of the embedded log."""
     return settings.data_dir / "log.sqlite"
 
 
 def client_arguments(settings: Settings) -> dict[str, Any]:
-    """Give what every client of aiokafka is made with.
+    """Return the connection arguments of every aiokafka client.
 
     Raises:
-        SettingsError: A file of certificates cannot be read.
+        SettingsError: A certificate file cannot be read.
     """
     arguments: dict[str, Any] = {
-        "bootstrap_servers": [_address(*one) for one in settings.kafka_bootstrap_servers],
+        "bootstrap_servers": [
+            _address(host, port) for host, port in settings.kafka_bootstrap_servers
+        ],
         "client_id": "stanzalake",
         "security_protocol": settings.kafka_security_protocol,
     }
@@ -82,7 +84,7 @@ def _tls(settings: Settings) -> ssl.SSLContext:
 
 
 def topics(settings: Settings) -> Topics:
-    """Give what the topics should be."""
+    """Return the topics' configuration as set."""
     return Topics(
         partitions=settings.kafka_partitions,
         replication=settings.kafka_replication,

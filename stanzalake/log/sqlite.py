@@ -1,4 +1,4 @@
-"""The embedded log: an SQLite file (WAL) behind the same interface as Kafka, with one partition."""
+"""The embedded log: an SQLite file (WAL) with one partition."""
 
 import asyncio
 import sqlite3
@@ -17,7 +17,7 @@ from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 
 PARTITION = 0
 
-_BROWSE_RECORDS = 1000
+_SCAN_RECORDS = 1000
 _MAX_KEYS = 65_536
 _TRIM_INTERVAL_MS = 60_000
 _SCHEMA = """
@@ -48,13 +48,12 @@ def _now() -> int:
 class LocalLog:
     """A log in one file, for the services of one process.
 
-    Others may read beside them, and append: that is noticed by the next read.
+    Other processes may read and append; the next read of this process returns their records.
 
     Args:
-        path: The file; made if it is missing. Its directory must be there.
-        retention: Seconds for which records are kept that every group has committed; None keeps
-            them for ever.
-        clock: Gives unix milliseconds.
+        path: The file, created if missing in an existing directory.
+        retention: Seconds for which committed records are kept; None keeps them for ever.
+        clock: Returns unix milliseconds.
 
     Raises:
         LogUnavailable: The file cannot be opened.
@@ -71,37 +70,37 @@ class LocalLog:
         self._thread.submit(self._open, path).result()
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> Watermarks:
-        """Write the entries; they are on the disk when this returns (``synchronous=FULL``)."""
+        """Append entries and return once they are on the disk (``synchronous=FULL``)."""
         if not entries:
             return {}
         end = await self._call(self._append, topic, entries)
-        await self._announce()
+        await self._notify()
         return {PARTITION: end}
 
     async def consumer(
         self,
         topic: str,
         group: str,
-        on_rebalance: Callable[[], None] | None = None,  # noqa: ARG002  # one process reads all there is
+        on_rebalance: Callable[[], None] | None = None,  # noqa: ARG002  # a single process never rebalances
     ) -> "LocalConsumer":
-        """Open a consumer at the group's last commit, or at the first record there is."""
+        """Open a consumer at the group's last commit, else at the oldest record."""
         return LocalConsumer(self, topic, group, self._commits.get((topic, group), 0))
 
     async def wait_committed(
         self, topic: str, group: str, key: str, timeout: float, up_to: Watermarks = NO_WATERMARKS
     ) -> bool:
-        """Wait until the group has committed all that was appended of the key before this call."""
-        newest, floors = self._places
+        """Wait until the group has committed the key's records appended before this call."""
+        newest, floors = self._key_ends
         end = newest.get((topic, key), floors.get(topic, 0))
         end = min(end, up_to.get(PARTITION, end))
-        return await self._until(lambda: self._commits.get((topic, group), 0) >= end, timeout)
+        return await self._wait_for(lambda: self._commits.get((topic, group), 0) >= end, timeout)
 
     async def scan(self, topic: str) -> AsyncGenerator[Record, None]:
-        """Give what a topic holds now, for no group."""
+        """Iterate over the records that a topic holds now."""
         start = 0
         end = await self._call(self._last, topic)
         while start <= end:
-            for record in await self._call(self._read, topic, start, _BROWSE_RECORDS):
+            for record in await self._call(self._read, topic, start, _SCAN_RECORDS):
                 if record.offset <= end:
                     yield record
                 start = record.offset + 1
@@ -112,18 +111,18 @@ class LocalLog:
         self._thread.shutdown()
 
     def end(self, topic: str) -> int:
-        """Give the offset behind the last record of a topic; used by the consumers."""
+        """Return the offset after a topic's last record."""
         return self._ends.get(topic, 0)
 
     async def read(self, topic: str, start: int, limit: int, timeout: float) -> list[Record]:
-        """Give records of a topic from an offset on; used by the consumers."""
-        await self._until(lambda: self._ends.get(topic, 0) > start, timeout)
+        """Return records of a topic from an offset on; empty on a timeout (seconds)."""
+        await self._wait_for(lambda: self._ends.get(topic, 0) > start, timeout)
         return await self._call(self._read, topic, start, limit)
 
     async def commit(self, topic: str, group: str, next_offset: int) -> None:
-        """Remember a group's next offset; used by the consumers."""
+        """Store a group's next offset durably."""
         await self._call(self._commit, topic, group, next_offset)
-        await self._announce()
+        await self._notify()
 
     def _open(self, path: Path) -> None:
         try:
@@ -135,7 +134,7 @@ class LocalLog:
                 'SELECT topic, max("offset") + 1 FROM records GROUP BY 1'
             )
             self._ends: dict[str, int] = dict(ends.fetchall())
-            self._places = self._no_places()
+            self._key_ends = self._no_key_ends()
             commits = self._connection.execute('SELECT topic, "group", next FROM commits')
             self._commits = {(topic, group): next_offset for topic, group, next_offset in commits}
         except sqlite3.Error as error:
@@ -150,21 +149,21 @@ class LocalLog:
             )
             (last,) = self._connection.execute('SELECT max("offset") FROM records').fetchone()
         self._ends[topic] = last + 1
-        newest, _ = self._places
+        newest, _ = self._key_ends
         newest.update(dict.fromkeys(((topic, e.key) for e in entries), last + 1))
         if len(newest) > _MAX_KEYS:
-            self._places = self._no_places()
+            self._key_ends = self._no_key_ends()
         return int(last) + 1
 
-    def _no_places(self) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
-        """Give where each key's newest record ends, and the floor up to which others have theirs.
+    def _no_key_ends(self) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
+        """Return no key's end offset, and for all other keys the end of their topic.
 
-        Both in one, as they are replaced while others read them.
+        A pair, replaced in one assignment: the event loop reads both while a thread writes.
         """
         return {}, dict(self._ends)
 
     def _last(self, topic: str) -> int:
-        """Give the offset of a topic's last record, whoever appended it; -1 if there is none."""
+        """Return the offset of a topic's last record, from any process; -1 without records."""
         (last,) = self._connection.execute(
             'SELECT max("offset") FROM records WHERE topic = ?', (topic,)
         ).fetchone()
@@ -210,7 +209,7 @@ class LocalLog:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing, also when the disk is full and it is the COMMIT that fails."""
+        """Commit the block, or roll back, also if COMMIT itself fails on a full disk."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -227,21 +226,21 @@ class LocalLog:
         except sqlite3.Error as error:
             raise LogUnavailable(f"the log's file: {error}") from None
 
-    async def _announce(self) -> None:
+    async def _notify(self) -> None:
         async with self._change:
             self._change.notify_all()
 
-    async def _until(self, true: Callable[[], bool], timeout: float) -> bool:
+    async def _wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
         try:
             async with asyncio.timeout(timeout), self._change:
-                await self._change.wait_for(true)
+                await self._change.wait_for(condition)
         except TimeoutError:
-            return true()
+            return condition()
         return True
 
 
 class LocalConsumer:
-    """Reads one topic of a LocalLog for one group."""
+    """A reader of one topic of a LocalLog for one group."""
 
     def __init__(self, log: LocalLog, topic: str, group: str, start: int) -> None:
         self._log = log
@@ -250,23 +249,23 @@ class LocalConsumer:
         self._next = start
 
     async def read(self, limit: int, timeout: float) -> Sequence[Record]:
-        """Give the next records; empty if none came within so many seconds."""
+        """Return the next records; empty on a timeout (seconds)."""
         records = await self._log.read(self._topic, self._next, limit, timeout)
         if records:
             self._next = records[-1].offset + 1
         return records
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Remember the next offset of the only partition."""
+        """Store the next offset of the only partition."""
         if PARTITION in offsets:
             await self._log.commit(self._topic, self._group, offsets[PARTITION])
 
     def lag(self) -> Mapping[int, int]:
-        """Give how many records are left, those of other topics between them included."""
+        """Return the number of offsets left, those of other topics included."""
         return {PARTITION: max(0, self._log.end(self._topic) - self._next)}
 
     async def close(self) -> None:
-        """Nothing is held: the log owns the file."""
+        """Release nothing: the log owns the file."""
 
 
 def _pack(headers: Sequence[tuple[str, str]]) -> str:

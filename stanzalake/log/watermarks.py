@@ -1,28 +1,28 @@
-"""Ends: up to where each partition holds what somebody asks about, and how that is written."""
+"""Watermarks: the offset after the last relevant record of each partition, and their text form."""
 
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
 Watermarks = Mapping[int, int]
-"""Of each partition, the offset behind the last record that counts."""
+"""The offset after the last relevant record, by partition."""
 NO_WATERMARKS: Watermarks = MappingProxyType({})
 
-_WRITTEN = re.compile(r"(?:[0-9]{1,9}:[0-9]{1,18}(?: |$))*")
+_TEXT = re.compile(r"(?:[0-9]{1,9}:[0-9]{1,18}(?: |$))*")
 
 
-def write(ends: Watermarks) -> str:
-    """Give ends as text (docs/protocol.md)."""
-    return " ".join(f"{partition}:{offset}" for partition, offset in ends.items())
+def write(watermarks: Watermarks) -> str:
+    """Return watermarks as text, "PARTITION:OFFSET ..." (docs/protocol.md)."""
+    return " ".join(f"{partition}:{offset}" for partition, offset in watermarks.items())
 
 
 def read(text: str) -> Watermarks:
-    """Give ends from their text.
+    """Parse watermarks.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is malformed.
     """
-    if not _WRITTEN.fullmatch(text):
-        raise ValueError("no ends of partitions")
+    if not _TEXT.fullmatch(text):
+        raise ValueError("malformed watermarks")
     pairs = (pair.split(":") for pair in text.split())
     return {int(partition): int(offset) for partition, offset in pairs}

@@ -8,7 +8,7 @@ from stanzalake.config.settings import Settings
 from stanzalake.errors import SettingsError
 from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
-from stanzalake.log.kafka import rewind as kafka_rewind
+from stanzalake.log.kafka import admin as kafka_admin
 from stanzalake.log.sqlite import PARTITION
 from stanzalake.store import migrations
 from stanzalake.store.backups import Backups
@@ -75,7 +75,7 @@ def _restored(settings: Settings, name: str) -> int:
 async def _read_again(settings: Settings) -> None:
     if settings.kafka_bootstrap_servers:
         names = (settings.kafka_topic_prefix + name for name in (EVENTS, PROCESSOR_GROUP))
-        await kafka_rewind.rewind(opening.client_arguments(settings), *names)
+        await kafka_admin.reset_to_earliest(opening.client_arguments(settings), *names)
         return
     async with opening.open_log(settings) as log:
         consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)

@@ -1,4 +1,4 @@
-"""The ingest component behind a real Prosody: what it takes, what it refuses, what it keeps."""
+"""The ingest component behind a real Prosody: answers, refusals, dead letters."""
 
 import asyncio
 import base64
@@ -112,14 +112,14 @@ async def values(log: LocalLog, topic: str) -> list[bytes]:
     return [record.value for record in await consumer.read(100, 0)]
 
 
-async def test_what_is_acknowledged_is_in_the_log(scene: Scene) -> None:
+async def test_acknowledged_events_are_in_the_log(scene: Scene) -> None:
     events = [encoded(number, owner=OWNER) for number in range(3)]
     assert await send(scene.tap, text_of(*events)) == "ok"
     assert await values(scene.log, EVENTS) == events
     assert await values(scene.log, REJECTED) == []
 
 
-async def test_garbage_is_a_bad_request_and_is_kept(scene: Scene) -> None:
+async def test_invalid_events_are_a_bad_request_and_become_dead_letters(scene: Scene) -> None:
     good = encoded(1, owner=OWNER)
     assert await send(scene.tap, text_of(b"garbage", good)) == "modify bad-request"
     assert await send(scene.tap, "no base64!") == "modify bad-request"
@@ -129,7 +129,7 @@ async def test_garbage_is_a_bad_request_and_is_kept(scene: Scene) -> None:
     assert await values(scene.log, REJECTED) == [b"garbage", b"no base64!", encoded(2)]
 
 
-async def test_an_answer_says_up_to_where_the_log_holds_the_events(scene: Scene) -> None:
+async def test_the_answer_carries_watermarks(scene: Scene) -> None:
     good = encoded(1, owner=OWNER)
     assert await exchange(scene.tap, text_of(good, good)) == ("ok", "0:3")
     assert await exchange(scene.tap, text_of(good, b"garbage")) == ("modify bad-request", "0:5")
@@ -154,7 +154,7 @@ async def test_other_requests_get_an_error(scene: Scene) -> None:
     assert caught.value.condition in ("service-unavailable", "feature-not-implemented")
 
 
-async def test_a_log_that_fails_means_try_again(
+async def test_a_failed_append_tells_the_tap_to_retry(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
@@ -167,7 +167,7 @@ async def test_a_log_that_fails_means_try_again(
     assert await send(scene.tap, event) == "ok"
 
 
-async def test_batches_beyond_a_size_in_all_mean_try_again(
+async def test_pending_batches_beyond_the_bound_tell_the_tap_to_retry(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append, blocked, full = scene.log.append, asyncio.Event(), asyncio.Event()
@@ -179,7 +179,7 @@ async def test_batches_beyond_a_size_in_all_mean_try_again(
 
     event = text_of(encoded(1, owner=OWNER))
     monkeypatch.setattr(scene.log, "append", wait)
-    monkeypatch.setattr(component, "MAX_IN_WORK", len(event))
+    monkeypatch.setattr(component, "MAX_PENDING", len(event))
     first = asyncio.ensure_future(send(scene.tap, event))
     await full.wait()
     assert await send(scene.tap, event) == "wait resource-constraint"

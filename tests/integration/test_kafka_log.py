@@ -1,4 +1,4 @@
-"""What is KafkaLog's own: topics, partitions, groups whose members come and go, log-ins."""
+"""KafkaLog's topics, partitions, rebalances, log-ins and failures."""
 
 import asyncio
 import os
@@ -75,11 +75,11 @@ async def read(consumer: Consumer, count: int) -> list[Record]:
     return records
 
 
-def following(records: Sequence[Record]) -> dict[int, int]:
+def next_offsets(records: Sequence[Record]) -> dict[int, int]:
     return {record.partition: record.offset + 1 for record in records}
 
 
-async def test_topics_are_made_as_the_settings_say(
+async def test_topics_are_created_as_configured(
     kafka: Kafka, admin: AIOKafkaAdminClient, prefix: str
 ) -> None:
     topics = Topics(PARTITIONS, replication=1, retention=DAY, prefix=prefix)
@@ -93,7 +93,7 @@ async def test_topics_are_made_as_the_settings_say(
     assert (await described(admin, prefix + REJECTED))["retention.ms"] == "-1"
 
 
-async def test_topics_that_are_there_are_left_alone(
+async def test_existing_topics_are_not_altered(
     kafka: Kafka, admin: AIOKafkaAdminClient, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = Topics(3, replication=1, retention=DAY, prefix=prefix)
@@ -104,7 +104,7 @@ async def test_topics_that_are_there_are_left_alone(
     assert f"has retention.ms={DAY * 1000}, while the settings say {2 * DAY * 1000}" in caplog.text
 
 
-async def test_a_topic_that_no_large_event_fits_is_refused(
+async def test_a_topic_too_small_for_an_event_is_refused(
     kafka: Kafka, admin: AIOKafkaAdminClient, prefix: str
 ) -> None:
     small = {"max.message.bytes": "1000000"}
@@ -118,20 +118,20 @@ async def test_more_replicas_than_brokers_name_the_setting(kafka: Kafka, prefix:
         await Topics(1, replication=3, retention=None, prefix=prefix).ensure(client(kafka))
 
 
-async def test_no_kafka_is_unavailable() -> None:
+async def test_without_brokers_open_raises_log_unavailable() -> None:
     nobody = {"bootstrap_servers": f"127.0.0.1:{free_port()}"}
     with pytest.raises(LogUnavailable, match="does not answer"):
         await KafkaLog.open(nobody, Topics(1, 1, None))
 
 
-async def test_owners_are_where_they_are_looked_for(log: KafkaLog) -> None:
+async def test_the_partitioner_agrees_with_the_producer(log: KafkaLog) -> None:
     await log.append(EVENTS, [Entry(owner, b"x") for owner in OWNERS])
     records = await read(await log.consumer(EVENTS, GROUP), len(OWNERS))
     assert {r.key: r.partition for r in records} == {o: partition(o, PARTITIONS) for o in OWNERS}
     assert {r.partition for r in records} == set(range(PARTITIONS))
 
 
-async def test_a_repeat_whose_place_kafka_forgot_is_to_be_appended_again(
+async def test_a_resent_batch_with_unknown_offsets_is_appended_again(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its offset is -1 then: whoever waited for that would wait for nothing."""
@@ -145,7 +145,7 @@ async def test_a_repeat_whose_place_kafka_forgot_is_to_be_appended_again(
         await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
 
 
-async def test_partitions_that_are_added_later_are_looked_at(
+async def test_added_partitions_are_looked_up(
     log: KafkaLog, admin: AIOKafkaAdminClient, prefix: str
 ) -> None:
     await admin.create_partitions({prefix + EVENTS: NewPartitions(2 * PARTITIONS)})
@@ -159,7 +159,7 @@ async def test_partitions_that_are_added_later_are_looked_at(
     assert not await log.wait_committed(EVENTS, GROUP, on_rebalance, 0)
 
 
-async def test_the_largest_event_and_the_largest_rejected_batch_fit(log: KafkaLog) -> None:
+async def test_the_largest_event_and_the_largest_dead_letter_fit(log: KafkaLog) -> None:
     for topic, size in ((EVENTS, MAX_EVENT), (REJECTED, READ_BYTES)):
         value = os.urandom(size)
         await log.append(topic, [Entry("a@b", value, (("reason", "r" * 1000),))])
@@ -167,7 +167,9 @@ async def test_the_largest_event_and_the_largest_rejected_batch_fit(log: KafkaLo
         assert record.value == value
 
 
-async def test_what_others_write_is_read_as_it_is(log: KafkaLog, kafka: Kafka, prefix: str) -> None:
+async def test_records_of_other_producers_round_trip(
+    log: KafkaLog, kafka: Kafka, prefix: str
+) -> None:
     async with AIOKafkaProducer(bootstrap_servers=kafka.address) as producer:
         await producer.send_and_wait(
             prefix + EVENTS, None, key=b"\xff", headers=[("h", b"\xfe"), ("n", None)]
@@ -178,7 +180,7 @@ async def test_what_others_write_is_read_as_it_is(log: KafkaLog, kafka: Kafka, p
     await log.append(REJECTED, [Entry(record.key, record.value, record.headers)])
 
 
-async def test_a_group_that_never_committed_has_nothing_to_settle_in_an_emptied_topic(
+async def test_a_new_group_has_nothing_to_wait_for_in_an_emptied_partition(
     log: KafkaLog, admin: AIOKafkaAdminClient, prefix: str
 ) -> None:
     await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
@@ -188,7 +190,7 @@ async def test_a_group_that_never_committed_has_nothing_to_settle_in_an_emptied_
     assert await log.wait_committed(EVENTS, GROUP, OWNERS[0], 0)
 
 
-async def test_a_member_keeps_its_place_while_it_does_not_read(
+async def test_a_member_keeps_its_partitions_while_it_does_not_read(
     kafka: Kafka, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long that is: aiokafka leaves the group by itself after its longest idle time."""
@@ -200,21 +202,21 @@ async def test_a_member_keeps_its_place_while_it_does_not_read(
     consumer = await log.consumer(EVENTS, GROUP)
     records = await read(consumer, 1)
     assert not await log.wait_committed(EVENTS, GROUP, OWNERS[0], 4 * session)
-    await consumer.commit(following(records))
+    await consumer.commit(next_offsets(records))
     assert await log.wait_committed(EVENTS, GROUP, OWNERS[0], 0)
     await log.close()
 
 
 @asynccontextmanager
 async def reading(consumer: Consumer) -> AsyncIterator[list[Record]]:
-    """Read and commit in the background; give what was read so far."""
+    """Read and commit in the background; yield the records read so far."""
     records: list[Record] = []
 
     async def run() -> None:
         while True:
             more = await consumer.read(1000, 0.1)
             records.extend(more)
-            await consumer.commit(following(more))
+            await consumer.commit(next_offsets(more))
 
     task = asyncio.ensure_future(run())
     try:
@@ -246,14 +248,14 @@ async def test_members_share_the_partitions(log: KafkaLog) -> None:
     assert not {r.partition for r in of_first} & {r.partition for r in of_second}
 
 
-async def test_a_batch_in_hand_is_committed_before_its_partitions_move(log: KafkaLog) -> None:
+async def test_a_batch_is_committed_before_its_partitions_are_revoked(log: KafkaLog) -> None:
     first, second = [await log.consumer(EVENTS, GROUP) for _ in range(2)]
     await send(log, b"x")
     batch = await read(first, len(OWNERS))
     async with reading(second) as of_second:
         # The second member has its partitions only once the first gave the batch back.
         assert await first.read(1000, 0.5) == []
-        await first.commit(following(batch))
+        await first.commit(next_offsets(batch))
         async with reading(first) as of_first:
             while not of_second:
                 await send(log, b"y")
@@ -261,7 +263,7 @@ async def test_a_batch_in_hand_is_committed_before_its_partitions_move(log: Kafk
     assert {record.value for record in of_first + of_second} == {b"y"}
 
 
-async def test_a_batch_that_took_too_long_is_read_again_and_committed_by_its_new_owner(
+async def test_a_batch_not_committed_in_time_is_read_again_by_the_new_member(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stanzalake.log.kafka.consumer._REVOKE_SECONDS", 0.1)
@@ -270,7 +272,7 @@ async def test_a_batch_that_took_too_long_is_read_again_and_committed_by_its_new
     batch = await read(first, len(OWNERS))
     async with reading(second) as of_second:
         await until(lambda: of_second)
-        await first.commit(following(batch))
+        await first.commit(next_offsets(batch))
         missing = set(OWNERS) - {record.key for record in of_second}
         for owner in missing:
             assert not await log.wait_committed(EVENTS, GROUP, owner, 0)
@@ -281,7 +283,7 @@ async def test_a_batch_that_took_too_long_is_read_again_and_committed_by_its_new
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
-async def test_a_log_in(kafka: Kafka, prefix: str, mechanism: str) -> None:
+async def test_sasl_log_in(kafka: Kafka, prefix: str, mechanism: str) -> None:
     log = await KafkaLog.open(sasl(kafka, mechanism, PASSWORD), Topics(1, 1, None, prefix))
     await log.append(EVENTS, [Entry("a@b", b"x")])
     assert await read(await log.consumer(EVENTS, GROUP), 1)
@@ -289,7 +291,7 @@ async def test_a_log_in(kafka: Kafka, prefix: str, mechanism: str) -> None:
     await log.close()
 
 
-async def test_a_wrong_password_is_said(
+async def test_a_wrong_password_is_logged(
     kafka: Kafka, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(LogUnavailable):
@@ -307,7 +309,7 @@ def sasl(kafka: Kafka, mechanism: str, password: str) -> dict[str, Any]:
     }
 
 
-async def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path) -> None:
+async def test_appends_and_reads_survive_a_broker_restart(tmp_path: Path) -> None:
     """Appends fail cleanly or succeed, and reading goes on by itself."""
     kafka = Kafka(directory=tmp_path)
     await kafka.start()

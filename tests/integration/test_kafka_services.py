@@ -72,14 +72,14 @@ async def test_the_embedded_store_is_refused(start: Start, command: str, dsn: st
 
 
 @pytest.mark.parametrize("command", ["ingest", "up"])
-async def test_no_kafka_is_status_1(start: Start, command: str) -> None:
+async def test_without_brokers_a_service_exits_with_status_1(start: Start, command: str) -> None:
     brokers = f"127.0.0.1:{free_port()}"
     status, [line] = await ended(start(command, STANZALAKE_KAFKA_BOOTSTRAP_SERVERS=brokers))
     assert status == 1
     assert "Kafka does not answer" in line
 
 
-async def test_too_much_replication_is_status_1(start: Start, kafka: Kafka) -> None:
+async def test_more_replicas_than_brokers_exit_with_status_1(start: Start, kafka: Kafka) -> None:
     status, [line] = await ended(
         start(
             "ingest",
@@ -92,7 +92,9 @@ async def test_too_much_replication_is_status_1(start: Start, kafka: Kafka) -> N
 
 
 @pytest.mark.parametrize("command", ["ingest", "up"])
-async def test_it_waits_for_prosody_and_stops(start: Start, kafka: Kafka, command: str) -> None:
+async def test_a_service_waits_for_prosody_and_stops(
+    start: Start, kafka: Kafka, command: str
+) -> None:
     service = start(command, STANZALAKE_KAFKA_BOOTSTRAP_SERVERS=kafka.address)
     await service.launch()
     await until(lambda: "cannot be reached" in service.log.read_text(), SOON)

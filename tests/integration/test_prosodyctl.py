@@ -36,7 +36,7 @@ async def ingest(server: Server) -> AsyncIterator[FakeIngest]:
     assert "raceback" not in server.log
 
 
-async def test_an_archive_is_deleted_up_to_now(server: Server, ingest: FakeIngest) -> None:
+async def test_delete_erases_the_archive_until_now(server: Server, ingest: FakeIngest) -> None:
     juliet = await server.client("juliet")
     juliet.say(ROMEO, "before", "m1")
     before = await ingest.arrival("before", JULIET)
@@ -52,7 +52,9 @@ async def test_an_archive_is_deleted_up_to_now(server: Server, ingest: FakeInges
     assert not found.covers(await ingest.arrival("after", JULIET))
 
 
-async def test_an_account_that_is_gone_elsewhere(server: Server, ingest: FakeIngest) -> None:
+async def test_delete_account_erases_preferences_as_well(
+    server: Server, ingest: FakeIngest
+) -> None:
     code, said = await control(server, "delete", f"Gone@{HOST}", "--account", "--yes")
     assert code == FINE, said
     (found,) = asked_for(ingest)
@@ -60,7 +62,7 @@ async def test_an_account_that_is_gone_elsewhere(server: Server, ingest: FakeIng
     assert (found.owner, found.account) == (f"gone@{HOST}", True)
 
 
-async def test_it_asks_before_it_deletes(server: Server, ingest: FakeIngest) -> None:
+async def test_delete_asks_for_confirmation(server: Server, ingest: FakeIngest) -> None:
     for typed in ("", "\n", "n\n"):
         code, said = await control(server, "delete", JULIET, typed=typed)
         assert (code, "nothing is deleted" in said) == (FAILED, True), said
@@ -69,7 +71,7 @@ async def test_it_asks_before_it_deletes(server: Server, ingest: FakeIngest) -> 
     assert len(asked_for(ingest)) == 1
 
 
-async def test_what_has_expired_is_removed(server: Server, ingest: FakeIngest) -> None:
+async def test_expire_requests_an_expiry(server: Server, ingest: FakeIngest) -> None:
     code, said = await control(server, "expire")
     assert code == FINE, said
     (found,) = asked_for(ingest)
@@ -79,14 +81,14 @@ async def test_what_has_expired_is_removed(server: Server, ingest: FakeIngest) -
     assert len(asked_for(ingest)) == 2
 
 
-async def test_it_need_not_wait(server: Server) -> None:
+async def test_wait_0_returns_at_once(server: Server) -> None:
     code, said = await control(server, "delete", "--wait", "0", "--yes", JULIET)
     assert (code, f"{HOST}: requested." in said) == (FINE, True), said
     ingest = await server.ingest()
     await until(lambda: asked_for(ingest))
 
 
-async def test_without_ingest_it_says_where_it_is(server: Server) -> None:
+async def test_without_ingest_the_request_waits_in_the_journal(server: Server) -> None:
     code, said = await control(server, "delete", "--wait", "2", "--yes", JULIET)
     assert code == WAITING
     assert "ingest has not taken it within 2 s" in said
@@ -94,7 +96,7 @@ async def test_without_ingest_it_says_where_it_is(server: Server) -> None:
     await until(lambda: asked_for(ingest))
 
 
-async def test_a_prosody_that_does_not_come_to_it(server: Server) -> None:
+async def test_a_hung_prosody_is_reported(server: Server) -> None:
     server.prosody.signal(SIGSTOP)
     try:
         code, said = await control(server, "expire", "--wait", "0.2")
@@ -107,7 +109,7 @@ async def test_a_prosody_that_does_not_come_to_it(server: Server) -> None:
     await until(lambda: asked_for(ingest))
 
 
-async def test_a_stopped_prosody_does_it_at_its_next_start(server: Server) -> None:
+async def test_a_stopped_prosody_carries_the_request_out_at_its_next_start(server: Server) -> None:
     await server.prosody.stop()
     code, said = await control(server, "delete", "--yes", JULIET)
     assert code == WAITING
@@ -120,7 +122,7 @@ async def test_a_stopped_prosody_does_it_at_its_next_start(server: Server) -> No
     assert not list((server.journal / "inbox").iterdir())
 
 
-async def test_it_says_if_it_cannot_be_requested(server: Server) -> None:
+async def test_an_unwritable_inbox_is_an_error(server: Server) -> None:
     server.journal.mkdir(exist_ok=True)
     (server.journal / "inbox").touch()
     code, said = await control(server, "expire")
@@ -155,7 +157,7 @@ async def test_a_wrong_command_line_does_nothing(server: Server) -> None:
     assert not (server.journal / "inbox").exists()
 
 
-async def test_it_explains_itself(server: Server) -> None:
+async def test_help_prints_the_usage(server: Server) -> None:
     for arguments in (["--help"], ["delete", "--help"]):
         code, said = await control(server, *arguments)
         assert code == FINE

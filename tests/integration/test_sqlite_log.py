@@ -1,4 +1,4 @@
-"""What is LocalLog's own: its file, and how long it keeps what."""
+"""LocalLog's file: trimming, restarts, damage."""
 
 import sqlite3
 from pathlib import Path
@@ -35,7 +35,7 @@ async def commit_all(log: LocalLog) -> None:
     await consumer.commit({record.partition: record.offset + 1 for record in records})
 
 
-async def test_it_keeps_what_is_young_or_not_committed(tmp_path: Path) -> None:
+async def test_the_trim_keeps_recent_and_uncommitted_records(tmp_path: Path) -> None:
     clock = Clock()
     log = LocalLog(tmp_path / "log", retention=DAY, clock=clock)
     await log.append(EVENTS, [Entry("a@b", b"1")])
@@ -52,7 +52,7 @@ async def test_it_keeps_what_is_young_or_not_committed(tmp_path: Path) -> None:
     await log.close()
 
 
-async def test_a_trimmed_offset_is_never_given_again(tmp_path: Path) -> None:
+async def test_offsets_of_trimmed_records_are_not_reused(tmp_path: Path) -> None:
     clock = Clock()
     for _ in range(3):
         log = LocalLog(tmp_path / "log", retention=1, clock=clock)
@@ -65,13 +65,13 @@ async def test_a_trimmed_offset_is_never_given_again(tmp_path: Path) -> None:
     assert record.offset == 3
 
 
-async def test_a_file_that_is_no_log_is_a_clear_error(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_database_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"not a database" * 100)
     with pytest.raises(LogUnavailable, match="cannot be opened"):
         LocalLog(tmp_path / "log")
 
 
-async def test_a_key_waits_for_its_own_records_alone(tmp_path: Path) -> None:
+async def test_wait_committed_waits_for_the_keys_own_records(tmp_path: Path) -> None:
     log = LocalLog(tmp_path / "log")
     await log.append(EVENTS, [Entry("busy@b", b"1")])
     assert await log.wait_committed(EVENTS, GROUP, "idle@b", 0)
@@ -79,7 +79,7 @@ async def test_a_key_waits_for_its_own_records_alone(tmp_path: Path) -> None:
     await log.close()
 
 
-async def test_after_a_restart_every_key_waits_for_what_is_there(tmp_path: Path) -> None:
+async def test_after_a_restart_every_key_waits_for_the_whole_topic(tmp_path: Path) -> None:
     log = LocalLog(tmp_path / "log")
     await log.append(EVENTS, [Entry("busy@b", b"1")])
     await log.close()
@@ -91,7 +91,7 @@ async def test_after_a_restart_every_key_waits_for_what_is_there(tmp_path: Path)
     await log.close()
 
 
-async def test_keys_that_are_forgotten_wait_for_more_than_they_need(
+async def test_evicted_keys_wait_for_the_whole_topic(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_MAX_KEYS", 2)

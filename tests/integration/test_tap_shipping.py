@@ -1,4 +1,4 @@
-"""How the tap's journal reaches ingest, whatever ends in between, in a real Prosody."""
+"""Shipping the journal to ingest, across crashes of either side, in a real Prosody."""
 
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -29,7 +29,7 @@ def bodies(ingest: FakeIngest, owner: str) -> list[str]:
     return [body or "" for body in found]
 
 
-async def test_what_was_written_while_ingest_was_away_comes_later(server: Server) -> None:
+async def test_events_written_without_ingest_are_shipped_later(server: Server) -> None:
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     await say_and_wait(juliet, romeo, "a", "b")
     assert stanza_ids(await romeo.message("a"))
@@ -39,7 +39,7 @@ async def test_what_was_written_while_ingest_was_away_comes_later(server: Server
     assert len(ingest.batches) == 1
 
 
-async def test_ingest_may_leave_and_come_back(server: Server) -> None:
+async def test_shipping_resumes_when_ingest_reconnects(server: Server) -> None:
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     first = await server.ingest()
     await say_and_wait(juliet, romeo, "a")
@@ -56,7 +56,9 @@ async def test_ingest_may_leave_and_come_back(server: Server) -> None:
 
 
 @pytest.mark.parametrize("answer", ["silence", "wait", "cancel", "empty"])
-async def test_what_was_not_taken_comes_again(start_server: StartServer, answer: str) -> None:
+async def test_an_unacknowledged_batch_is_sent_again(
+    start_server: StartServer, answer: str
+) -> None:
     server = await start_server(FAST)
     ingest, juliet = await server.ingest(), await server.client("juliet")
     ingest.answer = {
@@ -75,7 +77,7 @@ async def test_what_was_not_taken_comes_again(start_server: StartServer, answer:
     assert server.log.count("Events wait in the journal") == 1
 
 
-async def test_a_refused_batch_is_final(start_server: StartServer) -> None:
+async def test_a_rejected_batch_is_not_sent_again(start_server: StartServer) -> None:
     server = await start_server(FAST)
     ingest, juliet = await server.ingest(), await server.client("juliet")
     ingest.answer = lambda iq: ingest.error(iq, "modify", "bad-request")
@@ -89,7 +91,7 @@ async def test_a_refused_batch_is_final(start_server: StartServer) -> None:
     assert "stanzalake.rejected" in server.log
 
 
-async def test_a_crash_loses_nothing_and_repeats_only_what_was_not_taken(
+async def test_a_crash_repeats_only_unacknowledged_events(
     start_server: StartServer,
 ) -> None:
     server = await start_server(FAST)
@@ -111,7 +113,7 @@ async def test_a_crash_loses_nothing_and_repeats_only_what_was_not_taken(
     assert len(ingest.events) == 200
 
 
-async def test_a_torn_line_is_cut_off_and_positions_go_on(server: Server) -> None:
+async def test_a_torn_line_is_skipped_and_positions_increase(server: Server) -> None:
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     await say_and_wait(juliet, romeo, "a")
     server.prosody.kill()
@@ -130,7 +132,7 @@ async def test_a_torn_line_is_cut_off_and_positions_go_on(server: Server) -> Non
 
 
 @pytest.mark.requirement("313-10", "313-146")
-async def test_positions_never_go_back_when_the_clock_did(server: Server) -> None:
+async def test_positions_increase_when_the_clock_steps_back(server: Server) -> None:
     server.prosody.kill()
     await server.prosody.stop()
     future = 2**63 - 10_000
@@ -144,7 +146,9 @@ async def test_positions_never_go_back_when_the_clock_did(server: Server) -> Non
     assert [e.position for e in ingest.events] == [future + 1, future + 2]
 
 
-async def test_taken_segments_go_and_the_newest_stays(start_server: StartServer) -> None:
+async def test_acknowledged_segments_are_deleted_except_the_newest(
+    start_server: StartServer,
+) -> None:
     server = await start_server("stanzalake_segment_size = 65536\nstanzalake_batch_bytes = 8192")
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     for number in range(30):
@@ -186,7 +190,9 @@ async def test_a_full_journal_delivers_without_ids_until_there_is_room(
     assert server.log.count("Messages are archived again") == 1
 
 
-async def test_a_message_too_large_for_an_event_is_delivered(start_server: StartServer) -> None:
+async def test_a_message_too_large_for_an_event_is_delivered_without_an_id(
+    start_server: StartServer,
+) -> None:
     server = await start_server(extra_global="c2s_stanza_size_limit = 4 * 1024 * 1024")
     ingest = await server.ingest()
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
@@ -198,7 +204,7 @@ async def test_a_message_too_large_for_an_event_is_delivered(start_server: Start
     assert "too large" in server.log
 
 
-async def test_a_batch_stays_below_its_size_and_the_window_below_its_length(
+async def test_batches_and_their_window_are_bounded(
     start_server: StartServer,
 ) -> None:
     server = await start_server("stanzalake_batch_bytes = 4096\nstanzalake_window = 2")
@@ -235,7 +241,7 @@ async def test_several_ingest_components_take_turns(start_server: StartServer) -
     await one.arrival("f", ROMEO)
 
 
-async def test_a_restart_repeats_nothing_that_was_taken(server: Server) -> None:
+async def test_a_restart_repeats_no_acknowledged_event(server: Server) -> None:
     first = await server.ingest()
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     await say_and_wait(juliet, romeo, "a")

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from devstack.prosody import MODULES
-from ingest.batch import sort
+from ingest.batch import decode_batch
 from processor.batch import Rules, assemble, decode_records
 from processor.policy import Policy
 from query import mam
@@ -100,7 +100,7 @@ DATES = [b"2026-09-21T14:13:25Z", b"2024-02-29T23:59:60.123456789+14:00", b"0001
 @given(st.lists(damaged(EVENTS), max_size=4), st.booleans())
 def test_a_batch_ends_line_by_line_as_events_or_rejected(lines: list[bytes], ended: bool) -> None:
     raw = b"\n".join(lines) + b"\n" * ended
-    result = sort(base64.b64encode(raw).decode(), HOST)
+    result = decode_batch(base64.b64encode(raw).decode(), HOST)
     kept = [entry.value for entry in (*result.events, *result.rejected)]
     whole = raw.removesuffix(b"\n").split(b"\n") if raw else [b""]
     assert sorted(kept) == sorted(whole)
@@ -112,7 +112,7 @@ def test_a_batch_ends_line_by_line_as_events_or_rejected(lines: list[bytes], end
 @given(damaged([base64.b64encode(event + b"\n") for event in EVENTS]))
 def test_a_batch_whose_base64_is_damaged_is_not_lost(raw: bytes) -> None:
     text = raw.decode(errors="replace")
-    result = sort(text, HOST)
+    result = decode_batch(text, HOST)
     assert result.events or result.rejected
 
 

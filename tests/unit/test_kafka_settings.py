@@ -46,7 +46,7 @@ def test_plain_text_is_the_default() -> None:
     assert not {"ssl_context", "sasl_mechanism", "sasl_plain_password"} & arguments.keys()
 
 
-def test_a_log_in_over_tls() -> None:
+def test_log_in_over_tls() -> None:
     values = load(**{BROKERS: "kafka:9092", PROTOCOL: "SASL_SSL", **LOGIN, CA: certifi.where()})
     arguments = opening.client_arguments(values)
     assert arguments["sasl_mechanism"] == "SCRAM-SHA-512"
@@ -79,7 +79,7 @@ def test_a_log_in_over_tls() -> None:
         ({"STANZALAKE_KAFKA_PARTITIONS": "0"}, "STANZALAKE_KAFKA_PARTITIONS", "greater"),
     ],
 )
-def test_what_does_not_go_together_names_the_variable(
+def test_contradictory_settings_name_the_variable(
     changes: dict[str, str], name: str, reason: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -101,7 +101,7 @@ def certificate(tmp_path: Path) -> tuple[str, str]:
     return cert, key
 
 
-def test_a_certificate_to_show(certificate: tuple[str, str]) -> None:
+def test_a_client_certificate(certificate: tuple[str, str]) -> None:
     cert, key = certificate
     brokers = {BROKERS: "kafka:9092", PROTOCOL: "SSL"}
     assert opening.client_arguments(load(**brokers, **{CERT: cert, KEY: key}))["ssl_context"]

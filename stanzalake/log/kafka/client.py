@@ -1,4 +1,4 @@
-"""Kafka as the log's modules share it: its errors, its clients' start and end, its own words."""
+"""Shared handling of aiokafka's clients: errors, start and stop, log messages."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ _REFUSALS = (
     kafka.UnsupportedSaslMechanismError,
     kafka.UnsupportedVersionError,
 )
-"""What stays so until somebody changes rights, settings or a topic."""
+"""Errors that persist until an operator changes rights, settings or a topic."""
 
 _REPEAT_SECONDS = 60.0
 
@@ -58,12 +58,12 @@ class Client(Protocol):
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Raise this project's errors in place of Kafka's.
 
     Raises:
-        LogUnavailable: It may work later.
-        LogRefused: It will not.
+        LogUnavailable: A retry may help.
+        LogRefused: An operator has to change something.
     """
     try:
         yield
@@ -76,7 +76,7 @@ def translated() -> Iterator[None]:
 
 
 async def start(client: Client) -> None:
-    """Start a client, or stop it if that cannot be done in time."""
+    """Start a client, or stop it on a failure or after START_SECONDS."""
     try:
         async with asyncio.timeout(START_SECONDS):
             await client.start()
@@ -86,9 +86,8 @@ async def start(client: Client) -> None:
 
 
 async def stop(client: Client) -> None:
-    """Stop a client; one whose broker is away is left after a moment."""
-    # In a task of its own: while brokers are away, aiokafka's stop may end by a cancellation
-    # that nobody asked for.
+    """Stop a client within STOP_SECONDS, also while its brokers are away."""
+    # In a task of its own: while brokers are away, aiokafka's stop may raise CancelledError.
     stopping = asyncio.ensure_future(client.stop())
     await asyncio.wait({stopping}, timeout=STOP_SECONDS)
     if not stopping.done() or stopping.cancelled() or stopping.exception():
@@ -97,31 +96,31 @@ async def stop(client: Client) -> None:
 
 
 async def _disconnect(client: Any) -> None:
-    """Close the connections that a stop left open: they would be renewed for ever."""
+    """Close the connections that a failed stop left open, which aiokafka would renew for ever."""
     inner = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001  # a consumer's is not public
     with suppress(TimeoutError, kafka.KafkaError):
         async with asyncio.timeout(STOP_SECONDS):
             await inner.close()
 
 
-class _Calm(logging.Handler):
-    """Says each kind of message once a minute, and a level lower.
+class _RateLimit(logging.Handler):
+    """Passes each kind of message once a minute, one level lower.
 
-    aiokafka repeats itself at every attempt, and calls an error what it then tries again.
+    aiokafka logs at every attempt, and logs as errors failures that it retries.
     """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._said: dict[str, float] = {}
+        self._passed: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a message on, unless its like was just said."""
+        """Pass a message on, unless one of its kind was passed within a minute."""
         now = time.monotonic()
         kind = str(record.msg)
-        if now - self._said.get(kind, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
-            self._said[kind] = now
+        if now - self._passed.get(kind, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
+            self._passed[kind] = now
             log.log(record.levelno - 10, "%s", record.getMessage())
 
 
 logging.getLogger("aiokafka").propagate = False
-logging.getLogger("aiokafka").addHandler(_Calm())
+logging.getLogger("aiokafka").addHandler(_RateLimit())

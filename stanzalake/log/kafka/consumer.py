@@ -1,4 +1,4 @@
-"""The consumer on Kafka: a member of a group, which shares the topic's partitions."""
+"""The Kafka consumer: a group member that outlives failures of its aiokafka client."""
 
 import asyncio
 import logging
@@ -28,25 +28,24 @@ _REVOKE_SECONDS = 10.0
 _REBALANCE_SECONDS = 30.0
 _SILENCE_SECONDS = 60.0
 _NEVER_MS = 2**31 - 1
-_AT_ONCE = 64
-"""Records in one step of a read: what bounds its bytes if large ones follow small ones."""
+_STEP_RECORDS = 64
+"""Records per step of a read; bounds its bytes when large records follow small ones."""
 
 log = logging.getLogger(__name__)
 
 
 class KafkaConsumer(ConsumerRebalanceListener):
-    """Reads one topic of a KafkaLog for one group.
+    """A reader of one topic of a KafkaLog for one group.
 
-    Its place in the group does not depend on how often it is read: while the store is away
-    nobody reads, and the partitions stay where they are. An inner client that fails is replaced
-    at the next read.
+    Membership does not depend on reads: while the store is away nobody reads, and the assignment
+    stays. A failed aiokafka client is replaced at the next read.
 
     Args:
-        client: Arguments of aiokafka's clients.
+        client: Connection arguments of aiokafka's clients.
         topic: The topic's full name.
         group: The group's full name.
-        session: Seconds after which a member that died is missed.
-        on_rebalance: Called before the first records of a new assignment are given.
+        session: Seconds until the group expels a silent member.
+        on_rebalance: Called before the first records of a new assignment are returned.
     """
 
     def __init__(
@@ -64,20 +63,20 @@ class KafkaConsumer(ConsumerRebalanceListener):
         self._on_rebalance = on_rebalance or (lambda: None)
         self._inner: AIOKafkaConsumer | None = None
         self._heard = 0.0
-        # The next offset of each partition whose records were read and not committed yet. It is
-        # emptied when partitions move: what is not in it is not this member's to commit.
-        self._in_hand: dict[int, int] = {}
+        # The next offset of each partition with uncommitted records, emptied on a rebalance:
+        # this member may commit no other partition.
+        self._uncommitted: dict[int, int] = {}
         self._next: dict[int, int] = {}
-        self._wait_committed = asyncio.Event()
-        self._wait_committed.set()
+        self._all_committed = asyncio.Event()
+        self._all_committed.set()
 
     async def read(self, limit: int, timeout: float) -> Sequence[Record]:
-        """Give the next records; empty if none came within so many seconds."""
-        with client.translated():
+        """Return the next records; empty on a timeout (seconds)."""
+        with client.translate_errors():
             inner = await self._ready()
             try:
-                records = await self._take(inner, limit, timeout)
-                self._listen(inner, records)
+                records = await self._fetch(inner, limit, timeout)
+                self._check_silence(inner, records)
             except (KafkaError, ConsumerStoppedError):
                 await self.close()
                 raise
@@ -85,28 +84,30 @@ class KafkaConsumer(ConsumerRebalanceListener):
             if not self._next:
                 self._on_rebalance()
             next_offset = {record.partition: record.offset + 1 for record in records}
-            self._in_hand.update(next_offset)
+            self._uncommitted.update(next_offset)
             self._next.update(next_offset)
-            self._wait_committed.clear()
+            self._all_committed.clear()
         return records
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Commit, except for partitions that moved away: their new owner reads those again."""
-        mine = {p: next_offset for p, next_offset in offsets.items() if self._may(p, next_offset)}
+        """Commit, except for revoked partitions, whose new owner reads the records again."""
+        mine = {p: offset for p, offset in offsets.items() if self._may_commit(p, offset)}
         if self._inner is None or not mine:
             return
-        with client.translated():
+        with client.translate_errors():
             try:
                 async with asyncio.timeout(_COMMIT_SECONDS):
                     await self._inner.commit(
                         {TopicPartition(self._topic, p): o for p, o in mine.items()}
                     )
             except (CommitFailedError, IllegalStateError):
-                log.info("partitions moved before their commit: their records are read again")
+                log.info(
+                    "partitions were revoked before their commit: their records are read again"
+                )
         self._release(mine)
 
     def lag(self) -> Mapping[int, int]:
-        """Give how many records are left of each partition that was read since it is ours."""
+        """Return the number of records left of each partition read since its assignment."""
         inner = self._inner
         if inner is None:
             return {}
@@ -118,33 +119,33 @@ class KafkaConsumer(ConsumerRebalanceListener):
     async def close(self) -> None:
         """Leave the group."""
         inner, self._inner = self._inner, None
-        self._release(dict(self._in_hand))
+        self._release(dict(self._uncommitted))
         if inner is not None:
             await client.stop(inner)
 
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002  # all are, in this protocol
-        """Give the batch in hand some time to be settled, before others may read it."""
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002  # eager rebalancing revokes all
+        """Wait for the commit of the current batch before another member may read it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_REVOKE_SECONDS):
-                await self._wait_committed.wait()
-        self._release(dict(self._in_hand))
+                await self._all_committed.wait()
+        self._release(dict(self._uncommitted))
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Say what is read from now on."""
+        """Reset the offsets and log the new assignment."""
         self._heard = time.time()
         self._next.clear()
         numbers = ", ".join(str(partition.partition) for partition in sorted(assigned))
         log.info("reading partitions of %s: %s", self._topic, numbers or "none")
 
-    def _may(self, partition: int, next_offset: int) -> bool:
-        return next_offset <= self._in_hand.get(partition, -1)
+    def _may_commit(self, partition: int, next_offset: int) -> bool:
+        return next_offset <= self._uncommitted.get(partition, -1)
 
     def _release(self, offsets: Mapping[int, int]) -> None:
         for partition, next_offset in offsets.items():
-            if self._in_hand.get(partition) == next_offset:
-                del self._in_hand[partition]
-        if not self._in_hand:
-            self._wait_committed.set()
+            if self._uncommitted.get(partition) == next_offset:
+                del self._uncommitted[partition]
+        if not self._uncommitted:
+            self._all_committed.set()
 
     async def _ready(self) -> AIOKafkaConsumer:
         if self._inner is None:
@@ -155,7 +156,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
                 auto_offset_reset="earliest",
                 fetch_max_bytes=READ_BYTES,
                 max_partition_fetch_bytes=MAX_EVENT,
-                # Heartbeats show that the process lives; how often it reads says nothing.
+                # Heartbeats show that the process lives; the interval of reads does not.
                 max_poll_interval_ms=_NEVER_MS,
                 session_timeout_ms=int(self._session * 1000),
                 heartbeat_interval_ms=int(self._session * 1000 / 3),
@@ -167,27 +168,31 @@ class KafkaConsumer(ConsumerRebalanceListener):
             self._inner = inner
         return self._inner
 
-    async def _take(self, inner: AIOKafkaConsumer, limit: int, timeout: float) -> list[Record]:
+    async def _fetch(self, inner: AIOKafkaConsumer, limit: int, timeout: float) -> list[Record]:
         records: list[Record] = []
         size, largest = 0, 0
-        # While partitions move, aiokafka waits for the end of it, whatever its own timeout.
+        # During a rebalance aiokafka waits for its end, beyond its own timeout.
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while len(records) < limit and size < READ_BYTES:
                     fitting = max(1, (READ_BYTES - size) // (largest or MAX_EVENT))
-                    most = min(limit - len(records), fitting, _AT_ONCE)
+                    step = min(limit - len(records), fitting, _STEP_RECORDS)
                     wait = 0 if records else int(timeout * 1000)
-                    found = await inner.getmany(timeout_ms=wait, max_records=most)
+                    found = await inner.getmany(timeout_ms=wait, max_records=step)
                     if not found:
                         break
-                    more = [as_record(one) for taken in found.values() for one in taken]
+                    more = [as_record(record) for batch in found.values() for record in batch]
                     sizes = [len(record.value) for record in more]
                     size, largest = size + sum(sizes), max(largest, *sizes)
                     records += more
         return records
 
-    def _listen(self, inner: AIOKafkaConsumer, records: Sequence[Record]) -> None:
-        """Notice a client that went silent: aiokafka raises nothing if its fetching ended."""
+    def _check_silence(self, inner: AIOKafkaConsumer, records: Sequence[Record]) -> None:
+        """Fail a client without answers: aiokafka raises nothing when its fetcher ends.
+
+        Raises:
+            KafkaConnectionError: No broker answered for _SILENCE_SECONDS.
+        """
         polls = [inner.last_poll_timestamp(partition) or 0 for partition in inner.assignment()]
         if records or not polls:
             self._heard = time.time()
@@ -196,18 +201,18 @@ class KafkaConsumer(ConsumerRebalanceListener):
             raise KafkaConnectionError(f"no answer for {_SILENCE_SECONDS:.0f} seconds")
 
 
-def as_record(given: ConsumerRecord[bytes, bytes]) -> Record:
-    """Give a record of Kafka as the log's own."""
+def as_record(raw: ConsumerRecord[bytes, bytes]) -> Record:
+    """Convert aiokafka's record to the log's."""
     return Record(
-        given.partition,
-        given.offset,
-        _text(given.key),
-        given.value or b"",
-        tuple((name, _text(value)) for name, value in given.headers) if given.headers else (),
-        given.timestamp,
+        raw.partition,
+        raw.offset,
+        _text(raw.key),
+        raw.value or b"",
+        tuple((name, _text(value)) for name, value in raw.headers) if raw.headers else (),
+        raw.timestamp,
     )
 
 
 def _text(raw: bytes | None) -> str:
-    """Anybody may write to the topic: bytes that are no UTF-8 come back as they were."""
+    """Decode text so that encoding returns the same bytes: other programs write to the topic."""
     return (raw or b"").decode(errors="surrogateescape")

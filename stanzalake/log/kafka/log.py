@@ -1,4 +1,4 @@
-"""The log on Apache Kafka: the same interface as the embedded one, for any number of processes."""
+"""The log on Apache Kafka, for any number of processes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -22,18 +22,18 @@ _LOOK_SECONDS = 1.0
 _SILENCE_SECONDS = 10.0
 _FIRST_WAIT = 0.02
 _LONGEST_WAIT = 0.2
-_NOWHERE = -1
+_UNKNOWN_OFFSET = -1
 
 _murmur2 = DefaultPartitioner()
 
 
 class KafkaLog:
-    """A log of topics in Kafka. Made by `open`.
+    """A log of topics in Kafka, created by `open`.
 
     Args:
-        client: Arguments of aiokafka's clients.
-        prefix: Stands before the names of topics and groups.
-        session: Seconds after which a consumer that died is missed.
+        client: Connection arguments of aiokafka's clients.
+        prefix: Prefix of topic and group names.
+        session: Seconds until a group expels a silent consumer.
     """
 
     def __init__(
@@ -54,33 +54,33 @@ class KafkaLog:
     async def open(
         cls, client: Mapping[str, Any], topics: Topics, session: float = SESSION_SECONDS
     ) -> "KafkaLog":
-        """Connect, and make the topics that are missing.
+        """Connect, and create missing topics.
 
         Raises:
             LogUnavailable: Kafka does not answer.
-            LogRefused: The topics cannot be made or used.
+            LogRefused: The topics cannot be created or used.
         """
         await topics.ensure(client)
         return cls(client, topics.prefix, session)
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> Watermarks:
-        """Write the entries; all in-sync replicas have them when this returns (``acks=all``)."""
+        """Append entries and return once all in-sync replicas have them (``acks=all``)."""
         if not entries:
             return {}
-        with client.translated():
+        with client.translate_errors():
             producer = await self._ready()
             try:
                 async with asyncio.timeout(_APPEND_SECONDS):
-                    return _ends(await _send(producer, self._prefix + topic, entries))
+                    return _watermarks(await _send(producer, self._prefix + topic, entries))
             except KafkaError:
-                # A batch that failed leaves a gap in the sequence, which Kafka then minds.
+                # A failed batch leaves a gap in the producer's sequence, which brokers refuse.
                 await self._drop(producer)
                 raise
 
     async def consumer(
         self, topic: str, group: str, on_rebalance: Callable[[], None] | None = None
     ) -> KafkaConsumer:
-        """Open a consumer at the group's last commit, or at the first record there is."""
+        """Open a consumer at the group's last commit, else at the oldest record."""
         consumer = KafkaConsumer(
             self._client, self._prefix + topic, self._prefix + group, self._session, on_rebalance
         )
@@ -90,16 +90,16 @@ class KafkaLog:
     async def wait_committed(
         self, topic: str, group: str, key: str, timeout: float, up_to: Watermarks = NO_WATERMARKS
     ) -> bool:
-        """Wait until the group has committed all that was appended before this call.
+        """Wait until the group has committed everything appended before this call.
 
-        A partition with nothing to wait for costs two small requests, sent together.
+        A partition without uncommitted records costs two small concurrent requests.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        with client.translated():
+        with client.translate_errors():
             lookup = await self._lookup(group)
             try:
                 async with asyncio.timeout(max(timeout, _LOOK_SECONDS)):
-                    place = await _place(lookup, self._prefix + topic, key)
+                    place = await _partition_of(lookup, self._prefix + topic, key)
                     return await _reached(lookup, place, up_to, deadline)
             except TimeoutError:
                 return False
@@ -109,8 +109,8 @@ class KafkaLog:
                 raise
 
     async def scan(self, topic: str) -> AsyncGenerator[Record, None]:
-        """Give what a topic holds now, for no group."""
-        with client.translated():
+        """Iterate over the records that a topic holds now."""
+        with client.translate_errors():
             reader = AIOKafkaConsumer(
                 self._prefix + topic, **self._client, group_id=None, auto_offset_reset="earliest"
             )
@@ -122,7 +122,7 @@ class KafkaLog:
                 await client.stop(reader)
 
     async def close(self) -> None:
-        """Close every connection; consumers that are still open leave their groups."""
+        """Close every connection; open consumers leave their groups."""
         for consumer in self._consumers:
             await consumer.close()
         for lookup in self._lookups.values():
@@ -152,7 +152,7 @@ class KafkaLog:
             await client.stop(producer)
 
     async def _lookup(self, group: str) -> AIOKafkaConsumer:
-        """Give a client that asks about a group without being a member of it."""
+        """Return a client that looks up a group's offsets without being a member."""
         async with self._starting:
             if group not in self._lookups:
                 lookup = AIOKafkaConsumer(**self._client, group_id=self._prefix + group)
@@ -162,7 +162,7 @@ class KafkaLog:
 
 
 def partition(key: str, partitions: int) -> int:
-    """Give the partition of a key, as every producer with Kafka's default partitioner does."""
+    """Return the partition of a key, as Kafka's default partitioner does."""
     numbers = range(partitions)
     return int(_murmur2(_bytes(key), numbers, numbers))
 
@@ -181,31 +181,31 @@ async def _send(
             one.cancel()
 
 
-def _ends(sent: Sequence[RecordMetadata]) -> Watermarks:
-    """Give the offsets behind the last records.
+def _watermarks(sent: Sequence[RecordMetadata]) -> Watermarks:
+    """Return the offset after the last record of each partition.
 
     Raises:
-        DuplicateSequenceNumber: They were written, but Kafka does not know any more where to.
+        DuplicateSequenceNumber: A resent batch whose offsets the broker no longer knows.
     """
-    if any(one.log_start_offset == _NOWHERE for one in sent):
+    if any(one.log_start_offset == _UNKNOWN_OFFSET for one in sent):
         raise DuplicateSequenceNumber
     return {one.partition: one.offset + 1 for one in sorted(sent, key=lambda one: one.offset)}
 
 
 async def _all(reader: AIOKafkaConsumer) -> AsyncGenerator[Record, None]:
-    """Give the records of all partitions from where the reader stands to their present ends."""
+    """Iterate from the reader's positions to the ends that the partitions have now."""
     ends = await reader.end_offsets(list(reader.assignment()))
     clock = asyncio.get_running_loop().time
-    heard = clock()
-    while left := await _unread(reader, ends):
-        found = await reader.getmany(*left, timeout_ms=int(_LOOK_SECONDS * 1000))
+    last_answer = clock()
+    while unread := await _unread(reader, ends):
+        found = await reader.getmany(*unread, timeout_ms=int(_LOOK_SECONDS * 1000))
         if found:
-            heard = clock()
-        elif clock() - heard > _SILENCE_SECONDS:
+            last_answer = clock()
+        elif clock() - last_answer > _SILENCE_SECONDS:
             raise TimeoutError
-        for place, records in found.items():
+        for partition, records in found.items():
             for record in records:
-                if record.offset < ends[place]:
+                if record.offset < ends[partition]:
                     yield as_record(record)
 
 
@@ -213,16 +213,16 @@ async def _unread(
     reader: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
 ) -> list[TopicPartition]:
     async with asyncio.timeout(_SILENCE_SECONDS):
-        return [place for place, end in ends.items() if await reader.position(place) < end]
+        return [one for one, end in ends.items() if await reader.position(one) < end]
 
 
-async def _place(lookup: AIOKafkaConsumer, topic: str, key: str) -> TopicPartition:
-    """Give the partition of a key, also if partitions were added since the start.
+async def _partition_of(lookup: AIOKafkaConsumer, topic: str, key: str) -> TopicPartition:
+    """Return the partition of a key, by the client's metadata.
 
-    Clients learn of those within five minutes, each on its own; until then an answer may be wrong.
+    Clients learn of added partitions within five minutes; until then producers may disagree.
     """
     if not lookup.partitions_for_topic(topic):
-        # Asked about one partition, the client follows the topic from then on.
+        # A request about one partition makes the client fetch the topic's metadata.
         await lookup.end_offsets([TopicPartition(topic, 0)])
     return TopicPartition(topic, partition(key, len(lookup.partitions_for_topic(topic))))
 
@@ -231,7 +231,7 @@ async def _reached(
     lookup: AIOKafkaConsumer, place: TopicPartition, up_to: Watermarks, deadline: float
 ) -> bool:
     ends, committed = await asyncio.gather(lookup.end_offsets([place]), _committed(lookup, place))
-    # A topic that was made anew ends before what somebody remembers of the old one.
+    # A re-created topic ends before the watermarks of the old one.
     end = min(ends[place], up_to.get(place.partition, ends[place]))
     wait = _FIRST_WAIT
     while committed < end:
@@ -244,7 +244,7 @@ async def _reached(
 
 
 async def _committed(lookup: AIOKafkaConsumer, place: TopicPartition) -> int:
-    """Give where a group stands; one that never committed stands at the first record there is."""
+    """Return a group's committed offset, or the oldest record's if the group never committed."""
     offset: int | None = await lookup.committed(place)
     if offset is None:
         offset = (await lookup.beginning_offsets([place]))[place]

@@ -1,4 +1,4 @@
-"""The topics in Kafka: made if they are missing, looked at if they are there, never changed."""
+"""The topics in Kafka: created if missing, compared with the settings, never altered."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _FRAME = 64 * 1024
 """Bytes for key, headers and framing beside a record's value."""
 
 MAX_REQUEST = READ_BYTES + _FRAME
-"""Bytes of one produced batch: what is rejected may be larger than any event."""
+"""Bytes of one produced batch: a dead letter may be larger than any event."""
 
 _FOREVER = -1
 _SEGMENTS = 4
@@ -31,14 +31,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What the topics should be.
+    """The topics' configuration as set.
 
     Attributes:
-        partitions: Number of partitions of each.
-        replication: Number of brokers that hold each partition.
-        retention: Seconds for which events are kept; None keeps them for ever, as rejected
-            records are in any case.
-        prefix: Stands before the names of topics and groups.
+        partitions: Number of partitions per topic.
+        replication: Number of replicas per partition.
+        retention: Seconds for which events are kept; None keeps them for ever. Dead letters
+            are always kept.
+        prefix: Prefix of topic and group names.
     """
 
     partitions: int
@@ -47,29 +47,29 @@ class Topics:
     prefix: str = ""
 
     async def ensure(self, client: Mapping[str, Any]) -> None:
-        """Make the missing topics, and look at the others.
+        """Create the missing topics and check the existing ones.
 
         Args:
-            client: Arguments of aiokafka's clients.
+            client: Connection arguments of aiokafka's clients.
 
         Raises:
             LogUnavailable: Kafka does not answer.
-            LogRefused: They cannot be made, or those that are there cannot be used.
+            LogRefused: A topic cannot be created, or is too small for an event.
         """
-        with kafka.translated():
+        with kafka.translate_errors():
             admin = AIOKafkaAdminClient(**client)
             try:
                 await admin.start()
-                found = await self._found(admin)
+                existing = await self._existing(admin)
                 for topic in (EVENTS, REJECTED):
-                    if topic in found:
-                        await self._check(admin, topic, found[topic])
+                    if topic in existing:
+                        await self._check(admin, topic, existing[topic])
                     else:
-                        await self._make(admin, topic)
+                        await self._create(admin, topic)
             finally:
                 await admin.close()
 
-    async def _found(self, admin: AIOKafkaAdminClient) -> dict[str, int]:
+    async def _existing(self, admin: AIOKafkaAdminClient) -> dict[str, int]:
         names = {self.prefix + topic: topic for topic in (EVENTS, REJECTED)}
         answers = await admin.describe_topics(list(names))
         for answer in answers:
@@ -77,7 +77,7 @@ class Topics:
                 raise for_code(answer["error_code"])(answer["topic"])
         return {names[a["topic"]]: len(a["partitions"]) for a in answers if a["partitions"]}
 
-    async def _make(self, admin: AIOKafkaAdminClient, topic: str) -> None:
+    async def _create(self, admin: AIOKafkaAdminClient, topic: str) -> None:
         name = self.prefix + topic
         new = NewTopic(
             name, self.partitions, self.replication, topic_configs=dict(self._options(topic))
@@ -87,28 +87,32 @@ class Topics:
         if code not in {0, _EXISTS}:
             error = f"{for_code(code).__name__}: {reason}"
             raise LogRefused(
-                f"Kafka does not make {name} with STANZALAKE_KAFKA_PARTITIONS={self.partitions} "
+                f"Kafka does not create {name} with STANZALAKE_KAFKA_PARTITIONS={self.partitions} "
                 f"and STANZALAKE_KAFKA_REPLICATION={self.replication} ({error})"
             )
-        log.info("made the topic %s with %d partitions", name, self.partitions)
+        log.info("created the topic %s with %d partitions", name, self.partitions)
 
     def _options(self, topic: str) -> Iterator[tuple[str, str]]:
-        kept = self.kept(topic)
-        yield "retention.ms", str(kept)
-        if kept != _FOREVER:
-            # Kafka deletes whole segments: their age is how late it deletes.
-            yield "segment.ms", str(max(kept // _SEGMENTS, _MIN_SEGMENT))
+        retention = self.retention_ms(topic)
+        yield "retention.ms", str(retention)
+        if retention != _FOREVER:
+            # Kafka deletes whole segments, so their age delays a deletion.
+            yield "segment.ms", str(max(retention // _SEGMENTS, _MIN_SEGMENT))
         yield "max.message.bytes", str(MAX_REQUEST)
         yield "min.insync.replicas", str(max(1, self.replication - 1))
 
-    def kept(self, topic: str) -> int:
-        """Give for how long a topic keeps records, as its `retention.ms`."""
+    def retention_ms(self, topic: str) -> int:
+        """Return the `retention.ms` of a topic."""
         if topic == REJECTED or self.retention is None:
             return _FOREVER
         return self.retention * 1000
 
     async def _check(self, admin: AIOKafkaAdminClient, topic: str, partitions: int) -> None:
-        """Tell the operator where a topic is not as the settings say."""
+        """Warn where a topic differs from the settings.
+
+        Raises:
+            LogRefused: The topic does not take the largest event.
+        """
         name = self.prefix + topic
         options = await self._described(admin, name)
         if int(options["max.message.bytes"]) < MAX_EVENT + _FRAME:
@@ -121,11 +125,11 @@ class Topics:
                 "the topic %s has %d partitions, not STANZALAKE_KAFKA_PARTITIONS=%d",
                 *(name, partitions, self.partitions),
             )
-        if int(options["retention.ms"]) != self.kept(topic):
+        if int(options["retention.ms"]) != self.retention_ms(topic):
             log.warning(
                 "the topic %s has retention.ms=%s, while the settings say %d: "
                 "kafka-configs.sh changes it",
-                *(name, options["retention.ms"], self.kept(topic)),
+                *(name, options["retention.ms"], self.retention_ms(topic)),
             )
 
     @staticmethod

@@ -13,15 +13,15 @@ local function tell(...)
 end
 
 local function read_all(journal, bytes)
-	local place = journal.acked;
+	local offset = journal.acked;
 	while true do
-		local text, behind = journal:read(place, bytes);
+		local text, behind = journal:read(offset, bytes);
 		if not text then
 			assert(not behind, behind);
 			return;
 		end
-		tell("read", place, behind, hex(text));
-		place = behind;
+		tell("read", offset, behind, hex(text));
+		offset = behind;
 	end
 end
 

@@ -10,7 +10,7 @@ local function part(name, env)
 	return assert(loadfile(MODULE.."/"..name, "t", env));
 end
 
-local ends = part("ends.lib.lua")();
+local checkpoints = part("checkpoints.lib.lua")();
 local event = part("event.lib.lua")();
 local journals = part("journal.lib.lua")();
 local options = part("options.lib.lua")();
@@ -46,12 +46,12 @@ local function change(path, mode, text)
 	file:close();
 end
 
--- Reads everything from a place on.
-local function read_all(journal, place)
+-- Reads everything from an offset on.
+local function read_all(journal, offset)
 	local parts = {};
-	while place < journal.written do
+	while offset < journal.written do
 		local text;
-		text, place = assert(journal:read(place, 10));
+		text, offset = assert(journal:read(offset, 10));
 		parts[#parts + 1] = text;
 	end
 	return table.concat(parts);
@@ -177,8 +177,8 @@ function tests.a_failed_write_leaves_no_trace()
 	journal:close();
 	assert(lfs.link("/dev/full", journal:segment_path(4), true));
 	for _ = 1, 2 do
-		local place, reason = journal:append("lost\n");
-		equal(place, nil);
+		local offset, reason = journal:append("lost\n");
+		equal(offset, nil);
 		assert(reason:find("No space left"));
 	end
 	equal(journal.written, 4);
@@ -198,7 +198,7 @@ function tests.bytes_of_a_failed_write_are_hidden()
 	equal(read_all(journal, 0), "one\ntwo\n");
 end
 
-function tests.a_journal_takes_no_more_than_its_limit()
+function tests.a_journal_respects_its_limit()
 	local journal = journals.open(new_directory(), 1000, 10);
 	assert(journal:append("12345\n"));
 	equal(select(2, journal:append("12345\n")), "the journal is at its size limit");
@@ -225,7 +225,7 @@ function tests.released_segments_go_but_the_last_line_stays()
 	equal(read_all(journal, 15), "dddd\n");
 end
 
-function tests.without_its_memory_a_journal_begins_at_its_first_line()
+function tests.without_the_acked_file_a_journal_begins_at_its_first_line()
 	for _, damage in ipairs { "", "x", "15", "15 7", "99 0\n" } do
 		local directory = new_directory();
 		local journal = journals.open(directory, 5, 1000);
@@ -250,7 +250,7 @@ function tests.a_line_after_a_crash_that_took_acknowledged_ones_is_found_again()
 	equal(read_all(journal, journal.acked), "bbbb\n");
 end
 
-function tests.a_torn_line_within_a_journal_is_passed_by()
+function tests.a_torn_line_within_a_journal_is_skipped()
 	local directory = new_directory();
 	local journal = journals.open(directory, 5, 1000);
 	for _, line in ipairs { "aaaa", "bbbb" } do journal:append(line.."\n"); end
@@ -294,8 +294,8 @@ local function sorted(text)
 	return table.concat(words, " ");
 end
 
-function tests.ends_cover_all_up_to_a_place_and_nothing_later()
-	local known = ends.new();
+function tests.checkpoints_cover_an_offset_and_nothing_later()
+	local known = checkpoints.new();
 	equal(known:at(0), nil);
 	known:add(100, "0:5 1:7");
 	known:add(200, "0:9");
@@ -305,15 +305,15 @@ function tests.ends_cover_all_up_to_a_place_and_nothing_later()
 	equal(known:at(201), nil);
 end
 
-function tests.a_batch_that_was_overtaken_does_not_take_ends_back()
-	local known = ends.new();
+function tests.an_overtaken_batch_does_not_lower_watermarks()
+	local known = checkpoints.new();
 	known:add(100, "0:9");
 	known:add(200, "0:5");
 	equal(known:at(200), "0:9");
 end
 
-function tests.what_a_partition_had_before_we_began_ends_before_the_first_that_it_gets()
-	local known = ends.new();
+function tests.the_first_offset_of_a_partition_bounds_everything_before_the_start()
+	local known = checkpoints.new();
 	known:add(100, "0:5");
 	equal(known:at(0), "0:5");
 	known:add(200, "1:7");
@@ -321,14 +321,14 @@ function tests.what_a_partition_had_before_we_began_ends_before_the_first_that_i
 	equal(sorted(known:at(0)), "0:5 1:7");
 end
 
-function tests.a_batch_without_events_has_no_ends()
-	local known = ends.new();
+function tests.a_batch_without_events_has_no_watermarks()
+	local known = checkpoints.new();
 	known:add(100, "");
 	equal(known:at(100), "");
 end
 
-function tests.ends_that_ingest_does_not_tell_are_not_known_from_then_on()
-	local known = ends.new();
+function tests.without_watermarks_from_ingest_nothing_is_known_from_then_on()
+	local known = checkpoints.new();
 	known:add(100, "0:5");
 	known:add(200, nil);
 	known:add(300, "0:7");
@@ -336,11 +336,11 @@ function tests.ends_that_ingest_does_not_tell_are_not_known_from_then_on()
 	equal(known:at(300), nil);
 end
 
-function tests.marks_are_few_and_coarse_only_for_what_is_long_ago()
-	local known, count = ends.new(), 100000;
+function tests.checkpoints_are_bounded_and_coarse_only_for_old_offsets()
+	local known, count = checkpoints.new(), 100000;
 	for number = 1, count do
 		known:add(number, "0:"..number);
-		assert(#known.marks <= 1024);
+		assert(#known.list <= 1024);
 	end
 	for number = 1, count do
 		local ended = tonumber(known:at(number):match(":(%d+)"));
@@ -364,24 +364,24 @@ local function new_log()
 	return log;
 end
 
-function tests.ends_are_behind_all_that_an_owner_has_in_whatever_order_batches_arrive()
-	local known, log, places, place = ends.new(), new_log(), {}, 0;
+function tests.watermarks_cover_all_of_an_owner_in_any_order_of_batches()
+	local known, log, newest, offset = checkpoints.new(), new_log(), {}, 0;
 	local function end_for(owner, at)
 		return tonumber(known:at(at):match((owner % 3)..":(%d+)"));
 	end
 	for _ = 1, 1000 do
 		local window, arrivals = {}, {};
 		for number = 1, 4 do
-			place = place + 1;
-			window[number] = { place = place, owners = { math.random(50), math.random(50) } };
+			offset = offset + 1;
+			window[number] = { offset = offset, owners = { math.random(50), math.random(50) } };
 			table.insert(arrivals, math.random(number), window[number]);
 		end
-		for _, batch in ipairs(arrivals) do batch.ends = log:append(batch.owners); end
+		for _, batch in ipairs(arrivals) do batch.watermarks = log:append(batch.owners); end
 		for _, batch in ipairs(window) do
-			known:add(batch.place, batch.ends);
-			for _, owner in ipairs(batch.owners) do places[owner] = batch.place; end
+			known:add(batch.offset, batch.watermarks);
+			for _, owner in ipairs(batch.owners) do newest[owner] = batch.offset; end
 		end
-		for owner, at in pairs(places) do assert(end_for(owner, at) >= log.newest[owner]); end
+		for owner, at in pairs(newest) do assert(end_for(owner, at) >= log.newest[owner]); end
 		for partition = 0, 2 do assert((end_for(partition, 0) or math.huge) > 100); end
 	end
 end
