@@ -16,12 +16,19 @@ from stanzalake.observability.metrics import (
 )
 
 
-def count_batch(batch: Batch, records: int) -> None:
-    """Count a written batch.
+def observe_insert(batch: Batch) -> None:
+    """Record the size and the age of an insert."""
+    if batch.rows:
+        BATCH_ROWS.observe(len(batch.rows))
+        STAMP_TO_QUERYABLE.observe(_age(min(row.position for row in batch.rows)))
+
+
+def count_events(batch: Batch, records: int) -> None:
+    """Count the events of a written batch by outcome.
 
     Args:
         batch: The batch.
-        records: Number of records in the batch, including filtered ones.
+        records: Number of its records, including filtered ones.
     """
     stored, states, rejected = len(batch.rows), len(batch.states), len(batch.dead_letters)
     for outcome, number in (
@@ -31,9 +38,6 @@ def count_batch(batch: Batch, records: int) -> None:
         ("filtered", records - stored - states - rejected),
     ):
         EVENTS_PROCESSED.labels(outcome).inc(number)
-    if batch.rows:
-        BATCH_ROWS.observe(stored)
-        STAMP_TO_QUERYABLE.observe(_age(min(row.position for row in batch.rows)))
 
 
 def track_pending(gathered: Sequence[float]) -> None:

@@ -25,6 +25,7 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     cleaner = Cleaner(settings, store, deletion)
     gc_tuning.tune()
     try:
-        await Loop(log, consumer, sink, rules, limits=limits, cleaner=cleaner).run(stop)
+        loop = Loop(log, consumer, sink, rules, limits=limits, cleaner=cleaner, stop=stop)
+        await loop.run()
     finally:
         await consumer.close()

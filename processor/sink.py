@@ -32,18 +32,27 @@ class Sink:
         """
         return self._cache.get(decoded.owners, decoded.states)
 
-    def write(self, batch: Batch) -> None:
-        """Write a batch, readable on return. Idempotent.
+    def write_states(self, batch: Batch) -> None:
+        """Write a batch's states, readable on return. Idempotent.
 
         Raises:
-            StoreUnavailable: The outcome is unknown: write the batch again.
-            RowRefused: The store rejects at least one row: write smaller batches.
-            StoreRefused: The store rejects any row.
+            StoreUnavailable: The outcome is unknown: write the states again.
+            RowRefused: The store rejects at least one state: write fewer at a time.
+            StoreRefused: The store rejects any state.
         """
-        # Recorded first, so that later rows of the same messages are filtered.
         self._histories.write(batch.states)
+
+    def write_rows(self, batch: Batch) -> None:
+        """Write a batch's messages, readable on return. Idempotent; raises as `write_states`."""
         if batch.rows:
             self._store.insert(batch.rows)
+
+    def erase(self, batch: Batch) -> None:
+        """Hide the messages that a batch erases.
+
+        Raises:
+            StoreUnavailable: The removal is not complete: call again.
+        """
         self._deletion.erase(batch.erasures)
 
     def invalidate(self) -> None:

@@ -126,7 +126,7 @@ def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> Non
         batch = assemble(decoded, sinks[run.worker].histories(decoded), RULES)
         held, late = late, []
         if run.end == "committed":
-            sinks[run.worker].write(batch)
+            write(sinks[run.worker], batch)
             committed = max(committed, *batch.offsets.values(), 0)
         elif run.end == "late":
             late = [(sinks[run.worker], batch)]
@@ -135,7 +135,14 @@ def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> Non
             store.insert(batch.rows if run.end == "rows" else [])
             sinks[run.worker] = Sink(store, deletion)
         for sink, old in held:
-            sink.write(old)
+            write(sink, old)
+
+
+def write(sink: Sink, batch: Batch) -> None:
+    """Carry out the steps of a checkpoint before its commit."""
+    sink.write_states(batch)
+    sink.write_rows(batch)
+    sink.erase(batch)
 
 
 @given(

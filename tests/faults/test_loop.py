@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
 from stanzalake.log.sqlite import LocalLog
 from stanzalake.model.event import VERSION, DefaultChoice, Expiry, Message, Preferences, encode
 from stanzalake.model.history import History
-from stanzalake.store.client import Row
+from stanzalake.observability.metrics import EVENTS_PROCESSED
 from stanzalake.store.deletion import Deletion
 from tests.contract.test_store import load
 from tests.support.events import JULIET, encoded
@@ -40,22 +40,27 @@ class Rows:
     """A store that keeps rows in a list, and fails when told to: the engine cannot be made to."""
 
     def __init__(self) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[Any] = []
+        self.states: list[Any] = []
         self.batches: list[int] = []
         self.failures: list[Exception] = []
+        self.failing_states: list[Exception] = []
         self.refused: set[int] = set()
 
-    def insert(self, rows: Sequence[Row], part: str = "") -> None:
-        assert part == ""
-        if self.failures:
-            raise self.failures.pop(0)
+    def insert(self, rows: Sequence[Any], part: str = "") -> None:
+        failures = self.failing_states if part else self.failures
+        if failures:
+            raise failures.pop(0)
         if self.refused.intersection(row.position for row in rows):
             raise RowRefused("it does not fit")
-        self.rows += rows
-        self.batches.append(len(rows))
+        if part:
+            self.states += rows
+        else:
+            self.rows += rows
+            self.batches.append(len(rows))
 
-    def select(self, *_: object) -> list[object]:
-        return []
+    def select(self, *arguments: object) -> list[object]:
+        return [tuple(state) for state in self.states] if "policy" in str(arguments[0]) else []
 
     table = "messages"
 
@@ -82,8 +87,8 @@ async def working(
     cleaner = Cleaner(load(), store, deletion, clock=lambda: -1.0)  # type: ignore[arg-type]  # never due
     rules = Rules(Policy("true"), DEFAULT_EXCLUSIONS)
     limits = limits or Limits(100, 0.01)
-    loop = Loop(log, consumer, sink, rules, limits=limits, cleaner=cleaner)
-    task = asyncio.ensure_future(loop.run(stop))
+    loop = Loop(log, consumer, sink, rules, limits=limits, cleaner=cleaner, stop=stop)
+    task = asyncio.ensure_future(loop.run())
     try:
         yield task
     finally:
@@ -147,43 +152,75 @@ async def test_nothing_is_committed_when_stopped_while_the_store_is_away(log: Lo
     assert store.positions == [1]
 
 
-async def test_a_failed_commit_is_repeated(log: LocalLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def outcomes() -> dict[str, float]:
+    """Return the number of processed events by outcome."""
+    [metric] = EVENTS_PROCESSED.collect()
+    return {s.labels["outcome"]: s.value for s in metric.samples if s.name.endswith("_total")}
+
+
+class Steps:
+    """Counts the attempts of a log's calls, and fails the first ones.
+
+    Args:
+        call: The log's method.
+        failures: Number of attempts that fail.
+    """
+
+    def __init__(self, call: Callable[..., Awaitable[Any]], failures: int) -> None:
+        self._call = call
+        self._failures = failures
+        self.attempts = 0
+
+    async def __call__(self, *arguments: Any) -> Any:
+        self.attempts += 1
+        if self.attempts <= self._failures:
+            raise LogUnavailable("away")
+        return await self._call(*arguments)
+
+
+FAILURES = 5
+EVENTS_OF_BATCH = [
+    encode(Preferences(v=VERSION, owner=JULIET, position=1, default="always", always=(), never=())),
+    *(encoded(n) for n in range(2, 10)),
+    b"garbage",
+]
+
+
+@pytest.mark.parametrize("failing", ["states", "rows", "dead letters", "commit"])
+async def test_each_step_of_a_checkpoint_is_retried_alone(
+    log: LocalLog, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Ten events make an insert of eight rows, a state, a dead letter and a commit, once each."""
+    monkeypatch.setattr("processor.retry._FIRST_WAIT", 0.001)
     store = Rows()
-    commit = log.commit
-    failures = [LogUnavailable("away")]
-
-    async def fail_once(*arguments: object) -> None:
-        if failures:
-            raise failures.pop()
-        await commit(*arguments)  # type: ignore[arg-type]  # passed through
-
-    monkeypatch.setattr(log, "commit", fail_once)
-    async with working(log, store):
-        await send(log, encoded(1))
+    store.failing_states += [StoreUnavailable("away")] * FAILURES * (failing == "states")
+    store.failures += [StoreUnavailable("away")] * FAILURES * (failing == "rows")
+    appends = Steps(log.append, FAILURES * (failing == "dead letters"))
+    commits = Steps(log.commit, FAILURES * (failing == "commit"))
+    await send(log, *EVENTS_OF_BATCH)
+    monkeypatch.setattr(log, "append", appends)
+    monkeypatch.setattr(log, "commit", commits)
+    before = outcomes()
+    async with working(log, store, Limits(len(EVENTS_OF_BATCH), 60)):
         assert await wait_committed(log)
-    assert store.positions == [1, 1]
+    assert (store.batches, len(store.states), len(await dead_letters(log))) == ([8], 1, 1)
+    assert appends.attempts == 1 + FAILURES * (failing == "dead letters")
+    assert commits.attempts == 1 + FAILURES * (failing == "commit")
+    counted = {name: value - before.get(name, 0) for name, value in outcomes().items()}
+    assert counted == {"stored": 8, "state": 1, "rejected": 1, "filtered": 0}
 
 
 class Held(Rows):
-    """A store that holds up what is written until it is let go."""
+    """A store that delays inserts until released."""
 
     def __init__(self) -> None:
         super().__init__()
         self.entered, self.free = threading.Event(), threading.Event()
-        self.wishes: list[Any] = []
 
     def insert(self, rows: Sequence[Any], part: str = "") -> None:
         self.entered.set()
         assert self.free.wait(SOON)
-        if not part:
-            super().insert(rows)
-        elif self.refused.intersection(row.position for row in rows):
-            raise RowRefused("it does not fit")
-        else:
-            self.wishes += rows
-
-    def select(self, *arguments: object) -> list[object]:
-        return [tuple(wish) for wish in self.wishes] if "policy" in str(arguments[0]) else []
+        super().insert(rows, part)
 
 
 class Counting(Policy):
@@ -256,7 +293,7 @@ async def test_preferences_that_the_store_rejects_apply_to_no_message(
         store.free.set()
         assert await wait_committed(log)
     assert store.positions == kept
-    assert [record.value for record in await kept_aside(log)] == said[:1]
+    assert [record.value for record in await dead_letters(log)] == said[:1]
 
 
 async def test_a_rejected_statement_stops_the_worker_without_a_commit(log: LocalLog) -> None:
@@ -283,7 +320,7 @@ async def test_an_invalid_record_becomes_a_dead_letter_and_the_rest_is_archived(
     assert dict(record.headers)["source"].startswith(EVENTS)
 
 
-async def kept_aside(log: LocalLog) -> list[Record]:
+async def dead_letters(log: LocalLog) -> list[Record]:
     return [record async for record in log.scan(REJECTED)]
 
 
@@ -297,7 +334,7 @@ async def test_only_rows_that_the_store_rejects_become_dead_letters(
     async with working(log, store):
         assert await wait_committed(log)
     assert store.positions == sorted(set(range(20)) - refused)
-    kept = await kept_aside(log)
+    kept = await dead_letters(log)
     assert [record.value for record in kept] == [encoded(n) for n in sorted(refused)]
     assert {dict(record.headers)["reason"] for record in kept} == {"it does not fit"}
     assert len({dict(record.headers)["source"] for record in kept}) == len(refused)
@@ -315,7 +352,7 @@ async def test_nothing_is_lost_when_the_store_goes_away_during_a_bisection(log: 
     async with working(log, store):
         assert await wait_committed(log)
     assert sorted(set(store.positions)) == sorted(set(range(20)) - {13})
-    assert [record.value for record in await kept_aside(log)] == [encoded(13)]
+    assert [record.value for record in await dead_letters(log)] == [encoded(13)]
 
 
 async def test_a_dead_letter_is_appended_once_while_the_store_is_away(log: LocalLog) -> None:
@@ -324,7 +361,7 @@ async def test_a_dead_letter_is_appended_once_while_the_store_is_away(log: Local
     await send(log, encoded(1), b"garbage")
     async with working(log, store):
         assert await wait_committed(log)
-    assert [record.value for record in await kept_aside(log)] == [b"garbage"]
+    assert [record.value for record in await dead_letters(log)] == [b"garbage"]
 
 
 async def test_too_many_consecutive_dead_letters_stop_the_worker_without_loss(
@@ -337,11 +374,11 @@ async def test_too_many_consecutive_dead_letters_stop_the_worker_without_loss(
             await asyncio.wait({task}, timeout=SOON)
             assert isinstance(task.exception(), TooManyRejected)
             assert "stanzalake rejected list" in str(task.exception())
-        assert len(await kept_aside(log)) == kept
+        assert len(await dead_letters(log)) == kept
         assert store.positions == [1]
     async with working(log, store, Limits(100, 0.01, rejected=3)):
         assert await wait_committed(log)
-    assert [record.value for record in await kept_aside(log)] == [
+    assert [record.value for record in await dead_letters(log)] == [
         b"garbage %d" % n for n in range(7)
     ]
     assert store.positions == [1, 2]
@@ -355,7 +392,7 @@ async def test_a_store_that_rejects_every_row_trips_the_breaker(log: LocalLog, r
     async with working(log, store, Limits(rows, 0.01, rejected=10)) as task:
         await asyncio.wait({task}, timeout=SOON)
         assert isinstance(task.exception(), TooManyRejected)
-    assert [record.value for record in await kept_aside(log)] == [encoded(n) for n in range(10)]
+    assert [record.value for record in await dead_letters(log)] == [encoded(n) for n in range(10)]
 
 
 async def test_dead_letters_between_valid_events_do_not_trip_the_breaker(log: LocalLog) -> None:

@@ -81,7 +81,7 @@ async def archived(configured: settings.Settings, log: LocalLog, store: Store) -
     return [p for (p,) in store.select("SELECT position FROM poisoned ORDER BY position")]
 
 
-async def kept_aside(log: LocalLog) -> list[Record]:
+async def dead_letters(log: LocalLog) -> list[Record]:
     return [record async for record in log.scan(REJECTED)]
 
 
@@ -92,7 +92,7 @@ async def test_a_poison_record_becomes_a_dead_letter_and_the_rest_is_archived(
     value, reason = POISON[kind]
     await log.append(EVENTS, [Entry(JULIET, one) for one in (encoded(1), value, encoded(3))])
     assert await archived(configured, log, store) == [1, 3]
-    [record] = await kept_aside(log)
+    [record] = await dead_letters(log)
     assert (record.key, record.value) == (JULIET, value)
     headers = dict(record.headers)
     assert headers["source"] == f"{EVENTS}/0/2"
@@ -107,7 +107,7 @@ async def test_all_poison_records_at_once_become_dead_letters(
     for position, (value, _) in zip(good, POISON.values(), strict=True):
         await log.append(EVENTS, [Entry(JULIET, value), Entry(JULIET, encoded(position))])
     assert await archived(configured, log, store) == list(good)
-    assert sorted(record.value for record in await kept_aside(log)) == sorted(
+    assert sorted(record.value for record in await dead_letters(log)) == sorted(
         value for value, _ in POISON.values()
     )
 
@@ -118,4 +118,4 @@ async def test_positions_of_any_year_are_archived(
     positions = [*(n * 2**52 for n in range(300)), MAX_POSITION]
     await log.append(EVENTS, [Entry(JULIET, encoded(position)) for position in positions])
     assert await archived(configured, log, store) == positions
-    assert await kept_aside(log) == []
+    assert await dead_letters(log) == []

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from prometheus_client import REGISTRY
 
-from processor import retry
-from processor.retry import Retry
+from processor.retry import Retry, Stopped
 from stanzalake.errors import RowRefused, StanzalakeError, StoreUnavailable
 
 PART = "retried"
@@ -16,18 +15,18 @@ AWAY = StoreUnavailable("away")
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr("processor.retry._FIRST_WAIT", 0.001)
 
 
 def failing(*errors: StanzalakeError) -> Callable[[], Awaitable[str]]:
     left = list(errors)
 
-    async def act() -> str:
+    async def call() -> str:
         if left:
             raise left.pop(0)
         return "done"
 
-    return act
+    return call
 
 
 def up() -> bool:
@@ -35,7 +34,7 @@ def up() -> bool:
 
 
 async def test_a_failing_call_is_repeated_until_success() -> None:
-    assert await Retry(__name__, PART).until_done(failing(AWAY, AWAY), asyncio.Event()) == "done"
+    assert await Retry(__name__, PART, asyncio.Event()).until_done(failing(AWAY, AWAY)) == "done"
     assert up()
 
 
@@ -43,20 +42,22 @@ async def test_a_failure_and_its_end_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    await Retry(__name__, PART).until_done(failing(AWAY, AWAY), asyncio.Event())
+    await Retry(__name__, PART, asyncio.Event()).until_done(failing(AWAY, AWAY))
     assert [record.message for record in caplog.records] == ["waiting: away", "working again"]
 
 
 async def test_a_permanent_error_is_raised_and_leaves_the_part_up() -> None:
     with pytest.raises(RowRefused):
-        await Retry(__name__, PART).until_done(failing(AWAY, RowRefused("no")), asyncio.Event())
+        await Retry(__name__, PART, asyncio.Event()).until_done(failing(AWAY, RowRefused("no")))
     assert up()
 
 
 async def test_the_part_is_down_while_any_call_fails() -> None:
-    stop, both = asyncio.Event(), Retry(__name__, PART)
-    one = asyncio.ensure_future(both.until_done(failing(*[AWAY] * 10_000), stop))
-    assert await both.until_done(failing(AWAY), asyncio.Event())
+    stop = asyncio.Event()
+    retry = Retry(__name__, PART, stop)
+    failed = asyncio.ensure_future(retry.until_done(failing(*[AWAY] * 10_000)))
+    assert await retry.until_done(failing(AWAY))
     assert not up()
     stop.set()
-    assert not await one
+    with pytest.raises(Stopped):
+        await failed
