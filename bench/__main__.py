@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from bench import against, report, revision
+from stanzalake.observability.quiet import silence_libraries
 
 PARTS = ("tap", "processor", "ingest", "pages", "mam", "delivery", "bytes", "lag", "growth")
 END_TO_END = frozenset({"mam", "delivery"})
@@ -94,6 +95,7 @@ def main(  # noqa: PLR0913, PLR0917  # one for each option
     With --against the figures of this tree and of a revision are compared as ratios, and nothing
     is kept. Uncommitted changes count as this tree's.
     """
+    silence_libraries()
     if page:
         report.write_summary(report.PAGE, results)
         return

@@ -1,43 +1,29 @@
 """The processor as a Faust worker, the only module that uses Faust.
 
-Faust provides signals, supervision and the web server. Its connection to Kafka is disabled: the
-loop reads, writes and commits.
+Faust provides signals and supervision. Its web server and its connection to Kafka are disabled: the
+loop reads, writes and commits, and metrics are served as in the other services.
 """
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 
 import faust
 import mode
 from faust.app.base import BootStrategy
 
-from stanzalake.errors import SettingsError
-
-_LOOPBACK = "127.0.0.1"
-
 log = logging.getLogger(__name__)
 
-# They log each component's state; errors that end the worker are raised below.
-for _name in ("faust", "mode"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-
-async def run(work: Callable[[asyncio.Event], Awaitable[None]], port: int = 0) -> None:
+async def run(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run the work until SIGTERM or SIGINT, and raise its error if it fails.
 
     Args:
         work: Runs until the event is set.
-        port: Port of Faust's web server on loopback; 0 for none.
-
-    Raises:
-        SettingsError: The port is in use.
     """
-    _probe(port)
     stop = asyncio.Event()
     working = asyncio.ensure_future(work(stop))
-    worker = _worker(_app(port), _WorkService(working, stop))
+    worker = _worker(_WorkService(working, stop))
     serving = asyncio.ensure_future(worker.start())
     await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
     await worker.stop()
@@ -45,16 +31,6 @@ async def run(work: Callable[[asyncio.Event], Awaitable[None]], port: int = 0) -
     if worker.crash_reason is not None:
         raise worker.crash_reason
     log.info("stopped")
-
-
-def _probe(port: int) -> None:
-    try:
-        with socket.create_server((_LOOPBACK, port)):
-            pass
-    except OSError as error:
-        raise SettingsError(
-            f"STANZALAKE_PROCESSOR_PORT={port} cannot be used: {error.strerror}"
-        ) from None
 
 
 class _WorkService(mode.Service):
@@ -77,6 +53,7 @@ class _WorkService(mode.Service):
 
 class _Boot(BootStrategy):
     enable_kafka = False
+    enable_web = False
 
 
 class _App(faust.App):
@@ -88,19 +65,9 @@ class _App(faust.App):
         """Create no directories: they are for tables, which this app does not have."""
 
 
-def _app(port: int) -> faust.App:
-    return _App(
-        "stanzalake-processor",
-        web_enabled=port > 0,
-        web_bind=_LOOPBACK,
-        web_host=_LOOPBACK,
-        web_port=port or None,
-    )
-
-
-def _worker(app: faust.App, service: _WorkService) -> faust.Worker:
+def _worker(service: _WorkService) -> faust.Worker:
     worker = faust.Worker(
-        app,
+        _App("stanzalake-processor", web_enabled=False),
         service,
         loop=asyncio.get_running_loop(),
         quiet=True,

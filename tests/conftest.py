@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from devstack.debian import TRIXIE
 from devstack.kafka import Kafka
 from devstack.prosody import Prosody
+from stanzalake.observability.quiet import silence_libraries
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("test", deadline=None)
@@ -35,7 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the Prosody that tests start if they name none."""
+    """Choose the Prosody that tests start if they name none, and silence libraries."""
+    silence_libraries()
     if config.getoption("--debian13"):
         Prosody.default_root = TRIXIE
 

@@ -27,6 +27,7 @@ from stanzalake.cli import (
 from stanzalake.cli import settings as settings_command
 from stanzalake.config import settings
 from stanzalake.errors import SettingsError, StanzalakeError
+from stanzalake.observability.quiet import silence_libraries
 from stanzalake.runtime import services, up
 
 EXIT_FAILED = 1
@@ -78,6 +79,7 @@ def cli(context: click.Context, env_file: Path | None, log_level: str) -> None:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    silence_libraries()
     context.obj = env_file
 
 
@@ -114,7 +116,7 @@ def processor_command(env_file: Path | None) -> None:
     """
     values = settings.load(env_file=env_file)
     work = partial(services.run_processor, values)
-    asyncio.run(processor.app.run(work, values.processor_port))
+    asyncio.run(processor.app.run(work))
 
 
 @cli.command(name="query")

@@ -40,6 +40,10 @@ _DSN_FORM = (
     "or chdb://:memory:; what is special in a URL is percent-encoded"
 )
 _MAX_ADDRESSES = 64
+_REMOVED = {
+    "STANZALAKE_PROCESSOR_PORT": "STANZALAKE_PROCESSOR_PORT is not a setting any more: remove it; "
+    "STANZALAKE_HTTP_ADDRESS serves the processor's metrics and health"
+}
 _HIDDEN = "(set, and secret)"
 _MAX_PORT = 65_535
 
@@ -365,13 +369,7 @@ class Settings(BaseModel):
         None,
         "File of that certificate's key, without a passphrase",
     )
-    processor_port: int = _setting(
-        "STANZALAKE_PROCESSOR_PORT",
-        0,
-        "Port on 127.0.0.1 of `stanzalake processor`'s web server; 0 is none",
-        ge=0,
-        le=_MAX_PORT,
-    )
+
     batch_rows: int = _setting(
         "STANZALAKE_BATCH_ROWS",
         50_000,
@@ -532,7 +530,7 @@ def _line(name: str, problem: ErrorDetails, field: Any) -> str:
     if problem["type"] == "missing":
         return f"{name} is not set: {field.description}"
     if problem["type"] == "extra_forbidden":
-        return f"{name} is not a setting of Stanzalake"
+        return _REMOVED.get(name, f"{name} is not a setting of Stanzalake")
     reason = problem["msg"].removeprefix("Value error, ")
     if problem["input"] is None:
         return f"{name} is not set: {reason}"

@@ -1,6 +1,5 @@
 """Store client: ClickHouse over HTTP, or the embedded engine (chDB), behind one interface."""
 
-import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -93,13 +92,6 @@ _CONNECT_SECONDS = 10
 _INSERT = {"max_partitions_per_insert_block": 0}
 """A batch may touch any number of partitions; ClickHouse refuses more than 100 by default."""
 
-# The first insert would import pandas (40 MB) only to find that rows are not a data frame.
-options.pd = None
-
-# Both log values that they cannot encode. The errors below carry all that an operator needs.
-for _name in ("clickhouse_connect", "urllib3"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
-
 
 class Row(NamedTuple):
     """A stored message; fields in the order of the table's columns."""
@@ -163,6 +155,8 @@ class Store:
         self._user = unquote(urlsplit(dsn).username or "default")
         embedded = dsn.startswith("chdb:")
         own = (engine or {}) if embedded else _server_arguments(dsn, server or {})
+        # The first insert would import pandas (40 MB) only to find that rows are not a data frame.
+        options.pd = None
         with self._translate_errors():
             if embedded:
                 load_chdb()

@@ -14,9 +14,6 @@ _STOP_WAIT = 2.0
 
 log = logging.getLogger(__name__)
 
-# slixmpp writes whole stanzas to its loggers, bodies included, some at level error.
-logging.getLogger("slixmpp").setLevel(logging.CRITICAL + 1)
-
 
 class Component(ComponentXMPP):
     """A component that connects, reconnects with growing waits, and says so once a change.

@@ -10,7 +10,6 @@ import pytest
 
 from devstack.clickhouse import ClickHouse
 from devstack.kafka import Kafka
-from devstack.ports import free_port
 from devstack.service import Service
 from stanzalake.config import settings
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
@@ -237,19 +236,6 @@ async def test_an_invalid_record_becomes_a_dead_letter(start: Start, log: KafkaL
         while not (records := await consumer.read(10, 1.0)):
             pass
     assert [record.value for record in records] == [b"garbage"]
-
-
-async def test_a_web_port(start: Start) -> None:
-    port = free_port()
-    worker = start(STANZALAKE_PROCESSOR_PORT=str(port))
-    await worker.start()
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.close()
-    other = start(STANZALAKE_PROCESSOR_PORT=str(port))
-    await other.launch()
-    async with asyncio.timeout(SOON):
-        assert await other.wait() == 2
-    assert f"STANZALAKE_PROCESSOR_PORT={port} cannot be used" in other.log.read_text()
 
 
 async def test_a_worker_stops_while_kafka_is_away(start: Start, tmp_path: Path) -> None:

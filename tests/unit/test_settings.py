@@ -115,6 +115,11 @@ def test_an_unknown_setting_is_refused(name: str) -> None:
         load(**{name: "1"})
 
 
+def test_a_removed_setting_is_refused_with_its_replacement() -> None:
+    with pytest.raises(SettingsError, match=r"not a setting any more.*STANZALAKE_HTTP_ADDRESS"):
+        load(STANZALAKE_PROCESSOR_PORT="6066")
+
+
 def test_secrets_are_never_shown() -> None:
     with pytest.raises(SettingsError) as caught:
         load(STANZALAKE_ID_KEYS="tooshort", STANZALAKE_COMPONENT_SECRET="")
