@@ -12,8 +12,8 @@ from bench.corpus import HOST, Corpus
 from bench.load import Session
 from bench.rival import OnPostgres
 from devstack.deployment import Deployment
+from devstack.process import ProgramFailed
 from devstack.prosody import Prosody
-from devstack.service import ServiceFailed
 from stanzalake.config import settings
 from stanzalake.model.position import Sealer
 
@@ -92,7 +92,7 @@ class Ours:
         service = self._deployment.service(command, command)
         await service.launch()
         if await service.wait():
-            raise ServiceFailed(f"{command} failed:\n{service.log.read_text(errors='replace')}")
+            raise ProgramFailed(f"{command} failed:\n{service.log.read_text(errors='replace')}")
 
     async def _fill(self, corpus: Corpus) -> None:
         environment = self._deployment.service("filling", "up").environment
@@ -100,7 +100,7 @@ class Ours:
             *(sys.executable, "-m", "bench.filling", *corpus.arguments()), env=environment
         )
         if await process.wait():
-            raise ServiceFailed("the embedded store could not be filled")
+            raise ProgramFailed("the embedded store could not be filled")
 
 
 class ModMam:

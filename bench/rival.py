@@ -13,11 +13,11 @@ from bench.corpus import HOST
 from bench.load import Session
 from bench.questions import Question, ask
 from devstack.ports import free_port
+from devstack.postgres import Postgres
 from devstack.prosody import Prosody
 from stanzalake.model.page import Selection
 from stanzalake.model.position import to_milliseconds
 from stanzalake.store.client import Row
-from tests.support.postgres import Postgres
 
 _ARCHIVE = 'storage = {{ archive = "sql" }}\n{sql}\n'
 _POLICY = 'default_archive_policy = true\narchive_expires_after = "never"'

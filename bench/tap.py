@@ -20,8 +20,8 @@ from bench import accounts, load, usage
 from bench.report import Cell, Table, Target
 from devstack.deployment import HOST, INGEST, Deployment
 from devstack.ports import free_port
+from devstack.postgres import Postgres
 from devstack.prosody import Prosody
-from tests.support.postgres import Postgres
 
 SIZES = {"quick": 2_000, "usual": 10_000, "full": 100_000}
 PAIRS = (10, 200)

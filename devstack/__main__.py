@@ -15,6 +15,7 @@ from devstack import conversation
 from devstack.client import Client, Said
 from devstack.deployment import HOST, USERS, Deployment, Distributed
 from devstack.ports import is_free
+from devstack.process import running
 
 _CLIENT_PORT = 15222
 
@@ -59,11 +60,8 @@ def demo(mode: str) -> None:
 async def _demo(directory: Path, mode: str) -> int:
     deployment = _MODES[mode](directory)
     console.print(_STARTING[mode])
-    try:
-        await deployment.start()
+    async with running(deployment):
         return await _show(deployment)
-    finally:
-        await deployment.stop()
 
 
 async def _up(directory: Path, mode: str) -> int:
@@ -73,16 +71,13 @@ async def _up(directory: Path, mode: str) -> int:
     port = _CLIENT_PORT if is_free(_CLIENT_PORT) else None
     deployment = _MODES[mode](directory, port)
     console.print(f"{_STARTING[mode]} in {directory}")
-    try:
-        await deployment.start()
+    async with running(deployment):
         status = await _show(deployment)
         if status == 0:
             _say_how_to_connect(deployment)
             await _first(stop.wait(), deployment.wait())
             console.print("Stopping …")
         return status
-    finally:
-        await deployment.stop()
 
 
 async def _show(deployment: Deployment) -> int:

@@ -4,10 +4,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from devstack.process import WITH_PARENT
+
 TRIXIE = Path(__file__).parents[1] / ".cache" / "trixie"
 """A Debian 13 with Prosody 13, which `deploy/setup.sh test` makes."""
 
-_OVER_USR = 'mount --bind "$0/usr" /usr && exec "$@"'
+# A new user namespace forgets with which process this one ends.
+_OVER_USR = f'mount --bind "$0/usr" /usr && exec {" ".join(WITH_PARENT)} "$@"'
 
 
 def inside(root: Path | None, *command: str | Path) -> Sequence[str | Path]:

@@ -10,8 +10,9 @@ from devstack.clickhouse import ClickHouse
 from devstack.client import Client
 from devstack.kafka import Kafka
 from devstack.ports import free_port
+from devstack.process import ProgramFailed
 from devstack.prosody import TREE, Prosody
-from devstack.service import Service, ServiceFailed
+from devstack.service import Service
 
 HOST = "localhost"
 USERS = ("juliet", "romeo")
@@ -83,8 +84,7 @@ class Deployment:
         """Start everything, and make the two accounts.
 
         Raises:
-            ProsodyFailed: Prosody ended at once; the text has the end of its log.
-            ServiceFailed: A process of the archive did.
+            ProgramFailed: One of them ended, or does not work; the text has the end of its log.
         """
         await self.prepare()
         self.prosody.write_config()
@@ -194,7 +194,7 @@ class Distributed(Deployment):
         migrate = self.service("migrate", "migrate")
         await migrate.launch()
         if await migrate.wait():
-            raise ServiceFailed(f"migrate failed:\n{migrate.log.read_text(errors='replace')}")
+            raise ProgramFailed(f"migrate failed:\n{migrate.log.read_text(errors='replace')}")
 
     async def stop(self) -> None:
         """Stop everything, the archive's processes first."""

@@ -1,14 +1,12 @@
 """A real Kafka broker on the loopback interface, for `make up` and the tests."""
 
-import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from devstack.ports import free_port
-from devstack.process import Server
+from devstack.process import ProgramFailed, Server
 
 LOOPBACK = "127.0.0.1"
 CLASSES = Path(__file__).parents[1] / ".cache" / "kafka"
@@ -16,9 +14,6 @@ CLASSES = Path(__file__).parents[1] / ".cache" / "kafka"
 
 _CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
 _STARTED = "Kafka Server started"
-_START_WAIT = 60.0
-_POLL = 0.05
-_LOG_TAIL = 4000
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -61,10 +56,6 @@ appender.out.layout.pattern=%d %p %c: %m%n
 """
 
 
-class KafkaFailed(Exception):
-    """Kafka did not do what it was started for; the text ends with its own words."""
-
-
 @dataclass(kw_only=True)
 class Kafka(Server):
     """One broker, which is a controller as well, and its directory.
@@ -87,7 +78,6 @@ class Kafka(Server):
     sasl_port: int = field(default_factory=free_port)
     controller_port: int = field(default_factory=free_port)
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
-    stop_wait: ClassVar[float] = 20.0
 
     @property
     def address(self) -> str:
@@ -103,22 +93,15 @@ class Kafka(Server):
         """Start the broker, on the data of its last start, and wait until it serves.
 
         Raises:
-            KafkaFailed: It is not installed, it ended, or it did not serve within a minute.
+            ProgramFailed: It is not installed, it ended, or it did not serve within a minute.
         """
         if not CLASSES.is_dir():
-            raise KafkaFailed(f"there is no Kafka in {CLASSES}: deploy/setup.sh puts it there")
+            raise ProgramFailed(f"there is no Kafka in {CLASSES}: deploy/setup.sh puts it there")
         self._write_config()
-        with self.log_path.open("ab") as output:
-            before = output.tell()
-            if not (self._data / "meta.properties").exists():
-                await self._format()
-            self._process = await self._java("kafka.Kafka", str(self._properties), output=output)
-        try:
-            async with asyncio.timeout(_START_WAIT):
-                await self._serves(before)
-        except TimeoutError:
-            self.kill()
-            raise KafkaFailed(f"Kafka does not start:\n{self._log_tail()}") from None
+        if not (self._data / "meta.properties").exists():
+            await self._format()
+        await self._launch(*self._java("kafka.Kafka", self._properties))
+        await self._works(lambda: _STARTED in self._output())
 
     @property
     def _properties(self) -> Path:
@@ -155,30 +138,14 @@ class Kafka(Server):
             for name, password in self.users.items()
             for argument in ("--add-scram", f"SCRAM-SHA-256=[name={name},password={password}]")
         ]
-        tool = await self._java(
-            *("kafka.tools.StorageTool", "format", "--cluster-id", _CLUSTER_ID),
-            *("--config", str(self._properties), *scram),
-            output=asyncio.subprocess.PIPE,
-        )
-        output, _ = await tool.communicate()
-        if tool.returncode:
-            raise KafkaFailed(f"Kafka's storage tool: {output.decode(errors='replace')}")
+        tool = ("kafka.tools.StorageTool", "format", "--cluster-id", _CLUSTER_ID)
+        await self._launch(*self._java(*tool, "--config", self._properties, *scram))
+        if await self.wait():
+            raise self._failure("could not be formatted")
 
-    async def _java(self, *arguments: str, output: object) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
+    def _java(self, *arguments: str | Path) -> Sequence[str | Path]:
+        return (
             *("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
             f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}",
             *("-cp", f"{CLASSES}{os.sep}*", *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,  # type: ignore[arg-type]  # a file or PIPE
-            stderr=asyncio.subprocess.STDOUT,
         )
-
-    async def _serves(self, before: int) -> None:
-        while _STARTED.encode() not in self.log_path.read_bytes()[before:]:
-            if not self.alive:
-                raise KafkaFailed(f"Kafka ended at its start:\n{self._log_tail()}")
-            await asyncio.sleep(_POLL)
-
-    def _log_tail(self) -> str:
-        return self.log_path.read_text(errors="replace")[-_LOG_TAIL:]

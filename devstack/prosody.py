@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from devstack.debian import inside
-from devstack.process import Server
+from devstack.ports import is_free
+from devstack.process import ProgramFailed, Server
 
 LOOPBACK = "127.0.0.1"
 TREE = Path(__file__).parents[1]
@@ -18,12 +19,6 @@ TREE = Path(__file__).parents[1]
 MODULES = TREE / "prosody"
 """The directory of mod_stanzalake."""
 
-_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
-"""Ends the process with the one that started it, however that ends."""
-
-_START_WAIT = 20.0
-_POLL = 0.02
-_LOG_TAIL = 4000
 _STANZA_LIMIT = 10 * 1024 * 1024
 
 _CONFIG = """\
@@ -58,10 +53,6 @@ stanzalake_ingest = {ingest}
 stanzalake_query = {query}
 {extra_host}
 """
-
-
-class ProsodyFailed(Exception):
-    """Prosody did not do what it was started for; the text ends with its own words."""
 
 
 def _lua(value: bool | str | Path | Sequence[str]) -> str:
@@ -153,11 +144,11 @@ class Prosody(Server):
             password: The account's password.
 
         Raises:
-            ProsodyFailed: prosodyctl refused.
+            ProgramFailed: prosodyctl refused.
         """
         code, output = await self.control("register", user, self.host, password)
         if code:
-            raise ProsodyFailed(f"prosodyctl register {user}: {output}")
+            raise ProgramFailed(f"prosodyctl register {user}: {output}")
 
     async def control(self, *arguments: str, typed: str = "") -> tuple[int, str]:
         """Run prosodyctl; Prosody may be running or not.
@@ -182,26 +173,17 @@ class Prosody(Server):
         """Start the process and wait until it serves both ports.
 
         Raises:
-            ProsodyFailed: It ended, or did not listen within 20 seconds.
+            ProgramFailed: It ended, or did not listen within a minute.
         """
         self.write_config()
-        # Its output is its log: that way an error in the configuration is there, too.
-        with self.log_path.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                *inside(self.root, *_WITH_PARENT, "prosody", "-F", "--config", self.config_path),
-                env={**os.environ, **self.environment},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            async with asyncio.timeout(_START_WAIT):
-                await self._accepts(self.component_port)
-                await self._accepts(self.client_port)
-                await self._answers()
-        except TimeoutError:
-            self.kill()
-            raise ProsodyFailed(f"Prosody does not listen:\n{self._log_tail()}") from None
+        await self._launch(
+            *inside(self.root, "prosody", "-F", "--config", self.config_path),
+            environment={**os.environ, **self.environment},
+        )
+        ports = (self.component_port, self.client_port)
+        await self._works(lambda: not any(map(is_free, ports)))
+        async with asyncio.timeout(self.start_wait):
+            await self._answers()
 
     def _config(self) -> str:
         secret = _lua(self.component_secret)
@@ -232,27 +214,9 @@ class Prosody(Server):
             extra_host=self.extra_host,
         )
 
-    async def _accepts(self, port: int) -> None:
-        while True:
-            if not self.alive:
-                raise ProsodyFailed(f"Prosody ended at its start:\n{self._log_tail()}")
-            try:
-                _, writer = await asyncio.open_connection(LOOPBACK, port)
-            except ConnectionRefusedError:
-                await asyncio.sleep(_POLL)
-            else:
-                writer.close()
-                await writer.wait_closed()
-                return
-
     async def _answers(self) -> None:
         # The kernel accepts earlier; an answer, here a stream error, comes once all is loaded.
         reader, writer = await asyncio.open_connection(LOOPBACK, self.client_port)
         writer.write(b"<ready/>")
         await reader.read()
         writer.close()
-
-    def _log_tail(self) -> str:
-        if not self.log_path.exists():
-            return "(no log)"
-        return self.log_path.read_text(errors="replace")[-_LOG_TAIL:]

@@ -48,7 +48,7 @@ async def test_another_broker_takes_the_processors_over(tmp_path: Path) -> None:
         running = [asyncio.ensure_future(talk.run(deployment, stop)) for talk in talks]
         await archived(deployment)
         first = await deployment.coordinator(PROCESSOR_GROUP)
-        deployment.brokers[first].kill()
+        await deployment.brokers[first].kill()
         second = await on_rebalance(deployment, first)
         await archived(deployment)
         await deployment.brokers[first].stop()

@@ -11,6 +11,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from devstack.database import Database
+from devstack.mariadb import MariaDb
+from devstack.postgres import Postgres
 from stanzalake.config import settings
 from stanzalake.importer.placing import UPPER_HALF
 from stanzalake.model.position import from_milliseconds
@@ -18,10 +21,7 @@ from stanzalake.store.client import Store
 from tests.support.archives import START, row, rows
 from tests.support.clients import CLIENT, RawClient
 from tests.support.command import Command
-from tests.support.database import Database
 from tests.support.events import JULIET as JULIET_CAPULET
-from tests.support.mariadb import MariaDb
-from tests.support.postgres import Postgres
 from tests.support.queries import page, query
 from tests.support.server import JULIET, ROMEO, Server
 

@@ -328,8 +328,7 @@ async def test_appends_and_reads_survive_a_broker_restart(tmp_path: Path) -> Non
     async with reading(consumer) as records:
         writing = asyncio.ensure_future(write())
         await until(lambda: len(records) > 100)
-        kafka.kill()
-        await kafka.stop()
+        await kafka.kill()
         await kafka.start()
         await asyncio.wait_for(writing, 60)
         await until(lambda: {r.value.decode() for r in records} >= set(taken), 60)

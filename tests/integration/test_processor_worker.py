@@ -244,7 +244,7 @@ async def test_a_worker_stops_while_kafka_is_away(start: Start, tmp_path: Path) 
     try:
         worker = start(STANZALAKE_KAFKA_BOOTSTRAP_SERVERS=own.address)
         await worker.start()
-        own.kill()
+        await own.kill()
         await until(lambda: "Unable connect to node" in worker.log.read_text())
         async with asyncio.timeout(2 * QUICK):
             assert await worker.stop() == 0

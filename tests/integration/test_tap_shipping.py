@@ -116,8 +116,7 @@ async def test_a_crash_repeats_only_unacknowledged_events(
 async def test_a_torn_line_is_skipped_and_positions_increase(server: Server) -> None:
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     await say_and_wait(juliet, romeo, "a")
-    server.prosody.kill()
-    await server.prosody.stop()
+    await server.prosody.kill()
     (segment,) = server.journal.glob("*.ndjson")
     with segment.open("ab") as file:
         file.write(b'{"type":"message","v":1,"position":9999999999')
@@ -133,8 +132,7 @@ async def test_a_torn_line_is_skipped_and_positions_increase(server: Server) -> 
 
 @pytest.mark.requirement("313-10", "313-146")
 async def test_positions_increase_when_the_clock_steps_back(server: Server) -> None:
-    server.prosody.kill()
-    await server.prosody.stop()
+    await server.prosody.kill()
     future = 2**63 - 10_000
     line = f'{{"type":"message","v":1,"position":{future}}}\n'
     (server.journal / f"{0:020d}.ndjson").write_text(line)

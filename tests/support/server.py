@@ -51,8 +51,7 @@ class Server:
 
     async def crash(self) -> None:
         """Kill Prosody and start it again."""
-        self.prosody.kill()
-        await self.prosody.stop()
+        await self.prosody.kill()
         await self.prosody.start()
 
     async def client(self, user: str, resource: str = "one", available: bool = True) -> RawClient:

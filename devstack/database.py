@@ -1,6 +1,5 @@
-"""A database server of Debian's on loopback, in a directory of its own, for a session of tests."""
+"""A database server of Debian's on loopback, in a directory of its own."""
 
-import asyncio
 import os
 import shutil
 import tempfile
@@ -12,11 +11,10 @@ from typing import Any, ClassVar
 
 from devstack.ports import free_port, is_free
 from devstack.process import Server
-from tests.support.wait import until
 
 NAME = "prosody"
 """Of the database, and of the user that owns it."""
-PASSWORD = "secret"
+PASSWORD = "secret"  # noqa: S105  # of an empty database on loopback
 
 # Neither server runs as root.
 _AS: dict[str, Any] = (
@@ -35,7 +33,6 @@ class Database(Server):
 
     port: int = field(default_factory=free_port)
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="database-")))
-    stop_wait: ClassVar[float] = 20.0
     scheme: ClassVar[str]
     """Of its URLs, as operators write them."""
     driver: ClassVar[str]
@@ -64,18 +61,18 @@ class Database(Server):
         if _AS:
             shutil.chown(self.directory, "nobody", "nogroup")
         await self.prepare()
-        self._process = await self._launched(self.command())
-        await until(lambda: not is_free(self.port) or not self.alive)
-        assert self.alive, self.log.read_text()
+        await self._launch(*self.command(), cwd=self.directory, **_AS)
+        await self._works(lambda: not is_free(self.port))
 
-    async def stop(self) -> None:
+    async def stop(self) -> int:
         """End the server, and remove what it wrote."""
-        await super().stop()
+        status = await super().stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+        return status
 
     @property
-    def log(self) -> Path:
-        """What the server and its tools said."""
+    def log_path(self) -> Path:
+        """The output of the server and its tools."""
         return self.directory / "log"
 
     @abstractmethod
@@ -88,11 +85,6 @@ class Database(Server):
 
     async def run(self, *command: str | Path) -> None:
         """Run one of the server's tools to its end."""
-        tool = await self._launched(command)
-        assert await tool.wait() == 0, self.log.read_text()
-
-    async def _launched(self, command: Sequence[str | Path]) -> asyncio.subprocess.Process:
-        with self.log.open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                *command, cwd=self.directory, stdout=log, stderr=log, **_AS
-            )
+        await self._launch(*command, cwd=self.directory, **_AS)
+        if await self.wait():
+            raise self._failure(f"could not run {command[0]}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from signal import SIGINT
 from typing import ClassVar
 
-from tests.support.database import NAME, PASSWORD, Database
+from devstack.database import NAME, PASSWORD, Database
 
 
 def _tool(name: str) -> Path:
@@ -23,11 +23,13 @@ class Postgres(Database):
     scheme: ClassVar[str] = "postgresql"
     driver: ClassVar[str] = "PostgreSQL"
 
-    async def stop(self) -> None:
-        self.signal(SIGINT)  # at SIGTERM it waits for its clients to leave
-        await super().stop()
+    async def stop(self) -> int:
+        """End the server without waiting for its clients, and remove what it wrote."""
+        self.signal(SIGINT)
+        return await super().stop()
 
     async def prepare(self) -> None:
+        """Make the database cluster and the database."""
         password = self.directory / "password"
         password.write_text(PASSWORD)
         options = ("--username", NAME, "--pwfile", password, "--auth", "scram-sha-256")
@@ -40,6 +42,7 @@ class Postgres(Database):
         await self.run("sh", "-c", 'input=$1; shift; exec "$@" <"$input"', "-", statement, *single)
 
     def command(self) -> Sequence[str | Path]:
+        """Give the server's command."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),

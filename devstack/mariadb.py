@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tests.support.database import NAME, Database
+from devstack.database import NAME, Database
 
 # As https://prosody.im/doc/mysql has it made.
 _CREATE = f"CREATE DATABASE IF NOT EXISTS {NAME} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n"
@@ -19,10 +19,12 @@ class MariaDb(Database):
     driver: ClassVar[str] = "MySQL"
 
     async def prepare(self) -> None:
+        """Make the directory, and the statement that makes the database."""
         await self.run("mkdir", self.data)
         (self.directory / "create.sql").write_text(_CREATE)
 
     def command(self) -> Sequence[str | Path]:
+        """Give the server's command."""
         return (
             *("mariadbd", "--no-defaults", f"--datadir={self.data}", "--skip-grant-tables"),
             *("--bind-address=127.0.0.1", f"--port={self.port}"),
