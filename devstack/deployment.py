@@ -43,19 +43,22 @@ class Deployment:
         client_port: int | None = None,
         settings: Mapping[str, str] | None = None,
         *,
+        host: str = HOST,
+        federates: bool = False,
         ingest: Sequence[str] = (INGEST,),
         query: Sequence[str] = (QUERY,),
         tree: Path | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.host = host
         self.client_port = client_port or free_port()
         self.passwords: dict[str, str] = {}
         self.services: dict[str, Service] = {}
         self._tree = tree
         component_port = free_port()
         self.settings = {
-            "STANZALAKE_HOSTS": HOST,
+            "STANZALAKE_HOSTS": host,
             "STANZALAKE_PROSODY": f"127.0.0.1:{component_port}",
             "STANZALAKE_DATA_DIR": str(self.directory / "archive"),
             "STANZALAKE_COMPONENT_SECRET": self.secret("component-secret"),
@@ -64,7 +67,8 @@ class Deployment:
         }
         self.prosody = Prosody(
             directory=self.directory / "prosody",
-            host=HOST,
+            host=host,
+            federates=federates,
             client_port=self.client_port,
             component_port=component_port,
             component_secret=self.settings["STANZALAKE_COMPONENT_SECRET"],
@@ -124,7 +128,7 @@ class Deployment:
 
     async def client(self, user: str, resource: str = "local") -> Client:
         """Give a client of an account, online."""
-        client = Client(f"{user}@{HOST}/{resource}", self.passwords[user], self.client_port)
+        client = Client(f"{user}@{self.host}/{resource}", self.passwords[user], self.client_port)
         await client.online()
         return client
 

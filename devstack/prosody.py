@@ -41,9 +41,12 @@ authentication = "internal_hashed"
 storage = {storage}
 
 modules_enabled = {{
-	"blocklist", "carbons", "disco", "ping", "posix", "roster", "saslauth", "smacks"
+	"blocklist", "carbons", "dialback", "disco", "ping", "posix", "roster", "saslauth", "smacks"
 }}
-modules_disabled = {{ "s2s", "tls" }}
+modules_disabled = {{ {disabled} }}
+s2s_interfaces = {{ {host} }}
+s2s_require_encryption = false
+s2s_secure_auth = false
 {extra_global}
 
 VirtualHost {host}
@@ -74,7 +77,9 @@ class Prosody(Server):
 
     Attributes:
         directory: Where configuration, data and log are; made if missing.
-        host: The VirtualHost.
+        host: The VirtualHost; of a server that federates, an IPv4 address of loopback.
+        federates: Whether other servers can reach it, at port 5269 of the host's address: a
+            domain that is an address needs no DNS (RFC 6120 §3.2.3).
         client_port: Port for clients, plain text.
         component_port: Port for external components.
         component_secret: What every component authenticates with.
@@ -97,6 +102,7 @@ class Prosody(Server):
     client_port: int
     component_port: int
     host: str = "localhost"
+    federates: bool = False
     component_secret: str = field(default_factory=_secret, repr=False)
     id_keys: Sequence[str] = field(default_factory=lambda: [_secret()], repr=False)
     ingest: Sequence[str] = ("ingest.stanzalake",)
@@ -205,6 +211,7 @@ class Prosody(Server):
             # Another archive of Prosody's keeps its messages in a store of the same name.
             storage='{ archive = "stanzalake" }' if "stanzalake" in self.modules else '"internal"',
             stanza_limit=_STANZA_LIMIT,
+            disabled='"tls"' if self.federates else '"s2s", "dialback", "tls"',
             extra_global=self.extra_global,
             host=_lua(self.host),
             modules=_lua(self.modules),

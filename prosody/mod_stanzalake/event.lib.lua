@@ -3,9 +3,13 @@
 local find = string.find;
 local xml_escape = require "util.stanza".xml_escape;
 
-local escapes = { ['"'] = '\\"', ["\\"] = "\\\\" };
+local escapes = {};
 for code = 0, 31 do
 	escapes[string.char(code)] = ("\\u%04x"):format(code);
+end
+-- No character that XML allows takes more than two bytes.
+for character, letter in pairs { ['"'] = '"', ["\\"] = "\\", ["\n"] = "n", ["\r"] = "r", ["\t"] = "t" } do
+	escapes[character] = "\\"..letter;
 end
 
 -- Where nothing needs an escape, Lua's literal is JSON's string, and ten times faster than a pattern.

@@ -13,6 +13,11 @@ if module.host == "*" then
 	return;
 end
 
+if module:get_host_type() == "component" then
+	error("mod_stanzalake archives for accounts, so it belongs to a VirtualHost: remove \"stanzalake\" from the "
+		.."modules_enabled of this component", 0);
+end
+
 local get_modules_for_host = require "core.modulemanager".get_modules_for_host;
 local now = require "util.time".now;
 
@@ -77,8 +82,6 @@ end
 
 measure("journal_limit_bytes", "amount", "Bytes that may wait in the journal", settings.journal_limit);
 local waiting = measure("unacknowledged_bytes", "amount", "Bytes that wait in the journal for ingest");
-local count = measure("messages", "counter", "Messages written to the journal, once for each owner");
-module:hook("archive-message-added", function () count(1); end);
 module:hook_global("stats-update", function () waiting(journal.written - journal.acked); end);
 
 module:hook_global("server-cleanup", function ()

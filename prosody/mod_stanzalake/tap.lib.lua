@@ -6,51 +6,19 @@ local user_exists = require "core.usermanager".user_exists;
 local jid = require "util.jid";
 local st = require "util.stanza";
 
+local eligible = module:require "eligibility".eligible;
 local event = module:require "event";
 
 local host = module.host;
 local bare_sessions = prosody.bare_sessions;
 
-local xmlns_hints = "urn:xmpp:hints";
 local xmlns_mam = "urn:xmpp:mam:2";
 local xmlns_sid = "urn:xmpp:sid:0";
 
--- Bytes; an event with a longer stanza is none (docs/event.schema.json).
+-- Bytes that the stanza of an event, and the whole event, have at most (docs/event.schema.json).
 local MAX_STANZA = 1024 * 1024;
+local MAX_EVENT = 2 * MAX_STANZA;
 local KINDS = { chat = "chat", error = "error", groupchat = "groupchat", headline = "headline" };
-
-local by_child = {
-	{ "store", xmlns_hints, "hint" };
-	{ "body", nil, "body" };
-	{ "subject", nil, "subject" };
-	{ "encryption", "urn:xmpp:eme:0", "encrypted" };
-	{ nil, "urn:xmpp:receipts", "receipt" };
-	{ nil, "urn:xmpp:chat-markers:0", "marker" };
-	{ "x", "jabber:x:conference", "invite" };
-	{ nil, "urn:xmpp:jingle-message:0", "jingle call" };
-	{ nil, "urn:xmpp:jingle-message:1", "jingle call" };
-	{ "retract", "urn:xmpp:message-retract:1", "retraction" };
-};
-
-local function eligible_by_content(stanza)
-	for _, rule in ipairs(by_child) do
-		if stanza:get_child(rule[1], rule[2]) then return true, rule[3]; end
-	end
-	if stanza:find("{http://jabber.org/protocol/muc#user}x/invite") then return true, "invite"; end
-	return false, "default";
-end
-
--- Whether a message is worth archiving, and why: mod_mam's rule, and retractions (XEP-0424 §5).
-local function eligible(stanza)
-	local kind = stanza.attr.type;
-	if kind == "headline" or kind == "groupchat" then return false, kind; end
-	-- A bounce comes to the resource that sent the message; other errors answer what the account sent by itself.
-	if kind == "error" then return jid.resource(stanza.attr.to) ~= nil, "bounce"; end
-	if stanza:get_child("no-store", xmlns_hints) or stanza:get_child("no-permanent-store", xmlns_hints) then
-		return false, "hint";
-	end
-	return eligible_by_content(stanza);
-end
 
 -- A copy with attributes and a list of children of its own. It shares the children: nobody changes those.
 local function copy_of(stanza)
@@ -63,13 +31,16 @@ local function has_ids(stanza)
 	return stanza:get_child("stanza-id", xmlns_sid) ~= nil;
 end
 
--- Removes every stanza-id that claims to be from the owner's archive (XEP-0359 §3, rule 2).
-local function without_ids(stanza, owner)
-	if not has_ids(stanza) then return stanza; end
-	return copy_of(stanza):maptags(function (tag)
+-- Removes every stanza-id that claims to be from the owner's archive, in place (XEP-0359 §3, rule 2).
+local function remove_ids(stanza, owner)
+	return stanza:maptags(function (tag)
 		local is_id = tag.name == "stanza-id" and tag.attr.xmlns == xmlns_sid;
 		if not (is_id and jid.prep(tag.attr.by) == owner) then return tag; end
 	end);
+end
+
+local function without_ids(stanza, owner)
+	return has_ids(stanza) and remove_ids(copy_of(stanza), owner) or stanza;
 end
 
 -- Cloned, as Prosody checks each character of an element that it makes.
@@ -95,10 +66,9 @@ function tap_mt:report(trouble)
 end
 
 function tap_mt:append(message)
-	if #message.stanza > MAX_STANZA then
-		return nil, "a message is too large";
-	end
-	return self.journal:append(event.encode(message));
+	local line = #message.stanza <= MAX_STANZA and event.encode(message);
+	if not line or #line > MAX_EVENT then return nil, "a message is too large"; end
+	return self.journal:append(line);
 end
 
 -- Gives whether the message could be written.
@@ -109,6 +79,7 @@ function tap_mt:write(message, owner)
 		self.count_drop(1);
 		return false;
 	end
+	self.count(1);
 	self.sender:wrote(owner, place);
 	return true;
 end
@@ -122,7 +93,7 @@ local function exists(user, owner)
 	return bare_sessions[owner] or user_exists(user, host);
 end
 
-local function wanted(data, user, owner, peer)
+local function is_eligible(data, user, owner, peer)
 	if data.stanza:get_child("result", xmlns_mam) then return false; end
 	-- Nameprep lets spaces through, an event's JIDs have none.
 	if not peer or peer:find("%s") then return false; end
@@ -150,21 +121,24 @@ local function is_to_self(stanza)
 	return not to or is_of(from, jid.bare(to));
 end
 
-local function has_other_sessions(owner)
+-- Whether the account has a session besides the one that sent the message, if it was one.
+local function has_other_sessions(owner, origin)
 	local account = bare_sessions[owner];
-	return account and next(account.sessions, next(account.sessions)) ~= nil;
+	if not account then return false; end
+	local resource, session = next(account.sessions);
+	return session ~= origin or next(account.sessions, resource) ~= nil;
 end
 
 -- Whether a session gets the message with this owner's id: of the sender's own, only others do, as carbons.
-local function is_shown(stanza, owner, direction)
-	local to = stanza.attr.to;
-	return direction == "in" or not to or is_of(to, owner) or has_other_sessions(owner);
+local function is_shown(data, owner, direction)
+	local to = data.stanza.attr.to;
+	return direction == "in" or not to or is_of(to, owner) or has_other_sessions(owner, data.origin);
 end
 
 -- Tells other handlers, also by a copy with the id. An id that nobody looks at is not made: it costs two HMACs.
 function tap_mt:announce(data, user, owner, position, direction)
 	local stanza = data.stanza;
-	local shown = is_shown(stanza, owner, direction);
+	local shown = is_shown(data, owner, direction);
 	local id = shown and self.seal(owner, position) or nil;
 	local added = { origin = data.origin, stanza = stanza, for_user = user, id = id };
 	if shown then
@@ -187,7 +161,7 @@ function tap_mt:archive(data, user, other, direction)
 	local stanza, owner = data.stanza, user.."@"..host;
 	local peer_node, peer_host, peer_resource = jid.split(other);
 	local peer = peer_node and peer_node.."@"..peer_host or peer_host;
-	if not wanted(data, user, owner, peer) then return; end
+	if not is_eligible(data, user, owner, peer) then return; end
 	local contact, text = is_contact(user, peer), text_of(stanza, owner);
 	local position = self.sequence:next();
 	record.position, record.owner, record.peer, record.peer_resource = position, owner, peer, peer_resource or "";
@@ -204,8 +178,14 @@ end
 
 -- The sender's id never leaves for somebody else (XEP-0313 §3.5).
 local function on_leaving(data)
-	if not has_ids(data.stanza) or is_to_self(data.stanza) then return; end
+	if is_to_self(data.stanza) then return; end
 	data.stanza = without_ids(data.stanza, data.origin.username.."@"..host);
+end
+
+-- What goes to another server is the stanza as it came, not the one that handlers have put in its place.
+local function on_remote(data)
+	local stanza = data.stanza;
+	if stanza.name == "message" and has_ids(stanza) then remove_ids(stanza, jid.bare(stanza.attr.from)); end
 end
 
 function tap_mt:on_incoming(data)
@@ -233,22 +213,28 @@ end
 
 -- Hooks at mod_mam's priorities: after mod_blocklist, before mod_carbons (-0.5) and mod_message (-1).
 function tap_mt:start()
-	for _, to in ipairs { "bare", "full" } do
-		module:hook("pre-message/"..to, function (data) self:on_outgoing(data); end, 0);
-		module:hook("message/"..to, function (data) self:on_incoming(data); end, 0);
-	end
 	for _, to in ipairs { "bare", "full", "host" } do
+		module:hook("pre-message/"..to, function (data) self:on_outgoing(data); end, 0);
 		module:hook("pre-message/"..to, on_leaving, -1);
 	end
+	for _, to in ipairs { "bare", "full" } do
+		module:hook("message/"..to, function (data) self:on_incoming(data); end, 0);
+	end
+	module:hook("route/remote", on_remote, 0);
 	module:hook("archive-should-store", on_should_store, -1);
 	module:hook("message/offline/handle", on_offline, -2);
 end
 
+local function counter(name, description)
+	return module:measure(name, "counter", { description = description });
+end
+
 --   seal: gives the id of an owner and a position
 local function new(journal, sequence, seal, sender)
-	local count_drop = module:measure("dropped", "counter");
 	return setmetatable({
-		journal = journal, sequence = sequence, seal = seal, sender = sender, count_drop = count_drop;
+		journal = journal, sequence = sequence, seal = seal, sender = sender;
+		count = counter("messages", "Messages written to the journal, once for each owner");
+		count_drop = counter("dropped", "Messages for which the journal had no room, or that were too large");
 	}, tap_mt);
 end
 

@@ -8,13 +8,16 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from stanzalake.model import position
+from stanzalake.model.event import MAX_EVENT, encode
 from tests.integration.conftest import StartServer
 from tests.support.clients import RawClient, parsed, stanza_ids
-from tests.support.components import FakeIngest
-from tests.support.server import HOST, JULIET, KEY, ROMEO, Server
+from tests.support.components import FakeIngest, privileged_message
+from tests.support.server import HOST, JULIET, KEY, PASSWORD, ROMEO, Server
 from tests.support.wait import until
 
 SID = "urn:xmpp:sid:0"
+CARBON = "*/{urn:xmpp:forward:0}forwarded/{jabber:client}message"
+GATEWAY = f"irc.{HOST}"
 ONE = f"{ROMEO}/one"
 SEALER = position.Sealer([KEY])
 
@@ -124,7 +127,6 @@ INELIGIBLE = {
         f"<message to='{ROMEO}'>{HINT.format('store')}{HINT.format('no-store')}@</message>"
     ),
     "error to a bare JID": f"<message to='{ROMEO}' type='error'><body>x</body>@</message>",
-    "a domain": f"<message to='{HOST}'><body>x</body>@</message>",
     "a domain with a space": "<message to='romeo@a b'><body>x</body>@</message>",
     "an archive's result": (
         f"<message to='{ROMEO}'><body>x</body><result xmlns='urn:xmpp:mam:2' id='1'/>@</message>"
@@ -139,6 +141,25 @@ async def test_what_is_not_worth_archiving_is_not(scene: Scene, name: str) -> No
     assert await scene.archived(stanza) == []
 
 
+async def test_a_chat_with_a_domain_is_archived_in_both_directions(
+    start_server: StartServer,
+) -> None:
+    server = await start_server(f'Component "{GATEWAY}"\ncomponent_secret = "{PASSWORD}"')
+    ingest, juliet = await server.ingest(), await server.client("juliet")
+    bot = await server.component(GATEWAY, PASSWORD)
+    juliet.say(GATEWAY, "ping", "m1")
+    bot.send_raw(f"<message from='{GATEWAY}' to='{JULIET}' id='m2'><body>pong</body></message>")
+    out, in_ = await ingest.arrival("ping", JULIET), await ingest.arrival("pong", JULIET)
+    assert (out.direction, out.peer, out.peer_resource) == ("out", GATEWAY, "")
+    assert (in_.direction, in_.peer, in_.peer_resource) == ("in", GATEWAY, "")
+    assert stanza_ids(await juliet.message("m2")) == [(JULIET, SEALER.seal(JULIET, in_.position))]
+
+
+async def test_a_chat_with_the_server_itself_is_archived(scene: Scene) -> None:
+    stanza = f"<message to='{HOST}'><body>x</body><m xmlns='m' mark='x'/></message>"
+    assert await scene.archived(stanza) == [(JULIET, "out")]
+
+
 @pytest.mark.requirement("334-06")
 async def test_an_error_to_a_resource_is_archived_whatever_its_hints(scene: Scene) -> None:
     stanza = (
@@ -147,6 +168,16 @@ async def test_an_error_to_a_resource_is_archived_whatever_its_hints(scene: Scen
     )
     assert await scene.archived(stanza) == BOTH
     assert {e.kind for e in scene.ingest.events if "mark=" in e.stanza} == {"error"}
+
+
+async def test_a_body_of_many_line_feeds_is_archived(start_server: StartServer) -> None:
+    server = await start_server(extra_global="c2s_stanza_size_limit = 1000000")
+    ingest, juliet = await server.ingest(), await server.client("juliet")
+    body = "\n" * 400_000 + "end"
+    juliet.say(ROMEO, body, "m1")
+    await until(lambda: len(ingest.events) == 2)
+    assert all(body in archived.stanza for archived in ingest.events)
+    assert all(len(encode(archived)) < MAX_EVENT for archived in ingest.events)
 
 
 async def test_another_module_may_decide_what_is_archived(
@@ -254,13 +285,32 @@ async def test_carbons_carry_the_owners_id(scene: Scene) -> None:
     sent_to = await scene.server.client("juliet", "two")
     received_by = await scene.server.client("romeo", "two")
     scene.juliet.say(ONE, "hi", "m1")
-    path = "*/{urn:xmpp:forward:0}forwarded/{jabber:client}message"
     for client, owner in ((sent_to, JULIET), (received_by, ROMEO)):
-        carbon = await client.expect(lambda x: x.find(path) is not None)
-        inner = carbon.find(path)
+        carbon = await client.expect(lambda x: x.find(CARBON) is not None)
+        inner = carbon.find(CARBON)
         assert inner is not None
         event = await scene.ingest.arrival("hi", owner)
         assert stanza_ids(inner) == [(owner, SEALER.seal(owner, event.position))]
+
+
+@pytest.mark.requirement("313-20")
+async def test_a_carbon_of_a_gateways_message_carries_the_id_to_the_only_session(
+    start_server: StartServer,
+) -> None:
+    server = await start_server(
+        f'privileged_entities = {{ ["{GATEWAY}"] = {{ message = "outgoing" }} }}\n'
+        f'Component "{GATEWAY}"\ncomponent_secret = "{PASSWORD}"\n'
+        'modules_enabled = { "privilege" }',
+        modules=["stanzalake", "privilege"],
+    )
+    ingest, juliet = await server.ingest(), await server.client("juliet")
+    gateway = await server.component(GATEWAY, PASSWORD)
+    gateway.send_raw(privileged_message(GATEWAY, HOST, JULIET, ROMEO, "<body>typed there</body>"))
+    event = await ingest.arrival("typed there", JULIET)
+    carbon = await juliet.expect(lambda x: x.find(CARBON) is not None)
+    inner = carbon.find(CARBON)
+    assert inner is not None
+    assert stanza_ids(inner) == [(JULIET, SEALER.seal(JULIET, event.position))]
 
 
 @pytest.mark.requirement("359-16", "424-01")
@@ -334,6 +384,16 @@ LOAD_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "a wrong name": ({"query": []}, "stanzalake_query cannot be used"),
     "mod_mam": ({"modules": ["stanzalake", "mam"]}, "takes the place of mod_mam"),
 }
+
+
+async def test_it_refuses_to_load_on_a_component(start_server: StartServer) -> None:
+    server = await start_server(
+        f'Component "rooms.{HOST}" "muc"\nmodules_enabled = {{ "stanzalake" }}'
+    )
+    await until(lambda: "it belongs to a VirtualHost" in server.log)
+    ingest, juliet = await server.ingest(), await server.client("juliet")
+    juliet.say(ROMEO, "hi", "m1")
+    await ingest.arrival("hi", ROMEO)
 
 
 @pytest.mark.parametrize("name", LOAD_ERRORS)

@@ -179,11 +179,21 @@ def stamp(outer: ET.Element) -> ET.Element:
 
 def privileged(component: str, host: str, sender: str, to: str, id_: str) -> str:
     """Give a result message as XEP-0356 wraps it."""
+    content = (
+        f"<result xmlns='urn:xmpp:mam:2' id='{id_}'><forwarded xmlns='urn:xmpp:forward:0'>"
+        "<message xmlns='jabber:client' type='chat'><body>old</body></message>"
+        "</forwarded></result>"
+    )
+    return privileged_message(component, host, sender, to, content, id_)
+
+
+def privileged_message(  # noqa: PLR0913, PLR0917  # the attributes of two stanzas
+    component: str, host: str, sender: str, to: str, content: str, id_: str = "p1"
+) -> str:
+    """Give a message that a component sends for a user, as XEP-0356 wraps it."""
     return (
         f"<message from='{component}' to='{host}' id='outer-{id_}'>"
         "<privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'>"
-        f"<message xmlns='jabber:client' from='{sender}' to='{to}' id='{id_}'>"
-        f"<result xmlns='urn:xmpp:mam:2' id='{id_}'><forwarded xmlns='urn:xmpp:forward:0'>"
-        "<message xmlns='jabber:client' type='chat'><body>old</body></message>"
-        "</forwarded></result></message></forwarded></privilege></message>"
+        f"<message xmlns='jabber:client' from='{sender}' to='{to}' id='{id_}'>{content}</message>"
+        "</forwarded></privilege></message>"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from devstack.ports import free_port
 from devstack.prosody import Prosody
 from tests.support.clients import RawClient
-from tests.support.components import FakeIngest, FakeQuery
+from tests.support.components import Fake, FakeIngest, FakeQuery
 
 HOST = "localhost"
 JULIET = f"juliet@{HOST}"
@@ -64,6 +64,13 @@ class Server:
     async def ingest(self, jid: str = INGEST) -> FakeIngest:
         """Give a connected ingest component."""
         fake = FakeIngest(jid, self.prosody.component_secret, self.prosody.component_port)
+        self._stack.push_async_callback(fake.stop)
+        await fake.start()
+        return fake
+
+    async def component(self, jid: str, secret: str) -> Fake:
+        """Give a connected component of another kind."""
+        fake = Fake(jid, secret, self.prosody.component_port)
         self._stack.push_async_callback(fake.stop)
         await fake.start()
         return fake

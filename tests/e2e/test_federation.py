@@ -1,0 +1,90 @@
+"""Two servers that federate: both archive their sides of a chat, and no archive's id leaves."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from devstack.deployment import Deployment
+from tests.support.clients import CLIENT, RawClient, stanza_ids
+from tests.support.deployments import entries
+
+
+class World(NamedTuple):
+    """Juliet on one server, Romeo on another."""
+
+    juliet: RawClient
+    romeo: RawClient
+
+    @property
+    def jids(self) -> tuple[str, str]:
+        """Their bare JIDs."""
+        return self.juliet.boundjid.bare, self.romeo.boundjid.bare
+
+
+def address() -> str:
+    """Give an address of loopback that is hardly anybody else's."""
+    return ".".join(["127", *(str(1 + secrets.randbelow(254)) for _ in range(3))])
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        clients = []
+        for user in ("juliet", "romeo"):
+            deployment = Deployment(
+                tmp_path / user,
+                settings={"PROSODY_ARCHIVE_POLICY": "true"},
+                host=address(),
+                federates=True,
+            )
+            stack.push_async_callback(deployment.stop)
+            await deployment.start()
+            client = RawClient(
+                f"{user}@{deployment.host}/one", deployment.passwords[user], deployment.client_port
+            )
+            stack.push_async_callback(client.leave)
+            await client.online()
+            clients.append(client)
+        yield World(*clients)
+
+
+async def test_a_chat_across_servers_is_in_both_archives(world: World) -> None:
+    juliet, romeo = world.jids
+    world.juliet.say(romeo, "from here", "m1")
+    heard = await world.romeo.message("m1")
+    world.romeo.say(juliet, "from there", "m2")
+    answered = await world.juliet.message("m2")
+    expected = [(f"{juliet}/one", "from here"), (f"{romeo}/one", "from there")]
+    for reader in world:
+        kept = await entries(reader)
+        found = [(e.message.get("from"), e.message.findtext(f"{CLIENT}body")) for e in kept]
+        assert found == expected
+    ids = {reader: [entry.id for entry in await entries(reader)] for reader in world}
+    assert stanza_ids(heard) == [(romeo, ids[world.romeo][0])]
+    assert stanza_ids(answered) == [(juliet, ids[world.juliet][1])]
+
+
+@pytest.mark.requirement("313-19", "359-06")
+async def test_no_id_of_the_senders_archive_leaves_for_another_server(world: World) -> None:
+    juliet, romeo = world.jids
+    forged = f"<stanza-id xmlns='urn:xmpp:sid:0' by='{juliet}' id='mine'/>"
+    body, unarchived = "<body>hi</body>", "<x xmlns='urn:not-archived'/>"
+    # Nobody takes a message to the host, so its error brings back everything that arrived there.
+    sent = {romeo: body, f"{romeo}/one": unarchived, romeo.partition("@")[2]: body}
+    for number, (to, content) in enumerate(sent.items()):
+        world.juliet.send_raw(
+            f"<message to='{to}' type='chat' id='m{number}'>{forged}{content}{forged}</message>"
+        )
+    for number, receiver in enumerate((world.romeo, world.romeo, world.juliet)):
+        arrived = await receiver.message(f"m{number}")
+        assert juliet not in [by for by, _ in stanza_ids(arrived) if receiver is world.romeo]
+        assert "mine" not in ET.tostring(arrived, "unicode")
+    kept = [entry.message for entry in await entries(world.juliet)]
+    assert [message.get("to") for message in kept if message.get("type") == "chat"] == [
+        romeo, romeo.partition("@")[2]
+    ]  # fmt: skip
