@@ -35,6 +35,34 @@ local function text(value)
 	return type(value) == "string" and value ~= "" and value or nil;
 end
 
+-- Gives the policy in the words of XEP-0441; those of PROSODY_ARCHIVE_POLICY and of default_archive_policy are taken.
+local POLICIES = {
+	[true] = "always", [false] = "never", ["true"] = "always", ["false"] = "never";
+	always = "always", never = "never", roster = "roster";
+};
+
+local function policy(value)
+	return POLICIES[value];
+end
+
+local SWITCHES = { [true] = true, [false] = false, ["true"] = true, ["false"] = false };
+
+local function switch(value)
+	return SWITCHES[value];
+end
+
+-- Gives a set.
+local function namespaces(value)
+	local given = type(value) == "string" and items(value) or value;
+	if type(given) ~= "table" then return nil; end
+	local set = { ["http://jabber.org/protocol/chatstates"] = true, ["urn:xmpp:jingle-message:0"] = true };
+	for _, item in ipairs(given) do
+		if type(item) ~= "string" or item == "" then return nil; end
+		set[item] = true;
+	end
+	return set;
+end
+
 local function number(least, most)
 	return function (value)
 		return type(value) == "number" and value >= least and value <= most and value or nil;
@@ -50,6 +78,9 @@ end
 
 local KEYS = "one or more keys of at least 32 characters, the same as STANZALAKE_ID_KEYS of the query service";
 local DOMAINS = "one or more domains, as a list or with commas";
+local POLICY = "true, false or \"roster\", as PROSODY_ARCHIVE_POLICY of the processor";
+local NAMESPACES = "namespaces, as a list or with commas, as in PROSODY_ARCHIVE_EXCLUDE_NAMESPACES of the processor";
+local SWITCH = "true or false, as PROSODY_MAM_SMART_ENABLE of the services";
 
 local function option(default, check, allowed)
 	return { default = default, check = check, allowed = allowed };
@@ -59,6 +90,9 @@ local known = {
 	id_keys = option(nil, keys, KEYS);
 	ingest = option("ingest.stanzalake", domains, DOMAINS);
 	query = option("query.stanzalake", domains, DOMAINS);
+	policy = option("roster", policy, POLICY);
+	smart = option(false, switch, SWITCH);
+	exclude_namespaces = option({}, namespaces, NAMESPACES);
 	journal_dir = option(nil, text, "a directory");
 	journal_limit = option(KiB ^ 3, bytes(64 * KiB, KiB ^ 4));
 	segment_size = option(4 * KiB ^ 2, bytes(64 * KiB, KiB ^ 3));

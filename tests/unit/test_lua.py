@@ -7,7 +7,7 @@ from pathlib import Path
 from devstack.prosody import MODULES
 from tests.support.lua import environment
 
-_SCRIPT = Path(__file__).with_name("lua") / "test_parts.lua"
+_SCRIPTS = Path(__file__).with_name("lua")
 _IDS = Path(__file__).parents[1] / "support" / "ids.json"
 
 
@@ -27,14 +27,16 @@ def _vectors(path: Path) -> Path:
 
 
 def test_the_parts_of_the_tap_hold_their_rules(tmp_path: Path) -> None:
+    run("test_parts.lua", tmp_path, _vectors(tmp_path / "ids.lua"))
+
+
+def test_the_tap_knows_the_state_of_archives() -> None:
+    run("test_preferences.lua")
+
+
+def run(script: str, *arguments: Path) -> None:
     result = subprocess.run(  # noqa: S603  # fixed arguments
-        [  # noqa: S607  # wherever it is installed
-            "lua5.4",
-            _SCRIPT,
-            MODULES / "mod_stanzalake",
-            tmp_path,
-            _vectors(tmp_path / "ids.lua"),
-        ],
+        ["lua5.4", _SCRIPTS / script, MODULES / "mod_stanzalake", *arguments],  # noqa: S607  # wherever it is installed
         env=environment(),
         capture_output=True,
         text=True,

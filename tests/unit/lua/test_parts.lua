@@ -97,7 +97,7 @@ function tests.an_event_is_one_line_that_keeps_every_character()
 	local line = with { stanza = table.concat(all) };
 	equal(line:find("[\0-\31]"), #line);
 	assert(line:find('\\u0000\\u0001', 1, true));
-	assert(line:find('\\u000a\\u000b', 1, true));
+	assert(line:find('\\t\\n\\u000b\\u000c\\r\\u000e', 1, true));
 	assert(line:find(' !\\"#', 1, true));
 	assert(line:find('[\\\\]', 1, true));
 	assert(line:find("\127\128\129", 1, true));
@@ -396,6 +396,32 @@ function tests.options_have_defaults()
 	equal(values.segment_size, 4 << 20);
 	equal(values.batch_bytes, 128 << 10);
 	equal(values.window, 8);
+	equal(values.policy, "roster");
+	equal(values.smart, false);
+	equal(values.exclude_namespaces["urn:xmpp:jingle-message:0"], true);
+	equal(values.exclude_namespaces["http://jabber.org/protocol/chatstates"], true);
+end
+
+function tests.a_policy_is_taken_in_the_words_of_the_services_and_of_mod_mam()
+	local words = {
+		[true] = "always", [false] = "never", ["true"] = "always", ["false"] = "never";
+		always = "always", never = "never", roster = "roster";
+	};
+	for given, policy in pairs(words) do equal(read_options({ stanzalake_policy = given }).policy, policy); end
+end
+
+function tests.excluded_namespaces_come_besides_the_defaults()
+	for _, given in ipairs { "urn:a, urn:b", { "urn:a", "urn:b" } } do
+		local set = read_options({ stanzalake_exclude_namespaces = given }).exclude_namespaces;
+		for _, namespace in ipairs { "urn:a", "urn:b", "urn:xmpp:jingle-message:0" } do equal(set[namespace], true); end
+		equal(set["urn:c"], nil);
+	end
+end
+
+function tests.smart_archiving_is_switched_by_words_too()
+	for given, smart in pairs { [true] = true, [false] = false, ["true"] = true, ["false"] = false } do
+		equal(read_options({ stanzalake_smart = given }).smart, smart);
+	end
 end
 
 function tests.lists_may_be_written_with_commas()
@@ -420,6 +446,9 @@ function tests.an_option_that_cannot_be_used_is_named()
 		ack_timeout = { 0, -1, "10" };
 		freshness_timeout = { -1, 61 };
 		query_timeout = { 0, {} };
+		policy = { "sometimes", 1, {}, "" };
+		smart = { "yes", 1, "" };
+		exclude_namespaces = { 5, true, { 5 }, { "" } };
 	};
 	for name, values in pairs(wrong) do
 		for _, value in ipairs(values) do

@@ -1,0 +1,218 @@
+-- Preferences: the state of each owner's archive that the verdict needs, learned from the requests that pass through
+-- and kept in Prosody's storage. Whatever may have changed it is in doubt until the query component has answered.
+
+local jid_node = require "util.jid".node;
+
+local caches = module:require "cache";
+
+-- Bytes of states in memory.
+local CACHE_LIMIT = 16 * 1024 * 1024;
+-- Bytes that a JID in a list takes besides its characters.
+local JID_OVERHEAD = 64;
+-- Questions to the query components on their way at once; other owners are asked for later.
+local MAX_QUESTIONS = 64;
+-- Seconds after which a question that was not answered is asked again.
+local RETRY = 10;
+
+local preferences_mt = {};
+preferences_mt.__index = preferences_mt;
+
+local function set_of(list)
+	local set, bytes = {}, 0;
+	for _, jid in ipairs(list or {}) do
+		set[jid], bytes = true, bytes + #jid + JID_OVERHEAD;
+	end
+	return set, bytes;
+end
+
+-- Shared, as most owners never choose.
+local without_preferences = {
+	[true] = { known = true, activated = true, bytes = 0 };
+	[false] = { known = true, activated = false, bytes = 0 };
+};
+
+local function state_of(record)
+	if not record.default then return without_preferences[record.activated or false]; end
+	local always, always_bytes = set_of(record.always);
+	local never, never_bytes = set_of(record.never);
+	return {
+		known = true, activated = true, default = record.default, always = always, never = never;
+		bytes = always_bytes + never_bytes;
+	};
+end
+
+local function position_of(text)
+	return math.tointeger(tonumber(text)) or -1;
+end
+
+-- A position as text: JSON, in which a storage driver may keep it, has no integers of 64 bits.
+local function text_of(position)
+	return position >= 0 and ("%d"):format(position) or nil;
+end
+
+-- Gives what is stored of an owner:
+--   known: whether `activated` and the preferences are all that there is
+--   activated, default, always, never: as in a state, but lists of JIDs
+--   position: under which the preferences came into force
+--   pending: the position of the newest request in flight
+--   doubt: the position of the newest request whose outcome was never told
+--   generation: the store's when it was written
+function preferences_mt:load(owner)
+	local record, err = self.store:get(jid_node(owner));
+	if err then module:log("error", "Preferences of %s cannot be read: %s", owner, err); end
+	record = record or {};
+	if record.generation ~= self.generation then
+		record = { generation = self.generation, pending = record.pending, doubt = record.doubt };
+	end
+	-- What was in flight when Prosody ended may have been carried out.
+	if record.pending and not self.in_flight[owner] then
+		record.known, record.doubt, record.pending = false, record.pending, nil;
+	end
+	return record;
+end
+
+-- Keeps the state that follows from a record in memory.
+function preferences_mt:remember(owner, record)
+	local state;
+	if record.known and not self.in_flight[owner] then
+		state = state_of(record);
+	else
+		-- A request that was given up may still be carried out for a while.
+		state = { known = false, ask_after = record.doubt and self.now() + self.grace or 0, bytes = 0 };
+	end
+	self.cache:set(owner, state);
+	return state;
+end
+
+-- Gives true, or nil and the reason.
+function preferences_mt:save(owner, record)
+	self:remember(owner, record);
+	local ok, err = self.store:set(jid_node(owner), record);
+	if not ok then module:log("error", "Preferences of %s cannot be stored: %s", owner, err); end
+	return ok, err;
+end
+
+-- Gives the state of an owner's archive for messages from now on, or nil if it is not known.
+function preferences_mt:get(owner)
+	local state = self.cache:get(owner) or self:remember(owner, self:load(owner));
+	if state.known then return state; end
+	self:inquire(owner, state);
+end
+
+-- Asks the query component, unless it was asked just now, or the answer of a request in flight decides.
+function preferences_mt:inquire(owner, state)
+	if self.in_flight[owner] or state.ask_after > self.now() or self.questions >= MAX_QUESTIONS then return; end
+	state.ask_after, self.questions = math.huge, self.questions + 1;
+	self.ask(owner, function (answer)
+		self.questions = self.questions - 1;
+		-- Another request of the owner, or an erasure, came between the question and its answer.
+		if self.cache:get(owner) ~= state then return; end
+		if answer then self:learn(owner, answer); else state.ask_after = self.now() + RETRY; end
+	end);
+end
+
+function preferences_mt:learn(owner, answer)
+	self:save(owner, {
+		known = true, activated = answer.activated;
+		default = answer.default, always = answer.always, never = answer.never;
+		position = text_of(answer.position or -1), generation = self.generation;
+	});
+end
+
+-- Whether a request for the archive may be the first one that counts (smart archiving).
+function preferences_mt:may_activate(owner)
+	if not self.smart then return false; end
+	local state = self.cache:get(owner) or self:remember(owner, self:load(owner));
+	return not (state.known and state.activated);
+end
+
+-- Gives the position of an owner's newest request in flight; -1 if there is none.
+function preferences_mt:newest_in_flight(owner)
+	local newest = -1;
+	for position in pairs(self.in_flight[owner] or {}) do newest = math.max(newest, position); end
+	return newest;
+end
+
+-- Puts an owner's state in doubt, before a request that may change it leaves for the query component.
+--   change: "preferences" or "activation"
+-- Gives whether its outcome has to be `settled`; or nil and the reason: then the request has to be refused.
+function preferences_mt:pending(owner, position, change)
+	if change == "activation" and not self:may_activate(owner) then return false; end
+	local record, flight = self:load(owner), self.in_flight[owner] or {};
+	self.in_flight[owner], flight[position] = flight, true;
+	record.pending = text_of(self:newest_in_flight(owner));
+	local ok, err = self:save(owner, record);
+	if ok then return true; end
+	self:settled(owner, position, false);
+	return nil, err;
+end
+
+-- Of a state, only what the request itself has changed is as new as the request.
+local function apply(record, position, state)
+	record.activated = record.activated or state.activated;
+	if state.position ~= position or position <= position_of(record.position) or not state.default then return; end
+	record.default, record.always, record.never = state.default, state.always, state.never;
+	record.position = text_of(position);
+	if position > position_of(record.doubt) then record.known, record.doubt = true, nil; end
+end
+
+-- Takes note of the outcome of a request that was `pending`, before its answer goes to the client.
+--   state: of the archive behind the request, as `ask` gives it; false if the request was refused and changed nothing;
+--     nil if its outcome is not known
+function preferences_mt:settled(owner, position, state)
+	local flight = self.in_flight[owner];
+	if not (flight and flight[position]) then return; end
+	local record = self:load(owner);
+	flight[position] = nil;
+	if not next(flight) then self.in_flight[owner] = nil; end
+	record.pending = text_of(self:newest_in_flight(owner));
+	if state then
+		apply(record, position, state);
+	elseif state == nil then
+		record.known, record.doubt = false, text_of(math.max(position, position_of(record.doubt)));
+	end
+	self:save(owner, record);
+end
+
+-- Ends the state of an account that was removed: whoever has its name later begins anew.
+function preferences_mt:reset(owner)
+	self.in_flight[owner] = nil;
+	self.cache:set(owner, without_preferences[false]);
+	local ok, err = self.store:set(jid_node(owner), nil);
+	if not ok then module:log("error", "Preferences of %s cannot be removed: %s", owner, err); end
+end
+
+-- Has an owner asked for again, as somebody else changed the state of the archive.
+function preferences_mt:forget(owner)
+	local record = self:load(owner);
+	record.known = false;
+	return self:save(owner, record);
+end
+
+-- Has every owner asked for again.
+function preferences_mt:forget_all()
+	self.generation = self.generation + 1;
+	self.cache:clear();
+	return self.store:set(nil, { generation = self.generation });
+end
+
+function preferences_mt:start()
+	module:hook("resource-bind", function (event)
+		self:get(event.session.username.."@"..module.host);
+	end);
+end
+
+--   store: Prosody's, of type keyval
+--   ask: gets an owner and a function, which it calls once: with the state as of the question, or nil if there is no
+--     answer. A state is { activated (boolean), default (nil without preferences), always, never (lists of JIDs),
+--     position (of the last change) }.
+--   options: smart (boolean), query_timeout (seconds)
+local function new(store, ask, now, options)
+	return setmetatable({
+		store = store, ask = ask, now = now, smart = options.smart, grace = options.query_timeout;
+		generation = (store:get(nil) or {}).generation or 0, in_flight = {}, questions = 0;
+		cache = caches.new(CACHE_LIMIT, function (state) return state.bytes; end);
+	}, preferences_mt);
+end
+
+return { new = new };

@@ -1,0 +1,319 @@
+-- Tests of the owners' states as the tap knows them. Argument: the module's directory.
+
+local MODULE = ...;
+
+local serialize = require "util.json".encode;
+local deserialize = require "util.json".decode;
+
+local OWNER = "juliet@capulet.lit";
+local BASE = 117650718720000000;
+local GRACE, RETRY = 30, 10;
+
+local logged;
+local module = { host = "capulet.lit" };
+
+local function part(name)
+	local env = setmetatable({ module = module }, { __index = _G });
+	return assert(loadfile(MODULE.."/"..name..".lib.lua", "t", env))();
+end
+
+function module:require(name) return part(name); end -- luacheck: ignore 212/self
+function module:log(level, text, ...) -- luacheck: ignore 212/self
+	table.insert(logged, level..": "..text:format(...));
+end
+
+local caches, preferences = part "cache", part "preferences";
+
+local function equal(found, expected)
+	if found ~= expected then
+		error(("expected %s, found %s"):format(tostring(expected), tostring(found)), 2);
+	end
+end
+
+-- Prosody's storage: what it keeps is text. A broken one refuses to write.
+local function new_store()
+	local store = { values = {} };
+	function store:get(user)
+		if self.unreadable then return nil, "no such disk"; end
+		local text = self.values[user or ""];
+		return text and deserialize(text);
+	end
+	function store:set(user, value)
+		if self.broken then return nil, "disk full"; end
+		self.values[user or ""] = value and serialize(value);
+		return true;
+	end
+	return store;
+end
+
+-- The tap's knowledge in one run of Prosody, on a clock of its own, and the questions that it asked.
+local function start(store, smart)
+	local run = { time = 1000, questions = {} };
+	local function ask(owner, callback) table.insert(run.questions, { owner = owner, answer = callback }); end
+	run.known = preferences.new(store, ask, function () return run.time; end, { smart = smart, query_timeout = GRACE });
+	return run;
+end
+
+local EMPTY = { activated = false, always = {}, never = {}, position = 0 };
+
+local function chosen(position, default, always, never)
+	return { activated = true, default = default, always = always or {}, never = never or {}, position = position };
+end
+
+-- A run in which the owner's state is known to be empty.
+local function start_known(store, smart)
+	local run = start(store, smart);
+	run.known:get(OWNER);
+	run.questions[1].answer(EMPTY);
+	return run;
+end
+
+local function default_of(run)
+	local state = run.known:get(OWNER);
+	return state and (state.default or "none");
+end
+
+local tests = {};
+
+function tests.an_unknown_owner_is_asked_for_once_and_unknown_until_the_answer()
+	local run = start(new_store());
+	for _ = 1, 3 do equal(run.known:get(OWNER), nil); end
+	equal(#run.questions, 1);
+	equal(run.questions[1].owner, OWNER);
+	run.questions[1].answer(chosen(BASE, "roster", { "romeo@montague.lit" }));
+	local state = run.known:get(OWNER);
+	equal(state.default, "roster");
+	equal(state.always["romeo@montague.lit"], true);
+	equal(state.never["romeo@montague.lit"], nil);
+	equal(#run.questions, 1);
+end
+
+function tests.what_is_known_outlasts_prosody()
+	local store = new_store();
+	start_known(store).known:get(OWNER);
+	local run = start(store);
+	equal(run.known:get(OWNER).activated, false);
+	equal(#run.questions, 0);
+end
+
+function tests.without_an_answer_an_owner_is_asked_for_again_later()
+	local run = start(new_store());
+	run.known:get(OWNER);
+	run.questions[1].answer(nil);
+	equal(run.known:get(OWNER), nil);
+	equal(#run.questions, 1);
+	run.time = run.time + RETRY;
+	equal(run.known:get(OWNER), nil);
+	run.questions[2].answer(EMPTY);
+	equal(default_of(run), "none");
+end
+
+function tests.few_questions_are_on_their_way_at_once()
+	local run = start(new_store());
+	for number = 1, 200 do run.known:get(number.."@capulet.lit"); end
+	equal(#run.questions, 64);
+	run.questions[1].answer(EMPTY);
+	run.known:get("200@capulet.lit");
+	equal(#run.questions, 65);
+end
+
+function tests.a_state_is_in_doubt_while_a_request_is_in_flight()
+	local run = start_known(new_store());
+	assert(run.known:pending(OWNER, BASE, "preferences"));
+	equal(default_of(run), nil);
+	run.known:settled(OWNER, BASE, chosen(BASE, "never"));
+	equal(default_of(run), "never");
+	equal(#run.questions, 1);
+end
+
+function tests.a_refused_request_changes_nothing()
+	local run = start_known(new_store());
+	run.known:pending(OWNER, BASE, "preferences");
+	run.known:settled(OWNER, BASE, false);
+	equal(default_of(run), "none");
+end
+
+function tests.of_two_requests_the_later_one_counts_whatever_the_order_of_their_answers()
+	for _, order in ipairs { { 1, 2 }, { 2, 1 } } do
+		local run, wishes = start_known(new_store()), { "always", "never" };
+		for number = 1, 2 do run.known:pending(OWNER, BASE + number, "preferences"); end
+		for count, number in ipairs(order) do
+			run.known:settled(OWNER, BASE + number, chosen(BASE + number, wishes[number]));
+			equal(default_of(run), count == 2 and "never" or nil);
+		end
+	end
+end
+
+function tests.after_a_request_of_unknown_outcome_an_owner_is_asked_for_once_it_cannot_be_carried_out_any_more()
+	local run = start_known(new_store());
+	run.known:pending(OWNER, BASE, "preferences");
+	run.known:settled(OWNER, BASE, nil);
+	equal(default_of(run), nil);
+	equal(#run.questions, 1);
+	run.time = run.time + GRACE;
+	equal(default_of(run), nil);
+	run.questions[2].answer(chosen(BASE, "always"));
+	equal(default_of(run), "always");
+end
+
+function tests.a_later_choice_ends_a_doubt_and_an_earlier_one_does_not()
+	local run = start_known(new_store());
+	for number = 1, 3 do run.known:pending(OWNER, BASE + number, "preferences"); end
+	run.known:settled(OWNER, BASE + 2, nil);
+	run.known:settled(OWNER, BASE + 1, chosen(BASE + 1, "never"));
+	run.known:settled(OWNER, BASE + 3, false);
+	equal(default_of(run), nil);
+	run.known:pending(OWNER, BASE + 4, "preferences");
+	run.known:settled(OWNER, BASE + 4, chosen(BASE + 4, "always"));
+	equal(default_of(run), "always");
+end
+
+function tests.a_crash_leaves_a_request_in_flight_in_doubt()
+	local store = new_store();
+	start_known(store).known:pending(OWNER, BASE, "preferences");
+	local run = start(store);
+	equal(default_of(run), nil);
+	equal(#run.questions, 0);
+	run.time = run.time + GRACE;
+	equal(default_of(run), nil);
+	run.questions[1].answer(chosen(BASE, "never"));
+	equal(default_of(run), "never");
+	equal(default_of(start(store)), "never");
+end
+
+function tests.an_answer_that_was_overtaken_does_not_count()
+	local run = start(new_store());
+	run.known:get(OWNER);
+	run.known:pending(OWNER, BASE, "preferences");
+	run.questions[1].answer(EMPTY);
+	equal(default_of(run), nil);
+	run.known:settled(OWNER, BASE, chosen(BASE, "always"));
+	equal(default_of(run), "always");
+end
+
+function tests.a_request_whose_mark_cannot_be_stored_is_refused()
+	local store = new_store();
+	local run = start_known(store);
+	store.broken = true;
+	local ok, reason = run.known:pending(OWNER, BASE, "preferences");
+	equal(ok, nil);
+	equal(reason, "disk full");
+	equal(default_of(run), "none");
+end
+
+function tests.an_outcome_that_cannot_be_stored_is_asked_for_after_a_crash()
+	local store = new_store();
+	local run = start_known(store);
+	run.known:pending(OWNER, BASE, "preferences");
+	store.broken = true;
+	run.known:settled(OWNER, BASE, chosen(BASE, "never"));
+	equal(default_of(run), "never");
+	equal(default_of(start(store)), nil);
+end
+
+function tests.preferences_that_cannot_be_read_are_asked_for()
+	local store = new_store();
+	start_known(store);
+	store.unreadable = true;
+	local run = start(store);
+	equal(default_of(run), nil);
+	equal(#run.questions, 1);
+end
+
+function tests.a_removed_account_leaves_nothing_to_who_comes_after_it()
+	local store = new_store();
+	local run = start_known(store);
+	run.known:pending(OWNER, BASE, "preferences");
+	run.known:settled(OWNER, BASE, chosen(BASE, "always"));
+	run.known:pending(OWNER, BASE + 1, "preferences");
+	run.known:reset(OWNER);
+	run.known:settled(OWNER, BASE + 1, chosen(BASE + 1, "never"));
+	equal(default_of(run), "none");
+	equal(store.values.juliet, nil);
+end
+
+function tests.under_smart_archiving_the_first_request_begins_an_archive()
+	local run = start_known(new_store(), true);
+	equal(run.known:pending(OWNER, BASE, "activation"), true);
+	equal(run.known:get(OWNER), nil);
+	run.known:settled(OWNER, BASE, { activated = true, always = {}, never = {}, position = BASE });
+	equal(run.known:get(OWNER).activated, true);
+	equal(default_of(run), "none");
+	equal(run.known:pending(OWNER, BASE + 1, "activation"), false);
+	equal(default_of(run), "none");
+end
+
+function tests.without_smart_archiving_no_request_begins_one()
+	local run = start_known(new_store());
+	equal(run.known:pending(OWNER, BASE, "activation"), false);
+	equal(default_of(run), "none");
+end
+
+function tests.a_page_tells_no_preferences()
+	local run = start_known(new_store(), true);
+	run.known:pending(OWNER, BASE + 1, "preferences");
+	run.known:pending(OWNER, BASE + 2, "activation");
+	run.known:settled(OWNER, BASE + 1, chosen(BASE + 1, "never"));
+	run.known:settled(OWNER, BASE + 2, chosen(BASE, "always"));
+	equal(default_of(run), "never");
+end
+
+function tests.an_owner_who_is_forgotten_is_asked_for()
+	local store = new_store();
+	local run = start_known(store);
+	run.known:forget(OWNER);
+	equal(default_of(run), nil);
+	run.questions[2].answer(chosen(BASE, "never"));
+	equal(default_of(run), "never");
+	equal(default_of(start(store)), "never");
+end
+
+function tests.owners_who_are_all_forgotten_are_asked_for_also_after_a_restart()
+	local store = new_store();
+	local run = start_known(store);
+	run.known:forget_all();
+	equal(default_of(run), nil);
+	run = start(store);
+	equal(default_of(run), nil);
+	run.questions[1].answer(EMPTY);
+	equal(default_of(run), "none");
+	equal(default_of(start(store)), "none");
+end
+
+function tests.a_request_in_flight_outlasts_that_its_owner_is_forgotten()
+	local store = new_store();
+	local run = start_known(store);
+	run.known:pending(OWNER, BASE, "preferences");
+	run.known:forget_all();
+	equal(default_of(run), nil);
+	equal(#run.questions, 1);
+	run.known:settled(OWNER, BASE, chosen(BASE, "never"));
+	equal(default_of(run), "never");
+end
+
+function tests.a_cache_stays_within_its_bytes_and_keeps_what_is_used()
+	local cache = caches.new(10000, function (value) return #value; end);
+	cache:set("used", "u");
+	for number = 1, 1000 do
+		cache:set("k"..number, ("v"):rep(100));
+		equal(cache:get("used"), "u");
+		local bytes = 0;
+		for _, generation in ipairs { cache.newer, cache.older } do
+			for key, value in pairs(generation) do bytes = bytes + #key + #value; end
+		end
+		assert(bytes <= 10000);
+	end
+	equal(cache:get("k1"), nil);
+	equal(#cache:get("k1000"), 100);
+end
+
+local failed = 0;
+for name, test in pairs(tests) do
+	logged = {};
+	local ok, err = xpcall(test, debug.traceback);
+	if not ok then
+		failed = failed + 1;
+		print(name..": "..err);
+	end
+end
+os.exit(failed == 0);
