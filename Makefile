@@ -54,13 +54,15 @@ fuzz: $(TEST) ## Damage the input of everything that reads what others wrote: SE
 		$(PYTHON) -m pytest -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 tests/unit || exit; \
 	done
 
-check: $(TEST) ## Lint, types, formats
+check: $(TEST) ## Lint, types, formats, alerts
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@out=$$($(VENV)/bin/lint-imports --no-logo --no-cache) || { echo "$$out"; exit 1; }
 	@luacheck --quiet prosody deploy/probe.lua tests
 	@docker-compose --env-file tests/support/compose.env config --quiet
+	@promtool check config deploy/prometheus/prometheus.yml >/dev/null
+	@promtool test rules tests/alerts/*.yml >/dev/null
 
 format: $(TEST) ## Format the code
 	@$(VENV)/bin/ruff format .

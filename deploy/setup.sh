@@ -31,6 +31,7 @@ if [ "$purpose" = test ]; then
     need systemd systemd-analyze
     need mmdebstrap mmdebstrap
     need iproute2 ip
+    need prometheus promtool
     need jq jq
     need openjdk-17-jre-headless java
     need maven mvn

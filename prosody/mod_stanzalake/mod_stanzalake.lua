@@ -25,6 +25,7 @@ local check = module:require "check";
 local components = module:require "components";
 local directory = module:require "directory";
 local event = module:require "event";
+local foreign = module:require "foreign";
 local forwarding = module:require "forwarding";
 local heartbeats = module:require "heartbeat";
 local inbox = module:require "inbox";
@@ -82,6 +83,7 @@ end
 
 measure("journal_limit_bytes", "amount", "Bytes that may wait in the journal", settings.journal_limit);
 local waiting = measure("unacknowledged_bytes", "amount", "Bytes that wait in the journal for ingest");
+foreign.watch(measure("forbidden", "counter", "Requests for the archives of others, which were refused"));
 module:hook_global("stats-update", function () waiting(journal.written - journal.acked); end);
 
 module:hook_global("server-cleanup", function ()

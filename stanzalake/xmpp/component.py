@@ -41,6 +41,7 @@ class Component(ComponentXMPP):
         """Keep the connection up until `stop` is set, then close the stream cleanly."""
         stopping = asyncio.ensure_future(stop.wait())
         wait = _FIRST_WAIT
+        health.report(self.name, up=False)
         while not stop.is_set():
             self._ended.clear()
             self._refusal = ""

@@ -1,10 +1,12 @@
 """Metrics and health over HTTP."""
 
 import asyncio
+import json
+import re
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientConnectorError, ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from devstack import conversation
@@ -76,3 +78,33 @@ async def test_every_metric_of_the_catalogue_is_exported() -> None:
         _, text = await get(port, "/metrics")
     families = {family.name for family in text_string_to_metric_families(text)}
     assert families >= NAMES
+
+
+async def test_a_service_shows_a_part_that_never_works_and_counters_that_count_nothing(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    deployment = Deployment(tmp_path, settings={"STANZALAKE_HTTP_ADDRESS": f"127.0.0.1:{port}"})
+    try:
+        await deployment.prepare()
+        await deployment.services["stanzalake"].launch()
+        async with asyncio.timeout(30):
+            while await refused(port):  # noqa: ASYNC110  # another process
+                await asyncio.sleep(0.05)
+        status, text = await get(port, "/readyz")
+        assert status == 503
+        assert any(part.startswith("ingest.stanzalake at ") for part in json.loads(text))
+        _, text = await get(port, "/metrics")
+        assert re.search(r'\nstanzalake_up\{part="query.stanzalake at \S+"\} 0.0\n', text)
+        assert 'stanzalake_ingest_events_total{outcome="rejected"} 0.0' in text
+        assert 'prosody_archive_query_total{kind="search",outcome="forbidden"} 0.0' in text
+    finally:
+        await deployment.stop()
+
+
+async def refused(port: int) -> bool:
+    """Tell whether nobody listens on a port, or what does has no part yet."""
+    try:
+        return (await get(port, "/readyz"))[1] == "{}"
+    except ClientConnectorError:
+        return True

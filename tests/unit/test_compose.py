@@ -17,9 +17,13 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if "STANZALAKE_PROSODY" in str(service))
+ENDS = ("total", "created")
 TAPS_OWN = {
     f"prosody_mod_stanzalake__{name}"
-    for name in ("messages_total", "dropped_total", "unacknowledged_bytes", "journal_limit_bytes")
+    for name in (
+        *(f"{name}_{end}" for name in ("messages", "dropped", "forbidden") for end in ENDS),
+        *("unacknowledged_bytes", "journal_limit_bytes"),
+    )
 }
 """As tests/integration/test_prosody_metrics.py finds them."""
 PROSODYS_OWN = {"prosody_archive_size_bytes", "prosody_archive_query_total"}
@@ -100,7 +104,7 @@ def test_dashboard_and_alerts_name_real_metrics() -> None:
     known = set(TAPS_OWN)
     for metric in ALL:
         for family in metric.collect():
-            known.update(family.name + end for end in ("", "_total", "_bucket", "_sum"))
+            known.update(family.name + end for end in ("", "_total", "_bucket", "_sum", "_created"))
     asked = set().union(*(names_in(query) for query in queries()))
     assert asked <= known
     assert asked >= PROSODYS_OWN
