@@ -19,7 +19,7 @@ from stanzalake.config import settings
 from stanzalake.config.settings import Settings
 from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Entry, Log
-from stanzalake.log.kafka.log import partition
+from stanzalake.log.kafka.commits import partition_of
 from stanzalake.model.event import encode
 from stanzalake.store.client import Store
 
@@ -61,7 +61,7 @@ async def fill(log: Log, corpus: Corpus) -> int:
 async def drained(log: Log, given: Settings, corpus: Corpus) -> None:
     """Wait until the processors have committed all that is in the log."""
     one_of_each = {
-        partition(owner.jid, given.kafka_partitions): owner.jid for owner in corpus.owners
+        partition_of(owner.jid, given.kafka_partitions): owner.jid for owner in corpus.owners
     }
     for owner in one_of_each.values():
         if not await log.wait_committed(EVENTS, PROCESSOR_GROUP, owner, _WITHIN):

@@ -1,30 +1,38 @@
-"""Freshness: a query sees everything that was announced before it."""
+"""Freshness: a query sees every message that was announced before it."""
+
+import logging
 
 from stanzalake.errors import LogRefused, LogUnavailable
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Log
 from stanzalake.log.watermarks import Watermarks
-from stanzalake.observability.metrics import FRESHNESS_SECONDS, FRESHNESS_TIMEOUTS
+from stanzalake.observability.log_once import LogOnce
+from stanzalake.observability.metrics import (
+    FRESHNESS_FAILURES,
+    FRESHNESS_SECONDS,
+    FRESHNESS_TIMEOUTS,
+)
 
 
 class Freshness:
-    """Waits until the store has what the log had.
+    """Waits until the processors have committed an owner's events.
 
     Args:
-        log: The log that the processor reads.
-        timeout: Seconds to wait at most.
+        log: The log that the processors read.
+        timeout: Maximum seconds to wait.
     """
 
     def __init__(self, log: Log, timeout: float) -> None:
         self._log = log
         self._timeout = timeout
+        self._failure = LogOnce(__name__)
 
     async def reached(self, owner: str, up_to: Watermarks) -> bool:
-        """Wait for all of an owner's events; false if some may still be on their way.
+        """Wait for an owner's events; False if some may be uncommitted.
 
         Args:
-            owner: Whose events.
-            up_to: Behind all of them, of the partitions of which it is known; of others, all that
-                is in them is waited for.
+            owner: The archive's owner.
+            up_to: Offsets after the owner's events, by partition, as far as known; without one, the
+                end of the partition is waited for.
         """
         with FRESHNESS_SECONDS.time():
             reached = await self._wait_committed(owner, up_to)
@@ -34,8 +42,13 @@ class Freshness:
 
     async def _wait_committed(self, owner: str, up_to: Watermarks) -> bool:
         try:
-            return await self._log.wait_committed(
+            reached = await self._log.wait_committed(
                 EVENTS, PROCESSOR_GROUP, owner, self._timeout, up_to
             )
-        except (LogUnavailable, LogRefused):
+        except (LogUnavailable, LogRefused) as error:
+            FRESHNESS_FAILURES.labels(error.code).inc()
+            level = logging.WARNING if error.retry else logging.ERROR
+            self._failure.begin(f"pages are unstable: {error}", level)
             return False
+        self._failure.end()
+        return reached

@@ -79,7 +79,18 @@ def _judge(
                 "the first service that starts makes it; if services run already, "
                 "STANZALAKE_KAFKA_TOPIC_PREFIX or the brokers differ from theirs",
             )
-    yield fine(f"group {wanted.prefix}{PROCESSOR_GROUP}", f"{state.lag} records to be archived")
+    yield from _progress(f"group {wanted.prefix}{PROCESSOR_GROUP}", state)
+
+
+def _progress(subject: str, state: KafkaState) -> Iterator[Finding]:
+    for partition, count in state.deleted.items():
+        yield fault(
+            subject,
+            f"Kafka deleted {count} records of partition {partition} that no processor had read",
+            "raise STANZALAKE_LOG_RETENTION and the topic's retention.ms, or add processors; the "
+            "fault ends with the next commit, see docs/operating.md, Lost records",
+        )
+    yield fine(subject, f"{state.lag} records to be archived")
 
 
 def _rights(subject: str, name: str, topic: Topic, needed: Sequence[str]) -> Iterator[Finding]:

@@ -74,6 +74,11 @@ STAMP_TO_QUERYABLE = Histogram(
 OLDEST_UNARCHIVED = Gauge(
     "stanzalake_oldest_unarchived_seconds", "Seconds since the oldest batch in hand was complete"
 )
+RECORDS_LOST = Counter(
+    "stanzalake_log_lost_records_total",
+    "Records that Kafka deleted before a processor had read them",
+    ["partition"],
+)
 PARTITION_LAG = Gauge(
     "stanzalake_partition_lag_records", "Records behind the end of the log", ["partition"]
 )
@@ -88,6 +93,11 @@ FRESHNESS_SECONDS = Histogram(
     "stanzalake_freshness_wait_seconds",
     "Time that a request waited for what was announced before it",
     buckets=_SECONDS,
+)
+FRESHNESS_FAILURES = Counter(
+    "stanzalake_freshness_failures_total",
+    "Pages given while the log could not be asked for commits, by the error's code",
+    ["error"],
 )
 FRESHNESS_TIMEOUTS = Counter(
     "stanzalake_freshness_timeouts_total", "Pages given though older messages were on their way"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from devstack.clickhouse import ClickHouse
@@ -351,6 +352,28 @@ async def test_a_sound_kafka_and_the_lag(kafka: Kafka) -> None:
     await consumer.commit(ends)
     assert named(await look(values, "processor"), group).text == "0 records to be archived"
     assert sorted([record.value async for record in log.scan(EVENTS)]) == [b"{}"] * 20
+    await log.close()
+
+
+async def test_records_that_kafka_deleted_unread_are_a_fault(kafka: Kafka) -> None:
+    prefix = unique_prefix()
+    values = of_kafka(kafka.address, prefix)
+    log = await open_kafka(kafka, prefix)
+    for number in range(5):
+        await log.append(EVENTS, [Entry("juliet@capulet.lit", b"%d" % number)])
+    consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
+    [first, *_] = await consumer.read(5, 20.0)
+    await consumer.commit({first.partition: 1})
+    place = TopicPartition(prefix + EVENTS, first.partition)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+    await admin.start()
+    await admin.delete_records({place: RecordsToDelete(before_offset=3)})
+    await admin.close()
+    group = f"group {prefix}{PROCESSOR_GROUP}"
+    lost, lag = [one for one in await look(values, "processor") if one.subject == group]
+    assert lost.outcome is Outcome.FAULT
+    assert f"deleted 2 records of partition {first.partition}" in lost.text
+    assert lag.text == "2 records to be archived"
     await log.close()
 
 

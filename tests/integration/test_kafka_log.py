@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -9,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata
+from prometheus_client import REGISTRY
 
 from devstack.kafka import Kafka
 from devstack.ports import free_port
 from devstack.process import running
 from stanzalake.errors import LogRefused, LogUnavailable
 from stanzalake.log.base import EVENTS, READ_BYTES, REJECTED, Consumer, Entry, Record
-from stanzalake.log.kafka.log import KafkaLog, partition
+from stanzalake.log.kafka.commits import partition_of
+from stanzalake.log.kafka.log import KafkaLog
 from stanzalake.log.kafka.topics import Topics
 from stanzalake.model.event import MAX_EVENT
 from tests.conftest import PASSWORD, USER
@@ -68,6 +72,13 @@ async def count_partitions(admin: AIOKafkaAdminClient, topic: str) -> int:
     return len(answer["partitions"])
 
 
+async def visible(admin: AIOKafkaAdminClient, topic: str) -> None:
+    """Wait until the brokers show a topic that was just created."""
+    async with asyncio.timeout(SOON):
+        while not (await count_partitions(admin, topic) and await described(admin, topic)):
+            pass
+
+
 async def read(consumer: Consumer, count: int) -> list[Record]:
     records: list[Record] = []
     async with asyncio.timeout(SOON):
@@ -86,6 +97,8 @@ async def test_topics_are_created_as_configured(
     topics = Topics(PARTITIONS, replication=1, retention=DAY, prefix=prefix)
     for _ in range(2):
         await topics.ensure(client(kafka))
+        await visible(admin, prefix + EVENTS)
+        await visible(admin, prefix + REJECTED)
     assert await count_partitions(admin, prefix + EVENTS) == PARTITIONS
     events = await described(admin, prefix + EVENTS)
     assert events["retention.ms"] == str(DAY * 1000)
@@ -99,6 +112,7 @@ async def test_existing_topics_are_not_altered(
 ) -> None:
     made = Topics(3, replication=1, retention=DAY, prefix=prefix)
     await made.ensure(client(kafka))
+    await visible(admin, prefix + EVENTS)
     await replace(made, partitions=5, retention=2 * DAY).ensure(client(kafka))
     assert (await described(admin, prefix + EVENTS))["retention.ms"] == str(DAY * 1000)
     assert "has 3 partitions, not STANZALAKE_KAFKA_PARTITIONS=5" in caplog.text
@@ -110,6 +124,7 @@ async def test_a_topic_too_small_for_an_event_is_refused(
 ) -> None:
     small = {"max.message.bytes": "1000000"}
     await admin.create_topics([NewTopic(prefix + EVENTS, 1, 1, topic_configs=small)])
+    await visible(admin, prefix + EVENTS)
     with pytest.raises(LogRefused, match=r"max\.message\.bytes=1000000"):
         await open_kafka(kafka, prefix)
 
@@ -128,7 +143,7 @@ async def test_without_brokers_open_raises_log_unavailable() -> None:
 async def test_the_partitioner_agrees_with_the_producer(log: KafkaLog) -> None:
     await log.append(EVENTS, [Entry(owner, b"x") for owner in OWNERS])
     records = await read(await log.consumer(EVENTS, GROUP), len(OWNERS))
-    assert {r.key: r.partition for r in records} == {o: partition(o, PARTITIONS) for o in OWNERS}
+    assert {r.key: r.partition for r in records} == {o: partition_of(o, PARTITIONS) for o in OWNERS}
     assert {r.partition for r in records} == set(range(PARTITIONS))
 
 
@@ -154,7 +169,7 @@ async def test_added_partitions_are_looked_up(
         while await count_partitions(admin, prefix + EVENTS) != 2 * PARTITIONS:
             pass
     on_rebalance = next(
-        o for o in OWNERS if partition(o, 2 * PARTITIONS) != partition(o, PARTITIONS)
+        o for o in OWNERS if partition_of(o, 2 * PARTITIONS) != partition_of(o, PARTITIONS)
     )
     await log.append(EVENTS, [Entry(on_rebalance, b"x")])
     assert not await log.wait_committed(EVENTS, GROUP, on_rebalance, 0)
@@ -185,10 +200,126 @@ async def test_a_new_group_has_nothing_to_wait_for_in_an_emptied_partition(
     log: KafkaLog, admin: AIOKafkaAdminClient, prefix: str
 ) -> None:
     await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
-    place = TopicPartition(prefix + EVENTS, partition(OWNERS[0], PARTITIONS))
+    place = TopicPartition(prefix + EVENTS, partition_of(OWNERS[0], PARTITIONS))
     assert not await log.wait_committed(EVENTS, GROUP, OWNERS[0], 0)
     await admin.delete_records({place: RecordsToDelete(before_offset=1)})
     assert await log.wait_committed(EVENTS, GROUP, OWNERS[0], 0)
+
+
+async def test_deleted_unread_records_are_reported_and_nobody_waits_for_them(
+    log: KafkaLog,
+    admin: AIOKafkaAdminClient,
+    prefix: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    owner = OWNERS[0]
+    number = partition_of(owner, PARTITIONS)
+    consumer = await log.consumer(EVENTS, GROUP)
+    for _ in range(5):
+        await log.append(EVENTS, [Entry(owner, b"x")])
+    await consumer.commit(next_offsets((await read(consumer, 5))[:2]))
+    await consumer.close()
+    place = TopicPartition(prefix + EVENTS, number)
+    await admin.delete_records({place: RecordsToDelete(before_offset=5)})
+    before = lost_records(number)
+    assert await log.wait_committed(EVENTS, GROUP, owner, 0)
+    assert await consumer.read(10, 2.0) == []
+    assert (
+        f"deleted 3 records of partition {number} of {place.topic}, offsets 2 to 4" in caplog.text
+    )
+    assert lost_records(number) - before == 3
+    await log.append(EVENTS, [Entry(owner, b"y")])
+    [record] = await read(consumer, 1)
+    assert record.value == b"y"
+    assert caplog.text.count("LOST") == 1
+
+
+def lost_records(number: int) -> float:
+    labels = {"partition": str(number)}
+    return REGISTRY.get_sample_value("stanzalake_log_lost_records_total", labels) or 0
+
+
+async def test_a_topic_created_anew_is_read_from_its_beginning(
+    log: KafkaLog, kafka: Kafka, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
+    place = TopicPartition(prefix + EVENTS, partition_of(OWNERS[0], PARTITIONS))
+    async with AIOKafkaConsumer(
+        bootstrap_servers=kafka.address, group_id=prefix + GROUP, enable_auto_commit=False
+    ) as other:
+        other.assign([place])
+        await other.commit({place: 7})
+    consumer = await log.consumer(EVENTS, GROUP)
+    [record] = await read(consumer, 1)
+    assert record.value == b"x"
+    assert "the topic was created anew, and is read from offset 0" in caplog.text
+
+
+async def test_waiters_share_the_requests(log: KafkaLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiter asks about six times in a second; two hundred of a partition ask no more."""
+    await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
+    requests = count_requests(monkeypatch)
+    waits = [log.wait_committed(EVENTS, GROUP, OWNERS[0], 1.0) for _ in range(200)]
+    assert await asyncio.gather(*waits) == [False] * 200
+    assert requests["OffsetFetchRequest"] <= 12
+    assert requests.total() <= 20
+
+
+def count_requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count the requests to Kafka, by name."""
+    requests = Counter[str]()
+    connections: Any = AIOKafkaClient
+    send = connections.send
+
+    async def counting(self: Any, node: Any, request: Any, **options: Any) -> Any:
+        requests[type(request).__name__] += 1
+        return await send(self, node, request, **options)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", counting)
+    return requests
+
+
+async def test_look_ups_that_fail_together_leave_no_client(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second failure comes when another client has replaced the failed one."""
+    started, stopped = list[object](), set[object]()
+    asked, late = asyncio.Event(), asyncio.Event()
+    consumer: Any = AIOKafkaConsumer
+    start, stop, committed = consumer.start, consumer.stop, consumer.committed
+
+    async def starting(self: Any) -> None:
+        started.append(self)
+        await start(self)
+
+    async def stopping(self: Any) -> None:
+        stopped.add(self)
+        await stop(self)
+
+    async def failing(self: Any, place: TopicPartition) -> Any:
+        if self is not started[0]:
+            return await committed(self, place)
+        if place.partition == 1:
+            asked.set()
+            await late.wait()
+        raise KafkaConnectionError
+
+    monkeypatch.setattr(AIOKafkaConsumer, "start", starting)
+    monkeypatch.setattr(AIOKafkaConsumer, "stop", stopping)
+    monkeypatch.setattr(AIOKafkaConsumer, "committed", failing)
+    keys = {partition_of(owner, PARTITIONS): owner for owner in OWNERS}
+    slow = asyncio.ensure_future(log.wait_committed(EVENTS, GROUP, keys[1], SOON))
+    await asked.wait()
+    with pytest.raises(LogUnavailable):
+        await log.wait_committed(EVENTS, GROUP, keys[0], SOON)
+    assert await log.wait_committed(EVENTS, GROUP, keys[0], SOON)
+    late.set()
+    with pytest.raises(LogUnavailable):
+        await slow
+    assert await log.wait_committed(EVENTS, GROUP, keys[1], SOON)
+    await log.close()
+    assert len(started) == 2
+    assert stopped == set(started)
 
 
 async def test_a_member_keeps_its_partitions_while_it_does_not_read(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaClient, AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
@@ -52,11 +52,13 @@ class KafkaState(NamedTuple):
         brokers: Number of brokers.
         topics: The requested topics that exist, by full name.
         lag: Number of records that the group has not committed, over all partitions.
+        deleted: Number of records deleted before the group committed them, by partition.
     """
 
     brokers: int
     topics: Mapping[str, Topic]
     lag: int
+    deleted: Mapping[int, int]
 
 
 async def describe(
@@ -89,7 +91,7 @@ async def describe(
             }
             count = topics[topic].partitions if topic in topics else 0
             lag = await _lag(client, group, [TopicPartition(topic, n) for n in range(count)])
-            return KafkaState(len(cluster["brokers"]), topics, lag)
+            return KafkaState(len(cluster["brokers"]), topics, *lag)
         finally:
             await kafka.stop(reader)
             await admin.close()
@@ -153,7 +155,7 @@ async def _topic(
         replication=min(len(partition["replicas"]) for partition in topic["partitions"]),
         options=await _options(admin, name),
         readable=await _readable(reader, name),
-        writable=await _writable(admin, name),
+        writable=await _writable(kafka.connections(reader), name),
     )
 
 
@@ -178,7 +180,7 @@ async def _readable(reader: AIOKafkaConsumer, name: str) -> bool:
     return True
 
 
-async def _writable(admin: AIOKafkaAdminClient, name: str) -> bool:
+async def _writable(connections: AIOKafkaClient, name: str) -> bool:
     """Produce nothing to a partition that does not exist: rights are checked first."""
     request = ProduceRequest(
         transactional_id=None,
@@ -186,19 +188,27 @@ async def _writable(admin: AIOKafkaAdminClient, name: str) -> bool:
         timeout=_PRODUCE_MS,
         topics=[(name, [(_NOWHERE, b"")])],
     )
-    answer: Any = await admin._send_request(request)  # noqa: SLF001  # aiokafka has no public call
+    answer: Any = await connections.send(connections.get_random_node(), request)
     [(_, [(_, code, *_)])] = answer.topics
     return int(code) != _FORBIDDEN
 
 
-async def _lag(client: Mapping[str, Any], group: str, partitions: Sequence[TopicPartition]) -> int:
+async def _lag(
+    client: Mapping[str, Any], group: str, partitions: Sequence[TopicPartition]
+) -> tuple[int, dict[int, int]]:
+    """Return the number of records to read, and of those deleted unread, by partition."""
     # Without a subscription the client is no member of the group.
     lookup = AIOKafkaConsumer(**client, group_id=group, enable_auto_commit=False)
     try:
         await kafka.start(lookup)
-        begins = await lookup.beginning_offsets(partitions)
+        beginnings = await lookup.beginning_offsets(partitions)
         ends = await lookup.end_offsets(partitions)
-        offsets = [await lookup.committed(one) or begins[one] for one in partitions]
-        return int(sum(ends.values()) - sum(offsets))
+        lag, deleted = 0, {}
+        for partition in partitions:
+            beginning, committed = beginnings[partition], await lookup.committed(partition)
+            lag += ends[partition] - max(beginning, committed or 0)
+            if committed is not None and committed < beginning:
+                deleted[partition.partition] = beginning - committed
+        return lag, deleted
     finally:
         await kafka.stop(lookup)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaClient, AIOKafkaProducer
 from aiokafka import errors as kafka
 
 from stanzalake.errors import LogRefused, LogUnavailable
@@ -95,12 +95,32 @@ async def stop(client: Client) -> None:
         await _disconnect(client)
 
 
-async def _disconnect(client: Any) -> None:
+async def _disconnect(client: Client) -> None:
     """Close the connections that a failed stop left open, which aiokafka would renew for ever."""
-    inner = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001  # a consumer's is not public
     with suppress(TimeoutError, kafka.KafkaError):
         async with asyncio.timeout(STOP_SECONDS):
-            await inner.close()
+            await connections(client).close()
+
+
+def connections(client: Any) -> AIOKafkaClient:
+    """Return the connections of a producer or a consumer of aiokafka.
+
+    The only use of aiokafka's private attributes: a consumer does not show its connections.
+    """
+    inner = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001
+    if not isinstance(inner, AIOKafkaClient):
+        raise TypeError(f"{type(client).__name__} has no connections")
+    return inner
+
+
+def encode(text: str) -> bytes:
+    """Encode a key or a header; the inverse of `decode`."""
+    return text.encode(errors="surrogateescape")
+
+
+def decode(raw: bytes | None) -> str:
+    """Decode a key or a header so that `encode` returns the same bytes: others write, too."""
+    return (raw or b"").decode(errors="surrogateescape")
 
 
 class _RateLimit(logging.Handler):

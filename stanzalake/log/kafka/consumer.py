@@ -14,12 +14,15 @@ from aiokafka.errors import (
     IllegalStateError,
     KafkaConnectionError,
     KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
 )
 from aiokafka.structs import ConsumerRecord
 
 from stanzalake.log.base import READ_BYTES, Record
 from stanzalake.log.kafka import client
 from stanzalake.model.event import MAX_EVENT
+from stanzalake.observability.metrics import RECORDS_LOST
 
 SESSION_SECONDS = 10.0
 
@@ -67,6 +70,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         # this member may commit no other partition.
         self._uncommitted: dict[int, int] = {}
         self._next: dict[int, int] = {}
+        self._gaps: dict[TopicPartition, tuple[int, int]] = {}
         self._all_committed = asyncio.Event()
         self._all_committed.set()
 
@@ -153,7 +157,8 @@ class KafkaConsumer(ConsumerRebalanceListener):
                 **self._client,
                 group_id=self._group,
                 enable_auto_commit=False,
-                auto_offset_reset="earliest",
+                # Without a valid offset, reads raise: deleted records are counted, not skipped.
+                auto_offset_reset="none",
                 fetch_max_bytes=READ_BYTES,
                 max_partition_fetch_bytes=MAX_EVENT,
                 # Heartbeats show that the process lives; the interval of reads does not.
@@ -178,7 +183,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
                     fitting = max(1, (READ_BYTES - size) // (largest or MAX_EVENT))
                     step = min(limit - len(records), fitting, _STEP_RECORDS)
                     wait = 0 if records else int(timeout * 1000)
-                    found = await inner.getmany(timeout_ms=wait, max_records=step)
+                    found = await self._getmany(inner, wait, step)
                     if not found:
                         break
                     more = [as_record(record) for batch in found.values() for record in batch]
@@ -186,6 +191,24 @@ class KafkaConsumer(ConsumerRebalanceListener):
                     size, largest = size + sum(sizes), max(largest, *sizes)
                     records += more
         return records
+
+    async def _getmany(
+        self, inner: AIOKafkaConsumer, wait: int, limit: int
+    ) -> Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]]:
+        """Return fetched records; a partition without a valid offset goes to its oldest record."""
+        while True:
+            try:
+                return await inner.getmany(timeout_ms=wait, max_records=limit)
+            except NoOffsetForPartitionError as error:
+                [partition] = error.args
+                inner.seek(partition, await _beginning(inner, partition))
+            except OffsetOutOfRangeError as error:
+                [(partition, offset)] = error.args[0].items()
+                beginning = await _beginning(inner, partition)
+                if self._gaps.get(partition) != (offset, beginning):
+                    self._gaps[partition] = offset, beginning
+                    _report_gap(partition, offset, beginning)
+                inner.seek(partition, beginning)
 
     def _check_silence(self, inner: AIOKafkaConsumer, records: Sequence[Record]) -> None:
         """Fail a client without answers: aiokafka raises nothing when its fetcher ends.
@@ -201,18 +224,35 @@ class KafkaConsumer(ConsumerRebalanceListener):
             raise KafkaConnectionError(f"no answer for {_SILENCE_SECONDS:.0f} seconds")
 
 
+async def _beginning(inner: AIOKafkaConsumer, partition: TopicPartition) -> int:
+    return int((await inner.beginning_offsets([partition]))[partition])
+
+
+def _report_gap(partition: TopicPartition, offset: int, beginning: int) -> None:
+    """Log why a group's offset is not in a partition, and count the records that it missed."""
+    topic, number = partition
+    if beginning <= offset:
+        log.error(
+            "partition %d of %s ends before offset %d, the group's next one: the topic was created "
+            "anew, and is read from offset %d",
+            *(number, topic, offset, beginning),
+        )
+        return
+    RECORDS_LOST.labels(str(number)).inc(beginning - offset)
+    log.error(
+        "LOST: Kafka deleted %d records of partition %d of %s, offsets %d to %d, before they were "
+        "read: raise the topic's retention, or add processors",
+        *(beginning - offset, number, topic, offset, beginning - 1),
+    )
+
+
 def as_record(raw: ConsumerRecord[bytes, bytes]) -> Record:
     """Convert aiokafka's record to the log's."""
     return Record(
         raw.partition,
         raw.offset,
-        _text(raw.key),
+        client.decode(raw.key),
         raw.value or b"",
-        tuple((name, _text(value)) for name, value in raw.headers) if raw.headers else (),
+        tuple((name, client.decode(value)) for name, value in raw.headers) if raw.headers else (),
         raw.timestamp,
     )
-
-
-def _text(raw: bytes | None) -> str:
-    """Decode text so that encoding returns the same bytes: other programs write to the topic."""
-    return (raw or b"").decode(errors="surrogateescape")

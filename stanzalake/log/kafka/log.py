@@ -6,11 +6,11 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import DuplicateSequenceNumber, KafkaError
-from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
 from stanzalake.log.base import Entry, Record
 from stanzalake.log.kafka import client
+from stanzalake.log.kafka.commits import CommitWatch
 from stanzalake.log.kafka.consumer import SESSION_SECONDS, KafkaConsumer, as_record
 from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
@@ -20,11 +20,7 @@ _LINGER_MS = 5
 _BATCH_BYTES = 512 * 1024
 _LOOK_SECONDS = 1.0
 _SILENCE_SECONDS = 10.0
-_FIRST_WAIT = 0.02
-_LONGEST_WAIT = 0.2
 _UNKNOWN_OFFSET = -1
-
-_murmur2 = DefaultPartitioner()
 
 
 class KafkaLog:
@@ -46,7 +42,7 @@ class KafkaLog:
         self._prefix = prefix
         self._session = session
         self._producer: AIOKafkaProducer | None = None
-        self._lookups: dict[str, AIOKafkaConsumer] = {}
+        self._watches: dict[tuple[str, str], CommitWatch] = {}
         self._consumers: list[KafkaConsumer] = []
         self._starting = asyncio.Lock()
 
@@ -92,21 +88,14 @@ class KafkaLog:
     ) -> bool:
         """Wait until the group has committed everything appended before this call.
 
-        A partition without uncommitted records costs two small concurrent requests.
+        A partition without uncommitted records costs two small concurrent requests, shared by the
+        callers that wait for the partition at the same time.
         """
-        deadline = asyncio.get_running_loop().time() + timeout
-        with client.translate_errors():
-            lookup = await self._lookup(group)
-            try:
-                async with asyncio.timeout(max(timeout, _LOOK_SECONDS)):
-                    place = await _partition_of(lookup, self._prefix + topic, key)
-                    return await _reached(lookup, place, up_to, deadline)
-            except TimeoutError:
-                return False
-            except KafkaError:
-                self._lookups.pop(group, None)
-                await client.stop(lookup)
-                raise
+        watch = self._watches.get((topic, group))
+        if watch is None:
+            watch = CommitWatch(self._client, self._prefix + topic, self._prefix + group)
+            self._watches[topic, group] = watch
+        return await watch.wait(key, timeout, up_to)
 
     async def scan(self, topic: str) -> AsyncGenerator[Record, None]:
         """Iterate over the records that a topic holds now."""
@@ -125,8 +114,8 @@ class KafkaLog:
         """Close every connection; open consumers leave their groups."""
         for consumer in self._consumers:
             await consumer.close()
-        for lookup in self._lookups.values():
-            await client.stop(lookup)
+        for watch in self._watches.values():
+            await watch.close()
         if self._producer is not None:
             await self._drop(self._producer)
 
@@ -151,21 +140,6 @@ class KafkaLog:
             self._producer = None
             await client.stop(producer)
 
-    async def _lookup(self, group: str) -> AIOKafkaConsumer:
-        """Return a client that looks up a group's offsets without being a member."""
-        async with self._starting:
-            if group not in self._lookups:
-                lookup = AIOKafkaConsumer(**self._client, group_id=self._prefix + group)
-                await client.start(lookup)
-                self._lookups[group] = lookup
-            return self._lookups[group]
-
-
-def partition(key: str, partitions: int) -> int:
-    """Return the partition of a key, as Kafka's default partitioner does."""
-    numbers = range(partitions)
-    return int(_murmur2(_bytes(key), numbers, numbers))
-
 
 async def _send(
     producer: AIOKafkaProducer, topic: str, entries: Sequence[Entry]
@@ -173,8 +147,8 @@ async def _send(
     sent: list[asyncio.Future[RecordMetadata]] = []
     try:
         for key, value, headers in entries:
-            raw = [(name, _bytes(text)) for name, text in headers]
-            sent.append(await producer.send(topic, value, _bytes(key), headers=raw))
+            raw = [(name, client.encode(text)) for name, text in headers]
+            sent.append(await producer.send(topic, value, client.encode(key), headers=raw))
         return await asyncio.gather(*sent)
     finally:
         for one in sent:
@@ -214,42 +188,3 @@ async def _unread(
 ) -> list[TopicPartition]:
     async with asyncio.timeout(_SILENCE_SECONDS):
         return [one for one, end in ends.items() if await reader.position(one) < end]
-
-
-async def _partition_of(lookup: AIOKafkaConsumer, topic: str, key: str) -> TopicPartition:
-    """Return the partition of a key, by the client's metadata.
-
-    Clients learn of added partitions within five minutes; until then producers may disagree.
-    """
-    if not lookup.partitions_for_topic(topic):
-        # A request about one partition makes the client fetch the topic's metadata.
-        await lookup.end_offsets([TopicPartition(topic, 0)])
-    return TopicPartition(topic, partition(key, len(lookup.partitions_for_topic(topic))))
-
-
-async def _reached(
-    lookup: AIOKafkaConsumer, place: TopicPartition, up_to: Watermarks, deadline: float
-) -> bool:
-    ends, committed = await asyncio.gather(lookup.end_offsets([place]), _committed(lookup, place))
-    # A re-created topic ends before the watermarks of the old one.
-    end = min(ends[place], up_to.get(place.partition, ends[place]))
-    wait = _FIRST_WAIT
-    while committed < end:
-        if asyncio.get_running_loop().time() >= deadline:
-            return False
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, _LONGEST_WAIT)
-        committed = await _committed(lookup, place)
-    return True
-
-
-async def _committed(lookup: AIOKafkaConsumer, place: TopicPartition) -> int:
-    """Return a group's committed offset, or the oldest record's if the group never committed."""
-    offset: int | None = await lookup.committed(place)
-    if offset is None:
-        offset = (await lookup.beginning_offsets([place]))[place]
-    return offset
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")

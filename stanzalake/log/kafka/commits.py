@@ -1,0 +1,221 @@
+"""Waits for a group's commits on a topic, with one poll per partition for all waiters."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+
+from stanzalake.errors import LogUnavailable, StanzalakeError
+from stanzalake.log.kafka import client as kafka
+from stanzalake.log.watermarks import Watermarks
+
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.2
+_ANSWER_SECONDS = 1.0
+"""Seconds for Kafka's first answer, also for a shorter timeout."""
+
+_murmur2 = DefaultPartitioner()
+
+
+class CommitWatch:
+    """Compares the commits of a group with the ends of a topic's partitions.
+
+    The number of requests depends on the partitions that are waited for, not on the waiters. A
+    partition whose leader is away holds up its own waiters only.
+
+    Args:
+        client: Connection arguments of aiokafka's clients.
+        topic: The topic's full name.
+        group: The group's full name.
+    """
+
+    def __init__(self, client: Mapping[str, Any], topic: str, group: str) -> None:
+        self._client = client
+        self._topic = topic
+        self._group = group
+        self._lookup: AIOKafkaConsumer | None = None
+        self._polls: dict[TopicPartition, _PartitionPoll] = {}
+        self._starting = asyncio.Lock()
+
+    async def wait(self, key: str, timeout: float, up_to: Watermarks) -> bool:
+        """Wait until the group has committed everything in the key's partition.
+
+        Args:
+            key: The owner.
+            timeout: Maximum seconds to wait.
+            up_to: Lowers the offset to wait for, by partition.
+
+        Returns:
+            False on a timeout.
+
+        Raises:
+            LogUnavailable: Kafka does not answer.
+            LogRefused: Kafka refuses the look-up.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        with kafka.translate_errors():
+            lookup = await self._connected()
+        try:
+            async with asyncio.timeout(max(timeout, _ANSWER_SECONDS)):
+                with kafka.translate_errors():
+                    partition = await self._locate(lookup, key)
+                poll = self._poll(lookup, partition)
+                return await poll.wait(deadline, up_to.get(partition.partition))
+        except TimeoutError:
+            return False
+        except StanzalakeError:
+            await self._drop(lookup)
+            raise
+
+    async def close(self) -> None:
+        """Fail the waiters and disconnect."""
+        if self._lookup is not None:
+            await self._drop(self._lookup)
+
+    def _poll(self, lookup: AIOKafkaConsumer, partition: TopicPartition) -> "_PartitionPoll":
+        if partition not in self._polls:
+            self._polls[partition] = _PartitionPoll(lookup, partition)
+        return self._polls[partition]
+
+    async def _connected(self) -> AIOKafkaConsumer:
+        async with self._starting:
+            if self._lookup is None:
+                # Without a subscription the client is no member of the group.
+                lookup = AIOKafkaConsumer(**self._client, group_id=self._group)
+                await kafka.start(lookup)
+                self._lookup = lookup
+            return self._lookup
+
+    async def _locate(self, lookup: AIOKafkaConsumer, key: str) -> TopicPartition:
+        """Return the partition of a key, by the client's metadata.
+
+        Clients learn of added partitions within five minutes; until then producers may disagree.
+        """
+        async with self._starting:
+            if not lookup.partitions_for_topic(self._topic):
+                # A request about one partition makes the client fetch the topic's metadata.
+                await lookup.end_offsets([TopicPartition(self._topic, 0)])
+        count = len(lookup.partitions_for_topic(self._topic))
+        return TopicPartition(self._topic, partition_of(key, count))
+
+    async def _drop(self, lookup: AIOKafkaConsumer) -> None:
+        """Stop a failed client, unless another waiter has replaced it already."""
+        if self._lookup is not lookup:
+            return
+        polls, self._polls, self._lookup = self._polls, {}, None
+        for poll in polls.values():
+            poll.stop()
+        await kafka.stop(lookup)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    """A waiter of a partition.
+
+    Attributes:
+        deadline: Time of the event loop from which on the answer is False.
+        up_to: Lowers the offset to wait for, if known.
+        answer: Set by the poll.
+        end: The offset to wait for, once known.
+    """
+
+    deadline: float
+    up_to: int | None
+    answer: asyncio.Future[bool]
+    end: int | None = None
+
+    def reached(self, committed: int) -> bool:
+        """Return whether a committed offset is all that this waiter waits for."""
+        return self.end is not None and committed >= self.end
+
+
+class _PartitionPoll:
+    """Polls the committed offset of a partition while anybody waits for it."""
+
+    def __init__(self, lookup: AIOKafkaConsumer, partition: TopicPartition) -> None:
+        self._lookup = lookup
+        self._partition = partition
+        self._waiters: set[_Waiter] = set()
+        self._added = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self, deadline: float, up_to: int | None) -> bool:
+        """Wait for the end of the partition, or for a smaller offset; False after the deadline."""
+        waiter = _Waiter(deadline, up_to, asyncio.get_running_loop().create_future())
+        self._waiters.add(waiter)
+        self._added.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        try:
+            return await waiter.answer
+        finally:
+            self._waiters.discard(waiter)
+
+    def stop(self) -> None:
+        """End the poll, and fail its waiters."""
+        self._fail(LogUnavailable("the connection to Kafka is closed"))
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            with kafka.translate_errors():
+                await self._answer_all()
+        except StanzalakeError as error:
+            self._fail(error)
+        finally:
+            self._task = None
+
+    def _fail(self, error: StanzalakeError) -> None:
+        for waiter in self._waiters:
+            if not waiter.answer.done():
+                waiter.answer.set_exception(error)
+        self._waiters.clear()
+
+    async def _answer_all(self) -> None:
+        pause = _FIRST_PAUSE
+        while self._waiters:
+            self._added.clear()
+            await self._answer(list(self._waiters))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause if self._waiters else 0):
+                    await self._added.wait()
+            pause = _FIRST_PAUSE if self._added.is_set() else min(2 * pause, _LONGEST_PAUSE)
+
+    async def _answer(self, waiters: Collection[_Waiter]) -> None:
+        """Answer the waiters whose offset is committed, or whose time is over."""
+        new = [waiter for waiter in waiters if waiter.end is None]
+        committed, end = await asyncio.gather(self._committed(), self._end(new))
+        for waiter in new:
+            # A re-created topic ends before the watermarks of the old one.
+            waiter.end = end if waiter.up_to is None else min(end, waiter.up_to)
+        if not all(waiter.reached(committed) for waiter in new):
+            # Nobody will commit the offsets of records that Kafka has deleted.
+            committed = max(committed, await self._beginning())
+        now = asyncio.get_running_loop().time()
+        for waiter in waiters:
+            reached = waiter.reached(committed)
+            if not waiter.answer.done() and (reached or now >= waiter.deadline):
+                waiter.answer.set_result(reached)
+                self._waiters.discard(waiter)
+
+    async def _committed(self) -> int:
+        return await self._lookup.committed(self._partition) or 0
+
+    async def _end(self, waiters: Collection[_Waiter]) -> int:
+        if not waiters:
+            return 0
+        return int((await self._lookup.end_offsets([self._partition]))[self._partition])
+
+    async def _beginning(self) -> int:
+        return int((await self._lookup.beginning_offsets([self._partition]))[self._partition])
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Return the partition of a key, as Kafka's default partitioner does."""
+    numbers = range(partitions)
+    return int(_murmur2(kafka.encode(key), numbers, numbers))
