@@ -25,6 +25,10 @@ network_settings = { nagle = false }
 VirtualHost(ENV_STANZALAKE_HOSTS)
     modules_enabled = { "stanzalake" } -- in place of "mam"
     stanzalake_id_keys = ENV_STANZALAKE_ID_KEYS
+    -- What is archived: the same as the services are told.
+    stanzalake_policy = ENV_PROSODY_ARCHIVE_POLICY
+    stanzalake_smart = ENV_PROSODY_MAM_SMART_ENABLE
+    stanzalake_exclude_namespaces = ENV_PROSODY_ARCHIVE_EXCLUDE_NAMESPACES
 
 Component "ingest.stanzalake"
     component_secret = ENV_STANZALAKE_COMPONENT_SECRET

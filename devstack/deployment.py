@@ -20,6 +20,10 @@ INGEST = "ingest.stanzalake"
 QUERY = "query.stanzalake"
 
 
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
 class Deployment:
     """Prosody, and `stanzalake up` beside it on the embedded log and store.
 
@@ -75,6 +79,9 @@ class Deployment:
             id_keys=(self.settings["STANZALAKE_ID_KEYS"],),
             ingest=ingest,
             query=query,
+            policy=self.settings.get("PROSODY_ARCHIVE_POLICY", "roster"),
+            smart=self.settings.get("PROSODY_MAM_SMART_ENABLE") == "true",
+            excluded=_items(self.settings.get("PROSODY_ARCHIVE_EXCLUDE_NAMESPACES", "")),
             tree=tree or TREE,
         )
         self._declare()

@@ -54,6 +54,9 @@ modules_enabled = {modules}
 stanzalake_id_keys = {id_keys}
 stanzalake_ingest = {ingest}
 stanzalake_query = {query}
+stanzalake_policy = {policy}
+stanzalake_smart = {smart}
+stanzalake_exclude_namespaces = {excluded}
 {extra_host}
 """
 
@@ -86,6 +89,9 @@ class Prosody(Server):
         id_keys: Keys that seal message ids, the sealing one first.
         ingest: Names of the ingest components.
         query: Names of the query components.
+        policy: The archiving policy, as PROSODY_ARCHIVE_POLICY.
+        smart: Whether smart archiving is on.
+        excluded: Excluded namespaces besides the defaults.
         modules: Modules of the VirtualHost besides the usual ones of a chat server.
         extra_host: Lines for the VirtualHost's section of the configuration.
         extra_global: Lines for the global section.
@@ -107,6 +113,9 @@ class Prosody(Server):
     id_keys: Sequence[str] = field(default_factory=lambda: [_secret()], repr=False)
     ingest: Sequence[str] = ("ingest.stanzalake",)
     query: Sequence[str] = ("query.stanzalake",)
+    policy: str = "roster"
+    smart: bool = False
+    excluded: Sequence[str] = ()
     modules: Sequence[str] = ("stanzalake",)
     extra_host: str = ""
     extra_global: str = ""
@@ -218,6 +227,9 @@ class Prosody(Server):
             id_keys=_lua(self.id_keys),
             ingest=_lua(self.ingest),
             query=_lua(self.query),
+            policy=_lua(self.policy),
+            smart=str(self.smart).lower(),
+            excluded=_lua(self.excluded),
             extra_host=self.extra_host,
         )
 

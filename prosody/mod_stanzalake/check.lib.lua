@@ -24,6 +24,16 @@ local function version()
 	return line:match('"v":(%d+)');
 end
 
+-- The policy in the words of PROSODY_ARCHIVE_POLICY.
+local POLICIES = { always = "true", never = "false", roster = "roster" };
+
+local function sorted_names(namespaces)
+	local names = {};
+	for name in pairs(namespaces) do names[#names + 1] = name; end
+	table.sort(names);
+	return table.concat(names, " ");
+end
+
 -- What is sealed belongs to the host itself, which has no archive: the id proves the key and opens nothing.
 local function answer(jid, journal, settings)
 	local clock = position.new_sequence(now, 0):next();
@@ -31,6 +41,8 @@ local function answer(jid, journal, settings)
 	return st.stanza("checked", {
 		xmlns = xmlns_check, version = version();
 		position = ("%d"):format(clock), id = position.new_sealer(settings.id_keys[1])(module.host, clock);
+		policy = POLICIES[settings.policy], smart = tostring(settings.smart);
+		excluded = sorted_names(settings.exclude_namespaces);
 		mam = tostring(prosody.hosts[module.host].modules.mam ~= nil);
 		listed = tostring((set.new(settings.ingest) + set.new(settings.query)):contains(jid));
 		connected = tostring(component.connected);

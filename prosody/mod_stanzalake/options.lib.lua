@@ -57,7 +57,7 @@ local function namespaces(value)
 	if type(given) ~= "table" then return nil; end
 	local set = { ["http://jabber.org/protocol/chatstates"] = true, ["urn:xmpp:jingle-message:0"] = true };
 	for _, item in ipairs(given) do
-		if type(item) ~= "string" or item == "" then return nil; end
+		if type(item) ~= "string" or not item:find("^%S+$") then return nil; end
 		set[item] = true;
 	end
 	return set;

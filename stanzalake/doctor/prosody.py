@@ -143,6 +143,8 @@ def _tap(
             "list, and restart Prosody",
         )
     yield _key(subject, name, one, settings)
+    if settings.query_jid in {place.jid for place in answers}:
+        yield _rules(subject, name, one, settings)
     yield clock.check(subject, *one.clock)
     for place, answer in answers.items():
         if not answer.listed:
@@ -176,6 +178,33 @@ def _key(subject: str, name: str, answer: Answer, settings: Settings) -> Finding
         "ids",
         f'let stanzalake_id_keys of VirtualHost "{name}" equal STANZALAKE_ID_KEYS; keep both old '
         "keys in the list, behind the new one, if messages were archived under both",
+    )
+
+
+def _rules(subject: str, name: str, answer: Answer, settings: Settings) -> Finding:
+    """Compare the module's options with the settings that decide what is archived."""
+    subject = f"{subject}, policy"
+    if not answer.policy:
+        return warning(
+            subject,
+            "mod_stanzalake is too old to know it: it announces ids of messages that are not kept",
+            "upgrade the module (docs/upgrading.md)",
+        )
+    pairs = {
+        "stanzalake_policy and PROSODY_ARCHIVE_POLICY": (answer.policy, settings.policy),
+        "stanzalake_smart and PROSODY_MAM_SMART_ENABLE": (answer.smart, settings.smart),
+        "stanzalake_exclude_namespaces and PROSODY_ARCHIVE_EXCLUDE_NAMESPACES": (
+            answer.excluded,
+            settings.exclusions,
+        ),
+    }
+    unequal = [names for names, (there, here) in pairs.items() if there != here]
+    if not unequal:
+        return fine(subject, "Prosody foretells it by the same rules")
+    return fault(
+        subject,
+        f"different: {'; '.join(unequal)}: Prosody announces or drops the wrong messages",
+        f'let the options of VirtualHost "{name}" equal the settings, and restart Prosody',
     )
 
 

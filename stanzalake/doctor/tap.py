@@ -39,6 +39,10 @@ class Answer(NamedTuple):
         position: Its clock, as the position of an event of that moment.
         id: That position, sealed for the host with the tap's key.
         clock: How far it is ahead of this machine, milliseconds, and how far that may be wrong.
+        policy: Its stanzalake_policy, as PROSODY_ARCHIVE_POLICY names it; empty if the module is
+            too old to have these three.
+        smart: Its stanzalake_smart.
+        excluded: Namespaces that it excludes, the defaults included.
         mam: Whether mod_mam is loaded besides.
         listed: Whether the host has the component in `stanzalake_ingest` or `stanzalake_query`.
         connected: Whether a process is connected as the component.
@@ -50,6 +54,9 @@ class Answer(NamedTuple):
     position: int
     id: str
     clock: tuple[int, int]
+    policy: str
+    smart: bool
+    excluded: frozenset[str]
     mam: bool
     listed: bool
     connected: bool
@@ -168,6 +175,9 @@ def _answer(element: ET.Element, before: int, after: int) -> Answer:
             position=position,
             id=given["id"],
             clock=(to_milliseconds(position) - here, (after - before) // 2_000_000),
+            policy=given.get("policy", ""),
+            smart=given.get("smart") == "true",
+            excluded=frozenset(given.get("excluded", "").split()),
             mam=given["mam"] == "true",
             listed=given["listed"] == "true",
             connected=given["connected"] == "true",

@@ -172,6 +172,24 @@ async def test_a_rotated_key_is_fine(start_prosody: StartProsody, tmp_path: Path
     assert not checks.failed(await look(values))
 
 
+async def test_rules_that_differ_between_prosody_and_the_services(
+    start_prosody: StartProsody, tmp_path: Path
+) -> None:
+    prosody = await start_prosody(policy="true", smart=True, excluded=["urn:b", "urn:a"])
+    same = {
+        "PROSODY_ARCHIVE_POLICY": "true",
+        "PROSODY_MAM_SMART_ENABLE": "true",
+        "PROSODY_ARCHIVE_EXCLUDE_NAMESPACES": "urn:a,urn:b",
+    }
+    assert not checks.failed(await look(beside(prosody, tmp_path, **same)))
+    for name in same:
+        others = {other: value for other, value in same.items() if other != name}
+        found = only_fault(await look(beside(prosody, tmp_path, **others)))
+        assert found.subject == f"host {HOST}, policy"
+        assert [other for other in same if other in found.text] == [name]
+        assert f'VirtualHost "{HOST}"' in found.remedy
+
+
 async def test_a_host_without_the_module(start_prosody: StartProsody, tmp_path: Path) -> None:
     values = beside(await start_prosody(modules=()), tmp_path)
     findings = await look(values)

@@ -448,7 +448,7 @@ function tests.an_option_that_cannot_be_used_is_named()
 		query_timeout = { 0, {} };
 		policy = { "sometimes", 1, {}, "" };
 		smart = { "yes", 1, "" };
-		exclude_namespaces = { 5, true, { 5 }, { "" } };
+		exclude_namespaces = { 5, true, { 5 }, { "" }, "urn:a b" };
 	};
 	for name, values in pairs(wrong) do
 		for _, value in ipairs(values) do
