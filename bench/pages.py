@@ -115,7 +115,7 @@ async def asked(given: Settings, corpus: Corpus, rounds: int = _ROUNDS) -> Seque
             answers = await _ask(reader, owner, corpus, chance)
             if n >= _WARM_UP:
                 timings += answers
-    reader.close()
+    await reader.close()
     store.close()
     return timings
 

@@ -25,8 +25,9 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from stanzalake.store.chdb import http
-from stanzalake.store.chdb.engine import Engine, Statement, literal
+from stanzalake.store.chdb.engine import Engine, Statement
 from stanzalake.store.chdb.http import HOST
+from stanzalake.store.statement import literal
 
 DATABASE = "stanzalake"
 

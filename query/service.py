@@ -47,7 +47,7 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
             group.create_task(_measure(reader, stop))
     finally:
         accesses.close()
-        reader.close()
+        await reader.close()
 
 
 async def _measure(reader: ArchiveReader, stop: asyncio.Event) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from stanzalake.config.settings import Settings
@@ -56,8 +55,9 @@ def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
 
 
 def _look(settings: Settings, service: str) -> Iterator[Finding]:
-    if settings.embedded_store and not _directory(settings).is_dir():
-        yield fine(SUBJECT, f"{_directory(settings)} is not there yet: stanzalake up makes it")
+    directory = settings.store_dir
+    if directory is not None and not directory.is_dir():
+        yield fine(SUBJECT, f"{directory} is not there yet: stanzalake up makes it")
         return
     if settings.embedded_store and not data_dir.usable(settings):
         yield unknown(SUBJECT, "it is not opened: see the data directory")
@@ -163,7 +163,3 @@ def _granted(subject: str, user: str, lacking: Sequence[str]) -> Finding:
 
 def _user(dsn: str) -> str:
     return unquote(urlsplit(dsn).username or "default")
-
-
-def _directory(settings: Settings) -> Path:
-    return Path(urlsplit(settings.dsn).path)

@@ -65,9 +65,9 @@ class ArchiveReader:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._store.size)
 
-    def close(self) -> None:
-        """Wait for running statements, and drop queued ones. The store stays open."""
-        self._threads.shutdown(cancel_futures=True)
+    async def close(self) -> None:
+        """Drop queued statements, and wait for running ones. The store stays open."""
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     def _oldest(self) -> int:
         return seconds_ago(self._expires_after, self._clock())

@@ -6,12 +6,14 @@ https://clickhouse.com/docs/operations/backup/overview
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 from stanzalake.errors import StoreRefused
 from stanzalake.store.client import Store
+from stanzalake.store.statement import identifier, literal
 
 _POLL_SECONDS = 0.1
+_RUNNING = {"CREATING_BACKUP", "RESTORING"}
+_DONE = {"BACKUP_CREATED", "RESTORED"}
 # Existing rows stay: readers deduplicate a row that is in both. Table definitions may differ by
 # later migrations and settings.
 _MERGE = "allow_non_empty_tables = true, allow_different_table_def = true"
@@ -49,29 +51,28 @@ class Backups:
             " ORDER BY name",
             {"table": self._store.table},
         )
-        which = ", ".join(f"TABLE {table}" for (table,) in tables)
-        beside = f"base_backup = File('{base}')" if base else ""
-        self._run(f"BACKUP {which} TO File({{name:String}})", name, beside)
+        which = ", ".join(f"TABLE {identifier(table)}" for (table,) in tables)
+        full = f"base_backup = File({literal(base)})" if base else ""
+        self._run(f"BACKUP {which} TO File({{name:String}})", name, full)
 
     def restore(self, name: str) -> None:
         """Merge all rows of a backup into the tables; raises as `make` does."""
         self._run("RESTORE ALL FROM File({name:String})", name, _MERGE)
 
     def _run(self, statement: str, name: str, settings: str) -> None:
-        number = str(uuid.uuid4())
-        given = ", ".join(one for one in (f"id = '{number}'", settings) if one)
-        self._store.command(f"{statement} SETTINGS {given} ASYNC", {"name": name})
-        while not self._done(number):
+        operation = str(uuid.uuid4())
+        clauses = ", ".join(filter(None, (f"id = {literal(operation)}", settings)))
+        self._store.command(f"{statement} SETTINGS {clauses} ASYNC", {"name": name})
+        while self._is_running(operation):
             self._sleep(_POLL_SECONDS)
 
-    def _done(self, number: str) -> bool:
-        rows: Any = self._store.select(
-            "SELECT status, error FROM system.backups WHERE id = {id:String}", {"id": number}
+    def _is_running(self, operation: str) -> bool:
+        rows = self._store.select(
+            "SELECT status, error FROM system.backups WHERE id = {id:String}", {"id": operation}
         )
-        for status, error in rows:
-            if status.endswith("_FAILED"):
-                reason = error.partition(", Stack trace")[0]
-                raise StoreRefused(f"ClickHouse could not do it: {reason}")
-            if status in {"BACKUP_CREATED", "RESTORED"}:
-                return True
-        return False
+        # The list is in the server's memory.
+        [(status, error)] = rows or [("", "ClickHouse was restarted meanwhile")]
+        if status not in _RUNNING | _DONE:
+            reason = error.partition(", Stack trace")[0] or status
+            raise StoreRefused(f"ClickHouse could not do it: {reason}")
+        return status in _RUNNING

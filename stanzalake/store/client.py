@@ -87,6 +87,14 @@ ROW_ERRORS = {
 }
 """ClickHouse error codes that blame the values of a row, when an insert returns them."""
 
+_SUFFIXES = {
+    "messages": "",
+    "preferences": "_preferences",
+    "erasures": "_erasures",
+    "migrations": "_migrations",
+}
+"""Suffixes of the tables' names, by the ``{name:Identifier}`` that stands for each."""
+
 _TOO_LARGE = 396
 _CONNECT_SECONDS = 10
 _INSERT = {"max_partitions_per_insert_block": 0}
@@ -150,6 +158,7 @@ class Store:
         engine: Mapping[str, Any] | None = None,
     ) -> None:
         self.table = table
+        self._names = {name: table + suffix for name, suffix in _SUFFIXES.items()}
         self._lock = ExitStack()
         self._setting = setting
         self._user = unquote(urlsplit(dsn).username or "default")
@@ -205,7 +214,7 @@ class Store:
             raise DataDirInUse(
                 f"{settings.data_dir} is in use by another process of stanzalake, "
                 f"and the store that it shares cannot be reached: {error}"
-            ) from None
+            ) from error
 
     def insert(self, rows: Sequence[Any], suffix: str = "") -> None:
         """Insert rows, readable on return. Inserting a row again is idempotent.
@@ -230,6 +239,9 @@ class Store:
     ) -> Sequence[Sequence[Any]]:
         """Run a query with ``{name:Type}`` parameters and return its rows.
 
+        ``{messages:Identifier}``, ``{preferences:Identifier}``, ``{erasures:Identifier}`` and
+        ``{migrations:Identifier}`` name the tables.
+
         Raises:
             StoreUnavailable: No answer; may work later.
             StoreRefused: The statement is at fault.
@@ -237,13 +249,13 @@ class Store:
         """
         STORAGE_OPERATIONS.labels("archive", "select").inc()
         with self._translate_errors(), self._clients.borrow() as client:
-            return client.query(statement, parameters=dict(parameters or {})).result_rows
+            return client.query(statement, parameters=self._bind(statement, parameters)).result_rows
 
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement without a result; raises as `select` does."""
         STORAGE_OPERATIONS.labels("archive", "command").inc()
         with self._translate_errors(), self._clients.borrow() as client:
-            client.command(statement, parameters=dict(parameters or {}))
+            client.command(statement, parameters=self._bind(statement, parameters))
 
     def size(self) -> int:
         """Return the bytes of the messages table on this server's disk; raises as `select`."""
@@ -259,6 +271,10 @@ class Store:
         self._clients.close()
         self._lock.close()
 
+    def _bind(self, statement: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+        names = {n: v for n, v in self._names.items() if f"{{{n}:Identifier}}" in statement}
+        return {**names, **(parameters or {})}
+
     @contextmanager
     def _translate_errors(self, row: Collection[int] = ()) -> Iterator[None]:
         """Translate the driver's errors into ours, which never quote a value.
@@ -268,12 +284,13 @@ class Store:
         """
         try:
             yield
-        except StreamFailureError:
-            raise AnswerCut("ClickHouse broke off in the middle of an answer") from None
+        except StreamFailureError as error:
+            raise AnswerCut("ClickHouse broke off in the middle of an answer") from _redact(error)
         except DatabaseError as error:
-            raise self._translate(error, row) from None
+            raise self._translate(error, row) from _redact(error)
         except (ClickHouseError, OSError, RuntimeError) as error:
-            raise StoreUnavailable(f"ClickHouse does not answer ({_reason(error)})") from None
+            reason = f"ClickHouse does not answer ({_reason(error)})"
+            raise StoreUnavailable(reason) from _redact(error)
 
     def _translate(self, error: DatabaseError, row: Collection[int]) -> StanzalakeError:
         if isinstance(error, DataError):
@@ -338,9 +355,27 @@ def _server_arguments(dsn: str, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+class _DriverError(Exception):
+    """Stands in for an error of the driver, whose own text may quote values."""
+
+
+def _redact(error: Exception) -> Exception:
+    """Return the error's name and traceback, which quote no value, as the cause for the log."""
+    return _DriverError(_reason(error)).with_traceback(error.__traceback__)
+
+
 def _reason(error: Exception) -> str:
-    """Name an error: ClickHouse's code and name, or the class of the network error."""
+    """Name an error: ClickHouse's code and name, or the network error with the system's text."""
     if isinstance(error, DatabaseError) and error.code is not None:
         return f"error {error.code} {error.name}"
     cause = error.__cause__ or error
-    return type(getattr(cause, "reason", None) or cause).__name__
+    name = type(getattr(cause, "reason", None) or cause).__name__
+    texts = (e.strerror for e in _causes(error) if isinstance(e, OSError) and e.strerror)
+    return ": ".join((name, *texts))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes; urllib3 keeps one of them in `reason`."""
+    while isinstance(error, BaseException):
+        yield error
+        error = getattr(error, "reason", None) or error.__cause__

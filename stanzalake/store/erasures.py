@@ -7,8 +7,10 @@ from typing import NamedTuple
 from stanzalake.model.event import VERSION, Erasure
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
+from stanzalake.store.statement import select
 
 SUFFIX = "_erasures"
+_ERASURES = "{erasures:Identifier}"
 
 
 class _Row(NamedTuple):
@@ -58,12 +60,12 @@ class Erasures:
         return self._select("position >= {position:UInt64}", {"position": position})
 
     def _select(self, condition: str, parameters: Mapping[str, object]) -> Sequence[Erasure]:
-        rows = self._store.select(
-            f"SELECT DISTINCT {', '.join(_Row._fields)} FROM {self._store.table}{SUFFIX}"  # noqa: S608  # identifiers
-            f" WHERE {condition} ORDER BY owner, position",
-            parameters,
-        )
+        statement = select(_COLUMNS, [condition], "ORDER BY owner, position", _ERASURES)
+        rows = self._store.select(statement, parameters)
         return [_erasure(_Row(*row)) for row in rows]
+
+
+_COLUMNS = f"DISTINCT {', '.join(_Row._fields)}"
 
 
 def _row(erasure: Erasure) -> _Row:

@@ -15,6 +15,10 @@ from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
 
 SUFFIX = "_preferences"
+_NEWEST = """
+SELECT DISTINCT owner, position, policy, always, never FROM {preferences:Identifier}
+WHERE owner IN {owners:Array(String)}
+ORDER BY owner, position DESC LIMIT {limit:UInt64} BY owner"""
 
 
 class _Row(NamedTuple):
@@ -62,14 +66,7 @@ class Histories:
         return histories
 
     def _read(self, owners: Sequence[str]) -> Mapping[str, History]:
-        rows = self._store.select(
-            f"""
-            SELECT DISTINCT owner, position, policy, always, never
-            FROM {self._store.table}{SUFFIX}
-            WHERE owner IN {{owners:Array(String)}}
-            ORDER BY owner, position DESC LIMIT {MAX_STATES} BY owner""",  # noqa: S608  # an identifier
-            {"owners": owners},
-        )
+        rows = self._store.select(_NEWEST, {"owners": owners, "limit": MAX_STATES})
         grouped = groupby((_state(_Row(*row)) for row in rows), key=lambda state: state.owner)
         return {owner: tuple(states)[::-1] for owner, states in grouped}
 

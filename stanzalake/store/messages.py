@@ -6,7 +6,12 @@ from typing import Any
 
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Row, Store
+from stanzalake.store.statement import select
 
+_FITTING = """
+QUALIFY sum(length(stanza)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - length(stanza)
+    < {bytes:UInt64}
+ORDER BY position SETTINGS max_threads = 1"""
 _PAGE_ROWS = 2000
 _PAGE_BYTES = 4 * 1024 * 1024
 """Limit on the bytes of stanzas per page; the first stanza always fits."""
@@ -42,10 +47,7 @@ class Messages:
     def count(self, span: MessageRange) -> int:
         """Count the messages of a range; raises as `Store.select` does."""
         where, parameters = _where(span)
-        [(number,)] = self._store.select(
-            f"SELECT uniqExact(position) FROM {self._store.table} WHERE {where}",  # noqa: S608  # an identifier
-            parameters,
-        )
+        [(number,)] = self._store.select(select("uniqExact(position)", where), parameters)
         return int(number)
 
     def read(self, span: MessageRange) -> Iterator[Row]:
@@ -66,24 +68,15 @@ class Messages:
 
     def _page(self, span: MessageRange) -> Sequence[Row]:
         where, parameters = _where(span)
-        rows = self._store.select(
-            f"""
-            SELECT * FROM
-            (
-                SELECT {", ".join(Row._fields)} FROM {self._store.table}
-                WHERE {where} ORDER BY position LIMIT {_PAGE_ROWS}
-            )
-            QUALIFY sum(length(stanza))
-                OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - length(stanza) < {_PAGE_BYTES}
-            ORDER BY position SETTINGS max_threads = 1""",  # noqa: S608  # values travel as parameters
-            parameters,
-        )
+        page = select(", ".join(Row._fields), where, f"ORDER BY position LIMIT {_PAGE_ROWS}")
+        fitting = select("*", tail=_FITTING, source=f"({page})")
+        rows = self._store.select(fitting, {**parameters, "bytes": _PAGE_BYTES})
         return [Row(*row) for row in rows]
 
 
-def _where(span: MessageRange) -> tuple[str, Mapping[str, Any]]:
-    terms = "owner = {owner:String} AND position BETWEEN {low:UInt64} AND {high:UInt64}"
+def _where(span: MessageRange) -> tuple[Sequence[str], Mapping[str, Any]]:
+    terms = ["owner = {owner:String}", "position BETWEEN {low:UInt64} AND {high:UInt64}"]
     parameters = {"owner": span.owner, "low": min(span.low, MAX_POSITION), "high": span.high}
     if not span.peer:
         return terms, parameters
-    return f"{terms} AND peer = {{peer:String}}", {**parameters, "peer": span.peer}
+    return [*terms, "peer = {peer:String}"], {**parameters, "peer": span.peer}

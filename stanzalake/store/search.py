@@ -4,17 +4,24 @@ A scan without an index: see docs/decisions/0008-search.md for the measurements.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Store
+from stanzalake.store.statement import select
 
 EXCERPT = 200
 """Length of an excerpt, in characters."""
 
-_BEFORE = 60
+_COLUMNS = f"""
+owner, position, peer, direction, kind,
+substringUTF8(
+    body, greatest(toInt64(positionCaseInsensitiveUTF8(body, {{text:String}})) - 60, 1), {EXCERPT}
+),
+length(stanza)"""
+_NEWEST = "ORDER BY position DESC, owner LIMIT 1 BY owner, position LIMIT {limit:UInt64}"
 _ESCAPED = re.compile(r"[&<>'\"\s]+")
 """Characters that XML may escape in a stanza, and white space."""
 
@@ -70,17 +77,11 @@ def search(store: Store, query: SearchQuery, limit: int) -> Sequence[SearchResul
         StoreDenied: The user of the DSN may not read archives.
     """
     where, parameters = _where(query)
-    statement = f"""
-        WITH toInt64(positionCaseInsensitiveUTF8(body, {{text:String}})) AS place
-        SELECT owner, position, peer, direction, kind,
-            substringUTF8(body, greatest(place - {_BEFORE}, 1), {EXCERPT}), length(stanza)
-        FROM {store.table} WHERE {where}
-        ORDER BY position DESC, owner LIMIT 1 BY owner, position LIMIT {{limit:UInt64}}"""  # noqa: S608  # values travel as parameters
-    rows = store.select(statement, {**parameters, "limit": limit})
+    rows = store.select(select(_COLUMNS, where, _NEWEST), {**parameters, "limit": limit})
     return [SearchResult(*row) for row in reversed(rows)]
 
 
-def _where(query: SearchQuery) -> tuple[str, dict[str, Any]]:
+def _where(query: SearchQuery) -> tuple[Sequence[str], Mapping[str, Any]]:
     terms = [
         "position BETWEEN {low:UInt64} AND {high:UInt64}",
         "NOT expired",
@@ -92,7 +93,7 @@ def _where(query: SearchQuery) -> tuple[str, dict[str, Any]]:
         terms.append("owner = {owner:String}")
     if query.peer:
         terms.append("peer = {peer:String}")
-    return " AND ".join(terms), {
+    return terms, {
         "low": query.low,
         "high": query.high,
         "plain": max(_ESCAPED.split(query.text), key=len),

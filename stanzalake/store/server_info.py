@@ -1,4 +1,4 @@
-"""Server facts for `stanzalake check`: version, clock, disk, tables and grants."""
+"""Server facts for `stanzalake check`: version, clock, disk and grants."""
 
 from typing import NamedTuple
 
@@ -30,12 +30,6 @@ def read(store: Store) -> ServerInfo:
     """Query the server's facts; raises as `Store.select` does."""
     [row] = store.select(_INFO)
     return ServerInfo(*row)
-
-
-def table_exists(store: Store, table: str) -> bool:
-    """Return whether this user sees a table; raises as `Store.select` does."""
-    [(exists,)] = store.select(f"EXISTS TABLE {table}")
-    return bool(exists)
 
 
 def has_grant(store: Store, privilege: str, table: str) -> bool:

@@ -8,10 +8,15 @@ import msgspec
 
 from stanzalake.model.position import from_milliseconds, seconds_ago
 from stanzalake.store.client import Store
+from stanzalake.store.statement import select
 
 _DAY = 86_400
-_OLDEST = "fromUnixTimestamp64Milli(toInt64(bitShiftRight(min(position), 16)), 'UTC')"
-_NEWEST = "fromUnixTimestamp64Milli(toInt64(bitShiftRight(max(position), 16)), 'UTC')"
+_HOSTS = """
+splitByChar('@', owner)[-1] AS host, count() AS messages, uniq(owner),
+fromUnixTimestamp64Milli(toInt64(bitShiftRight(min(position), 16)), 'UTC'),
+fromUnixTimestamp64Milli(toInt64(bitShiftRight(max(position), 16)), 'UTC')"""
+_DAYS = f"intDiv(bitShiftRight(position, 16), {1000 * _DAY}) AS day, count()"
+_SINCE = "position >= {low:UInt64}"
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -114,14 +119,8 @@ def read(
 
 
 def _hosts(store: Store, oldest: int) -> Sequence[Host]:
-    rows = store.select(
-        f"""
-        SELECT splitByChar('@', owner)[-1] AS host, count() AS messages, uniq(owner),
-            {_OLDEST}, {_NEWEST}
-        FROM {store.table} WHERE position >= {{oldest:UInt64}}
-        GROUP BY host ORDER BY messages DESC, host""",  # noqa: S608  # an identifier
-        {"oldest": oldest},
-    )
+    tail = "GROUP BY host ORDER BY messages DESC, host"
+    rows = store.select(select(_HOSTS, [_SINCE], tail), {"low": oldest})
     return [
         Host(host, messages, owners, first.replace(tzinfo=UTC), last.replace(tzinfo=UTC))
         for host, messages, owners, first, last in rows
@@ -131,12 +130,8 @@ def _hosts(store: Store, oldest: int) -> Sequence[Host]:
 def _days(store: Store, oldest: int, now: float, number: int) -> Sequence[Day]:
     today = int(now) // _DAY
     first = today - number + 1
-    rows = store.select(
-        f"""
-        SELECT intDiv(bitShiftRight(position, 16), {1000 * _DAY}) AS day, count()
-        FROM {store.table} WHERE position >= {{low:UInt64}} GROUP BY day""",  # noqa: S608  # an identifier
-        {"low": max(oldest, _position(first * _DAY))},
-    )
+    low = max(oldest, _position(first * _DAY))
+    rows = store.select(select(_DAYS, [_SINCE], "GROUP BY day"), {"low": low})
     counted = {int(day): int(messages) for day, messages in rows}
     epoch = date(1970, 1, 1)
     return [Day(epoch + timedelta(n), counted.get(n, 0)) for n in range(first, today + 1)]

@@ -9,6 +9,10 @@ from stanzalake.store.client import Store
 
 _SECOND = 1000 << SEQUENCE_BITS
 """Number of positions in a second."""
+_TAKEN = """
+SELECT DISTINCT owner, position, legacy_id FROM {messages:Identifier}
+WHERE owner IN {owners:Array(String)} AND position BETWEEN {low:UInt64} AND {high:UInt64}
+    AND intDiv(position, {second:UInt64}) IN {seconds:Array(UInt64)}"""
 
 
 class Moment(NamedTuple):
@@ -47,15 +51,12 @@ class TakenPositions:
     def _read(self, moments: Sequence[Moment]) -> Iterable[TakenPosition]:
         seconds = sorted({moment.second for moment in moments})
         rows = self._store.select(
-            f"""
-            SELECT DISTINCT owner, position, legacy_id FROM {self._store.table}
-            WHERE owner IN {{owners:Array(String)}}
-                AND position BETWEEN {{low:UInt64}} AND {{high:UInt64}}
-                AND intDiv(position, {_SECOND}) IN {{seconds:Array(UInt64)}}""",  # noqa: S608  # an identifier
+            _TAKEN,
             {
                 "owners": sorted({moment.owner for moment in moments}),
                 "low": seconds[0] * _SECOND,
                 "high": (seconds[-1] + 1) * _SECOND - 1,
+                "second": _SECOND,
                 "seconds": seconds,
             },
         )

@@ -1,6 +1,6 @@
 """SQL injection: no text of a client reaches into another archive."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from xml.sax.saxutils import escape
 
 import pytest
@@ -32,11 +32,11 @@ FIELDS = ("with", "start", "end", "before-id", "after-id", "ids", "include-group
 
 
 @pytest.fixture
-def reader(messages: Store) -> Iterator[ArchiveReader]:
+async def reader(messages: Store) -> AsyncIterator[ArchiveReader]:
     messages.insert([given._replace(owner=VICTIM) for given in rows(5)])
     reader = ArchiveReader(messages, SEALER, None)
     yield reader
-    reader.close()
+    await reader.close()
 
 
 async def outcome(reader: ArchiveReader, *content: str, owner: str = MALLORY) -> object:

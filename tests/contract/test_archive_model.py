@@ -188,7 +188,7 @@ Keep = Callable[[list[Row]], tuple[str, Archive]]
 
 
 @pytest.fixture(scope="module")
-def keep(messages: Store) -> Iterator[Keep]:
+def keep(messages: Store, runner: asyncio.Runner) -> Iterator[Keep]:
     """Give a function that stores rows for a new owner, some twice, beside those of another."""
     reader = ArchiveReader(messages, SEALER, None)
 
@@ -200,7 +200,7 @@ def keep(messages: Store) -> Iterator[Keep]:
         return owner, reader.archive(owner)
 
     yield store
-    reader.close()
+    runner.run(reader.close())
 
 
 @pytest.mark.requirement(

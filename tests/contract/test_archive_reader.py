@@ -1,7 +1,9 @@
 """The Archive interface: the store's archives on both engines, and the tests' in-memory one."""
 
+import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from tests.support.archives import SEALER, START, MemoryArchive, row, visible_id
 from tests.support.events import ROMEO, stanza
+from tests.support.wait import until
 
 NOW = START / 1000 + 86_400
 EXPIRES_AFTER = 86_400
@@ -34,10 +37,10 @@ def owner() -> str:
 
 
 @pytest.fixture
-def reader(messages: Store) -> Iterator[ArchiveReader]:
+async def reader(messages: Store) -> AsyncIterator[ArchiveReader]:
     reader = ArchiveReader(messages, SEALER, EXPIRES_AFTER, clock=lambda: NOW)
     yield reader
-    reader.close()
+    await reader.close()
 
 
 @pytest.fixture(params=["stored", "memory"])
@@ -188,7 +191,7 @@ async def test_nothing_expires_under_unlimited_retention(messages: Store, owner:
     messages.insert(owned([row(0, stanza="first")], owner))
     reader = ArchiveReader(messages, SEALER, None, clock=lambda: NOW)
     assert bodies(await reader.archive(owner).read(Selection(), 9)) == ["first"]
-    reader.close()
+    await reader.close()
 
 
 async def test_a_page_is_bounded_in_bytes(
@@ -226,11 +229,34 @@ async def test_a_page_whose_answer_broke_off_is_read_with_fewer_bytes(
     assert not cut
 
 
+async def test_closing_the_reader_does_not_block_the_event_loop(
+    messages: Store, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement may run for 20 s, and other components share the loop."""
+    started, finish = threading.Event(), threading.Event()
+
+    def select(*_: Any) -> list[Any]:
+        started.set()
+        assert finish.wait(10)
+        return []
+
+    monkeypatch.setattr(messages, "select", select)
+    reader = ArchiveReader(messages, SEALER, None)
+    reading = asyncio.create_task(reader.archive(owner).read(Selection(), 1))
+    await until(started.is_set)
+    closing = asyncio.create_task(reader.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    finish.set()
+    await closing
+    assert await reading == Page([], more=False)
+
+
 async def test_store_errors_quote_no_value(dsn: str, owner: str) -> None:
     store = Store(dsn, "there_is_no_such_table")
     reader = ArchiveReader(store, SEALER, None)
     with pytest.raises(StoreRefused) as raised:
         await reader.archive(owner).read(Selection(peer="secret"), 1)
     assert "secret" not in str(raised.value)
-    reader.close()
+    await reader.close()
     store.close()

@@ -5,7 +5,7 @@ among messages of one millisecond.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -112,7 +112,7 @@ Connect = Callable[..., Client]
 
 
 @pytest.fixture
-def connect(messages: Store) -> Iterator[Connect]:
+async def connect(messages: Store) -> AsyncIterator[Connect]:
     """Give a function that makes a client of an archive."""
     reader = ArchiveReader(messages, SEALER, None)
     owner = next(_owners)
@@ -122,7 +122,7 @@ def connect(messages: Store) -> Iterator[Connect]:
         return Client(reader.archive(owner), owner, attributes)
 
     yield connected
-    reader.close()
+    await reader.close()
 
 
 def most(size: int) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -183,6 +184,15 @@ def test_engine_errors_are_reported_without_values(store: Store) -> None:
     with pytest.raises(RowRefused) as caught:
         store.insert([row(1)._replace(position=-1)])
     assert JULIET not in str(caught.value)
+
+
+def test_the_cause_of_an_error_is_kept_without_values(store: Store) -> None:
+    with pytest.raises(StoreRefused) as caught:
+        store.select("SELECT toUInt8('secret')")
+    logged = "".join(traceback.format_exception(caught.value))
+    assert "error 6 CANNOT_PARSE_TEXT" in logged
+    assert "clickhouse_connect" in logged
+    assert "'secret'" not in logged.replace("store.select(\"SELECT toUInt8('secret')\")", "")
 
 
 def test_a_refused_row_is_told_apart_from_a_refused_statement(store: Store) -> None:

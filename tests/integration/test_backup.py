@@ -11,10 +11,12 @@ from devstack.clickhouse import ClickHouse
 from devstack.kafka import Kafka
 from stanzalake.cli.main import cli
 from stanzalake.config import settings
+from stanzalake.errors import StoreRefused
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Entry
 from stanzalake.log.sqlite import LocalLog
 from stanzalake.model.event import VERSION, Erasure, encode
 from stanzalake.store import migrations
+from stanzalake.store.backups import Backups
 from stanzalake.store.client import Store
 from tests.integration.conftest import Started
 from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of
@@ -236,6 +238,36 @@ async def test_backup_and_restore_of_a_server_by_command(started: Started, tmp_p
     status, _, err = await stanzalake.run("restore", "friday")
     assert (status, len(err.splitlines())) == (1, 1)
     assert "BACKUP_NOT_FOUND" in err
+
+
+def test_a_backup_that_the_server_lost_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restarted server remembers no backup; waiting for its end would never return."""
+    store = Store("chdb://:memory:", "lost")
+    monkeypatch.setattr(store, "command", lambda *_: None)
+    with pytest.raises(StoreRefused, match="restarted"):
+        Backups(store).restore("monday")
+    store.close()
+
+
+def test_a_cancelled_backup_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store("chdb://:memory:", "cancelled")
+    answers = iter([[("CREATING_BACKUP", "")], [("BACKUP_CANCELLED", "")]])
+    monkeypatch.setattr(store, "command", lambda *_: None)
+    monkeypatch.setattr(store, "select", lambda *_: next(answers))
+    with pytest.raises(StoreRefused, match="BACKUP_CANCELLED"):
+        Backups(store, sleep=lambda _: None).restore("monday")
+    store.close()
+
+
+def test_the_name_of_a_base_is_no_sql(tmp_path: Path) -> None:
+    allowed = {"chdb_options": {"backups.allowed_path": str(tmp_path / "backups")}}
+    store = Store(f"chdb://{tmp_path / 'store'}", "based", engine=allowed)
+    store.command("CREATE TABLE based (n UInt8) ENGINE = MergeTree ORDER BY n")
+    backups = Backups(store)
+    backups.make("it's a \\ base")
+    backups.make("next", "it's a \\ base")
+    backups.restore("next")
+    store.close()
 
 
 @pytest.mark.parametrize("name", ["../monday", "/monday", "a'b", ".hidden", ""])

@@ -569,3 +569,14 @@ async def test_a_clickhouse_with_another_clock(clickhouse: ClickHouse, tmp_path:
     status, out, _ = await stanzalake.run("check", "--service", "query")
     assert status == 1
     assert "✗ store, clock: 3600.0 s ahead of this machine's" in out
+
+
+async def test_a_check_does_not_create_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's directory is where the settings say, however the DSN is written."""
+    monkeypatch.chdir(tmp_path)
+    values = settings.load(Command(tmp_path).settings | {"STANZALAKE_CLICKHOUSE_DSN": "chdb://new"})
+    [finding] = await checks.store.checker("up")(values)
+    assert f"{tmp_path / 'new'} is not there yet" in finding.text
+    assert not (tmp_path / "new").exists()

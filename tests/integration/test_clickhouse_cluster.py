@@ -206,7 +206,7 @@ async def test_an_archive_is_read_from_one_shard(store: Store) -> None:
         True,
     )
     assert await archive.count(Selection(), MAX_POSITION) == (5, 5)
-    reader.close()
+    await reader.close()
 
 
 async def test_all_reads_of_an_archive_skip_unused_shards(
@@ -222,7 +222,7 @@ async def test_all_reads_of_an_archive_skip_unused_shards(
     assert len((await archive.read(Selection(), 9, backward=True)).items) == 3
     assert await archive.find(["made up"]) == {}
     assert await archive.stored([rows(1)[0].position]) == {rows(1)[0].position}
-    reader.close()
+    await reader.close()
     forced.close()
 
 
@@ -265,7 +265,7 @@ async def test_each_service_user_has_the_grants_it_needs_on_a_cluster(
     assert await reader.archive(JULIET).count(Selection(), 0) == (3, 0)
     for store in (processor, query):
         migrations.check(store)
-    reader.close()
+    await reader.close()
     for store in (admin, processor, query):
         store.close()
     assert await server.stop() == 0

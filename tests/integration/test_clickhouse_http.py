@@ -151,7 +151,7 @@ async def test_each_service_user_has_the_grants_it_needs(guarded: ClickHouse) ->
     assert len((await archive.read(Selection(), 9)).items) == 3
     assert await archive.count(Selection(), 0) == (3, 0)
     assert await archive.find(["made up"]) == {}
-    reader.close()
+    await reader.close()
     query.close()
 
 
@@ -204,7 +204,7 @@ async def test_a_server_that_is_down_is_unavailable(server: ClickHouse) -> None:
         with pytest.raises(StoreUnavailable) as caught:
             await asyncio.to_thread(call)
         assert caught.value.retry
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match="Connection refused"):
         await asyncio.to_thread(Store.of, load(server.dsn()))
     await server.start()
     await asyncio.to_thread(store.insert, rows(1))

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from stanzalake.store.statement import identifier, literal
+
 _INSERT = re.compile(rb"\s*(INSERT\s[^\n]*?)\s+FORMAT\s+(\w+)\s*\n", re.IGNORECASE)
 _CODE = re.compile(r"Code: (\d+)\..*", re.DOTALL)
 _STD_EXCEPTION = 1001
@@ -94,7 +96,7 @@ class Engine:
                 result = connection.query(text, "TabSeparated", params=statement.parameters)
             return bytes(result.bytes() or b"")
         except RuntimeError as error:  # base class of chDB's errors
-            raise EngineError(str(error)) from None
+            raise EngineError(str(error)) from error
         finally:
             connection.close()
 
@@ -107,21 +109,11 @@ class Engine:
         self._keeper.close()
 
 
-def literal(text: str) -> str:
-    """Quote a string literal."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def _identifier(text: str) -> str:
-    return f"`{text.replace('`', '')}`"
-
-
 def _settings(statement: Statement) -> Iterator[str]:
     if statement.database:
-        yield f"USE {_identifier(statement.database)}"
+        yield f"USE {identifier(statement.database)}"
     for name, value in statement.settings.items():
-        yield f"SET {_identifier(name)} = {literal(value)}"
+        yield f"SET {identifier(name)} = {literal(value)}"
 
 
 @contextmanager

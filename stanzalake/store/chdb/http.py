@@ -126,8 +126,8 @@ def _credentials(request: web.Request) -> tuple[str, str]:
     if hdrs.AUTHORIZATION in request.headers:
         try:
             basic = BasicAuth.decode(request.headers[hdrs.AUTHORIZATION], "utf-8")
-        except ValueError:
-            raise authentication_failed("") from None
+        except ValueError as error:
+            raise authentication_failed("") from error
         return basic.login, basic.password
     user = request.headers.get("X-ClickHouse-User") or request.query.get("user", "default")
     return user, request.headers.get("X-ClickHouse-Key") or request.query.get("password", "")
@@ -139,8 +139,8 @@ async def _content(request: web.Request) -> tuple[Mapping[str, str], bytes]:
         if request.content_type != "multipart/form-data":
             return {}, await request.read()
         fields = await request.post()
-    except web.HTTPRequestEntityTooLarge:
-        raise _too_large() from None
+    except web.HTTPRequestEntityTooLarge as error:
+        raise _too_large() from error
     return {name: value for name, value in fields.items() if isinstance(value, str)}, b""
 
 
@@ -158,10 +158,10 @@ def _decompress(body: bytes, encoding: str) -> bytes:
     reader = zstandard.ZstdDecompressor().stream_reader(BytesIO(body), read_across_frames=True)
     try:
         content = reader.read(MAX_BODY + 1)
-    except zstandard.ZstdError:
+    except zstandard.ZstdError as error:
         raise engine_error(
             _CANNOT_DECOMPRESS, "The body is not zstd", "CANNOT_DECOMPRESS"
-        ) from None
+        ) from error
     if len(content) > MAX_BODY:
         raise _too_large()
     return content

@@ -142,7 +142,7 @@ def check(store: Store) -> None:
     Raises:
         SchemaBehind: A migration is missing; the text names the command that applies it.
     """
-    [(exists,)] = store.select(f"EXISTS TABLE {store.table}_migrations")
+    [(exists,)] = store.select("EXISTS TABLE {migrations:Identifier}")
     missing = list(_missing(store) if exists else all_migrations())
     if missing:
         names = ", ".join(f"{migration.number:03d} {migration.name}" for migration in missing)
@@ -155,7 +155,7 @@ def pending_changes(store: Store, settings: Settings) -> list[str]:
 
 
 def _missing(store: Store) -> Iterator[Migration]:
-    applied = {row[0] for row in store.select(f"SELECT number FROM {store.table}_migrations")}  # noqa: S608  # an identifier
+    applied = {row[0] for row in store.select("SELECT number FROM {migrations:Identifier}")}
     return (migration for migration in all_migrations() if migration.number not in applied)
 
 
@@ -163,8 +163,8 @@ def _apply(store: Store, target: Target, migration: Migration) -> None:
     for statement in target.statements(migration):
         store.command(statement)
     store.command(
-        f"INSERT INTO {store.table}_migrations (number, name) "  # noqa: S608  # an identifier
-        "VALUES ({number:UInt16}, {name:String})",
+        "INSERT INTO {migrations:Identifier} (number, name)"
+        " VALUES ({number:UInt16}, {name:String})",
         {"number": migration.number, "name": migration.name},
     )
     log.info("schema of %s: applied %03d %s", store.table, migration.number, migration.name)

@@ -1,0 +1,34 @@
+"""Composition of SELECT statements from fragments, and quoting where parameters do not work."""
+
+from collections.abc import Collection
+
+MESSAGES = "{messages:Identifier}"
+"""The messages table; `Store` binds the names of its tables to every statement."""
+
+
+def select(
+    columns: str, where: Collection[str] = (), tail: str = "", source: str = MESSAGES
+) -> str:
+    """Compose a SELECT statement.
+
+    Every fragment is a literal of this package: values and table names travel as parameters.
+
+    Args:
+        columns: The expressions to select.
+        where: Conditions, all of which apply.
+        tail: Clauses after WHERE.
+        source: What FROM names: a table with its modifiers, joined tables or a subquery.
+    """
+    condition = f"WHERE {' AND '.join(where)}" if where else ""
+    return f"SELECT {columns} FROM {source} {condition} {tail}"  # noqa: S608  # see the docstring
+
+
+def literal(text: str) -> str:
+    """Quote a string literal."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def identifier(name: str) -> str:
+    """Quote an identifier; backticks in it are dropped."""
+    return f"`{name.replace('`', '')}`"
