@@ -41,7 +41,7 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=500
 auto.create.topics.enable=false
 broker.heartbeat.interval.ms=250
-broker.session.timeout.ms={session}
+broker.session.timeout.ms=1000
 """
 
 _LOGGING = """\
@@ -123,8 +123,6 @@ class Kafka(Server):
                 node=self.node,
                 voters=",".join(voters),
                 brokers=len(cluster),
-                # The others notice soon that one is dead; one that is alone is never so, only slow.
-                session=1000 if self.cluster else 60_000,
                 port=self.port,
                 sasl_port=self.sasl_port,
                 controller_port=self.controller_port,
