@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from processor.policy import Policy
-from stanzalake.errors import InvalidEvent
+from stanzalake.errors import InvalidEvent, InvalidStanza
 from stanzalake.log import dead_letters
 from stanzalake.log.base import EVENTS, Entry, Record
 from stanzalake.model.event import Erasure, Event, Expiry, Message, decode
 from stanzalake.model.history import ArchiveState, History
 from stanzalake.store.client import Row
-from stanzalake.xmpp import stanza as exclusion
+from stanzalake.xmpp.stanza import strip
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,17 @@ class Rules:
 
 
 class DeadLetter(NamedTuple):
-    """A record that cannot be archived, with the reason."""
+    """A record that cannot be archived.
+
+    Attributes:
+        record: The record.
+        reason: The reason, which never quotes a body.
+        by_content: Whether a user's content may be at fault, instead of a program.
+    """
 
     record: Record
     reason: str
+    by_content: bool = False
 
     @property
     def entry(self) -> Entry:
@@ -146,9 +153,9 @@ def _rows(
         if not rules.policy.admits(message, histories[message.owner]):
             continue
         try:
-            stored = exclusion.strip(message.stanza, rules.exclusions)
-        except InvalidEvent as error:
-            bad.append(DeadLetter(record, str(error)))
+            stored = strip(message.stanza, rules.exclusions)
+        except InvalidStanza as error:
+            bad.append(DeadLetter(record, str(error), by_content=True))
         else:
             if stored is not None:
                 yield Row.of(message, stored)

@@ -10,6 +10,9 @@ from stanzalake.log.base import Record
 class Breaker:
     """Counts consecutive dead letters.
 
+    Those at whose content a user may be at fault are neither counted nor end a run: no user can
+    stop a processor.
+
     Args:
         limit: Consecutive dead letters that trip the breaker; 0 for no limit.
     """
@@ -49,8 +52,12 @@ class Breaker:
 
     def _runs(self, records: Sequence[Record], dead_letters: Sequence[DeadLetter]) -> Iterator[int]:
         """Yield the number of consecutive dead letters after each record."""
-        places = {(letter.record.partition, letter.record.offset) for letter in dead_letters}
+        counted = {
+            (letter.record.partition, letter.record.offset): not letter.by_content
+            for letter in dead_letters
+        }
         run = self._run
         for record in records:
-            run = run + 1 if (record.partition, record.offset) in places else 0
+            place = (record.partition, record.offset)
+            run = run + counted[place] if place in counted else 0
             yield run

@@ -33,6 +33,12 @@ class InvalidJid(StanzalakeError):
     code = "invalid-jid"
 
 
+class InvalidStanza(InvalidEvent):
+    """A stanza that Prosody's XML parser would not accept, or that is no message."""
+
+    code = "invalid-stanza"
+
+
 class DataDirInUse(StanzalakeError):
     """Another process holds the data directory."""
 

@@ -11,7 +11,7 @@ from stanzalake.errors import InvalidEvent, LogUnavailable, NotFound
 from stanzalake.log import dead_letters, opening
 from stanzalake.log.base import EVENTS, REJECTED, Entry, Log, Record
 from stanzalake.model.event import Event, Message, decode, decode_from_host
-from stanzalake.xmpp import stanza as exclusion
+from stanzalake.xmpp.stanza import strip
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -176,5 +176,5 @@ def _event(record: Record) -> Event:
     else:
         event = decode(record.value)
     if isinstance(event, Message):
-        exclusion.strip(event.stanza, ())
+        strip(event.stanza, frozenset())
     return event

@@ -1,70 +1,188 @@
-"""Exclusion: removal of a stanza's children by namespace before storing."""
+"""Stanzas: validation, and removal of excluded children.
+
+A stanza is whatever Prosody's parser accepts: expat with a namespace separator that cannot occur in
+XML (util.xmppstream), without the parts of XML that RFC 6120 §11.1 forbids. Other parsers refuse
+some of that, such as a space in a namespace or deep nesting, and are not asked.
+"""
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+from xml.parsers import expat
 
-from lxml import etree
+from stanzalake.errors import InvalidStanza
 
-from stanzalake.errors import InvalidEvent
+SEPARATOR = "\1"
+"""Between a namespace and a local name, as in Prosody."""
 
-_MESSAGE = "{jabber:client}message"
-_NONE = "{}-"
-# Shared: creating a parser takes as long as parsing a stanza.
-_parser = etree.XMLParser(resolve_entities=False, collect_ids=False)
+_MESSAGE = f"jabber:client{SEPARATOR}message"
+_SPELLINGS = frozenset("&<>'\" \t\r\n")
+"""Characters with several spellings in an attribute, besides a character reference."""
 
 
-def strip(stanza: str, namespaces: Collection[str]) -> str | None:
-    """Return the stanza to store.
+class Element(NamedTuple):
+    """An element of a stanza's text.
 
-    Only direct children are removed, as by mod_mam's ``dont_archive_namespaces``. A stanza without
-    such children is returned unchanged, so that signatures stay valid (XEP-0297 §3.2).
+    Attributes:
+        name: Namespace, separator and local name; without a namespace the local name alone.
+        attributes: Values by name, in the same form.
+        start: Offset of the element's first byte in the UTF-8 text.
+        end: Offset of the first byte after the element.
+    """
+
+    name: str
+    attributes: Mapping[str, str]
+    start: int
+    end: int
+
+
+def strip(text: str, namespaces: frozenset[str]) -> str | None:
+    """Return the text of a stanza to store.
+
+    Only direct children are removed, as by mod_mam's ``dont_archive_namespaces``. Everything else
+    is unchanged to the letter, so that signatures stay valid (XEP-0297 §3.2).
 
     Args:
-        stanza: A message element with ``xmlns='jabber:client'``.
+        text: A message element with ``xmlns='jabber:client'``.
         namespaces: The excluded namespaces.
 
     Returns:
-        The stanza, or None if no child element is left.
+        The text, or None if no child element is left.
 
     Raises:
-        InvalidEvent: Not a well-formed message element.
+        InvalidStanza: Not a message that Prosody's parser accepts.
     """
-    message = _parse(stanza)
-    # Filtered by libxml2, without a Python object for each remaining child.
-    excluded = list(message.iterchildren(*_any_of(frozenset(namespaces))))
-    if len(excluded) == len(message):
-        return None
-    if not excluded:
-        return stanza
-    for child in excluded:
-        _remove(message, child)
-    return etree.tostring(message, encoding="unicode")
+    for sign in _signs(namespaces):
+        if sign in text:
+            return _strip_children(text, namespaces)
+    names = _element_names(_encode(text))
+    _require_message(names[-1])
+    return text if len(names) > 1 else None
 
 
-def _parse(stanza: str) -> etree._Element:
-    # A stanza has no DTD, comment or processing instruction (RFC 6120 §11.1).
-    if "<!" in stanza or "<?" in stanza:
-        raise InvalidEvent("the stanza has XML that XMPP forbids")
-    try:
-        message = etree.fromstring(stanza, _parser)
-    except etree.XMLSyntaxError as error:
-        raise InvalidEvent(f"the stanza is not well-formed, in column {error.offset}") from None
-    if message.tag != _MESSAGE:
-        raise InvalidEvent("the stanza is not a message of jabber:client")
-    return message
+def parse(text: str) -> Sequence[Element]:
+    """Return a stanza's element, followed by its direct children.
+
+    Raises:
+        InvalidStanza: Not an element that Prosody's parser accepts.
+    """
+    return _Scanner().scan(_encode(text))
+
+
+def cut(text: str, elements: Iterable[Element]) -> str:
+    """Return a stanza's text without some of its children, which are in document order."""
+    raw = text.encode()
+    kept, position = [], 0
+    for element in elements:
+        kept.append(raw[position : element.start])
+        position = element.end
+    return b"".join([*kept, raw[position:]]).decode()
 
 
 @functools.cache
-def _any_of(namespaces: frozenset[str]) -> Sequence[str]:
-    return [f"{{{namespace}}}*" for namespace in namespaces] or [_NONE]
+def _signs(namespaces: frozenset[str]) -> Sequence[str]:
+    """Return texts, one of which is in any stanza with an excluded child or forbidden XML."""
+    ambiguous = not _SPELLINGS.isdisjoint("".join(namespaces))
+    return ("",) if ambiguous else ("<!", "<?", "&#", *namespaces)
 
 
-def _remove(message: etree._Element, child: etree._Element) -> None:
-    """Remove a child, and keep the text after it."""
-    if child.tail:
-        before = child.getprevious()
-        if before is None:
-            message.text = (message.text or "") + child.tail
-        else:
-            before.tail = (before.tail or "") + child.tail
-    message.remove(child)
+@functools.cache
+def _prefixes(namespaces: frozenset[str]) -> tuple[str, ...]:
+    return tuple(namespace + SEPARATOR for namespace in namespaces)
+
+
+def _strip_children(text: str, namespaces: frozenset[str]) -> str | None:
+    root, *children = parse(text)
+    _require_message(root.name)
+    prefixes = _prefixes(namespaces)
+    excluded = [child for child in children if child.name.startswith(prefixes)]
+    if len(excluded) == len(children):
+        return None
+    return cut(text, excluded) if excluded else text
+
+
+def _element_names(raw: bytes) -> Sequence[str]:
+    """Return the names of all elements, the root's last."""
+    names: list[str] = []
+    parser = expat.ParserCreate(None, SEPARATOR)
+    parser.EndElementHandler = names.append
+    _run(parser, raw)
+    return names
+
+
+def _require_message(name: str) -> None:
+    if name != _MESSAGE:
+        raise InvalidStanza("the stanza is not a message of jabber:client")
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidStanza("the stanza is not Unicode text") from None
+
+
+def _run(parser: expat.XMLParserType, raw: bytes) -> None:
+    try:
+        parser.Parse(raw, True)
+    except expat.ExpatError as error:
+        raise InvalidStanza(f"the stanza is not well-formed, in column {error.offset}") from None
+
+
+def _forbid(*_: object) -> None:
+    raise InvalidStanza("the stanza has XML that XMPP forbids")
+
+
+class _Scanner:
+    """Finds the direct children of an element.
+
+    expat reports where an event begins, not where it ends. A child ends where the next event
+    begins: a text, another child, or the end tag of the root.
+    """
+
+    __slots__ = ("_begun", "_depth", "_ends", "_parser")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._begun: list[tuple[str, Mapping[str, str], int]] = []
+        self._ends: list[int] = []
+        self._parser = expat.ParserCreate(None, SEPARATOR)
+
+    def scan(self, raw: bytes) -> Sequence[Element]:
+        """Return the element and its direct children.
+
+        Raises:
+            InvalidStanza: Not an element that Prosody's parser accepts.
+        """
+        parser = self._parser
+        parser.StartElementHandler = self._on_start
+        parser.EndElementHandler = self._on_end
+        parser.CommentHandler = parser.ProcessingInstructionHandler = _forbid
+        parser.StartDoctypeDeclHandler = parser.XmlDeclHandler = _forbid
+        try:
+            _run(parser, raw)
+        finally:
+            # Or the parser and its handlers would wait for the cyclic collector.
+            del self._parser
+        ends = [len(raw), *self._ends]
+        return [Element(*begun, end) for begun, end in zip(self._begun, ends, strict=True)]
+
+    def _on_start(self, name: str, attributes: Mapping[str, str]) -> None:
+        if self._depth <= 1:
+            self._on_next()
+            self._begun.append((name, attributes, self._parser.CurrentByteIndex))
+        self._depth += 1
+
+    def _on_end(self, _: str) -> None:
+        self._depth -= 1
+        if self._depth == 1:
+            self._parser.CharacterDataHandler = self._on_next
+            self._parser.StartCdataSectionHandler = self._on_next
+        elif self._depth == 0:
+            self._on_next()
+
+    def _on_next(self, *_: object) -> None:
+        """Note the end of the last child, if it has just ended."""
+        if len(self._ends) < len(self._begun) - 1:
+            self._ends.append(self._parser.CurrentByteIndex)
+            self._parser.CharacterDataHandler = self._parser.StartCdataSectionHandler = None

@@ -404,6 +404,25 @@ async def test_dead_letters_between_valid_events_do_not_trip_the_breaker(log: Lo
     assert store.positions == list(range(20))
 
 
+async def test_content_that_is_no_stanza_does_not_trip_the_breaker(log: LocalLog) -> None:
+    store = Rows()
+    broken = [encoded(n, stanza="<message") for n in range(50)]
+    await send(log, b"garbage", *broken, b"garbage", encoded(50), b"garbage", *broken, encoded(51))
+    async with working(log, store, Limits(7, 0.01, rejected=3)):
+        assert await wait_committed(log)
+    assert store.positions == [50, 51]
+    assert len(await dead_letters(log)) == 103
+
+
+async def test_content_that_is_no_stanza_does_not_end_a_run_of_dead_letters(log: LocalLog) -> None:
+    broken = [encoded(n, stanza="<message") for n in range(5)]
+    await send(log, b"garbage", *broken, b"garbage", *broken, b"garbage", b"garbage")
+    async with working(log, Rows(), Limits(4, 0.01, rejected=3)) as task:
+        await asyncio.wait({task}, timeout=SOON)
+        assert isinstance(task.exception(), TooManyRejected)
+    assert len(await dead_letters(log)) == 13
+
+
 async def test_a_limit_of_zero_disables_the_breaker(log: LocalLog) -> None:
     store = Rows()
     await send(log, *([b"garbage"] * 2000), encoded(1))

@@ -3,7 +3,7 @@
 Arbitrary input (any text, any bytes) is tried beside each reader's own tests:
 
 - events: test_event.py; a tap's batch: test_ingest_batch.py
-- exclusion: test_exclusion.py; the processor's memory: test_memory.py
+- stanzas: test_stanza.py; the cache of histories: test_history_cache.py
 - ids: test_position.py; dates: test_dates.py; RSM: test_rsm.py; forms: test_forms.py
 - whole queries: test_mam.py; preferences: test_preferences.py
 
@@ -23,7 +23,6 @@ from xml.etree.ElementTree import Element
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lxml import etree
 
 from devstack.prosody import MODULES
 from ingest.batch import decode_batch
@@ -49,8 +48,8 @@ from stanzalake.model.event import (
 )
 from stanzalake.model.history import History, merge
 from stanzalake.xmpp import dates
-from stanzalake.xmpp import stanza as exclusion
 from stanzalake.xmpp.namespaces import DELEGATION, FORWARD, MAM, RSM, STAMP, tag
+from stanzalake.xmpp.stanza import parse, strip
 from tests.support.archives import HeardLog, MemoryArchive, rows, visible_id
 from tests.support.events import JULIET, ROMEO, encoded, stanza
 from tests.support.lua import environment
@@ -121,7 +120,7 @@ def is_filtered(message: Message, history: History) -> bool:
     if not Policy("true").admits(message, history):
         return True
     with suppress(InvalidEvent):
-        return exclusion.strip(message.stanza, DEFAULT_EXCLUSIONS) is None
+        return strip(message.stanza, DEFAULT_EXCLUSIONS) is None
     return False
 
 
@@ -143,8 +142,8 @@ def test_every_record_becomes_a_row_a_state_a_dead_letter_or_is_filtered(
     assert all(one.entry.value == values[one.record.offset] for one in batch.dead_letters)
     assert batch.offsets == ({0: len(records)} if records else {})
     for row in batch.rows:
-        children = etree.fromstring(row.stanza).iterchildren(etree.Element)
-        assert all(etree.QName(child).namespace not in DEFAULT_EXCLUSIONS for child in children)
+        namespaces = {child.name.partition("\1")[0] for child in parse(row.stanza)}
+        assert namespaces.isdisjoint(DEFAULT_EXCLUSIONS)
 
 
 @given(damaged([stanza("x", ACTIVE).encode(), stanza("&amp;<b xmlns='y'>é</b>").encode()]))
