@@ -26,6 +26,7 @@ run_as_root = {run_as_root}
 daemonize = false
 pidfile = {pidfile}
 data_path = {data}
+admin_socket = {admin_socket}
 plugin_paths = {plugin_paths}
 log = {{ {{ levels = {{ min = "info" }}, to = "console", timestamps = true }} }}
 
@@ -41,7 +42,8 @@ authentication = "internal_hashed"
 storage = {storage}
 
 modules_enabled = {{
-	"blocklist", "carbons", "dialback", "disco", "ping", "posix", "roster", "saslauth", "smacks"
+	"admin_shell", "blocklist", "carbons", "dialback", "disco", "ping", "posix", "roster",
+	"saslauth", "smacks"
 }}
 modules_disabled = {{ {disabled} }}
 s2s_interfaces = {{ {host} }}
@@ -213,6 +215,7 @@ class Prosody(Server):
             run_as_root=_lua(self.root is not None or os.geteuid() == 0),
             pidfile=_lua(self.directory / "prosody.pid"),
             data=_lua(self.data_path),
+            admin_socket=_lua(self.directory / "prosody.sock"),
             plugin_paths=_lua([str(path) for path in (self.tree / "prosody", *self.module_dirs)]),
             loopback=_lua(LOOPBACK),
             client_port=self.client_port,

@@ -38,7 +38,10 @@ class Clock:
 
     def set(self, seconds: int) -> None:
         """Put it so many seconds ahead of the system's."""
-        self._file.write_text(f"{seconds:+d}")
+        # In one step: between the truncation and the write it would read nothing.
+        scratch = self._file.with_suffix(".new")
+        scratch.write_text(f"{seconds:+d}")
+        scratch.replace(self._file)
 
 
 @pytest.fixture

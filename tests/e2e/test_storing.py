@@ -258,7 +258,8 @@ async def test_a_blocked_message_is_not_its_victims(scene: Scene) -> None:
     block = "<{} xmlns='urn:xmpp:blocking'><item jid='" + JULIET + "'/></{}>"
     await scene.romeo.ask("set", block.format("block", "block"))
     scene.juliet.send_raw(message("blocked", BODY))
-    await scene.juliet.expect(lambda x: x.get("id") == "blocked" and x.get("type") == "error")
+    # Prosody 0.12 bounces it, 13 drops it; either is done once it answers what came behind.
+    await scene.juliet.ask("get", "<ping xmlns='urn:xmpp:ping'/>")
     await scene.romeo.ask("set", block.format("unblock", "unblock"))
     [sent, received] = await scene.kept("blocked")
     assert received == []

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from stanzalake.model.event import Erasure
 from tests.integration.conftest import StartServer
 from tests.support.clients import RawClient
@@ -66,19 +68,21 @@ async def test_an_account_that_its_user_removes(start_server: StartServer) -> No
     assert not found.covers(await ingest.arrival("after", JULIET))
 
 
-async def test_an_account_that_an_admin_removes(start_server: StartServer) -> None:
-    server = await start_server(modules=["stanzalake", "admin_shell"])
+async def test_an_account_that_an_admin_removes(server: Server) -> None:
     ingest = await server.ingest()
     code, said = await server.prosody.control("shell", "user", "delete", JULIET)
     assert code == 0, said
     await erasure(ingest)
 
 
-async def test_an_account_that_prosodyctl_removes_while_prosody_runs(server: Server) -> None:
+@pytest.mark.parametrize("command", [("deluser", JULIET), ("unregister", "juliet", HOST)])
+async def test_an_account_that_prosodyctl_removes_while_prosody_runs(
+    server: Server, command: tuple[str, ...]
+) -> None:
     ingest, juliet = await server.ingest(), await server.client("juliet")
     juliet.say(ROMEO, "before", "m1")
     before = await ingest.arrival("before", JULIET)
-    code, said = await server.prosody.control("deluser", JULIET)
+    code, said = await server.prosody.control(*command)
     assert code == 0, said
     found = await erasure(ingest)
     assert found.covers(before)
@@ -135,7 +139,7 @@ async def test_without_any_room_it_is_kept_in_memory(start_server: StartServer) 
 async def test_prosodyctl_says_it_if_it_cannot_tell_the_archive(server: Server) -> None:
     server.journal.mkdir(exist_ok=True)
     (server.journal / "inbox").touch()
-    _, said = await server.prosody.control("deluser", JULIET)
+    _, said = await server.prosody.control("unregister", "juliet", HOST)
     assert f"prosodyctl mod_stanzalake delete --account {JULIET}" in said
 
 
