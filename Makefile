@@ -20,6 +20,10 @@ SECONDS := 60
 # A file is one process's, which starts what its tests share.
 PYTEST  := $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+# What depends on Prosody's version.
+ON_DEBIAN_13 := tests/e2e $(addprefix tests/integration/test_, tap.py tap_*.py prosody*.py \
+	account_removal.py check.py import.py ingest.py migrator.py query_component.py) tests/faults/test_crashes.py
+
 .PHONY: help up demo test test-slow faults freshness fuzz bench bench-check check format clean
 
 help: ## Say what there is
@@ -34,8 +38,9 @@ demo: $(READY) ## Send a conversation, read it back from both archives, and end;
 test: $(TEST) check ## Set up everything, check the code and run the tests, but for those that take long
 	@$(PYTEST) -m "not slow"
 
-test-slow: $(TEST) ## Run the tests that take long: storms, bounds of memory, an installation, each benchmark once
+test-slow: $(TEST) ## Run the tests that take long: storms, bounds of memory, an installation, each benchmark once; and on Prosody 13
 	@$(PYTEST) -m slow
+	@$(PYTEST) -m "not slow" --debian13 $(ON_DEBIAN_13)
 
 faults: $(TEST) ## Kill, freeze and restart everything under load: MODE=kafka ROUNDS=100 SEED=7
 	@$(PYTHON) -m tests.faults.storm --mode $(MODE) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))

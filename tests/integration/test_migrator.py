@@ -9,6 +9,8 @@ from asyncio.subprocess import PIPE, STDOUT
 from contextlib import closing
 from pathlib import Path
 
+from devstack.debian import inside
+from devstack.prosody import Prosody
 from stanzalake.config import settings
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Row, Store
@@ -19,7 +21,8 @@ from tests.support.command import Command
 from tests.support.server import HOST, JULIET, ROMEO, Server
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "moving.md").read_text()
-PROGRAM = Path("/usr/bin/prosody-migrator")
+CONFIG = Path("/etc/prosody/migrator.cfg.lua")
+PROGRAM = "/usr/bin/prosody-migrator"
 DATA = "/var/lib/prosody"
 MAM = "default_archive_policy = true\n"
 SQL = 'storage = { archive = "sql" }\nsql = { driver = "SQLite3", database = "prosody.sqlite" }\n'
@@ -29,25 +32,29 @@ def section(title: str) -> str:
     return GUIDE.partition(f"\n### {title}\n")[2].partition("\n### ")[0]
 
 
-def prepared(title: str, data: Path, tmp_path: Path) -> list[str]:
+def prepared(title: str, prosody: Prosody, tmp_path: Path) -> str:
     """Give a section's command, and write its configuration.
 
     Only the host is another, and the directory and the user that Debian has put into the program.
     """
     config = "".join(re.findall(r"^```lua\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL))
-    config = config.replace(DATA, str(data)).replace("capulet.lit", HOST)
-    (tmp_path / "migrator.cfg.lua").write_text(config)
-    program = PROGRAM.read_text().replace(f"'{DATA}'", f"'{data}'")
-    (tmp_path / PROGRAM.name).write_text(program.replace("startup.switch_user();", ""))
-    [command] = re.findall(rf"\b{PROGRAM.name} --.*\.lua", section(title))
-    options = command.replace("migrator.cfg.lua", str(tmp_path / "migrator.cfg.lua")).split()
-    return ["lua5.4", str(tmp_path / PROGRAM.name), *options[1:]]
+    config = config.replace(DATA, str(prosody.data_path)).replace("capulet.lit", HOST)
+    (tmp_path / CONFIG.name).write_text(config)
+    text = (prosody.root or Path("/")).joinpath(PROGRAM[1:]).read_text()
+    text = text.replace(f"'{DATA}'", f"'{prosody.data_path}'").replace("startup.switch_user();", "")
+    program = tmp_path / "prosody-migrator"
+    program.write_text(text)
+    program.chmod(0o755)
+    [command] = re.findall(r"\b(?:sed .*)?prosody-migrator .*\.lua", section(title))
+    command = re.sub(rf"({PROGRAM}|^prosody-migrator)", str(program), command)
+    return command.replace(str(CONFIG), str(tmp_path / CONFIG.name))
 
 
-async def migrate(title: str, data: Path, tmp_path: Path) -> None:
+async def migrate(title: str, prosody: Prosody, tmp_path: Path) -> None:
     """Do what a section says with prosody-migrator."""
+    command = prepared(title, prosody, tmp_path)
     process = await asyncio.create_subprocess_exec(
-        *prepared(title, data, tmp_path), stdout=PIPE, stderr=STDOUT
+        *inside(prosody.root, "sh", "-ec", command), cwd=tmp_path, stdout=PIPE, stderr=STDOUT
     )
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
@@ -65,7 +72,7 @@ async def test_an_archive_in_files_becomes_a_database(tmp_path: Path) -> None:
     await server.start()
     held = await talk(Old(server, ""), 0, 3)
     data = server.prosody.data_path
-    await migrate("From files", data, tmp_path)
+    await migrate("From files", server.prosody, tmp_path)
     await server.stop()
     with closing(sqlite3.connect(data / "archive.sqlite")) as database:
         database.execute("PRAGMA journal_mode=WAL")
@@ -90,7 +97,7 @@ async def test_what_came_since_goes_back_to_mod_mam(tmp_path: Path) -> None:
     export = export.replace("juliet@capulet.lit", JULIET).replace("2026-02-01", "1970-01-01")
     status, _, err = await stanzalake.run(*shlex.split(export)[1:])
     assert status == 0, err
-    await migrate("Going back", data, tmp_path)
+    await migrate("Going back", server.prosody, tmp_path)
     await server.prosody.start()
     assert await archive(await server.client("juliet")) == [*before, since]
     await server.stop()
