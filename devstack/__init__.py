@@ -1,1 +1,1 @@
-"""A whole deployment on loopback, for `make up`, `make demo` and the tests."""
+"""A complete deployment on loopback, for `make up`, `make demo` and the tests."""

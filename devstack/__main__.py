@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from devstack import conversation
-from devstack.client import Client, Said
+from devstack.client import Client, ReceivedMessage
 from devstack.deployment import HOST, USERS, Deployment, Distributed
 from devstack.ports import is_free
 from devstack.process import running
@@ -30,7 +30,7 @@ _mode = click.option(
     type=click.Choice(list(_MODES)),
     default="embedded",
     show_default=True,
-    help="All in one process, or what docker-compose.yml does.",
+    help="A single process, or separate services as in docker-compose.yml.",
 )
 
 console = Console(highlight=False, soft_wrap=True)
@@ -38,21 +38,21 @@ console = Console(highlight=False, soft_wrap=True)
 
 @click.group()
 def main() -> None:
-    """Run a whole deployment on loopback: a Prosody with the tap, and the archive beside it."""
+    """Run a complete deployment on loopback: Prosody with the tap, and the archive."""
 
 
 @main.command()
 @click.option("--directory", type=click.Path(path_type=Path), default=Path(".stanzalake"))
 @_mode
 def up(directory: Path, mode: str) -> None:
-    """Show that it works with a short conversation, then serve until Ctrl-C."""
+    """Hold a short conversation as a demonstration, then serve until Ctrl-C."""
     sys.exit(asyncio.run(_up(directory / mode, mode)))
 
 
 @main.command()
 @_mode
 def demo(mode: str) -> None:
-    """Send a conversation, read it back from both archives, and end: 0 only if it is right."""
+    """Send a conversation, read both archives, and exit with 0 if they are correct."""
     with tempfile.TemporaryDirectory(prefix="stanzalake-demo-") as directory:
         sys.exit(asyncio.run(_demo(Path(directory), mode)))
 
@@ -74,21 +74,21 @@ async def _up(directory: Path, mode: str) -> int:
     async with running(deployment):
         status = await _show(deployment)
         if status == 0:
-            _say_how_to_connect(deployment)
-            await _first(stop.wait(), deployment.wait())
+            _print_accounts(deployment)
+            await _wait_first(stop.wait(), deployment.wait())
             console.print("Stopping …")
         return status
 
 
 async def _show(deployment: Deployment) -> int:
-    """Hold the conversation, print both archives, and give 0 if they are right."""
+    """Hold the conversation, print both archives, and return 0 if they are correct."""
     juliet, romeo = [await deployment.client(user) for user in USERS]
-    await conversation.hold(juliet, romeo)
+    await conversation.run(juliet, romeo)
     problems: list[str] = []
     for reader in (juliet, romeo):
         archive = await reader.archive(conversation.PAGE)
         _print_archive(reader, archive)
-        problems += conversation.faults(reader, archive)
+        problems += conversation.problems(reader, archive)
         await reader.offline()
     for problem in problems:
         console.print(f"[red]wrong:[/red] {problem}")
@@ -99,7 +99,7 @@ async def _show(deployment: Deployment) -> int:
     return 1 if problems else 0
 
 
-def _print_archive(reader: Client, archive: list[Said]) -> None:
+def _print_archive(reader: Client, archive: list[ReceivedMessage]) -> None:
     size = conversation.PAGE
     console.print(f"\nThe archive of [bold]{reader.boundjid.bare}[/bold], in pages of {size}:")
     for message in archive[-len(conversation.LINES) :]:
@@ -107,7 +107,7 @@ def _print_archive(reader: Client, archive: list[Said]) -> None:
         console.print(message.body, markup=False)
 
 
-def _say_how_to_connect(deployment: Deployment) -> None:
+def _print_accounts(deployment: Deployment) -> None:
     console.print(
         f"\nServing. Connect a client to 127.0.0.1, port {deployment.client_port}, "
         "without TLS (loopback only):"
@@ -117,7 +117,7 @@ def _say_how_to_connect(deployment: Deployment) -> None:
     console.print(f"Logs are in {deployment.directory}. Ctrl-C ends it; the archive stays.")
 
 
-async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+async def _wait_first(*waits: Coroutine[Any, Any, object]) -> None:
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 

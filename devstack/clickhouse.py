@@ -1,6 +1,6 @@
-"""A ClickHouse on loopback, as a process of its own: for tests and the local demo.
+"""A ClickHouse process on loopback, for tests and the local demo.
 
-What runs is the engine behind ClickHouse's HTTP interface, see `clickhouse_server`.
+Runs the ClickHouse engine (chDB) behind ClickHouse's HTTP interface, see `clickhouse_server`.
 """
 
 import shutil
@@ -18,16 +18,16 @@ from stanzalake.store.chdb.http import HOST
 
 @dataclass(kw_only=True)
 class ClickHouse(Process):
-    """One process and its directory.
+    """A process and its directory.
 
     Attributes:
-        directory: Configuration, data and log; made if missing. Data outlive the process.
-        port: Its HTTP port on 127.0.0.1.
-        users: File with users and roles, as a server reads it from `users.d`; without one,
-            everybody is the user `default`, who may do everything.
-        config: File with other configuration, as a server reads it from `config.d`.
-        environment: Variables that the files refer to.
-        certificate: PEM file with a key and a certificate, for TLS.
+        directory: Configuration, data and log; created if missing. Data outlive the process.
+        port: HTTP port on 127.0.0.1.
+        users: Configuration file of users and roles, as for a server's `users.d`; by default
+            there is only the user `default`, with all rights.
+        config: Other configuration file, as for a server's `config.d`.
+        environment: Variables that the configuration refers to.
+        certificate: PEM file with key and certificate, for TLS.
     """
 
     directory: Path
@@ -39,16 +39,16 @@ class ClickHouse(Process):
 
     @property
     def log_path(self) -> Path:
-        """Its output: one JSON object for each request, and one for each answer."""
+        """The output: a JSON object for each request and for each response."""
         return self.directory / "clickhouse.log"
 
     @property
     def log(self) -> str:
-        """Its output as text."""
+        """The output as text."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def dsn(self, user: str = "default", password: str = "") -> str:
-        """Give a DSN of the database `stanzalake`."""
+        """Return a DSN of the database `stanzalake`."""
         scheme = "clickhouses" if self.certificate else "clickhouse"
         secret = quote(password, safe="")
         return f"{scheme}://{user}:{secret}@{HOST}:{self.port}/{DATABASE}"
@@ -57,7 +57,7 @@ class ClickHouse(Process):
         """Start the process and wait until it accepts connections.
 
         Raises:
-            ProgramFailed: It ended, or does not listen within a minute.
+            ProgramFailed: The process ended, or does not listen within a minute.
         """
         self._copy(self.users, "users.d")
         self._copy(self.config, "config.d")

@@ -1,11 +1,11 @@
-"""ClickHouse's engine (chDB) as a ClickHouse with users: for tests and the local demo.
+"""ClickHouse's engine (chDB) as an HTTP server with users, for tests and the local demo.
 
-It is no ClickHouse server: what `stanzalake.store.chdb.http` has of one, and the engine's access
-control. `ON CLUSTER` has nobody to talk to.
+Not a ClickHouse server: offers the HTTP interface of `stanzalake.store.chdb.http` and the engine's
+access control, and cannot execute `ON CLUSTER`.
 
-A data directory is laid out like a server's configuration: `users.d/*.xml` defines users, what
-they are granted and their profiles, `config.d/*.xml` all else. If no file defines a user,
-`default` may do everything, without a password.
+The data directory is laid out like a server's configuration: `users.d/*.xml` defines users, their
+grants and profiles, `config.d/*.xml` everything else. Without a user definition, `default` has all
+rights and no password.
 """
 
 import asyncio
@@ -54,13 +54,13 @@ _USERS = """\
 
 
 class Account(NamedTuple):
-    """A user, as a file of `users.d` defines it.
+    """A user defined in `users.d`.
 
     Attributes:
-        name: What it authenticates with.
-        password: In plain text.
-        profile: Its settings.
-        grants: What it may do, as the file says it.
+        name: User name.
+        password: Password in plain text.
+        profile: Settings profile.
+        grants: The grants as XML.
     """
 
     name: str = "default"
@@ -70,12 +70,12 @@ class Account(NamedTuple):
 
     @property
     def role(self) -> str:
-        """The role that has its grants."""
+        """The role that has the user's grants."""
         return f"{self.name}_role"
 
     @property
     def preparation(self) -> Sequence[str]:
-        """What makes a connection of the engine its own."""
+        """Statements that switch a connection to this user."""
         return f"SET ROLE {self.role}", f"SET profile = {literal(self.profile)}"
 
 
@@ -97,7 +97,7 @@ def _account(user: ET.Element) -> Account:
 
 
 def _write_config(directory: Path, accounts: Iterable[Account]) -> Path:
-    """Write the configuration: connections are the engine's user, and take an account's role."""
+    """Write the configuration: connections use the engine's user, with the role of an account."""
     roles = "".join(f"<{a.role}>{a.grants}</{a.role}>" for a in accounts)
     grants = "".join(f"<query>GRANT {a.role}</query>" for a in accounts)
     users, config = directory / "users.xml", directory / "config.xml"
@@ -120,7 +120,7 @@ def _log_in(accounts: dict[str, Account]) -> http.LogIn:
 
 @web.middleware
 async def _logged(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Write the access log: a line when a request begins, and one when it is answered."""
+    """Log each request and its response."""
     _say(path=request.path, encoding=request.headers.get(hdrs.CONTENT_ENCODING, ""))
     response = await handler(request)
     _say(status=response.status, encoding=response.headers.get(hdrs.CONTENT_ENCODING, ""))

@@ -1,4 +1,4 @@
-"""An XMPP client on loopback, with just what a conversation and its archive need."""
+"""A minimal XMPP client for conversations and archive queries on loopback."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -16,13 +16,13 @@ _RESULT = f"{{{_MAM}}}result"
 _TIMEOUT = 30.0
 
 
-class Said(NamedTuple):
-    """A message as a client saw it.
+class ReceivedMessage(NamedTuple):
+    """A message as seen by a client.
 
     Attributes:
-        id: Its id in the client's own archive; empty on what the client sent itself.
+        id: Id in the client's archive; empty on live messages that the client sent.
         sender: Bare JID.
-        body: Its text.
+        body: Text.
     """
 
     id: str
@@ -31,28 +31,28 @@ class Said(NamedTuple):
 
 
 class Page(NamedTuple):
-    """One page of an archive.
+    """A page of an archive.
 
     Attributes:
-        messages: Oldest first.
-        last: The id to page on from.
-        complete: Whether nothing is left behind it.
-        stable: False if what was said before the question may still be missing.
+        messages: Messages, oldest first.
+        last: Id of the last message.
+        complete: Whether this is the last page.
+        stable: False if messages sent before the query may be missing.
     """
 
-    messages: list[Said]
+    messages: list[ReceivedMessage]
     last: str
     complete: bool
     stable: bool
 
 
 class Client(ClientXMPP):
-    """A client of one account.
+    """A client of an account.
 
     Args:
         jid: Full JID.
-        password: The account's.
-        port: Prosody's port for clients, on 127.0.0.1.
+        password: The account's password.
+        port: Prosody's c2s port on 127.0.0.1.
     """
 
     def __init__(self, jid: str, password: str, port: int) -> None:
@@ -61,10 +61,10 @@ class Client(ClientXMPP):
         self.enable_direct_tls = False
         self.enable_plaintext = True
         self["feature_mechanisms"].unencrypted_plain = True
-        self.live: list[Said] = []
+        self.live: list[ReceivedMessage] = []
         self._port = port
         self._online = asyncio.Event()
-        self._results: list[Said] = []
+        self._results: list[ReceivedMessage] = []
         self._heard = asyncio.Condition()
         self.add_event_handler("session_start", self._on_start)
         self.add_event_handler("message", self._on_message)
@@ -75,7 +75,7 @@ class Client(ClientXMPP):
         """Connect and send presence.
 
         Raises:
-            TimeoutError: It takes too long.
+            TimeoutError: No session within 30 seconds.
         """
         self.connect("127.0.0.1", self._port)
         try:
@@ -85,16 +85,16 @@ class Client(ClientXMPP):
             raise
 
     async def offline(self) -> None:
-        """Leave."""
+        """Disconnect."""
         self.cancel_connection_attempt()
         await self.disconnect()
-        # slixmpp leaves its sending task to the garbage collector, which complains of it.
+        # slixmpp drops its sending task without awaiting it, which asyncio reports as an error.
         if self._run_out_filters is not None:
             self._run_out_filters.cancel()
             await asyncio.wait([self._run_out_filters])
 
-    async def befriend(self, contact: str) -> None:
-        """Put a bare JID into the account's roster, which the default policy asks for."""
+    async def add_contact(self, contact: str) -> None:
+        """Add a bare JID to the roster, for the policy `roster`."""
         roster = ET.Element(f"{{{_ROSTER}}}query")
         ET.SubElement(roster, f"{{{_ROSTER}}}item", jid=contact)
         await self.make_iq_set(roster).send(timeout=_TIMEOUT)
@@ -103,30 +103,30 @@ class Client(ClientXMPP):
         """Send a chat message to a bare JID."""
         self.send_message(mto=JID(to), mbody=body, mtype="chat")
 
-    async def heard(self, count: int) -> None:
-        """Wait until so many messages were received.
+    async def wait_received(self, count: int) -> None:
+        """Wait until a number of messages has been received.
 
         Raises:
-            TimeoutError: It takes too long.
+            TimeoutError: Fewer after 30 seconds.
         """
         async with asyncio.timeout(_TIMEOUT), self._heard:
             await self._heard.wait_for(lambda: len(self.live) >= count)
 
     async def page(self, after: str = "", size: int = 50) -> Page:
-        """Ask for the page behind an id, or for the first one.
+        """Query the page after an id, by default the first page.
 
         Raises:
-            slixmpp.exceptions.IqError: The archive refused it.
-            slixmpp.exceptions.IqTimeout: Nobody answered within 30 seconds.
+            slixmpp.exceptions.IqError: The archive answered with an error.
+            slixmpp.exceptions.IqTimeout: No answer within 30 seconds.
         """
         return await self._ask(size, **({"after": after} if after else {}))
 
     async def latest(self, size: int = 50) -> Page:
-        """Ask for the last page.
+        """Query the last page.
 
         Raises:
-            slixmpp.exceptions.IqError: The archive refused it.
-            slixmpp.exceptions.IqTimeout: Nobody answered within 30 seconds.
+            slixmpp.exceptions.IqError: The archive answered with an error.
+            slixmpp.exceptions.IqTimeout: No answer within 30 seconds.
         """
         return await self._ask(size, before="")
 
@@ -143,9 +143,9 @@ class Client(ClientXMPP):
         complete, stable = fin.get("complete") == "true", fin.get("stable") != "false"
         return Page(list(self._results), last, complete, stable)
 
-    async def archive(self, size: int) -> list[Said]:
-        """Read the whole archive, oldest first, in pages of a size."""
-        messages: list[Said] = []
+    async def archive(self, size: int) -> list[ReceivedMessage]:
+        """Page through the whole archive, oldest first."""
+        messages: list[ReceivedMessage] = []
         page = await self.page(size=size)
         messages += page.messages
         while not page.complete:
@@ -165,7 +165,7 @@ class Client(ClientXMPP):
         ids = [element.get("id", "") for element in stamped]
         async with self._heard:
             sender = str(message["from"].bare)
-            self.live.append(Said("".join(ids), sender, str(message["body"])))
+            self.live.append(ReceivedMessage("".join(ids), sender, str(message["body"])))
             self._heard.notify_all()
 
     def _on_result(self, message: Any) -> None:
@@ -173,4 +173,4 @@ class Client(ClientXMPP):
         inner = result.find(f"{_FORWARD}/{{jabber:client}}message")
         sender = JID(inner.get("from")).bare
         body = inner.findtext("{jabber:client}body") or ""
-        self._results.append(Said(result.get("id", ""), sender, body))
+        self._results.append(ReceivedMessage(result.get("id", ""), sender, body))

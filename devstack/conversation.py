@@ -1,8 +1,8 @@
-"""A short conversation, and the proof that both archives hold it."""
+"""A short conversation, and the verification of both archives."""
 
 from collections.abc import Iterator
 
-from devstack.client import Client, Said
+from devstack.client import Client, ReceivedMessage
 
 LINES = (
     ("juliet", "O Romeo, Romeo, wherefore art thou Romeo?"),
@@ -16,21 +16,21 @@ LINES = (
 PAGE = 3
 
 
-async def hold(juliet: Client, romeo: Client) -> None:
-    """Speak the lines in turn, each once the one before has arrived."""
-    await juliet.befriend(romeo.boundjid.bare)
-    await romeo.befriend(juliet.boundjid.bare)
+async def run(juliet: Client, romeo: Client) -> None:
+    """Send the lines in turn, each after the previous has arrived."""
+    await juliet.add_contact(romeo.boundjid.bare)
+    await romeo.add_contact(juliet.boundjid.bare)
     speakers = {"juliet": juliet, "romeo": romeo}
     for name, line in LINES:
         speaker = speakers[name]
         listener = romeo if speaker is juliet else juliet
         before = len(listener.live)
         speaker.say(listener.boundjid.bare, line)
-        await listener.heard(before + 1)
+        await listener.wait_received(before + 1)
 
 
-def faults(reader: Client, archive: list[Said]) -> Iterator[str]:
-    """Give what is wrong with an archive, compared with what was said and seen live."""
+def problems(reader: Client, archive: list[ReceivedMessage]) -> Iterator[str]:
+    """Yield differences between an archive and the messages sent and received live."""
     tail = archive[-len(LINES) :]
     host = reader.boundjid.host
     if [(m.sender, m.body) for m in tail] != [(f"{name}@{host}", line) for name, line in LINES]:

@@ -1,4 +1,4 @@
-"""Whole deployments in one directory on loopback: a Prosody with the tap, and the archive."""
+"""Complete deployments on loopback, each in a directory: Prosody with the tap, and the archive."""
 
 import asyncio
 import os
@@ -25,20 +25,20 @@ def _items(text: str) -> list[str]:
 
 
 class Deployment:
-    """Prosody, and `stanzalake up` beside it on the embedded log and store.
+    """Prosody, and `stanzalake up` on the embedded log and store.
 
     Args:
-        directory: Where configuration, secrets, accounts and the archive are kept.
-        client_port: Prosody's port for clients; a free one if None.
-        settings: More settings of the archive.
-        ingest: Names of the ingest components.
-        query: Names of the query components.
-        tree: Another checkout, whose code and modules are run; None for this one.
+        directory: Configuration, secrets, accounts and the archive.
+        client_port: Prosody's c2s port; any free port if None.
+        settings: Additional settings of the archive.
+        ingest: Domains of the ingest components.
+        query: Domains of the query components.
+        tree: Another checkout to run code and modules from; None for this checkout.
 
     Attributes:
         prosody: The server.
-        services: The archive's processes, by name, in the order in which they start.
-        passwords: Of the accounts, once it is started.
+        services: The archive's processes by name, in starting order.
+        passwords: Passwords of the accounts, after the start.
     """
 
     def __init__(  # noqa: PLR0913  # one for each part that may differ
@@ -88,14 +88,14 @@ class Deployment:
 
     @property
     def log(self) -> Path:
-        """The log of the first of the archive's processes."""
+        """The log of the first service."""
         return next(iter(self.services.values())).log
 
     async def start(self) -> None:
-        """Start everything, and make the two accounts.
+        """Start everything, and register the two accounts.
 
         Raises:
-            ProgramFailed: One of them ended, or does not work; the text has the end of its log.
+            ProgramFailed: A program ended or is not ready; the text has the end of its log.
         """
         await self.prepare()
         self.prosody.write_config()
@@ -106,19 +106,19 @@ class Deployment:
         await self.start_service()
 
     async def prepare(self) -> None:
-        """Start what the archive's processes need; the embedded archive needs nothing."""
+        """Start the services' dependencies; there are none for the embedded archive."""
 
     async def start_service(self) -> None:
-        """Start the archive's processes, and wait until they work."""
+        """Start the services, and wait until they are ready."""
         for service in self.services.values():
             await service.start()
 
     async def stop_service(self) -> int:
-        """Stop the archive's processes with SIGTERM and give the greatest exit status."""
+        """Stop the services with SIGTERM, and return the highest exit status."""
         return max(await asyncio.gather(*(s.stop() for s in self.services.values())), default=0)
 
     async def kill_service(self) -> None:
-        """Kill the archive's processes with SIGKILL."""
+        """Kill the services with SIGKILL."""
         await asyncio.gather(*(service.kill() for service in self.services.values()))
 
     async def stop(self) -> None:
@@ -127,20 +127,20 @@ class Deployment:
         await self.prosody.stop()
 
     async def wait(self) -> None:
-        """Wait until one of the archive's processes ends by itself."""
+        """Wait until a service ends."""
         waits = [asyncio.ensure_future(service.wait()) for service in self.services.values()]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
 
     async def client(self, user: str, resource: str = "local") -> Client:
-        """Give a client of an account, online."""
+        """Connect a client of an account."""
         client = Client(f"{user}@{self.host}/{resource}", self.passwords[user], self.client_port)
         await client.online()
         return client
 
     def secret(self, name: str) -> str:
-        """Give a secret that stays the same from one start to the next."""
+        """Return a secret that is kept in the directory."""
         file = self.directory / name
         if not file.exists():
             file.touch(mode=0o600)
@@ -148,13 +148,13 @@ class Deployment:
         return file.read_text()
 
     def declare(self, name: str, command: str, settings: Mapping[str, str] | None = None) -> None:
-        """Add a process of the archive."""
+        """Add a service."""
         self.services[name] = self.service(name, command, settings)
 
     def service(
         self, name: str, command: str, settings: Mapping[str, str] | None = None
     ) -> Service:
-        """Give a process of the archive; the caller's own settings do not leak into it."""
+        """Create a service; the caller's own settings do not leak into its environment."""
         foreign = ("STANZALAKE_", "PROSODY_")
         outer = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         return Service(
@@ -169,9 +169,9 @@ class Deployment:
 
 
 class Distributed(Deployment):
-    """The same at the size of a large deployment: Kafka, a ClickHouse, several of each service.
+    """A distributed deployment: Kafka, ClickHouse, and several instances of each service.
 
-    What docker-compose.yml does, on loopback and without containers.
+    The services of docker-compose.yml, on loopback and without containers.
 
     Attributes:
         kafka: The broker.
@@ -200,7 +200,7 @@ class Distributed(Deployment):
         super().__init__(directory, client_port, shared, ingest=self._ingest, query=self._query)
 
     async def prepare(self) -> None:
-        """Start Kafka and ClickHouse, and bring the schema up to date."""
+        """Start Kafka and ClickHouse, and apply the migrations."""
         await asyncio.gather(self.kafka.start(), self.clickhouse.start())
         migrate = self.service("migrate", "migrate")
         await migrate.launch()
@@ -208,7 +208,7 @@ class Distributed(Deployment):
             raise ProgramFailed(f"migrate failed:\n{migrate.log.read_text(errors='replace')}")
 
     async def stop(self) -> None:
-        """Stop everything, the archive's processes first."""
+        """Stop everything, the services first."""
         await super().stop()
         await self.clickhouse.stop()
         await self.kafka.stop()

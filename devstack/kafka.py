@@ -10,7 +10,7 @@ from devstack.process import ProgramFailed, Server
 
 LOOPBACK = "127.0.0.1"
 CLASSES = Path(__file__).parents[1] / ".cache" / "kafka"
-"""Where deploy/setup.sh puts Kafka."""
+"""Directory of Kafka's classes, installed by deploy/setup.sh."""
 
 _CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
 _STARTED = "Kafka Server started"
@@ -58,17 +58,17 @@ appender.out.layout.pattern=%d %p %c: %m%n
 
 @dataclass(kw_only=True)
 class Kafka(Server):
-    """One broker, which is a controller as well, and its directory.
+    """A broker, also a controller, and its directory.
 
     Attributes:
-        directory: Where configuration, data and log are; made if missing.
-        node: Its number in its cluster.
-        cluster: The controller ports of all brokers of its cluster, by number; they have to be
-            started together. None for a broker of its own.
+        directory: Configuration, data and log; created if missing.
+        node: Node id.
+        cluster: Controller ports of all brokers of the cluster, by node id; brokers of a cluster
+            have to be started together. None for a single broker.
         port: Port for clients, plain text.
-        sasl_port: Port for clients that log in by PLAIN or SCRAM-SHA-256, plain text.
-        controller_port: The broker's port for its cluster.
-        users: Names and passwords for the log-in.
+        sasl_port: Port for clients with SASL PLAIN or SCRAM-SHA-256, plain text.
+        controller_port: Port of the controller.
+        users: SASL users and passwords.
     """
 
     directory: Path
@@ -86,14 +86,14 @@ class Kafka(Server):
 
     @property
     def log_path(self) -> Path:
-        """Kafka's log, of all its starts."""
+        """Kafka's log, across restarts."""
         return self.directory / "kafka.log"
 
     async def start(self) -> None:
-        """Start the broker, on the data of its last start, and wait until it serves.
+        """Start the broker, keeping its data, and wait until it serves.
 
         Raises:
-            ProgramFailed: It is not installed, it ended, or it did not serve within a minute.
+            ProgramFailed: Kafka is not installed, ended, or did not serve within a minute.
         """
         if not CLASSES.is_dir():
             raise ProgramFailed(f"there is no Kafka in {CLASSES}: deploy/setup.sh puts it there")

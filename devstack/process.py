@@ -1,4 +1,4 @@
-"""Programs on loopback, known by their handles and ended by them."""
+"""Child processes, identified and ended by their handles."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -11,24 +11,24 @@ from signal import SIGCONT, SIGKILL, SIGTERM, Signals
 from typing import Any, ClassVar, Protocol, TypeVar
 
 WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
-"""Before a command line: the kernel ends the program with this process, however that ends."""
+"""Prefix of a command line: the kernel kills the program when this process dies."""
 
 _POLL = 0.02
 _LOG_TAIL = 4000
 
 
 class ProgramFailed(Exception):
-    """A program did not do what it was started for; the text ends with its own words."""
+    """A program failed; the text ends with its log."""
 
 
 class Startable(Protocol):
-    """What can be started and stopped: a program, or several together."""
+    """A program or a group of programs."""
 
     async def start(self) -> object:
-        """Start it, and wait until it works."""
+        """Start, and wait until ready."""
 
     async def stop(self) -> object:
-        """Stop it, however far its start came."""
+        """Stop, even after an incomplete start."""
 
 
 S = TypeVar("S", bound=Startable)
@@ -36,7 +36,7 @@ S = TypeVar("S", bound=Startable)
 
 @asynccontextmanager
 async def running(part: S) -> AsyncIterator[S]:
-    """Run something for the block, and stop it however that ends."""
+    """Start a program for the block, and stop the program on every way out."""
     try:
         await part.start()
         yield part
@@ -46,12 +46,12 @@ async def running(part: S) -> AsyncIterator[S]:
 
 @dataclass(kw_only=True)
 class Process(ABC):
-    """A program, once it is started."""
+    """A child process that may not be running."""
 
     start_wait: ClassVar[float] = 60.0
-    """Seconds within which it has to work."""
+    """Seconds until the program has to be ready."""
     stop_wait: ClassVar[float] = 30.0
-    """Seconds within which it has to end."""
+    """Seconds after SIGTERM until the program has to end."""
 
     _process: asyncio.subprocess.Process | None = field(default=None, init=False, repr=False)
     _start: int = field(default=0, init=False, repr=False)
@@ -59,7 +59,7 @@ class Process(ABC):
     @property
     @abstractmethod
     def log_path(self) -> Path:
-        """The file of its output, of all its starts."""
+        """The log file, across restarts."""
 
     @property
     def alive(self) -> bool:
@@ -68,8 +68,8 @@ class Process(ABC):
 
     @property
     def pid(self) -> int:
-        """The number of the process of its last start."""
-        assert self._process is not None  # noqa: S101  # who asks has started it
+        """Process id of the last start."""
+        assert self._process is not None  # noqa: S101  # the caller has started the process
         return self._process.pid
 
     def signal(self, number: Signals) -> None:
@@ -78,13 +78,13 @@ class Process(ABC):
             self._process.send_signal(number)
 
     async def stop(self) -> int:
-        """End the process with SIGTERM, and give its exit status.
+        """End the process with SIGTERM, and return the exit status.
 
         Raises:
-            TimeoutError: It did not end in time, and was ended with SIGKILL.
+            TimeoutError: The process did not end in time and was killed.
         """
         self.signal(SIGTERM)
-        self.signal(SIGCONT)  # a frozen one hears nothing else
+        self.signal(SIGCONT)  # a stopped process handles no other signal
         try:
             async with asyncio.timeout(self.stop_wait):
                 return await self.wait()
@@ -98,7 +98,7 @@ class Process(ABC):
         await self.wait()
 
     async def wait(self) -> int:
-        """Wait until it ends by itself, and give its exit status; 0 if it never started."""
+        """Wait for the process to end, and return the exit status; 0 if never started."""
         return 0 if self._process is None else await self._process.wait()
 
     async def _launch(
@@ -107,9 +107,9 @@ class Process(ABC):
         """Start the program.
 
         Args:
-            command: Its command line.
-            environment: Its whole environment; this process's if None.
-            options: More of what asyncio takes.
+            command: The command line.
+            environment: The complete environment; this process's if None.
+            options: Further arguments for asyncio.
         """
         with self.log_path.open("ab") as output:
             self._start = output.tell()
@@ -124,10 +124,10 @@ class Process(ABC):
             )
 
     async def _works(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition that says that it works.
+        """Wait for a condition that tells that the program is ready.
 
         Raises:
-            ProgramFailed: It ended, or does not work in time.
+            ProgramFailed: The program ended, or is not ready in time.
         """
         try:
             async with asyncio.timeout(self.start_wait):
@@ -140,7 +140,7 @@ class Process(ABC):
             raise self._failure("does not work in time") from None
 
     def _output(self) -> str:
-        """Give its output since its last start."""
+        """Return the output since the last start."""
         with self.log_path.open("rb") as log:
             log.seek(self._start)
             return log.read().decode(errors="replace")
@@ -151,12 +151,12 @@ class Process(ABC):
 
 @dataclass(kw_only=True)
 class Server(Process):
-    """A program of others, which may not end when it is asked to."""
+    """A third-party server, which may not end on SIGTERM."""
 
     stop_wait: ClassVar[float] = 20.0
 
     async def stop(self) -> int:
-        """End the process with SIGTERM, and with SIGKILL if that takes too long."""
+        """End the process with SIGTERM, after a timeout with SIGKILL."""
         with suppress(TimeoutError):
             return await super().stop()
         return -SIGKILL

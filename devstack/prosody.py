@@ -1,4 +1,4 @@
-"""A real Prosody on the loopback interface, with mod_stanzalake: for `make up`, demos and tests."""
+"""A Prosody with mod_stanzalake on loopback, for `make up`, demos and tests."""
 
 import asyncio
 import json
@@ -78,7 +78,7 @@ def _secret() -> str:
 
 @dataclass(kw_only=True)
 class Prosody(Server):
-    """One Prosody process and its directory.
+    """A Prosody process and its directory.
 
     Attributes:
         directory: Where configuration, data and log are; made if missing.
@@ -129,7 +129,7 @@ class Prosody(Server):
 
     @property
     def config_path(self) -> Path:
-        """The configuration file; it holds secrets, so only its owner can read it."""
+        """The configuration file, private because of its secrets."""
         return self.directory / "prosody.cfg.lua"
 
     @property
@@ -139,11 +139,11 @@ class Prosody(Server):
 
     @property
     def log_path(self) -> Path:
-        """Prosody's log, of all its starts."""
+        """Prosody's log, across restarts."""
         return self.directory / "prosody.log"
 
     def write_config(self) -> None:
-        """Write the configuration file, in place of the one that may be there."""
+        """Write or replace the configuration file."""
         # Prosody looks for certificates beside its configuration, and complains if it cannot.
         for directory in (self.data_path, self.directory / "certs"):
             directory.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ class Prosody(Server):
         scratch.replace(self.config_path)
 
     async def register(self, user: str, password: str) -> None:
-        """Make an account, or give one a new password; Prosody may be running or not.
+        """Register an account or change its password, whether Prosody runs or not.
 
         Args:
             user: The local part of the JID.
@@ -168,14 +168,14 @@ class Prosody(Server):
             raise ProgramFailed(f"prosodyctl register {user}: {output}")
 
     async def control(self, *arguments: str, typed: str = "") -> tuple[int, str]:
-        """Run prosodyctl; Prosody may be running or not.
+        """Run prosodyctl, whether Prosody runs or not.
 
         Args:
-            arguments: Its command line.
-            typed: What is typed into it.
+            arguments: The command line.
+            typed: Text for the standard input.
 
         Returns:
-            Its exit status, and everything that it says.
+            Exit status and output.
         """
         process = await asyncio.create_subprocess_exec(
             *inside(self.root, "prosodyctl", "--config", str(self.config_path), *arguments),

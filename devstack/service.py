@@ -1,4 +1,4 @@
-"""One process of `stanzalake`, started and ended by its handle."""
+"""A `stanzalake` service as a child process."""
 
 import sys
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _READY = {
     "query": (": connected", 1),
     "processor": ("reading partitions of", 1),
 }
-"""What each command logs once it works, and how often."""
+"""The text that each command logs when ready, and the number of times."""
 
 
 @dataclass(kw_only=True)
@@ -21,10 +21,10 @@ class Service(Process):
     """A process and its log.
 
     Attributes:
-        command: Which command of `stanzalake` it is.
-        environment: Its whole environment.
-        log: Its log file, of all its starts.
-        tree: The checkout whose code is run; None for what is installed.
+        command: The command of `stanzalake`.
+        environment: The complete environment.
+        log: The log file, across restarts.
+        tree: The checkout to run code from; None for the installed package.
     """
 
     command: str
@@ -34,20 +34,20 @@ class Service(Process):
 
     @property
     def log_path(self) -> Path:
-        """The same file, by the name that every program's has."""
+        """The log file."""
         return self.log
 
     async def start(self) -> None:
-        """Start it, and wait until it says that it works.
+        """Start the service, and wait until its log says that it is ready.
 
         Raises:
-            ProgramFailed: It ended, or does not work within a minute.
+            ProgramFailed: The process ended, or is not ready within a minute.
         """
         await self.launch()
         text, times = _READY[self.command]
         await self._works(lambda: self._output().count(text) >= times)
 
     async def launch(self) -> None:
-        """Start it without waiting."""
+        """Start the process without waiting."""
         command = (sys.executable, "-m", "stanzalake", self.command)
         await self._launch(*command, environment=dict(self.environment), cwd=self.tree)

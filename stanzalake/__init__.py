@@ -1,1 +1,1 @@
-"""The command line, and `up`: the only place that knows all three services and wires them."""
+"""Stanzalake: the library that the services share, and the command line."""

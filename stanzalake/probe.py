@@ -1,4 +1,4 @@
-"""A probe for containers that have no curl: status 0 if a URL answers with 200."""
+"""Health probe for containers without curl: exits 0 if a URL answers with status 200."""
 
 import sys
 import urllib.error
@@ -8,7 +8,7 @@ _SECONDS = 4.0
 
 
 def main() -> int:
-    """Ask the URL in the first argument."""
+    """Request the URL given as first argument."""
     try:
         with urllib.request.urlopen(sys.argv[1], timeout=_SECONDS) as answer:  # noqa: S310  # the container's own
             return 0 if answer.status == 200 else 1  # noqa: PLR2004  # HTTP's OK

@@ -1,1 +1,1 @@
-"""The commands that are more than a line: one module each, which holds its `command`."""
+"""The commands; each module defines its own as `command`."""

@@ -1,4 +1,4 @@
-"""`stanzalake backup`: a copy of the archive, made while it serves."""
+"""`stanzalake backup`: copies the archive while services run."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ class _NameType(click.ParamType):
 
 
 NAME = _NameType()
-"""The name of a backup."""
+"""Parameter type: the name of a backup."""
 
 
 @click.command(name="backup")
@@ -28,11 +28,11 @@ NAME = _NameType()
 @click.option("--base", type=NAME, help="Copy only what differs from this backup; keep it too.")
 @click.pass_obj
 def command(env_file: Path | None, name: str, base: str | None) -> None:
-    """Copy the archive as it is at this moment, while services run.
+    """Copy the archive, consistent at this moment, while services run.
 
-    The copy is the directory backups/NAME in STANZALAKE_DATA_DIR; of a ClickHouse server, in the
-    backups.allowed_path of its own configuration. Take it to another machine from there. The id
-    keys are not in it: without them ids that clients know lead nowhere.
+    The copy is the directory backups/NAME in STANZALAKE_DATA_DIR; a ClickHouse server writes to
+    the backups.allowed_path of its configuration. Move the copy to another machine from there. A
+    backup does not contain the id keys: back them up too, or the ids that clients hold are lost.
     """
     values = settings.load(env_file=env_file)
     with Console(stderr=True).status("copying"):

@@ -1,4 +1,4 @@
-"""`stanzalake check`: what is wrong with a set-up, and how to mend it."""
+"""`stanzalake check`: diagnoses a deployment and suggests repairs."""
 
 import asyncio
 import json
@@ -24,19 +24,19 @@ _FAILED = 1
     type=click.Choice(["up", "ingest", "processor", "query"]),
     default="up",
     show_default=True,
-    help="The command whose settings these are: only what it needs is looked at.",
+    help="The service that these settings are for; only its dependencies are checked.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
 def command(env_file: Path | None, service: Service, *, as_json: bool) -> None:
-    """Tell whether a set-up works, and for each fault how to mend it.
+    """Check whether a deployment works, and how to repair each fault.
 
-    Looks at all of these, also when some fail, and changes nothing; it is safe beside running
-    services, which stay connected and are not read from.
+    Every check runs, even if others fail. Nothing is changed; running services stay connected and
+    keep their place in the log.
 
     \b
     settings        each can be used
-    data directory  there, one's own, with room; who holds it
+    data directory  exists, is writable by this user, has free space; which process holds it
     log             the file opens; or Kafka: brokers, topics, their partitions, replicas,
                     cleanup.policy and retention.ms, rights to read and write, the lag
     store           ClickHouse answers, lets the user in, is new enough, has its clock right,
@@ -47,32 +47,32 @@ def command(env_file: Path | None, service: Service, *, as_json: bool) -> None:
     HTTP            the address is free, or served by a service that is ready
 
     \b
-    ✓  as it should be       !  works, but look at it
-    ✗  does not work         ?  cannot be told until another is mended
+    ✓  fine                  !  works, but needs attention
+    ✗  does not work         ?  unknown until another fault is repaired
 
     Status 1 if anything does not work.
     """  # noqa: D301  # click's mark for text that keeps its lines
-    findings = asyncio.run(_told(env_file, service, as_json=as_json))
+    findings = asyncio.run(_report(env_file, service, as_json=as_json))
     if checks.failed(findings):
         sys.exit(_FAILED)
 
 
-async def _told(env_file: Path | None, service: Service, *, as_json: bool) -> list[Finding]:
+async def _report(env_file: Path | None, service: Service, *, as_json: bool) -> list[Finding]:
     try:
         values = settings.load(env_file=env_file)
     except SettingsError as error:
         findings = checks.invalid(error)
         for finding in findings:
-            _tell(finding, as_json=as_json)
+            _print(finding, as_json=as_json)
         return findings
     findings = []
     async for finding in checks.run(values, service):
-        _tell(finding, as_json=as_json)
+        _print(finding, as_json=as_json)
         findings.append(finding)
     return findings
 
 
-def _tell(finding: Finding, *, as_json: bool) -> None:
+def _print(finding: Finding, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(finding._asdict()))
     else:

@@ -1,4 +1,4 @@
-"""The wait for the disk: what was removed leaves it a while after readers stopped seeing it."""
+"""Waits until removed messages are off the disk, which takes longer than hiding them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +12,10 @@ _POLL_SECONDS = 0.5
 
 
 def wait_until_clean(deletion: Deletion) -> None:
-    """Wait for the rewrites, and then until the parts that they replaced are deleted.
+    """Wait for mutations to finish, and for ClickHouse to delete the parts they replaced.
 
-    ClickHouse keeps those for about a minute, and looks for them less often when it is idle.
-    Shows a progress bar on a terminal. Ctrl-C ends the wait, and nothing else.
+    ClickHouse keeps replaced parts for about a minute, longer when idle. Shows a progress bar on
+    a terminal. Ctrl-C ends only the wait.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     console = Console(stderr=True)
@@ -23,15 +23,16 @@ def wait_until_clean(deletion: Deletion) -> None:
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
     ) as progress:
         task = progress.add_task("ClickHouse rewrites parts", total=None)
-        for left in _down(deletion.rewriting):
+        for left in _poll(deletion.rewriting):
             progress.update(task, description=f"ClickHouse rewrites parts, {left} left")
         doomed = deletion.replaced()
-        progress.update(task, description="it deletes the old ones", total=len(doomed))
-        for left in _down(lambda: len(doomed & deletion.replaced())):
+        progress.update(task, description="ClickHouse deletes the old parts", total=len(doomed))
+        for left in _poll(lambda: len(doomed & deletion.replaced())):
             progress.update(task, completed=len(doomed) - left)
 
 
-def _down(count: Callable[[], int]) -> Iterator[int]:
+def _poll(count: Callable[[], int]) -> Iterator[int]:
+    """Yield the count until none are left."""
     while left := count():
         yield left
         time.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""`stanzalake events`: what the log holds, for other programs."""
+"""`stanzalake events`: prints the log's events for other programs."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -21,12 +21,12 @@ from stanzalake.operations import dead_letters
 @click.option("--owner", type=OWNER, help="Only the events of this archive.")
 @click.pass_obj
 def command(env_file: Path | None, owner: str | None) -> None:
-    """Print the events that the log holds now, one JSON object a line (docs/protocol.md).
+    """Print the log's events, as JSON Lines (docs/protocol.md).
 
-    The log holds whole messages, also those that no archive keeps: this is for those who may read
-    them, and leaves a line in the access log. What is no event is left out (`stanzalake rejected`).
-    An event may be there twice. Works beside services that are running, with Kafka and with the
-    embedded log. To follow Kafka's topic, see docs/analytics.md.
+    The log contains whole messages, even those that no archive keeps: for people who may read
+    them. The access log records each use. Malformed records are left out (`stanzalake rejected`),
+    and an event may occur twice. Works beside running services, with Kafka and with the embedded
+    log. To follow Kafka's topic, see docs/analytics.md.
     """
     values = settings.load(env_file=env_file)
     asyncio.run(_print(values, owner or ""))
@@ -42,7 +42,7 @@ async def _print(values: Settings, owner: str) -> None:
 
 
 async def _lines(values: Settings, owner: str) -> AsyncGenerator[tuple[bool, bytes], None]:
-    async with dead_letters.opened(values) as log, aclosing(log.scan(EVENTS)) as records:
+    async with dead_letters.open_log(values) as log, aclosing(log.scan(EVENTS)) as records:
         async for record in records:
             try:
                 event = decode(record.value)

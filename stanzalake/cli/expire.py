@@ -1,4 +1,4 @@
-"""`stanzalake expire`: what has expired removed now, not at the next clean-up."""
+"""`stanzalake expire`: removes expired messages before the next clean-up is due."""
 
 import json
 import time
@@ -10,24 +10,24 @@ from stanzalake.cli.disk import wait_until_clean
 from stanzalake.config import settings
 from stanzalake.config.settings import Settings
 from stanzalake.model.position import seconds_ago
-from stanzalake.runtime.services import opened_archive
+from stanzalake.runtime.services import open_archive
 from stanzalake.store.deletion import Deletion
 
 
 @click.command(name="expire")
-@click.option("--dry-run", is_flag=True, help="Only say how many messages it would be.")
+@click.option("--dry-run", is_flag=True, help="Only count the messages.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the bytes are off the disk.")
-@click.option("--json", "as_json", is_flag=True, help="Say what was done as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @click.pass_obj
 def command(env_file: Path | None, *, dry_run: bool, no_wait: bool, as_json: bool) -> None:
     """Remove messages older than PROSODY_ARCHIVE_EXPIRES_AFTER from the store, now.
 
-    Nobody has to: readers do not see them from the moment they expire, and a processor and
-    ClickHouse itself remove their bytes every PROSODY_ARCHIVE_CLEANUP_INTERVAL. Takes the bytes of
-    what was erased along.
+    Optional: readers stop seeing messages the moment they expire, and the processor and ClickHouse
+    remove their bytes every PROSODY_ARCHIVE_CLEANUP_INTERVAL. The bytes of erased messages are
+    removed as well.
     """
     values = settings.load(env_file=env_file)
-    with opened_archive(values, admin=True) as store:
+    with open_archive(values, admin=True) as store:
         expired = _expire(values, Deletion.of(store, values), dry_run=dry_run, no_wait=no_wait)
     if as_json:
         click.echo(json.dumps({"messages": expired, "removed": not dry_run}))

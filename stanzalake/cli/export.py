@@ -1,4 +1,4 @@
-"""`stanzalake export`: one owner's archive, in a file."""
+"""`stanzalake export`: writes one owner's archive to a file."""
 
 import signal
 import time
@@ -18,7 +18,7 @@ from stanzalake.model.event import Preferences
 from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
 from stanzalake.observability.access_log import Access, record_access
 from stanzalake.operations import export
-from stanzalake.runtime.services import opened_archive
+from stanzalake.runtime.services import open_archive
 from stanzalake.store.client import Row, Store
 from stanzalake.store.histories import Histories
 from stanzalake.store.messages import MessageRange, Messages
@@ -32,20 +32,20 @@ from stanzalake.store.messages import MessageRange, Messages
     type=click.Choice(("xep0227", "jsonl")),
     default="xep0227",
     show_default=True,
-    help="XEP-0227, which other servers import, or JSON Lines, one object for each message.",
+    help="XEP-0227, which other servers import, or JSON Lines, an object for each message.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     default="-",
-    help="The file, replaced once it is whole; compressed if it ends in .zst. "
+    help="The file, replaced when the export is complete; compressed if the name ends in .zst. "
     "Default: standard output.",
 )
 @click.option("--with", "peer", type=JID_TYPE, help="Only messages with this bare JID.")
 @click.option("--start", type=MOMENT, help="Only messages from this date or time on.")
 @click.option("--end", type=MOMENT, help="Only messages before this date or time.")
 @click.pass_obj
-def command(  # noqa: PLR0913, PLR0917  # its options
+def command(  # noqa: PLR0913, PLR0917  # the command's options
     env_file: Path | None,
     owner: str,
     form: str,
@@ -54,11 +54,11 @@ def command(  # noqa: PLR0913, PLR0917  # its options
     start: int | None,
     end: int | None,
 ) -> None:
-    """Export the archive of JID, as that user sees it: oldest message first, each once.
+    """Export the archive of JID as that user sees the archive: oldest message first, each once.
 
-    Messages keep their ids. What has expired or was erased is not in it. The archive is
-    read page by page, however large it is, and messages that arrive meanwhile come along. Dates are
-    UTC. Works beside a `stanzalake up`, and leaves a line in the access log.
+    Messages keep their ids. Expired and erased messages are not exported. The archive is read page
+    by page, whatever its size, and includes messages that arrive meanwhile. Dates are UTC. Works
+    beside `stanzalake up`. The access log records each use.
 
     Status 1, and no file, if there is no such message.
     """
@@ -67,32 +67,32 @@ def command(  # noqa: PLR0913, PLR0917  # its options
     low = max(from_milliseconds(start or 0), seconds_ago(values.expires_after, time.time()))
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     span = MessageRange(owner, peer or "", low, high)
-    with record_access(values, "export", owner) as access, opened_archive(values) as store, _stop():
+    with record_access(values, "export", owner) as access, open_archive(values) as store, _stop():
         access.filtered = span.peer != ""
         messages = Messages(store)
         total = messages.count(span)
         if not total:
             raise NotFound(f"the archive of {owner} holds no such message")
         written = _FORMS[form](values, store, owner)
-        with export.opened(output) as file:
-            export.write(file, written, _told(messages.read(span), total, access))
+        with export.open_output(output) as file:
+            export.write(file, written, _report_progress(messages.read(span), total, access))
 
 
-def _portable(values: Settings, store: Store, owner: str) -> export.Format:
+def _xep0227(values: Settings, store: Store, owner: str) -> export.Format:
     history = Histories(store).read([owner])[owner]
     said = next((one for one in reversed(history) if isinstance(one, Preferences)), None)
-    return export.Portable(owner, Sealer(values.id_key_list), said)
+    return export.Xep0227(owner, Sealer(values.id_key_list), said)
 
 
-def _lines(values: Settings, _: Store, __: str) -> export.Format:
-    return export.Lines(Sealer(values.id_key_list))
+def _json_lines(values: Settings, _: Store, __: str) -> export.Format:
+    return export.JsonLines(Sealer(values.id_key_list))
 
 
-_FORMS = {"xep0227": _portable, "jsonl": _lines}
+_FORMS = {"xep0227": _xep0227, "jsonl": _json_lines}
 
 
-def _told(rows: Iterable[Row], total: int, access: Access) -> Iterator[Row]:
-    """Pass rows on, and tell of them on the terminal and in the access log."""
+def _report_progress(rows: Iterable[Row], total: int, access: Access) -> Iterator[Row]:
+    """Pass rows through, counting them for the progress bar and the access log."""
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -106,7 +106,7 @@ def _told(rows: Iterable[Row], total: int, access: Access) -> Iterator[Row]:
 
 @contextmanager
 def _stop() -> Iterator[None]:
-    """Let SIGTERM end it as Ctrl-C does: nothing half-written stays."""
+    """Handle SIGTERM like Ctrl-C, so that no partial file is left behind."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -1,4 +1,4 @@
-"""`stanzalake import`: archives of other servers, into ours."""
+"""`stanzalake import`: imports archives of other servers."""
 
 import json
 import signal
@@ -23,8 +23,8 @@ from stanzalake.importer.source import STORES, Selection, Source, Unreadable
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 
-_MOST_TOLD = 100
-"""Damaged things that are told one by one."""
+_MAX_REPORTED = 100
+"""Unreadable items that are reported individually."""
 
 _EPILOG = """\b
 A SOURCE is
@@ -52,7 +52,7 @@ A SOURCE is
     "Default: archive2 (of old installations) and archive, whichever is there.",
 )
 @click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Give the numbers as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as a JSON object.")
 @click.pass_obj
 def command(
     env_file: Path | None,
@@ -65,28 +65,28 @@ def command(
 ) -> None:
     """Import archives and archiving preferences of another server.
 
-    Messages keep their ids, so clients find their place again; preferences of users who have not
-    set any here come along. What is older than PROSODY_ARCHIVE_EXPIRES_AFTER or was erased is left
-    out, and so are archives of rooms.
+    Messages keep their ids, so that clients can continue to synchronise. Preferences are imported
+    for users who have set none here. Messages that are older than PROSODY_ARCHIVE_EXPIRES_AFTER or
+    were erased are left out, and so are archives of rooms.
 
-    Import as often as you like: what is there already stays as it is. An import that was stopped
-    goes on when it is repeated. One at a time, though, for the same owners.
+    Repeating an import is safe: messages that exist already stay as they are, and an interrupted
+    import continues. Do not run two imports of the same owners at the same time.
 
-    Status 1 if something could not be read; everything else is imported all the same.
+    Status 1 if something could not be read; everything else is imported.
     """
     values = settings.load(env_file=env_file)
     selection = _selection(values, **chosen)
-    given = [(_shown(source), _source(source, selection)) for source in sources]
-    told = _Told()
-    with _opened(values) as store, _stop() as stopped:
-        importer = Importer(store, values, told.tell, dry_run=dry_run)
-        for name, source in given:
+    readers = [(_redact(source), _source(source, selection)) for source in sources]
+    reporter = _Reporter()
+    with _open_store(values) as store, _stop() as stopped:
+        importer = Importer(store, values, reporter.report, dry_run=dry_run)
+        for name, source in readers:
             if not stopped():
                 _run(importer, name, source, stopped)
     click.echo(
         json.dumps(asdict(importer.summary)) if as_json else _text(importer.summary, dry_run)
     )
-    told.end()
+    reporter.end()
     _require(importer.summary)
 
 
@@ -111,7 +111,7 @@ def _source(source: str, selection: Selection) -> Source:
     if "://" not in source:
         return Pie(Path(source), selection)
     try:
-        from stanzalake.importer.prosody_sql import ProsodySql  # noqa: PLC0415  # it is an extra
+        from stanzalake.importer.prosody_sql import ProsodySql  # noqa: PLC0415  # an optional extra
 
         return ProsodySql(source, selection)
     except ModuleNotFoundError as error:
@@ -121,7 +121,7 @@ def _source(source: str, selection: Selection) -> Source:
 
 
 @contextmanager
-def _opened(values: Settings) -> Iterator[Store]:
+def _open_store(values: Settings) -> Iterator[Store]:
     store = Store.for_admin(values)
     try:
         migrations.check(store)
@@ -132,12 +132,12 @@ def _opened(values: Settings) -> Iterator[Store]:
 
 @contextmanager
 def _stop() -> Iterator[Callable[[], bool]]:
-    """Let SIGTERM and Ctrl-C end the import behind the batch in hand."""
-    asked = threading.Event()
+    """Let SIGTERM and Ctrl-C end the import after the current batch."""
+    stop = threading.Event()
     numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in numbers}
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
     try:
-        yield asked.is_set
+        yield stop.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -149,32 +149,32 @@ def _run(importer: Importer, name: str, source: Source, stopped: Callable[[], bo
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         task = progress.add_task(name, total=source.size())
 
-        def behind_batch() -> bool:
+        def update() -> bool:
             progress.update(task, completed=source.done(), total=source.size())
             return stopped()
 
-        importer.run(source, behind_batch)
+        importer.run(source, update)
 
 
-def _shown(source: str) -> str:
-    """Name a source without the password that may be in it."""
+def _redact(source: str) -> str:
+    """Name a source without user name and password."""
     return source.rpartition("@")[2].rpartition("/")[2]
 
 
-class _Told:
-    """Tells where something is damaged, the first hundred times."""
+class _Reporter:
+    """Reports unreadable items on standard error, up to a limit."""
 
     def __init__(self) -> None:
         self._number = 0
 
-    def tell(self, damaged: Unreadable) -> None:
+    def report(self, item: Unreadable) -> None:
         self._number += 1
-        if self._number <= _MOST_TOLD:
-            click.echo(f"stanzalake: {damaged.place}: {damaged.reason}", err=True)
+        if self._number <= _MAX_REPORTED:
+            click.echo(f"stanzalake: {item.place}: {item.reason}", err=True)
 
     def end(self) -> None:
-        if self._number > _MOST_TOLD:
-            click.echo(f"stanzalake: and {self._number - _MOST_TOLD} more", err=True)
+        if self._number > _MAX_REPORTED:
+            click.echo(f"stanzalake: and {self._number - _MAX_REPORTED} more", err=True)
 
 
 def _text(summary: Summary, dry_run: bool) -> str:
@@ -184,7 +184,7 @@ def _text(summary: Summary, dry_run: bool) -> str:
         "erased": summary.erased,
         "nothing but what is excluded": summary.empty,
         "unreadable": summary.unreadable,
-        **{f"not ours: {what}": number for what, number in summary.foreign.items()},
+        **{f"not ours: {name}": number for name, number in summary.foreign.items()},
     }
     return "\n".join(
         [

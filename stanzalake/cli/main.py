@@ -33,8 +33,8 @@ from stanzalake.runtime import services, up
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
 
-_WHOLE = 200
-"""Characters that no first sentence has."""
+_MAX_SHORT_HELP = 200
+"""Characters; longer than any command's first sentence."""
 _LEVELS = ("debug", "info", "warning", "error")
 _SECTIONS = {
     "Services": ("up", "ingest", "processor", "query"),
@@ -45,14 +45,17 @@ _SECTIONS = {
 
 
 class _Sections(click.Group):
-    """Lists the commands by what they are for, each with its whole first sentence."""
+    """Lists the commands by topic, each with its first sentence in full."""
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections of the help."""
         for title, names in _SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl(
-                    [(name, self.commands[name].get_short_help_str(_WHOLE)) for name in names]
+                    [
+                        (name, self.commands[name].get_short_help_str(_MAX_SHORT_HELP))
+                        for name in names
+                    ]
                 )
 
 
@@ -71,8 +74,7 @@ def cli(context: click.Context, env_file: Path | None, log_level: str) -> None:
     Settings are environment variables, or lines of a file: `stanzalake settings --help` lists
     them. Every command has its own --help.
 
-    Exit status: 0 if all went well, 1 if it failed, 2 if the settings or the arguments
-    cannot be used.
+    Exit status: 0 for success, 1 for failure, 2 if settings or arguments cannot be used.
     """
     logging.basicConfig(
         level=log_level.upper(),
@@ -86,10 +88,10 @@ def cli(context: click.Context, env_file: Path | None, log_level: str) -> None:
 @cli.command(name="up")
 @click.pass_obj
 def up_command(env_file: Path | None) -> None:
-    """Run everything in this process: ingest, processor and query.
+    """Run ingest, processor and query in this process.
 
-    Unless the settings say otherwise, the log is a file and the store is the ClickHouse engine
-    in the process, both in STANZALAKE_DATA_DIR. Ends cleanly on SIGTERM and Ctrl-C.
+    By default the log is a file and the store is the ClickHouse engine in the process, both in
+    STANZALAKE_DATA_DIR. SIGTERM and Ctrl-C end the services cleanly.
     """
     asyncio.run(up.run(settings.load(env_file=env_file)))
 
@@ -97,9 +99,9 @@ def up_command(env_file: Path | None) -> None:
 @cli.command(name="ingest")
 @click.pass_obj
 def ingest_command(env_file: Path | None) -> None:
-    """Take batches of events from Prosody into Kafka.
+    """Receive batches of events from Prosody and append them to Kafka.
 
-    Run as many as you like, each under a component name of its own or for a Prosody of its own.
+    Run any number, each with its own component name or for its own Prosody.
     Needs STANZALAKE_KAFKA_BOOTSTRAP_SERVERS.
     """
     values = settings.load(env_file=env_file)
@@ -109,9 +111,9 @@ def ingest_command(env_file: Path | None) -> None:
 @cli.command(name="processor")
 @click.pass_obj
 def processor_command(env_file: Path | None) -> None:
-    """Archive events: from Kafka into ClickHouse.
+    """Archive events from Kafka in ClickHouse.
 
-    Run as many as there are partitions, at most: they share them. Needs
+    Processors share the partitions: run at most as many as there are partitions. Needs
     STANZALAKE_KAFKA_BOOTSTRAP_SERVERS, and a server in STANZALAKE_CLICKHOUSE_DSN.
     """
     values = settings.load(env_file=env_file)
@@ -124,7 +126,7 @@ def processor_command(env_file: Path | None) -> None:
 def query_command(env_file: Path | None) -> None:
     """Answer the archive queries of Prosody's clients.
 
-    Run as many as you like, each under a component name of its own or for a Prosody of its own.
+    Run any number, each with its own component name or for its own Prosody.
     Needs STANZALAKE_KAFKA_BOOTSTRAP_SERVERS, and a server in STANZALAKE_CLICKHOUSE_DSN.
     """
     values = settings.load(env_file=env_file)
@@ -134,9 +136,9 @@ def query_command(env_file: Path | None) -> None:
 @cli.command()
 @click.pass_obj
 def migrate(env_file: Path | None) -> None:
-    """Bring the store's schema up to date, and to what the settings say.
+    """Apply pending schema migrations, and the settings that the schema depends on.
 
-    `up` does the same when it starts. Repeating it changes nothing.
+    `up` does the same when starting. A second run changes nothing.
     """
     for name in up.migrate(settings.load(env_file=env_file)):
         click.echo(f"applied {name}")
@@ -157,8 +159,8 @@ cli.add_command(stats.command)
 
 
 def main() -> NoReturn:
-    """Run the command line; a failure is one clear text on stderr and a status, no traceback."""
-    # Whatever is written holds messages or secrets: the log, the store, backups, exports.
+    """Run the command line; failures become a message on stderr and an exit status."""
+    # Every file may hold messages or secrets: the log, the store, backups, exports.
     os.umask(0o077)
     try:
         cli(standalone_mode=False)

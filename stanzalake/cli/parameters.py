@@ -1,4 +1,4 @@
-"""Parameters that several commands have: addresses and moments."""
+"""Parameter types that commands share: JIDs and times."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from stanzalake.config.settings import Settings
 
 
 class _Jid(click.ParamType):
-    """A bare JID, normalised as Prosody does it (RFC 7622)."""
+    """A bare JID, normalised."""
 
     name = "jid"
 
@@ -35,7 +35,7 @@ class _Owner(_Jid):
 
 
 class _Moment(click.ParamType):
-    """A date or a time in ISO 8601, UTC unless it says otherwise, as unix milliseconds."""
+    """An ISO 8601 date or time, UTC by default, as unix milliseconds."""
 
     name = "moment"
 
@@ -55,10 +55,10 @@ class _Moment(click.ParamType):
 
 
 def require_hosts(values: Settings, hosts: Iterable[str]) -> None:
-    """Refuse a VirtualHost that is not one of ours, which is a slip of the hand.
+    """Refuse VirtualHosts that are not ours; probably a typing error.
 
     Raises:
-        click.UsageError: It is none of STANZALAKE_HOSTS.
+        click.UsageError: A host is not among STANZALAKE_HOSTS.
     """
     for host in hosts:
         if host not in values.hosts:
@@ -66,10 +66,10 @@ def require_hosts(values: Settings, hosts: Iterable[str]) -> None:
 
 
 def require_order(start: int | None, end: int | None) -> None:
-    """Refuse a time that ends before it begins.
+    """Refuse an empty period.
 
     Raises:
-        click.UsageError: There is nothing between the two.
+        click.UsageError: The end is not after the start.
     """
     if end is not None and end <= (start or 0):
         raise click.UsageError("--end has to be after --start.")

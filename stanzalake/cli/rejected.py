@@ -1,4 +1,4 @@
-"""`stanzalake rejected`: what could not be archived, looked at and tried again."""
+"""`stanzalake rejected`: lists, shows and replays dead letters."""
 
 import asyncio
 import json
@@ -12,31 +12,31 @@ from stanzalake.config import settings
 from stanzalake.errors import InvalidEvent, NotFound
 from stanzalake.log.base import Record
 from stanzalake.operations import dead_letters
-from stanzalake.operations.dead_letters import RecordPlace, Rejected, Replayed
+from stanzalake.operations.dead_letters import DeadLetter, RecordId, ReplayResult
 
 
-class _PlaceType(click.ParamType):
+class _IdType(click.ParamType):
     name = "id"
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> RecordPlace:
+    ) -> RecordId:
         partition, slash, offset = value.partition("/")
         if not (slash and partition.isdecimal() and offset.isdecimal()):
             self.fail(f"{value!r} is not an ID, which looks like 0/17", param, ctx)
         return int(partition), int(offset)
 
 
-_ID = _PlaceType()
+_ID = _IdType()
 
 
 @click.group(name="rejected")
 def command() -> None:
-    """Look at the events that could not be archived, and try them again.
+    """Inspect and replay the dead letters: records that could not be archived.
 
-    Each is kept as it came, for good, with the reason and its source: the tap of a host, or its
-    place in the log. Works beside services that are running. Nothing here prints what people
-    wrote unless `show --body` or `show --output` asks for it.
+    Dead letters are kept for good, byte for byte, with a reason and their source: a host's tap, or
+    partition and offset in the log. Works beside running services. Message content is printed only
+    by `show --body` and `show --output`.
     """
 
 
@@ -47,44 +47,44 @@ def command() -> None:
     type=click.IntRange(1, 10_000),
     default=1,
     show_default=True,
-    help="Which page; the first holds the newest.",
+    help="Page number; the first has the newest.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 @click.pass_obj
 def list_command(env_file: Path | None, limit: int, page: int, *, as_json: bool) -> None:
-    """List the rejected events, the newest last.
+    """List dead letters, the newest last.
 
-    ID, when it was rejected, bytes, source, reason.
+    ID, time of rejection, bytes, source, reason.
     """
 
-    async def work() -> list[Rejected]:
-        async with dead_letters.opened(settings.load(env_file=env_file)) as log:
+    async def work() -> list[DeadLetter]:
+        async with dead_letters.open_log(settings.load(env_file=env_file)) as log:
             return await dead_letters.newest(log, limit, page)
 
-    for one in asyncio.run(work()):
-        click.echo(json.dumps(_fields(one)) if as_json else _line(one))
+    for letter in asyncio.run(work()):
+        click.echo(json.dumps(_fields(letter)) if as_json else _line(letter))
 
 
 @command.command(name="show")
-@click.argument("place", type=_ID, metavar="ID")
-@click.option("--body", is_flag=True, help="Print the original bytes, and nothing else.")
+@click.argument("id_", type=_ID, metavar="ID")
+@click.option("--body", is_flag=True, help="Print only the original bytes.")
 @click.option(
     "--output",
     type=click.File("wb", lazy=True),
-    help="Write the original bytes to this file as well.",
+    help="Also write the original bytes to this file.",
 )
 @click.pass_obj
 def show_command(
-    env_file: Path | None, place: RecordPlace, output: BinaryIO | None, *, body: bool
+    env_file: Path | None, id_: RecordId, output: BinaryIO | None, *, body: bool
 ) -> None:
-    """Show one rejected event.
+    """Show one dead letter: its metadata and, on request, its bytes.
 
-    What is known about it, and its bytes if asked for. Status 1 if there is no such event.
+    Status 1 if there is no such record.
     """
 
     async def work() -> Record:
-        async with dead_letters.opened(settings.load(env_file=env_file)) as log:
-            return await dead_letters.find(log, place)
+        async with dead_letters.open_log(settings.load(env_file=env_file)) as log:
+            return await dead_letters.find(log, id_)
 
     record = asyncio.run(work())
     if output is not None:
@@ -92,88 +92,90 @@ def show_command(
     if body:
         click.echo(record.value, nl=False)
     else:
-        for name, value in _fields(Rejected.of(record)).items():
+        for name, value in _fields(DeadLetter.of(record)).items():
             click.echo(f"{name}: {_printable(str(value))}")
 
 
 @command.command(name="replay")
-@click.argument("places", type=_ID, metavar="[ID]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All of them, in place of IDs.")
+@click.argument("ids", type=_ID, metavar="[ID]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Replay all, instead of IDs.")
 @click.option("--source", help="With --all: only those whose source begins with this text.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Append nothing; print the outcome only.")
 @click.pass_obj
 def replay_command(
     env_file: Path | None,
-    places: tuple[RecordPlace, ...],
+    ids: tuple[RecordId, ...],
     source: str | None,
     *,
     everything: bool,
     dry_run: bool,
 ) -> None:
-    """Put rejected events into the log again.
+    """Append dead letters that are valid events to the log again.
 
-    Those that can be read now: events that are good, and met a mistake that is mended since. An
-    event that is archived already stays one message. Nothing is taken away from the rejected; what
-    is refused again is there once more.
+    For valid events that met a fault which has been repaired. Replaying an event that is archived
+    already changes nothing. Dead letters stay where they are; one that is rejected again is added
+    a second time.
 
-    Status 1 if one of the IDs is not there, or still cannot be read.
+    Status 1 if one of the IDs does not exist or is not a valid event.
     """
-    if bool(places) == everything:
+    if bool(ids) == everything:
         raise click.UsageError("Either IDs or --all.")
     if source is not None and not everything:
         raise click.UsageError("--source goes together with --all.")
 
-    def wanted(one: Rejected) -> bool:
-        return one.place in places or (everything and one.source.startswith(source or ""))
+    def selected(letter: DeadLetter) -> bool:
+        return letter.id in ids or (everything and letter.source.startswith(source or ""))
 
-    async def work() -> Replayed:
-        async with dead_letters.opened(settings.load(env_file=env_file)) as log:
-            return await dead_letters.replay(log, wanted, dry_run=dry_run)
+    async def work() -> ReplayResult:
+        async with dead_letters.open_log(settings.load(env_file=env_file)) as log:
+            return await dead_letters.replay(log, selected, dry_run=dry_run)
 
     result = asyncio.run(work())
-    _tell(result, dry_run=dry_run)
-    _require(places, result)
+    _print(result, dry_run=dry_run)
+    _require(ids, result)
 
 
-def _tell(result: Replayed, *, dry_run: bool) -> None:
-    for place, reason in result.left.items():
-        click.echo(f"{_id(place)} stays: {_printable(reason)}")
+def _print(result: ReplayResult, *, dry_run: bool) -> None:
+    for id_, reason in result.invalid.items():
+        click.echo(f"{_format_id(id_)} stays: {_printable(reason)}")
     done = "would be replayed" if dry_run else "replayed"
-    click.echo(f"{len(result.events)} events {done}, {len(result.left)} records stay as they are")
-
-
-def _require(places: tuple[RecordPlace, ...], result: Replayed) -> None:
-    """Fail if a record that was asked for by its ID was not replayed."""
-    absent = [_id(one) for one in places if one not in {*result.taken, *result.left}]
-    if absent:
-        raise NotFound(f"there is no rejected record {', '.join(absent)}")
-    if places and result.left:
-        raise InvalidEvent(f"{len(result.left)} of them cannot be read as events")
-
-
-def _fields(one: Rejected) -> dict[str, str | int]:
-    return {
-        "id": _id(one.place),
-        "at": _when(one.at),
-        "size": one.size,
-        "key": one.key,
-        "source": one.source,
-        "reason": one.reason,
-    }
-
-
-def _line(one: Rejected) -> str:
-    return (
-        f"{_id(one.place):<10} {_when(one.at)} {one.size:>9} "
-        f"{_printable(one.source)}: {_printable(one.reason)}"
+    click.echo(
+        f"{len(result.events)} events {done}, {len(result.invalid)} records stay as they are"
     )
 
 
-def _id(place: RecordPlace) -> str:
-    return f"{place[0]}/{place[1]}"
+def _require(ids: tuple[RecordId, ...], result: ReplayResult) -> None:
+    """Fail if a record that was named by its ID was not replayed."""
+    absent = [_format_id(id_) for id_ in ids if id_ not in {*result.replayed, *result.invalid}]
+    if absent:
+        raise NotFound(f"there is no rejected record {', '.join(absent)}")
+    if ids and result.invalid:
+        raise InvalidEvent(f"{len(result.invalid)} of them are not valid events")
 
 
-def _when(milliseconds: int) -> str:
+def _fields(letter: DeadLetter) -> dict[str, str | int]:
+    return {
+        "id": _format_id(letter.id),
+        "at": _format_time(letter.at),
+        "size": letter.size,
+        "key": letter.key,
+        "source": letter.source,
+        "reason": letter.reason,
+    }
+
+
+def _line(letter: DeadLetter) -> str:
+    return (
+        f"{_format_id(letter.id):<10} {_format_time(letter.at)} {letter.size:>9} "
+        f"{_printable(letter.source)}: {_printable(letter.reason)}"
+    )
+
+
+def _format_id(id_: RecordId) -> str:
+    return f"{id_[0]}/{id_[1]}"
+
+
+def _format_time(milliseconds: int) -> str:
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, ValueError, OSError):  # anybody may write to the topic, with any clock
@@ -181,5 +183,5 @@ def _when(milliseconds: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """Leave out nothing, and nothing that a terminal would act on."""
+    """Escape control characters, which a terminal would interpret."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

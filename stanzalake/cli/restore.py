@@ -1,4 +1,4 @@
-"""`stanzalake restore`: a backup put back."""
+"""`stanzalake restore`: restores a backup."""
 
 import asyncio
 from pathlib import Path
@@ -15,16 +15,16 @@ from stanzalake.operations import backup
 @click.argument("name", type=NAME, required=False)
 @click.pass_obj
 def command(env_file: Path | None, name: str | None) -> None:
-    """Put a backup beside what is in the archive. Stop the services before.
+    """Merge a backup into the archive. Stop the services first.
 
-    A message that is in both is one message. The schema is brought up to date; what was erased
-    stays so, as far as the store or the backup knows of it; and the log is read again from its
-    beginning, so that what came since the backup comes back with it.
+    A message in both stays a single message. Afterwards migrations are applied, erasures recorded
+    in the store or the backup are applied again, and the processor's offset returns to the start
+    of the log, so that messages since the backup are archived again.
 
-    Without NAME: what has to follow a RESTORE that was done by ClickHouse's own means.
+    Without NAME: only the steps after the merge, for a RESTORE by ClickHouse's own tools.
     """
     values = settings.load(env_file=env_file)
     with Console(stderr=True).status("restoring"):
         erasures = asyncio.run(backup.restore(values, name or ""))
-    what = f"restored backup {name}" if name else "the log is read again"
-    click.echo(f"{what}; {erasures} erasures are in force")
+    done = f"restored backup {name}" if name else "the log is read again"
+    click.echo(f"{done}; {erasures} erasures are in force")

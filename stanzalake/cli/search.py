@@ -1,4 +1,4 @@
-"""`stanzalake search`: messages by what is written in them, in any archive."""
+"""`stanzalake search`: finds messages by their text, in any archive."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_order
 from stanzalake.config import settings
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from stanzalake.observability.access_log import record_access
-from stanzalake.runtime.services import opened_archive
+from stanzalake.runtime.services import open_archive
 from stanzalake.store import search
 from stanzalake.store.search import SearchQuery, SearchResult
 from stanzalake.xmpp import dates
@@ -29,11 +29,11 @@ from stanzalake.xmpp import dates
     type=click.IntRange(1, 10_000),
     default=50,
     show_default=True,
-    help="How many at most: the newest ones.",
+    help="Maximum number of results: the newest.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 @click.pass_obj
-def command(  # noqa: PLR0913, PLR0917  # one for each option
+def command(  # noqa: PLR0913, PLR0917  # the command's options
     env_file: Path | None,
     text: str,
     owner: str | None,
@@ -46,53 +46,54 @@ def command(  # noqa: PLR0913, PLR0917  # one for each option
 ) -> None:
     """Find messages whose body contains TEXT, in all archives or one: the newest last.
 
-    The case of letters does not matter. Shows what stands around the text: this reads what people
-    wrote to each other, so it is for those who may, and leaves a line in the access log, without
-    TEXT. A message between two users of this server is in two archives, and found in both. Every
-    message of the time asked for is looked at, some ten million a second. Dates are UTC.
+    Case-insensitive. Prints an excerpt of each message: for people who may read private messages.
+    The access log records each use, without TEXT. A message between two users of this server is in
+    two archives and found in both. A full scan of the period, some ten million messages a second.
+    Dates are UTC.
 
-    Works beside a `stanzalake up`. Status 0 also if nothing is found.
+    Works beside `stanzalake up`. Status 0 even if nothing is found.
     """
     if not text.strip():
-        raise click.BadParameter("it is empty", param_hint="TEXT")
+        raise click.BadParameter("the text is empty", param_hint="TEXT")
     require_order(start, end)
     values = settings.load(env_file=env_file)
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     wanted = SearchQuery(text, owner or "", peer or "", from_milliseconds(start or 0), high)
     with (
         record_access(values, "search", wanted.owner) as access,
-        opened_archive(values) as store,
+        open_archive(values) as store,
         Console(stderr=True).status("searching"),
     ):
         found = search.search(store, wanted, limit)
         access.filtered, access.messages = bool(peer), len(found)
-        access.size = sum(one.size for one in found)
+        access.size = sum(message.size for message in found)
     for line in _lines(found, as_json=as_json):
         click.echo(line)
 
 
 def _lines(found: Any, *, as_json: bool) -> Iterator[str]:
-    for one in found:
-        yield json.dumps(_fields(one), ensure_ascii=False) if as_json else _line(one)
+    for message in found:
+        yield json.dumps(_fields(message), ensure_ascii=False) if as_json else _line(message)
 
 
-def _fields(one: SearchResult) -> dict[str, str | int]:
+def _fields(message: SearchResult) -> dict[str, str | int]:
     return {
-        "at": _when(one.position),
-        "owner": one.owner,
-        "position": one.position,
-        "peer": one.peer,
-        "direction": one.direction,
-        "kind": one.kind,
-        "excerpt": one.excerpt,
+        "at": _format_time(message.position),
+        "owner": message.owner,
+        "position": message.position,
+        "peer": message.peer,
+        "direction": message.direction,
+        "kind": message.kind,
+        "excerpt": message.excerpt,
     }
 
 
-def _line(one: SearchResult) -> str:
-    arrow = "<-" if one.direction == "in" else "->"
-    line = f"{_when(one.position)} {one.owner} {arrow} {one.peer}: {one.excerpt}"
+def _line(message: SearchResult) -> str:
+    arrow = "<-" if message.direction == "in" else "->"
+    at = _format_time(message.position)
+    line = f"{at} {message.owner} {arrow} {message.peer}: {message.excerpt}"
     return "".join(c if c.isprintable() else " " for c in line)
 
 
-def _when(position: int) -> str:
+def _format_time(position: int) -> str:
     return dates.emit(to_milliseconds(position))

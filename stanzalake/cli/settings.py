@@ -1,4 +1,4 @@
-"""`stanzalake settings`: what is set, and what can be."""
+"""`stanzalake settings`: shows the settings in force and their defaults."""
 
 import json
 from pathlib import Path
@@ -9,22 +9,21 @@ from stanzalake.config import settings
 
 
 def _epilog() -> str:
-    """List the settings below the help, from their only definition."""
+    """List all settings, generated from their definition."""
     lines = (f"{name}  {text} [{default}]" for name, default, text in settings.variables())
     return "All settings, and their defaults:\n\n\b\n" + "\n".join(lines)
 
 
 @click.command(name="settings", epilog=_epilog())
-@click.option("--json", "as_json", is_flag=True, help="Give all of them as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_obj
 def command(env_file: Path | None, *, as_json: bool) -> None:
-    """Show every setting with the value that is in force.
+    """Show every setting with its effective value.
 
-    Settings are environment variables, or lines of the file given as --env-file; the
-    environment wins, and what is in neither has its default. Secrets are not shown, only that
-    they are set.
+    Settings come from the environment, else from the --env-file, else from their defaults.
+    Secrets are masked.
 
-    Status 2 if one cannot be used.
+    Status 2 if a setting cannot be used.
     """
     found = dict(settings.in_effect(env_file=env_file))
     if as_json:

@@ -1,4 +1,4 @@
-"""`stanzalake stats`: how much the archives hold, and what that takes."""
+"""`stanzalake stats`: shows the size and growth of the archives."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from stanzalake.config import settings
-from stanzalake.runtime.services import opened_archive
+from stanzalake.runtime.services import open_archive
 from stanzalake.store import statistics
 from stanzalake.store.statistics import Day, Host, Statistics
 
@@ -25,20 +25,19 @@ _BAR_WIDTH = 50
     type=click.IntRange(1, 3660),
     default=14,
     show_default=True,
-    help="Show the growth of so many days, today (UTC) included.",
+    help="Days of growth to show, including today (UTC).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Give all of it as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_obj
 def command(env_file: Path | None, days: int, *, as_json: bool) -> None:
-    """Show how many messages there are, of how many owners, and what they take on the disk.
+    """Show the number of messages and owners, and their size on disk.
 
-    Messages are those that are not expired; one that was written twice counts twice until
-    ClickHouse has merged it. The number of owners is an estimate beyond some ten thousands. What
-    the disk holds is told of the server that answers, expired rows included. Works beside a
-    `stanzalake up`.
+    Expired messages are not counted; a repeated message counts twice until ClickHouse merges the
+    parts. The number of owners is an estimate above some ten thousand. Disk usage is that of the
+    server that answers, expired rows included. Works beside `stanzalake up`.
     """
     values = settings.load(env_file=env_file)
-    with opened_archive(values) as store:
+    with open_archive(values) as store:
         found = statistics.read(store, days, values.expires_after)
     if as_json:
         click.echo(msgspec.json.encode(_fields(found)))
@@ -69,7 +68,8 @@ def _summary(found: Statistics) -> Table:
     table.add_row("owners", f"{found.owners:,}")
     table.add_row("rows on disk", f"{disk.rows:,}")
     table.add_row("bytes on disk", f"{decimal(disk.bytes_on_disk)}, {disk.bytes_per_row:.1f} a row")
-    table.add_row("uncompressed", f"{decimal(disk.uncompressed_bytes)}, {disk.ratio:.1f} times it")
+    size = decimal(disk.uncompressed_bytes)
+    table.add_row("uncompressed", f"{size}, {disk.ratio:.1f} times that")
     return table
 
 
@@ -79,10 +79,9 @@ def _hosts(hosts: Sequence[Host]) -> Table:
         table.add_column(number, justify="right")
     for moment in ("oldest", "newest"):
         table.add_column(moment)
-    for one in hosts:
-        table.add_row(
-            one.host, f"{one.messages:,}", f"{one.owners:,}", _when(one.oldest), _when(one.newest)
-        )
+    for host in hosts:
+        times = map(_format_time, (host.oldest, host.newest))
+        table.add_row(host.host, f"{host.messages:,}", f"{host.owners:,}", *times)
     return table
 
 
@@ -91,11 +90,11 @@ def _days(days: Sequence[Day]) -> Table:
     table = Table("day", box=None, padding=(0, 2, 0, 0))
     table.add_column("messages", justify="right")
     table.add_column()
-    for one in days:
-        bar = Bar(most, 0, one.messages, width=_BAR_WIDTH)
-        table.add_row(f"{one.day}", f"{one.messages:,}", bar)
+    for day in days:
+        bar = Bar(most, 0, day.messages, width=_BAR_WIDTH)
+        table.add_row(f"{day.day}", f"{day.messages:,}", bar)
     return table
 
 
-def _when(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"

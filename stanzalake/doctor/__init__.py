@@ -1,6 +1,6 @@
-"""`stanzalake check`: whether a set-up works, and for each fault what is wrong and how to mend it.
+"""`stanzalake check`: diagnoses a deployment, with a remedy for each fault.
 
-Reads only, and beside running services: nothing is made, migrated, committed or taken over.
+Read-only and safe beside running services: creates, migrates, commits and takes over nothing.
 """
 
 import asyncio
@@ -13,37 +13,37 @@ from stanzalake.doctor.finding import Finding, Outcome, fault, fine
 from stanzalake.errors import StanzalakeError
 
 Service = Literal["up", "ingest", "processor", "query"]
-"""The command whose needs are looked at."""
+"""The command whose dependencies are checked."""
 
 Check = Callable[[Settings], Awaitable[Sequence[Finding]]]
 
-WITHIN = 20.0
-"""Seconds after which a check has failed."""
+TIMEOUT = 20.0
+"""Seconds that a check may take."""
 
-_SILENCE = 5
+_CLICKHOUSE_TIMEOUT = 5
 """Seconds that a ClickHouse server may be silent here."""
 
 
 async def run(settings: Settings, service: Service) -> AsyncIterator[Finding]:
-    """Look at everything that a service needs, at once, and tell of it in order.
+    """Run all checks of a service concurrently, and yield their findings in a fixed order.
 
     Args:
-        settings: Those of the service.
-        service: Which one it is.
+        settings: The service's settings.
+        service: The command that runs the service.
     """
     yield fine("settings", "all can be used")
     brief = settings.model_copy(
-        update={"clickhouse_timeout": min(settings.clickhouse_timeout, _SILENCE)}
+        update={"clickhouse_timeout": min(settings.clickhouse_timeout, _CLICKHOUSE_TIMEOUT)}
     )
     checks = _checks(brief, service)
     running = [asyncio.ensure_future(_bounded(name, checks[name], brief)) for name in checks]
-    for one in running:
-        for finding in await one:
+    for task in running:
+        for finding in await task:
             yield finding
 
 
 def invalid(error: StanzalakeError) -> list[Finding]:
-    """Give what is wrong with settings that cannot be used: then nothing else can be looked at."""
+    """Turn invalid settings, which prevent all other checks, into findings."""
     remedy = (
         "docs/settings.md lists every setting; set it right in the environment or the --env-file"
     )
@@ -51,33 +51,31 @@ def invalid(error: StanzalakeError) -> list[Finding]:
 
 
 def failed(findings: Sequence[Finding]) -> bool:
-    """Tell whether any of them is a fault."""
+    """Return whether any finding is a fault."""
     return any(finding.outcome is Outcome.FAULT for finding in findings)
 
 
 def _checks(settings: Settings, service: Service) -> Mapping[str, Check]:
-    """Give the checks that apply, by the name of what they look at."""
+    """Return the applicable checks by subject."""
     is_embedded = not settings.kafka_bootstrap_servers
     components = {"ingest": service in {"up", "ingest"}, "query": service in {"up", "query"}}
     names = {"ingest": settings.ingest_jid, "query": settings.query_jid}
-    jids = [names[name] for name, wanted in components.items() if wanted]
-    applying: dict[str, Check | None] = {
+    jids = [names[name] for name, needed in components.items() if needed]
+    applicable: dict[str, Check | None] = {
         "data directory": data_dir.check if settings.embedded_store or is_embedded else None,
         "log": embedded_log.check if is_embedded else kafka.checker(service),
         "store": store.checker(service) if service != "ingest" else None,
         "Prosody": prosody.checker(jids) if jids else None,
         "HTTP": http.check if settings.http else None,
     }
-    return {name: check for name, check in applying.items() if check is not None}
+    return {name: check for name, check in applicable.items() if check is not None}
 
 
 async def _bounded(name: str, check: Check, settings: Settings) -> Sequence[Finding]:
     try:
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(TIMEOUT):
             return await check(settings)
     except TimeoutError:
-        return [
-            fault(name, f"no answer within {WITHIN:.0f} seconds", "look at what it says in its log")
-        ]
+        return [fault(name, f"no answer within {TIMEOUT:.0f} seconds", "look at its log")]
     except StanzalakeError as error:
-        return [fault(name, str(error), "mend what it says, and check again")]
+        return [fault(name, str(error), "repair this fault, and check again")]

@@ -1,18 +1,18 @@
-"""Clocks: positions are moments of Prosody's, expiry is ClickHouse's, and both are read here."""
+"""Clock skew: positions come from Prosody's clock, expiry from ClickHouse's."""
 
 from stanzalake.doctor.finding import Finding, fault, fine
 
 LIMIT = 2000
-"""Milliseconds by which two clocks may differ."""
+"""Milliseconds of tolerated skew."""
 
 
 def check(subject: str, ahead: int, doubt: int) -> Finding:
-    """Tell whether a clock agrees with this machine's.
+    """Compare a clock with this machine's.
 
     Args:
-        subject: What has the clock.
-        ahead: Milliseconds by which it is ahead.
-        doubt: Milliseconds by which that may be wrong.
+        subject: Name of the machine or service.
+        ahead: Milliseconds that the clock is ahead.
+        doubt: Uncertainty of the measurement, milliseconds.
     """
     subject = f"{subject}, clock"
     if abs(ahead) - doubt <= LIMIT:

@@ -1,4 +1,4 @@
-"""The data directory: there, one's own, with room, and who holds it."""
+"""The data directory: exists, is writable, has free space, and which process holds the lock."""
 
 import os
 import pwd
@@ -17,17 +17,17 @@ _LOCKS = Path("/proc/locks")
 
 
 async def check(settings: Settings) -> Sequence[Finding]:
-    """Look at the directory of the embedded log and store."""
+    """Check the directory of the embedded log and store."""
     path = settings.data_dir
     if path.is_dir():
-        return list(_found(path))
+        return list(_check(path))
     parent = next(parent for parent in path.absolute().parents if parent.exists())
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
         return [fine(SUBJECT, f"{path} is not there yet: stanzalake up makes it")]
     return [
         fault(
             SUBJECT,
-            f"{path} is not there, and {_me()} cannot make it in {parent}",
+            f"{path} does not exist, and {_me()} cannot make it in {parent}",
             f"make it: install --directory --mode=700 --owner={_me()} {path}, "
             "or set STANZALAKE_DATA_DIR",
         )
@@ -35,12 +35,12 @@ async def check(settings: Settings) -> Sequence[Finding]:
 
 
 def usable(settings: Settings) -> bool:
-    """Tell whether what is in there may be opened without leaving files that others cannot use."""
+    """Return whether opening the files leaves none that the service's user cannot use."""
     path = settings.data_dir
     return path.is_dir() and _own(path) and os.access(path, os.W_OK | os.X_OK)
 
 
-def _found(path: Path) -> Iterator[Finding]:
+def _check(path: Path) -> Iterator[Finding]:
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         owner = _name(path.stat().st_uid)
         yield fault(
@@ -61,12 +61,12 @@ def _found(path: Path) -> Iterator[Finding]:
 
 
 def disk(subject: str, total: int, free: int) -> Finding:
-    """Tell whether a disk has room.
+    """Check the free space of a disk.
 
     Args:
-        subject: What is on it.
-        total: Its bytes.
-        free: Those that are free.
+        subject: Name of the data on the disk.
+        total: Bytes in all.
+        free: Bytes available.
     """
     share = 100 * free // max(total, 1)
     text = f"{free / 2**30:.1f} GiB free of {total / 2**30:.1f} ({share} %)"
@@ -79,12 +79,12 @@ def disk(subject: str, total: int, free: int) -> Finding:
 
 
 def _holder(path: Path) -> str:
-    """Say who holds it. The lock is looked up, not tried: that would keep a service from it."""
+    """Name the process that holds the lock, without taking the lock away from a service."""
     lock = path / "lock"
     if not lock.exists():
         return "held by nobody"
-    place = lock.stat()
-    number = f"{os.major(place.st_dev):02x}:{os.minor(place.st_dev):02x}:{place.st_ino}"
+    status = lock.stat()
+    number = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     for line in _LOCKS.read_text().splitlines() if _LOCKS.exists() else ():
         fields = line.split()
         if number in fields and "->" not in fields:

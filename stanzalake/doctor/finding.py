@@ -1,27 +1,27 @@
-"""Findings: what a check has to say, and how to mend it."""
+"""Findings of checks, with remedies."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class Outcome(StrEnum):
-    """How a thing stands."""
+    """Result of a check."""
 
     FINE = "fine"
     WARNING = "warning"
     FAULT = "fault"
     UNKNOWN = "unknown"
-    """Another fault, or a right that is missing, keeps it from being told."""
+    """Another fault, or a missing right, prevents the check."""
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at.
+    """A result of a check.
 
     Attributes:
-        subject: What it is about: `store`, `host capulet.lit`.
-        outcome: How it stands.
-        text: What is so. Never a secret, never what people wrote.
-        remedy: What an operator does about it; empty if there is nothing to do.
+        subject: Subject of the check: `store`, `host capulet.lit`.
+        outcome: The result.
+        text: Description; never has a secret or message content.
+        remedy: Action for the operator; empty if none is needed.
     """
 
     subject: str
@@ -31,20 +31,20 @@ class Finding(NamedTuple):
 
 
 def fine(subject: str, text: str) -> Finding:
-    """Say that something is as it should be."""
+    """Report a passed check."""
     return Finding(subject, Outcome.FINE, text)
 
 
 def warning(subject: str, text: str, remedy: str) -> Finding:
-    """Say that something works, and should be looked at."""
+    """Report a subject that works but needs attention."""
     return Finding(subject, Outcome.WARNING, text, remedy)
 
 
 def fault(subject: str, text: str, remedy: str) -> Finding:
-    """Say that something does not work."""
+    """Report a failed check."""
     return Finding(subject, Outcome.FAULT, text, remedy)
 
 
 def unknown(subject: str, text: str, remedy: str = "") -> Finding:
-    """Say that something cannot be told."""
+    """Report a check that could not be made."""
     return Finding(subject, Outcome.UNKNOWN, text, remedy)

@@ -1,4 +1,4 @@
-"""The HTTP address: free for a service that starts, or served by one that runs."""
+"""The HTTP address: free, or served by a running service."""
 
 import json
 import socket
@@ -9,35 +9,35 @@ import aiohttp
 from stanzalake.config.settings import Settings
 from stanzalake.doctor.finding import Finding, fault, fine, warning
 
-_SECONDS = aiohttp.ClientTimeout(total=5)
+_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _READY = 200
 
 
 async def check(settings: Settings) -> Sequence[Finding]:
-    """Ask who is there, and if nobody is, whether one could be."""
-    return [await _look(host, port) for host, port in settings.http]
+    """Ask the address for /readyz; if nobody answers, try to bind to the address."""
+    return [await _check(host, port) for host, port in settings.http]
 
 
-async def _look(host: str, port: int) -> Finding:
+async def _check(host: str, port: int) -> Finding:
     subject = f"HTTP {host}:{port}"
     try:
         async with (
-            aiohttp.ClientSession(timeout=_SECONDS) as session,
+            aiohttp.ClientSession(timeout=_TIMEOUT) as session,
             session.get(f"http://{f'[{host}]' if ':' in host else host}:{port}/readyz") as answer,
         ):
-            return _judge(subject, answer.status, await answer.text())
+            return _readiness(subject, answer.status, await answer.text())
     except aiohttp.ClientConnectorError:
         return _bind(subject, host, port)
     except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
-        return _taken(subject)
+        return _foreign(subject)
 
 
-def _judge(subject: str, status: int, text: str) -> Finding:
+def _readiness(subject: str, status: int, text: str) -> Finding:
     try:
         parts: dict[str, bool] = json.loads(text)
         down = [name for name, up in parts.items() if not up]
     except (ValueError, AttributeError):
-        return _taken(subject)
+        return _foreign(subject)
     if status == _READY:
         return fine(subject, f"served by a running service; up: {', '.join(parts)}")
     return warning(
@@ -49,10 +49,10 @@ def _judge(subject: str, status: int, text: str) -> Finding:
 
 def _bind(subject: str, host: str, port: int) -> Finding:
     try:
-        [place, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        with socket.socket(place[0], place[1]) as probe:
+        [address, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.socket(address[0], address[1]) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place[4])
+            probe.bind(address[4])
     except OSError as error:
         return fault(
             subject,
@@ -62,7 +62,7 @@ def _bind(subject: str, host: str, port: int) -> Finding:
     return fine(subject, "free: no service runs with it just now")
 
 
-def _taken(subject: str) -> Finding:
+def _foreign(subject: str) -> Finding:
     return fault(
         subject,
         "taken by another program",

@@ -1,4 +1,4 @@
-"""Prosody: its component listeners, the component's name and secret, and the tap of each host."""
+"""Prosody: component listeners, component names and secrets, and the tap of each host."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from stanzalake.model.position import Sealer
 _NO_TAP = "unsupported-stanza-type"
 
 
-class Place(NamedTuple):
-    """Whom a question was for.
+class Target(NamedTuple):
+    """Addressee of a query to a tap.
 
     Attributes:
         address: Host and port of a component listener.
-        jid: The component's name.
+        jid: Domain of the component.
         host: The VirtualHost.
     """
 
@@ -28,48 +28,49 @@ class Place(NamedTuple):
     host: str
 
 
-Outcomes = Mapping[Place, Answer | Refused | Unreachable]
+Outcome = Answer | Refused | Unreachable
+Outcomes = Mapping[Target, Outcome]
 
 
 def checker(jids: Sequence[str]) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
-    """Give the check of a service.
+    """Return the check of a service.
 
     Args:
-        jids: Names of the components that it connects as.
+        jids: Domains of the components that the service connects as.
     """
 
     async def check(settings: Settings) -> Sequence[Finding]:
-        places = [
-            Place(address, jid, host)
+        targets = [
+            Target(address, jid, host)
             for address in settings.prosody
             for jid in jids
             for host in settings.hosts
         ]
-        answers = await asyncio.gather(*(_ask(place, settings) for place in places))
-        return list(_judge(dict(zip(places, answers, strict=True)), settings, jids))
+        outcomes = await asyncio.gather(*(_query(target, settings) for target in targets))
+        return list(_findings(dict(zip(targets, outcomes, strict=True)), settings, jids))
 
     return check
 
 
-async def _ask(place: Place, settings: Settings) -> Answer | Refused | Unreachable:
+async def _query(target: Target, settings: Settings) -> Outcome:
     secret = settings.component_secret.get_secret_value()
     try:
-        return await tap.ask(place.address, place.jid, secret, place.host)
+        return await tap.query(target.address, target.jid, secret, target.host)
     except (Refused, Unreachable) as error:
         return error
 
 
-def _judge(outcomes: Outcomes, settings: Settings, jids: Sequence[str]) -> Iterator[Finding]:
+def _findings(outcomes: Outcomes, settings: Settings, jids: Sequence[str]) -> Iterator[Finding]:
     for host, port in settings.prosody:
-        heard = {place: one for place, one in outcomes.items() if place.address == (host, port)}
-        away = [one for one in heard.values() if isinstance(one, Unreachable)]
-        if away:
-            yield _unreachable(f"Prosody {host}:{port}", away[0])
+        here = {target: o for target, o in outcomes.items() if target.address == (host, port)}
+        errors = [outcome for outcome in here.values() if isinstance(outcome, Unreachable)]
+        if errors:
+            yield _unreachable(f"Prosody {host}:{port}", errors[0])
             continue
         yield fine(f"Prosody {host}:{port}", "its component listener answers")
         for jid in jids:
-            given = [one for place, one in heard.items() if place.jid == jid]
-            yield _component(f"component {jid} at {host}:{port}", jid, given)
+            own = [outcome for target, outcome in here.items() if target.jid == jid]
+            yield _component(f"component {jid} at {host}:{port}", jid, own)
     for name in settings.hosts:
         yield from _host(name, outcomes, settings)
 
@@ -83,9 +84,9 @@ def _unreachable(subject: str, error: Unreachable) -> Finding:
     )
 
 
-def _component(subject: str, jid: str, given: Sequence[Answer | Refused | Unreachable]) -> Finding:
-    conditions = {str(one) for one in given if isinstance(one, Refused)}
-    answers = [one for one in given if isinstance(one, Answer)]
+def _component(subject: str, jid: str, outcomes: Sequence[Outcome]) -> Finding:
+    conditions = {str(outcome) for outcome in outcomes if isinstance(outcome, Refused)}
+    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
     if "host-unknown" in conditions:
         return fault(
             subject,
@@ -107,18 +108,20 @@ def _component(subject: str, jid: str, given: Sequence[Answer | Refused | Unreac
             "let STANZALAKE_PROSODY name component_ports, not a port for clients or servers",
         )
     if not answers:
-        return unknown(subject, "its name is known; its secret can be told once a host has the tap")
+        return unknown(
+            subject, "its name is known; its secret can be checked once a host has the tap"
+        )
     connected = answers[0].connected
     return fine(subject, f"the secret is right; {'' if connected else 'not '}connected just now")
 
 
 def _host(name: str, outcomes: Outcomes, settings: Settings) -> Iterator[Finding]:
     subject = f"host {name}"
-    asked = {place: one for place, one in outcomes.items() if place.host == name}
-    answers = {place: one for place, one in asked.items() if isinstance(one, Answer)}
+    own = {target: outcome for target, outcome in outcomes.items() if target.host == name}
+    answers = {target: o for target, o in own.items() if isinstance(o, Answer)}
     if answers:
         yield from _tap(subject, name, answers, settings)
-    elif any(isinstance(one, Refused) and str(one) == _NO_TAP for one in asked.values()):
+    elif any(isinstance(o, Refused) and str(o) == _NO_TAP for o in own.values()):
         yield fault(
             subject,
             "no mod_stanzalake, or an older one, answers for it",
@@ -127,34 +130,34 @@ def _host(name: str, outcomes: Outcomes, settings: Settings) -> Iterator[Finding
             "if it is there, Prosody's log says why it was not loaded",
         )
     else:
-        yield unknown(subject, "its tap can be asked once a component can connect")
+        yield unknown(subject, "its tap can be checked once a component can connect")
 
 
 def _tap(
-    subject: str, name: str, answers: Mapping[Place, Answer], settings: Settings
+    subject: str, name: str, answers: Mapping[Target, Answer], settings: Settings
 ) -> Iterator[Finding]:
-    one = next(iter(answers.values()))
-    yield _version(subject, one)
-    if one.mam:
+    first = next(iter(answers.values()))
+    yield _version(subject, first)
+    if first.mam:
         yield fault(
             subject,
             "mod_mam is loaded besides mod_stanzalake: both stamp and answer",
             f'take "mam" out of modules_enabled for VirtualHost "{name}", also out of the global '
             "list, and restart Prosody",
         )
-    yield _key(subject, name, one, settings)
-    if settings.query_jid in {place.jid for place in answers}:
-        yield _rules(subject, name, one, settings)
-    yield clock.check(subject, *one.clock)
-    for place, answer in answers.items():
+    yield _key(subject, name, first, settings)
+    if settings.query_jid in {target.jid for target in answers}:
+        yield _rules(subject, name, first, settings)
+    yield clock.check(subject, *first.clock)
+    for target, answer in answers.items():
         if not answer.listed:
             yield fault(
                 subject,
-                f"it does not use the component {place.jid}",
-                f'add "{place.jid}" to stanzalake_ingest or stanzalake_query of VirtualHost '
+                f"it does not use the component {target.jid}",
+                f'add "{target.jid}" to stanzalake_ingest or stanzalake_query of VirtualHost '
                 f'"{name}", whichever it is',
             )
-    yield _journal(subject, one)
+    yield _journal(subject, first)
 
 
 def _version(subject: str, answer: Answer) -> Finding:

@@ -1,4 +1,4 @@
-"""The store: reachable, new enough, migrated, as the settings say, and open to its users."""
+"""The store: reachable, recent enough, migrated, consistent with the settings, rights granted."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from stanzalake.store.server_info import ServerInfo
 SUBJECT = "store"
 
 OLDEST = (25, 3)
-"""The oldest ClickHouse that is looked after: a release with long support."""
+"""The oldest supported ClickHouse, an LTS release."""
 
 _MIGRATE = "run stanzalake migrate, as the administrator of STANZALAKE_CLICKHOUSE_ADMIN_DSN"
 _PROCESSOR = (
@@ -40,21 +40,21 @@ _RIGHTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "query": _QUERY,
     "up": (*_PROCESSOR, *_QUERY),
 }
-"""What each service does to the tables, by what their names end with."""
+"""Privileges that each service needs, with the table as a suffix to the main table's name."""
 
 _ADMIN = ("ALTER TABLE", "CREATE TABLE", "CREATE VIEW")
 
 
 def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
-    """Give the check of a service that uses the store."""
+    """Return the check of a service that uses the store."""
 
     async def check(settings: Settings) -> Sequence[Finding]:
-        return await asyncio.to_thread(lambda: list(_look(settings, service)))
+        return await asyncio.to_thread(lambda: list(_check(settings, service)))
 
     return check
 
 
-def _look(settings: Settings, service: str) -> Iterator[Finding]:
+def _check(settings: Settings, service: str) -> Iterator[Finding]:
     directory = settings.store_dir
     if directory is not None and not directory.is_dir():
         yield fine(SUBJECT, f"{directory} is not there yet: stanzalake up makes it")
@@ -64,10 +64,10 @@ def _look(settings: Settings, service: str) -> Iterator[Finding]:
         return
     try:
         with closing(Store.of(settings)) as store:
-            yield from _opened(store, settings, service)
+            yield from _server(store, settings, service)
         if service == "up":
             with closing(Store.for_admin(settings)) as store:
-                yield from _administered(store, settings)
+                yield from _admin_rights(store, settings)
     except StoreUnavailable as error:
         yield fault(
             SUBJECT,
@@ -87,7 +87,7 @@ def _look(settings: Settings, service: str) -> Iterator[Finding]:
         yield fault(SUBJECT, str(error), remedy)
 
 
-def _opened(store: Store, settings: Settings, service: str) -> Iterator[Finding]:
+def _server(store: Store, settings: Settings, service: str) -> Iterator[Finding]:
     before = time.time_ns()
     state = server_info.read(store)
     after = time.time_ns()
@@ -114,11 +114,11 @@ def _version(state: ServerInfo, user: str) -> Finding:
 
 def _schema(store: Store, settings: Settings) -> Iterator[Finding]:
     subject = f"{SUBJECT}, schema"
-    say = warning if settings.embedded_store else fault
+    report = warning if settings.embedded_store else fault
     try:
         migrations.check(store)
     except SchemaBehind as error:
-        yield say(subject, str(error), _MIGRATE)
+        yield report(subject, str(error), _MIGRATE)
         return
     except StoreDenied:
         yield unknown(subject, "this user may not see which migrations are applied")
@@ -140,14 +140,14 @@ def _rights(store: Store, service: str, user: str) -> Iterator[Finding]:
     yield _granted(f"{SUBJECT}, rights", user, lacking)
 
 
-def _administered(store: Store, settings: Settings) -> Iterator[Finding]:
+def _admin_rights(store: Store, settings: Settings) -> Iterator[Finding]:
     lacking = [
         f"{right} ON {store.table}"
         for right in _ADMIN
         if not server_info.has_grant(store, right, store.table)
     ]
-    which = "STANZALAKE_CLICKHOUSE_ADMIN_DSN" if settings.clickhouse_admin_dsn else "its only user"
-    yield _granted(f"{SUBJECT}, rights of {which}", _user(settings.admin_dsn), lacking)
+    name = "STANZALAKE_CLICKHOUSE_ADMIN_DSN" if settings.clickhouse_admin_dsn else "its only user"
+    yield _granted(f"{SUBJECT}, rights of {name}", _user(settings.admin_dsn), lacking)
 
 
 def _granted(subject: str, user: str, lacking: Sequence[str]) -> Finding:
@@ -156,7 +156,7 @@ def _granted(subject: str, user: str, lacking: Sequence[str]) -> Finding:
     return fault(
         subject,
         f"{user} lacks {', '.join(lacking)}",
-        f"GRANT {'; GRANT '.join(f'{one} TO {user}' for one in lacking)}; or use the users of "
+        f"GRANT {'; GRANT '.join(f'{right} TO {user}' for right in lacking)}; or use the users of "
         "deploy/clickhouse/users.xml, each for its own service (--service)",
     )
 

@@ -1,7 +1,7 @@
-"""A question to the tap on a component's stream (docs/protocol.md, Check), for one host.
+"""Queries the tap of a host over a component's stream (docs/protocol.md, Check).
 
-The stream is opened as XEP-0114 says it, and the question carries the handshake's own proof in
-place of the handshake: so the component that is connected stays connected.
+The stream is opened as in XEP-0114, and the query carries the proof of the handshake instead of
+completing the handshake, so that a connected component stays connected.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from stanzalake.model.position import to_milliseconds
 NAMESPACE = "urn:stanzalake:check:1"
 
 _STREAM = "http://etherx.jabber.org/streams"
-_WITHIN = 5.0
+_TIMEOUT = 5.0
 _READ = 4096
 _MAX_READ = 64 * 1024
 
 
 class Unreachable(Exception):
-    """Nobody answers there, or nobody who speaks XEP-0114."""
+    """No component listener answers at the address."""
 
 
 class Refused(Exception):
@@ -32,22 +32,22 @@ class Refused(Exception):
 
 
 class Answer(NamedTuple):
-    """What the tap of a host said.
+    """State of a host's tap.
 
     Attributes:
-        version: Of the events that it writes.
-        position: Its clock, as the position of an event of that moment.
+        version: Version of the events that the tap writes.
+        position: The tap's clock as a position.
         id: That position, sealed for the host with the tap's key.
-        clock: How far it is ahead of this machine, milliseconds, and how far that may be wrong.
-        policy: Its stanzalake_policy, as PROSODY_ARCHIVE_POLICY names it; empty if the module is
-            too old to have these three.
-        smart: Its stanzalake_smart.
-        excluded: Namespaces that it excludes, the defaults included.
-        mam: Whether mod_mam is loaded besides.
+        clock: Milliseconds that the tap's clock is ahead of this machine's, and the uncertainty.
+        policy: stanzalake_policy, as PROSODY_ARCHIVE_POLICY writes it; empty if the module is too
+            old to have this field and the next two.
+        smart: stanzalake_smart.
+        excluded: Excluded namespaces, including the defaults.
+        mam: Whether mod_mam is loaded as well.
         listed: Whether the host has the component in `stanzalake_ingest` or `stanzalake_query`.
         connected: Whether a process is connected as the component.
-        waiting: Bytes in the journal that ingest has not taken.
-        limit: Bytes that may wait there.
+        waiting: Unacknowledged bytes in the journal.
+        limit: Maximum size of the journal, bytes.
     """
 
     version: int
@@ -65,7 +65,7 @@ class Answer(NamedTuple):
 
 
 class _Stream:
-    """A stream that is read element by element, and no further than is asked for."""
+    """Reads a stream element by element."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
@@ -75,11 +75,11 @@ class _Stream:
         self._size = 0
 
     async def head(self) -> ET.Element:
-        """Give the stream's first tag."""
+        """Read the stream header."""
         return await self._element("start", 1)
 
     async def child(self) -> ET.Element:
-        """Give its next element."""
+        """Read the next top-level element."""
         return await self._element("end", 1)
 
     async def _element(self, kind: str, depth: int) -> ET.Element:
@@ -100,42 +100,42 @@ class _Stream:
             self._parser.feed(data)
             self._events = self._parser.read_events()
         except ET.ParseError:
-            raise Unreachable("no component listener: what it says is no XML") from None
+            raise Unreachable("no component listener: it does not answer in XML") from None
 
 
-async def ask(address: tuple[str, int], jid: str, secret: str, host: str) -> Answer:
-    """Ask the tap of a host, as a component.
+async def query(address: tuple[str, int], jid: str, secret: str, host: str) -> Answer:
+    """Query the tap of a host, authenticated as a component.
 
     Args:
         address: Host and port of Prosody's component listener.
-        jid: The component's name.
-        secret: Its component_secret; only a hash of it is sent.
+        jid: Domain of the component.
+        secret: The component_secret; only a hash is sent.
         host: The VirtualHost.
 
     Raises:
-        Unreachable: Nobody is there, or no component listener.
-        Refused: The component's name (`host-unknown`) or secret (`not-authorized`) is wrong, or
-            no tap that can be asked is loaded on the host (`unsupported-stanza-type`).
+        Unreachable: No component listener answers.
+        Refused: The component's domain (`host-unknown`) or secret (`not-authorized`) is wrong, or
+            the host has no tap of this version (`unsupported-stanza-type`).
     """
     try:
-        async with asyncio.timeout(_WITHIN), _connected(address) as (reader, writer):
+        async with asyncio.timeout(_TIMEOUT), _connect(address) as (reader, writer):
             stream = _Stream(reader)
             writer.write(_header(jid))
             number = (await stream.head()).get("id", "")
             if not number:
                 raise Refused(_condition(await stream.child()))
             before = time.time_ns()
-            writer.write(_question(number, secret, host))
+            writer.write(_request(number, secret, host))
             element = await stream.child()
             return _answer(element, before, time.time_ns())
     except TimeoutError:
-        raise Unreachable(f"no answer within {_WITHIN:.0f} seconds") from None
+        raise Unreachable(f"no answer within {_TIMEOUT:.0f} seconds") from None
     except OSError as error:
         raise Unreachable(error.strerror or type(error).__name__) from None
 
 
 @asynccontextmanager
-async def _connected(
+async def _connect(
     address: tuple[str, int],
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection(*address)
@@ -153,7 +153,7 @@ def _header(jid: str) -> bytes:
     ).encode()
 
 
-def _question(number: str, secret: str, host: str) -> bytes:
+def _request(number: str, secret: str, host: str) -> bytes:
     proof = hashlib.sha1((number + secret).encode()).hexdigest()  # noqa: S324  # XEP-0114's
     return f"<check xmlns='{NAMESPACE}' to={quoteattr(host)}>{proof}</check>".encode()
 
@@ -166,23 +166,23 @@ def _condition(element: ET.Element) -> str:
 def _answer(element: ET.Element, before: int, after: int) -> Answer:
     if element.tag != f"{{{NAMESPACE}}}checked":
         raise Refused(_condition(element))
-    given = element.attrib
+    fields = element.attrib
     try:
-        position = int(given["position"])
+        position = int(fields["position"])
         here = (before + after) // 2_000_000
         return Answer(
-            version=int(given["version"]),
+            version=int(fields["version"]),
             position=position,
-            id=given["id"],
+            id=fields["id"],
             clock=(to_milliseconds(position) - here, (after - before) // 2_000_000),
-            policy=given.get("policy", ""),
-            smart=given.get("smart") == "true",
-            excluded=frozenset(given.get("excluded", "").split()),
-            mam=given["mam"] == "true",
-            listed=given["listed"] == "true",
-            connected=given["connected"] == "true",
-            waiting=int(given["waiting"]),
-            limit=int(given["limit"]),
+            policy=fields.get("policy", ""),
+            smart=fields.get("smart") == "true",
+            excluded=frozenset(fields.get("excluded", "").split()),
+            mam=fields["mam"] == "true",
+            listed=fields["listed"] == "true",
+            connected=fields["connected"] == "true",
+            waiting=int(fields["waiting"]),
+            limit=int(fields["limit"]),
         )
     except (KeyError, ValueError):
         raise Unreachable("the answer of its mod_stanzalake cannot be read") from None

@@ -1,4 +1,4 @@
-"""What `stanzalake import` does: archives of other servers, read and put into ours.
+"""`stanzalake import`: reads archives of other servers and writes them to the store.
 
-A source (`pie`, `prosody_sql`) gives what it holds; the rest does not know which it was.
+Sources (`pie`, `prosody_sql`) yield items; the importer does not depend on the kind of source.
 """

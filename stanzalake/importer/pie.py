@@ -1,7 +1,7 @@
 """Portable export files (XEP-0227, archives in urn:xmpp:pie:0#mam), as many servers write them.
 
-Read as a stream: however large the file is, one message of it is in memory. Document types are
-refused, entities stay unresolved, and nothing is fetched.
+Parsed incrementally: memory holds a single message, whatever the size of the file. Document types
+are refused, entities stay unresolved, and nothing is fetched.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +16,14 @@ from lxml import etree
 from slixmpp import JID
 
 from stanzalake.errors import SourceUnavailable
-from stanzalake.importer.source import Archived, Foreign, Item, Selection, Unreadable, Wished
+from stanzalake.importer.source import (
+    ArchivedMessage,
+    ArchivedPreferences,
+    Foreign,
+    Item,
+    Selection,
+    Unreadable,
+)
 from stanzalake.model.event import MAX_STANZA, DefaultChoice
 from stanzalake.xmpp import dates
 
@@ -31,25 +38,25 @@ _STAMP: Final = f"{_FORWARDED}/{{urn:xmpp:delay}}delay"
 _MESSAGE: Final = f"{_FORWARDED}/{{jabber:client}}message"
 _INCLUDE: Final = "{http://www.w3.org/2001/XInclude}include"
 
-_WISHES: Final[Mapping[str, DefaultChoice]] = {wish: wish for wish in get_args(DefaultChoice)}
+_DEFAULTS: Final[Mapping[str, DefaultChoice]] = {name: name for name in get_args(DefaultChoice)}
 _CHUNK: Final = 64 * 1024
 _MAX_ENTRY: Final = 4 * MAX_STANZA
-"""Bytes of one message with its wrapping, or of one user's preferences."""
+"""Bytes of a message with its wrapping, or of a user's preferences."""
 _MAX_UNREAD: Final = 16 * 1024 * 1024
-"""Bytes in which nothing begins or ends: the parser bounds texts (at 10 MB), and nothing else."""
+"""Bytes without a tag; the parser itself limits only text nodes (to 10 MB)."""
 _MAX_DEPTH: Final = 2
-"""A file of hosts includes one for each, and that one for each user (XEP-0227 §5.1)."""
+"""Levels of inclusion: a file per host, a file per user (XEP-0227 §5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file and what it stands in.
+    """A file and its context.
 
     Attributes:
         path: The file.
-        host: The VirtualHost; empty at the top.
-        owner: Bare JID; empty outside of users.
-        depth: How many files include it.
+        host: The enclosing VirtualHost, if any.
+        owner: Bare JID of the enclosing user, if any.
+        depth: Level of inclusion.
     """
 
     path: Path
@@ -59,11 +66,11 @@ class _File:
 
 
 class Pie:
-    """A file, and those that it includes from its directory and below.
+    """A file and the files that it includes, from its directory or below, as a source.
 
     Args:
-        path: The file; with .zst at the end it is compressed.
-        selection: What of it is wanted.
+        path: The file; the suffix .zst means compression.
+        selection: The part to import.
     """
 
     def __init__(self, path: Path, selection: Selection) -> None:
@@ -73,18 +80,18 @@ class Pie:
         self._done = 0
 
     def size(self) -> int:
-        """Give the bytes of all files that are known by now."""
+        """Return the bytes of the files found so far."""
         return self._size
 
     def done(self) -> int:
-        """Give the bytes that were read."""
+        """Return the bytes read."""
         return self._done
 
     def items(self) -> Iterator[Item]:
-        """Give messages and preferences in the file's order.
+        """Yield messages and preferences in the file's order.
 
         Raises:
-            SourceUnavailable: It is no XML that may be read, from some place on.
+            SourceUnavailable: The file is not well-formed, or may not be read.
         """
         yield from self._file(_File(self._path))
 
@@ -92,7 +99,7 @@ class Pie:
         entry = _Entry()
         for event, element in self._events(file, entry):
             if event == "start":
-                file = _entered(file, element)
+                file = _enter(file, element)
                 entry.begin(element)
             elif element is entry.element:
                 yield from self._read(file, element, entry)
@@ -107,7 +114,7 @@ class Pie:
         parser = etree.XMLPullParser(
             ("start", "end"), resolve_entities=False, no_network=True, load_dtd=False
         )
-        with _opened(file.path) as (raw, stream):
+        with _open(file.path) as (raw, stream):
             before, unread = self._done, 0
             try:
                 while chunk := stream.read(_CHUNK):
@@ -140,37 +147,37 @@ class Pie:
             yield Foreign(f"host {file.host}", 1)
         elif not file.owner:
             yield Unreadable(place, "its user has no JID")
-        elif not self._selection.wants(file.owner):
+        elif not self._selection.includes(file.owner):
             return
         elif not entry.wanted:
             yield Unreadable(place, f"over the limit of {_MAX_ENTRY} bytes")
         elif element.tag == _PREFS:
-            yield _wished(file.owner, element, place)
+            yield _preferences(file.owner, element, place)
         else:
             yield from self._archived(file.owner, element, place)
 
     def _archived(self, owner: str, result: etree._Element, place: str) -> Iterator[Item]:
         message, delay = result.find(_MESSAGE), result.find(_STAMP)
         if message is None or delay is None:
-            yield Unreadable(place, "it holds no message of jabber:client with its delay")
+            yield Unreadable(place, "it has no message of jabber:client with a delay")
             return
         try:
             at = dates.parse(delay.get("stamp", ""), up=True)
         except ValueError:
-            yield Unreadable(place, "its stamp is no date")
+            yield Unreadable(place, "its stamp is not a date")
             return
         if at >= self._selection.since:
-            # A copy has only the namespaces that it uses, not those declared around it.
+            # Copying drops the unused namespace declarations of enclosing elements.
             text = etree.tostring(deepcopy(message), encoding="unicode", with_tail=False)
-            yield Archived(owner, result.get("id", ""), at, "", "xml", text, place)
+            yield ArchivedMessage(owner, result.get("id", ""), at, "", "xml", text, place)
 
 
 class _Entry:
-    """The message or the preferences that are being read, if any.
+    """The message or preferences being parsed, if any.
 
     Attributes:
-        of_user: Whether it is a user's, not a room's.
-        wanted: Whether what it holds is kept: not if it grows too large.
+        of_user: Whether the archive is a user's, not a room's.
+        wanted: Whether the content is kept; false once the size limit is exceeded.
     """
 
     def __init__(self) -> None:
@@ -181,11 +188,11 @@ class _Entry:
 
     @property
     def element(self) -> etree._Element | None:
-        """Its element."""
+        """The entry's element."""
         return self._element
 
     def begin(self, element: etree._Element) -> None:
-        """Take a beginning element, if it is an entry and not inside of one."""
+        """Handle a start tag, which may begin an entry."""
         parent = element.getparent()
         grandparent = None if parent is None else parent.getparent()
         in_archive = _is(parent, _ARCHIVE)
@@ -198,13 +205,13 @@ class _Entry:
         self.of_user = self.wanted = in_user
 
     def grow(self, size: int) -> None:
-        """Count bytes that were read while it is open."""
+        """Count bytes read since the start tag."""
         self._size += size
         if self._size > _MAX_ENTRY:
             self.wanted = False
 
     def end(self) -> None:
-        """Be none again."""
+        """Leave the entry."""
         self._element, self.wanted = None, False
 
 
@@ -219,7 +226,7 @@ def _elements(events: Iterable[Any], path: Path) -> Iterator[tuple[str, etree._E
         yield event, element
 
 
-def _entered(file: _File, element: etree._Element) -> _File:
+def _enter(file: _File, element: etree._Element) -> _File:
     if element.tag == _HOST:
         return replace(file, host=_normalised(element.get("jid", "")), owner="")
     if element.tag == _USER:
@@ -235,21 +242,22 @@ def _normalised(written: str) -> str:
 
 
 def _drop(element: etree._Element) -> None:
-    """Forget an element that ended, and what stands before it."""
+    """Free a finished element and its preceding siblings."""
     element.clear()
     parent = element.getparent()
     while parent is not None and element.getprevious() is not None:
         del parent[0]
 
 
-def _wished(owner: str, prefs: etree._Element, place: str) -> Item:
-    default = _WISHES.get(prefs.get("default", ""))
+def _preferences(owner: str, prefs: etree._Element, place: str) -> Item:
+    default = _DEFAULTS.get(prefs.get("default", ""))
     if default is None:
-        return Unreadable(place, "its default is none of always, never and roster")
+        return Unreadable(place, "its default is not always, never or roster")
     try:
-        return Wished(owner, default, _jids(prefs, "always"), _jids(prefs, "never"), place)
+        lists = (_jids(prefs, "always"), _jids(prefs, "never"))
     except ValueError:
-        return Unreadable(place, "what is listed is no JID")
+        return Unreadable(place, "a list has an entry that is not a JID")
+    return ArchivedPreferences(owner, default, *lists, place)
 
 
 def _jids(prefs: etree._Element, name: str) -> tuple[str, ...]:
@@ -264,8 +272,8 @@ def _size(path: Path) -> int:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """Open a file; give what is on the disk, and what is in it."""
+def _open(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Open a file, and yield the raw stream and the decompressed stream."""
     try:
         raw = path.open("rb")
     except OSError as error:

@@ -1,46 +1,49 @@
-"""Wishes: preferences of another archive, put before everything that their owner says to us."""
+"""Preferences of another archive, ordered before all preferences that their owner sets here."""
 
 from typing import Final
 
 import msgspec
 
 from stanzalake.errors import InvalidEvent
-from stanzalake.importer.source import Wished
+from stanzalake.importer.source import ArchivedPreferences
 from stanzalake.model.event import VERSION, Preferences
 from stanzalake.model.history import History
 from stanzalake.model.position import from_milliseconds
 
 _BEFORE_ALL: Final = from_milliseconds(1)
-"""Imported preferences have positions below this one, in the order of the imports."""
+"""Imported preferences have positions below this, in the order of the imports."""
 
 
-def read(wished: Wished) -> Preferences:
-    """Give the event that a wish would have been, the first of all.
+def to_event(archived: ArchivedPreferences) -> Preferences:
+    """Convert archived preferences to an event with the first of all positions.
 
     Raises:
-        InvalidEvent: A list is too long, or has what is no JID.
+        InvalidEvent: A list is too long, or has an entry that is not a JID.
     """
-    said = wished._asdict()
-    del said["place"]
+    fields = archived._asdict()
+    del fields["place"]
     try:
         return msgspec.convert(
-            {"type": "preferences", "v": VERSION, "position": 1, **said}, Preferences
+            {"type": "preferences", "v": VERSION, "position": 1, **fields}, Preferences
         )
     except msgspec.ValidationError as error:
         raise InvalidEvent(str(error)) from None
 
 
-def following(history: History, wished: Preferences) -> Preferences | None:
-    """Put a wish behind those that were imported, or give None if it is the last of them.
+def append(history: History, imported: Preferences) -> Preferences | None:
+    """Position preferences after those imported before.
 
     Args:
-        history: What its owner is known to have said, oldest first.
-        wished: The wish.
+        history: The owner's preferences in the store, oldest first.
+        imported: The preferences to import.
+
+    Returns:
+        None if the latest import had the same preferences.
     """
-    imported = [state for state in history if state.position < _BEFORE_ALL]
-    if not imported:
-        return wished
-    last = imported[-1].position
-    if msgspec.structs.replace(wished, position=last) == imported[-1]:
+    earlier = [state for state in history if state.position < _BEFORE_ALL]
+    if not earlier:
+        return imported
+    last = earlier[-1].position
+    if msgspec.structs.replace(imported, position=last) == earlier[-1]:
         return None
-    return msgspec.structs.replace(wished, position=last + 1)
+    return msgspec.structs.replace(imported, position=last + 1)

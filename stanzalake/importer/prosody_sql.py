@@ -1,6 +1,6 @@
-"""Prosody's SQL storage (mod_storage_sql): archives and their preferences, from any of its engines.
+"""Prosody's SQL storage (mod_storage_sql): archives and preferences, on any database engine.
 
-Only short reads, each in a transaction of its own: Prosody may go on archiving meanwhile.
+Reads in short transactions, so that Prosody can continue to archive.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,15 @@ import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from stanzalake.errors import SourceUnavailable
-from stanzalake.importer.source import Archived, Foreign, Form, Item, Selection, Unreadable, Wished
+from stanzalake.importer.source import (
+    ArchivedMessage,
+    ArchivedPreferences,
+    Foreign,
+    Form,
+    Item,
+    Selection,
+    Unreadable,
+)
 from stanzalake.model.event import MAX_STANZA, DefaultChoice
 
 _PAGE: Final = 500
@@ -29,7 +37,7 @@ _DEFAULTS: Final[Mapping[object, DefaultChoice]] = {
     True: "always",
     False: "never",
     "roster": "roster",
-    # mod_mam archives nothing of a user whose preferences name no default.
+    # mod_mam archives nothing for a user whose preferences have no default.
     None: "never",
 }
 
@@ -48,8 +56,8 @@ _DATA = sql.table(
 ).c
 
 
-class _Part(NamedTuple):
-    """One store of one user, and the number of its messages."""
+class _UserStore(NamedTuple):
+    """An archive store of a user."""
 
     host: str
     user: str
@@ -62,32 +70,32 @@ class _Part(NamedTuple):
 
 
 class ProsodySql:
-    """A database of Prosody's.
+    """A Prosody database as a source.
 
     Args:
-        url: Where it is, as SQLAlchemy writes it; sqlite:///, postgresql:// or mysql://.
-        selection: What of it is wanted.
+        url: SQLAlchemy URL; sqlite:///, postgresql:// or mysql://.
+        selection: The part to import.
 
     Raises:
-        SourceUnavailable: There is no such database, or it does not answer.
+        SourceUnavailable: No such database, or no answer.
     """
 
     def __init__(self, url: str, selection: Selection) -> None:
         self._selection = selection
         self._engine = _engine(url)
         self._done = 0
-        self._parts = self._survey()
+        self._stores = self._list_stores()
 
     def size(self) -> int:
-        """Give the number of messages in the archives that are wanted."""
-        return sum(part.messages for part in self._parts if self._wanted(part))
+        """Return the number of messages in the selected archives."""
+        return sum(store.messages for store in self._stores if self._selects(store))
 
     def done(self) -> int:
-        """Give the number of messages that were read, or left out by their time."""
+        """Return the number of messages read or skipped."""
         return self._done
 
     def items(self) -> Iterator[Item]:
-        """Give what is not ours as a number, then preferences, then messages by their owner.
+        """Yield counts of foreign items, then preferences, then messages by owner.
 
         Raises:
             SourceUnavailable: The database does not answer.
@@ -95,50 +103,49 @@ class ProsodySql:
         yield from self._foreign()
         yield from self._preferences()
         before = 0
-        for part in self._parts:
-            if self._wanted(part):
-                yield from self._messages(part)
-                before += part.messages
+        for store in self._stores:
+            if self._selects(store):
+                yield from self._messages(store)
+                before += store.messages
                 self._done = before
 
-    def _survey(self) -> Sequence[_Part]:
-        who = (_ARCHIVE.host, _ARCHIVE.user, _ARCHIVE.store)
-        found = [
-            _Part(*row) for row in self._read(sql.select(*who, sql.func.count()).group_by(*who))
-        ]
-        return sorted(found, key=lambda part: (part.host, part.user, self._rank(part.store)))
+    def _list_stores(self) -> Sequence[_UserStore]:
+        key = (_ARCHIVE.host, _ARCHIVE.user, _ARCHIVE.store)
+        rows = self._read(sql.select(*key, sql.func.count()).group_by(*key))
+        stores = [_UserStore(*row) for row in rows]
+        return sorted(stores, key=lambda store: (store.host, store.user, self._rank(store.store)))
 
     def _rank(self, store: str) -> int:
         stores = self._selection.stores
         return stores.index(store) if store in stores else len(stores)
 
-    def _wanted(self, part: _Part) -> bool:
-        return part.store in self._selection.stores and self._selection.wants(part.owner)
+    def _selects(self, store: _UserStore) -> bool:
+        return store.store in self._selection.stores and self._selection.includes(store.owner)
 
     def _foreign(self) -> Iterator[Foreign]:
-        for part in self._parts:
-            if part.store not in self._selection.stores:
-                yield Foreign(f"store {part.store} of {part.host}", part.messages)
-            elif part.host not in self._selection.hosts:
-                yield Foreign(f"host {part.host}", part.messages)
+        for store in self._stores:
+            if store.store not in self._selection.stores:
+                yield Foreign(f"store {store.store} of {store.host}", store.messages)
+            elif store.host not in self._selection.hosts:
+                yield Foreign(f"host {store.host}", store.messages)
 
-    def _messages(self, part: _Part) -> Iterator[Item]:
+    def _messages(self, store: _UserStore) -> Iterator[Item]:
         last = 0
-        while rows := self._page(part, last):
+        while rows := self._page(store, last):
             for row in rows:
-                yield _message(part.owner, row)
+                yield _message(store.owner, row)
             self._done += len(rows)
             last = rows[-1][0]
 
-    def _page(self, part: _Part, last: int) -> Sequence[Sequence[Any]]:
-        # What is too long is not read at all.
+    def _page(self, store: _UserStore, last: int) -> Sequence[Sequence[Any]]:
+        # Over-long values are not transferred.
         value = sql.case((sql.func.length(_ARCHIVE.value) <= MAX_STANZA, _ARCHIVE.value))
         columns = (_ARCHIVE.sort_id, _ARCHIVE.key, _ARCHIVE.when, _ARCHIVE["with"])
         return self._read(
             sql.select(*columns, _ARCHIVE.type, value)
-            .where(_ARCHIVE.host == part.host)
-            .where(_ARCHIVE.user == part.user)
-            .where(_ARCHIVE.store == part.store)
+            .where(_ARCHIVE.host == store.host)
+            .where(_ARCHIVE.user == store.user)
+            .where(_ARCHIVE.store == store.store)
             .where(_ARCHIVE.sort_id > last)
             .where(_ARCHIVE.when >= self._selection.since // 1000)
             .order_by(_ARCHIVE.sort_id)
@@ -155,11 +162,12 @@ class ProsodySql:
         rows = sorted(rows, key=lambda row: (row[0], row[1], stores.index(row[2]), row[3]))
         for (host, user, store), entries in groupby(rows, key=lambda row: tuple(row[:3])):
             owner = f"{user}@{host}"
-            if self._selection.wants(owner):
-                yield _wished(owner, f"{store} of {owner}", [row[3:] for row in entries])
+            if self._selection.includes(owner):
+                place = f"{store} of {owner}"
+                yield _read_preferences(owner, place, [row[3:] for row in entries])
 
     def _read(self, statement: sql.Select[Any]) -> Sequence[Sequence[Any]]:
-        with _translated(), self._engine.connect() as connection:
+        with _translate_errors(), self._engine.connect() as connection:
             return connection.execute(statement).all()
 
 
@@ -173,15 +181,12 @@ def _engine(url: str) -> sql.Engine:
             "or mysql://USER:PASSWORD@HOST/DATABASE"
         ) from None
     if parsed.get_backend_name() == "sqlite":
-        parsed = _existing(parsed)
+        parsed = _require_wal(parsed)
     return sql.create_engine(parsed, pool_pre_ping=True)
 
 
-def _existing(url: sql.URL) -> sql.URL:
-    """Give the URL of a file that is there, and whose readers do not keep Prosody from writing.
-
-    Where SQLite keeps no write-ahead log, Prosody fails to archive what comes during a read.
-    """
+def _require_wal(url: sql.URL) -> sql.URL:
+    """Require a write-ahead log, without which our reads would make Prosody's writes fail."""
     file = Path(url.database or "")
     try:
         with file.open("rb") as database:
@@ -197,13 +202,13 @@ def _existing(url: sql.URL) -> sql.URL:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Turn the library's errors into ours, which quote no value."""
+def _translate_errors() -> Iterator[None]:
+    """Translate SQLAlchemy's errors to ours, which never quote values."""
     try:
         yield
     except DBAPIError as error:
-        said = str(error.orig).strip().splitlines() or [type(error).__name__]
-        raise SourceUnavailable(f"the database does not answer: {said[0]}") from None
+        lines = str(error.orig).strip().splitlines() or [type(error).__name__]
+        raise SourceUnavailable(f"the database does not answer: {lines[0]}") from None
     except SQLAlchemyError as error:
         name = type(error).__name__
         raise SourceUnavailable(f"the database does not answer: {name}") from None
@@ -216,11 +221,11 @@ def _message(owner: str, row: Sequence[Any]) -> Item:
         return Unreadable(place, f"a stanza over the limit of {MAX_STANZA} characters")
     if kind not in _FORMS:
         return Unreadable(place, "its type is neither xml nor json")
-    return Archived(owner, key, int(when * 1000), peer, _FORMS[kind], value, place)
+    return ArchivedMessage(owner, key, int(when * 1000), peer, _FORMS[kind], value, place)
 
 
-def _wished(owner: str, place: str, entries: Sequence[Sequence[str]]) -> Item:
-    """Read what mamprefs.lib.lua keeps: true or false for each JID, and the default for false."""
+def _read_preferences(owner: str, place: str, entries: Sequence[Sequence[str]]) -> Item:
+    """Read the map of mamprefs.lib.lua: JID to true or false, and false to the default."""
     try:
         rules = dict(pair for entry in entries for pair in _rules(*entry))
         default = _DEFAULTS[rules.pop(False, None)]
@@ -228,18 +233,18 @@ def _wished(owner: str, place: str, entries: Sequence[Sequence[str]]) -> Item:
         return Unreadable(place, "these are no preferences of mod_mam")
     always = tuple(sorted(jid for jid, rule in rules.items() if rule is True))
     never = tuple(sorted(jid for jid, rule in rules.items() if rule is False))
-    return Wished(owner, default, always, never, place)
+    return ArchivedPreferences(owner, default, always, never, place)
 
 
 def _rules(key: str, kind: str, value: str) -> Iterator[tuple[Any, Any]]:
     if key:
         yield key, _VALUES[kind](value)
         return
-    held = msgspec.json.decode(value)
-    # Lua's keys that are no strings are in a list of their own (util.json).
-    pairs = held.pop("__hash", [])
+    rules = msgspec.json.decode(value)
+    # util.json keeps Lua keys that are not strings in a separate list.
+    pairs = rules.pop("__hash", [])
     yield from zip(pairs[::2], pairs[1::2], strict=True)
-    yield from held.items()
+    yield from rules.items()
 
 
 _VALUES: Final[Mapping[str, Callable[[str], Any]]] = {

@@ -1,4 +1,4 @@
-"""A source: where archives are imported from, and what it gives."""
+"""Sources of an import, and the items that they yield."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ from typing import Literal, NamedTuple, Protocol
 from stanzalake.model.event import DefaultChoice
 
 Form = Literal["xml", "json"]
-"""How a stanza is written: as XML, or as Prosody's util.stanza preserialises it into JSON."""
+"""Serialisation of a stanza: XML, or the JSON of Prosody's `util.stanza.preserialize`."""
 
 
-class Archived(NamedTuple):
-    """One archived message.
+class ArchivedMessage(NamedTuple):
+    """An archived message.
 
     Attributes:
-        owner: Bare JID whose archive it is in.
-        id: What clients know it by.
-        at: When it was archived, unix milliseconds.
-        peer: Bare JID of the other party; empty if the source leaves it to the stanza.
-        form: How the stanza is written.
+        owner: Bare JID of the archive's owner.
+        id: Archive id, as clients know the message.
+        at: Time of archiving, unix milliseconds.
+        peer: Bare JID of the other party; empty to derive the peer from the stanza.
+        form: Serialisation of the stanza.
         stanza: The stanza.
-        place: Where it is in the source, for a person.
+        place: Location in the source, for error messages.
     """
 
     owner: str
@@ -32,15 +32,15 @@ class Archived(NamedTuple):
     place: str
 
 
-class Wished(NamedTuple):
-    """What an owner wants archived.
+class ArchivedPreferences(NamedTuple):
+    """Archiving preferences of an owner.
 
     Attributes:
         owner: Bare JID.
-        default: What is archived of peers in neither list.
-        always: Peers whose messages are kept.
-        never: Peers whose messages are not.
-        place: Where it is in the source, for a person.
+        default: Rule for peers in neither list.
+        always: JIDs whose messages are always archived.
+        never: JIDs whose messages are never archived.
+        place: Location in the source, for error messages.
     """
 
     owner: str
@@ -51,35 +51,35 @@ class Wished(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """Something that is damaged: where, and the reason, without anything of its content."""
+    """An invalid item: its location and a reason, which never quotes content."""
 
     place: str
     reason: str
 
 
 class Foreign(NamedTuple):
-    """Messages that belong to no archive of ours."""
+    """A number of items that belong to other hosts or stores."""
 
-    what: str
+    name: str
     number: int
 
 
-Item = Archived | Wished | Unreadable | Foreign
+Item = ArchivedMessage | ArchivedPreferences | Unreadable | Foreign
 
 
 STORES = ("archive2", "archive")
-"""Prosody's names for users' archives: that of old installations, and today's."""
+"""Prosody's store names for users' archives: the old name, then the current."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of a source is wanted.
+    """The part of a source to import.
 
     Attributes:
         hosts: The VirtualHosts.
-        owners: Bare JIDs; empty for all of the hosts.
-        since: Unix milliseconds before which nothing is read.
-        stores: Names of Prosody's stores, the one that counts last.
+        owners: Bare JIDs; empty for all owners of the hosts.
+        since: Unix milliseconds; older messages are skipped.
+        stores: Names of Prosody's stores, in ascending precedence.
     """
 
     hosts: frozenset[str]
@@ -87,8 +87,8 @@ class Selection:
     since: int = 0
     stores: tuple[str, ...] = STORES
 
-    def wants(self, owner: str) -> bool:
-        """Tell whether an archive is meant."""
+    def includes(self, owner: str) -> bool:
+        """Return whether an owner's archive is selected."""
         if self.owners:
             return owner in self.owners
         return owner.partition("@")[2] in self.hosts
@@ -98,18 +98,18 @@ class Source(Protocol):
     """Archives of another server."""
 
     def size(self) -> int:
-        """Give how much there is, in units of its own.
+        """Return the amount of work, in units of the source's choice.
 
         Raises:
-            SourceUnavailable: It cannot be read.
+            SourceUnavailable: The source cannot be read.
         """
 
     def done(self) -> int:
-        """Give how much of it was read, in the same units."""
+        """Return the amount of work done, in the same units."""
 
     def items(self) -> Iterator[Item]:
-        """Give what is wanted of it. An owner's messages come in the archive's order.
+        """Yield the selected items, each owner's messages in the archive's order.
 
         Raises:
-            SourceUnavailable: It cannot be read any further.
+            SourceUnavailable: The source cannot be read any further.
         """

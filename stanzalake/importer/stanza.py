@@ -1,4 +1,4 @@
-"""Stanzas as other archives keep them, turned into what ours holds (docs/protocol.md)."""
+"""Converts the stanzas of other archives to our events (docs/protocol.md)."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ import msgspec
 from lxml import etree
 
 from stanzalake.errors import InvalidEvent
-from stanzalake.importer.source import Archived
+from stanzalake.importer.source import ArchivedMessage
 from stanzalake.model.event import MAX_STANZA, VERSION, Message
 from stanzalake.xmpp import stanza as exclusion
 
@@ -18,47 +18,49 @@ _OPEN = "<message"
 _PARSER = etree.XMLParser(resolve_entities=False)
 
 
-def read(archived: Archived, position: int, exclusions: frozenset[str]) -> Message | None:
-    """Give the event that a message would have been, as it is stored.
+def to_event(
+    archived: ArchivedMessage, position: int, exclusions: frozenset[str]
+) -> Message | None:
+    """Convert an archived message to an event.
 
     Args:
         archived: The message.
-        position: The position that it gets.
+        position: The position allocated to the message.
         exclusions: Namespaces of elements that are not stored.
 
     Returns:
-        None if the exclusions leave nothing of it.
+        None if only excluded elements are left.
 
     Raises:
-        InvalidEvent: It is damaged; the reason quotes nothing of it.
+        InvalidEvent: Invalid message; the reason never quotes content.
     """
     message, text = _parse(archived)
     stored = exclusion.strip(_without_own_id(message, text, archived.owner), exclusions)
     return None if stored is None else _event(archived, position, message, stored)
 
 
-def _parse(archived: Archived) -> tuple[etree._Element, str]:
+def _parse(archived: ArchivedMessage) -> tuple[etree._Element, str]:
     if len(archived.stanza) > MAX_STANZA:
         raise InvalidEvent(f"a stanza over the limit of {MAX_STANZA} characters")
     if archived.form == "json":
-        message = _of_json(archived.stanza)
+        message = _from_json(archived.stanza)
         return message, etree.tostring(message, encoding="unicode")
     try:
         message = etree.fromstring(archived.stanza, _PARSER)
     except (etree.XMLSyntaxError, ValueError):
         raise InvalidEvent("the stanza is not well-formed") from None
-    return message, _in_namespace(message, archived.stanza)
+    return message, _add_namespace(message, archived.stanza)
 
 
-def _in_namespace(message: etree._Element, text: str) -> str:
-    """Write out the namespace, which Prosody leaves to the stream."""
+def _add_namespace(message: etree._Element, text: str) -> str:
+    """Add the default namespace, which Prosody omits as the stream's."""
     if message.tag == "message" and text.startswith(_OPEN):
         return f"{_OPEN} xmlns='{_CLIENT}'{text.removeprefix(_OPEN)}"
     return text
 
 
 def _without_own_id(message: etree._Element, text: str, owner: str) -> str:
-    """Leave out what claims to be the id in this archive (XEP-0359 §3, rule 2)."""
+    """Remove stanza-ids by the owner, which only this archive may assign (XEP-0359 §3, rule 2)."""
     own = [child for child in message.findall(_STANZA_ID) if child.get("by") == owner]
     if not own:
         return text
@@ -69,7 +71,9 @@ def _without_own_id(message: etree._Element, text: str, owner: str) -> str:
     return etree.tostring(whole, encoding="unicode")
 
 
-def _event(archived: Archived, position: int, message: etree._Element, stored: str) -> Message:
+def _event(
+    archived: ArchivedMessage, position: int, message: etree._Element, stored: str
+) -> Message:
     sender, addressee = message.get("from", ""), message.get("to", "")
     outgoing = _bare(sender or archived.owner) == archived.owner
     other = (addressee or archived.owner) if outgoing else sender
@@ -98,17 +102,17 @@ def _bare(jid: str) -> str:
     return jid.partition("/")[0]
 
 
-def _of_json(text: str) -> etree._Element:
+def _from_json(text: str) -> etree._Element:
     try:
         return _element(msgspec.json.decode(text), None, _CLIENT)
     except (msgspec.DecodeError, RecursionError):
         raise InvalidEvent("the stanza is not well-formed JSON") from None
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise InvalidEvent("the stanza is not one that Prosody preserialised") from None
+        raise InvalidEvent("the stanza is not in Prosody's preserialised form") from None
 
 
 def _element(node: Any, parent: etree._Element | None, namespace: str) -> etree._Element:
-    """Build what Prosody's util.stanza calls preserialised: name, attr, and children in __array."""
+    """Build an element from Prosody's preserialised form: name, attr, children in __array."""
     attributes = dict(node["attr"])
     namespace = attributes.pop("xmlns", namespace)
     name: str = f"{{{namespace}}}{node['name']}"
@@ -128,7 +132,7 @@ def _element(node: Any, parent: etree._Element | None, namespace: str) -> etree.
 
 
 def _attribute(key: str) -> str:
-    """Give lxml's name of an attribute; Prosody keeps a namespace before a control character."""
+    """Return lxml's name of an attribute; Prosody separates a namespace by a control character."""
     namespace, separator, name = key.partition("\1")
     if separator:
         return f"{{{namespace}}}{name}"

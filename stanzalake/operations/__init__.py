@@ -1,1 +1,1 @@
-"""What the commands do: export, erasure, backup, dead letters."""
+"""The work behind the commands: export, erasure, backup, dead letters."""

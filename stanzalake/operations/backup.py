@@ -1,4 +1,4 @@
-"""Backup and restore: the store's copies, and what has to follow a restore."""
+"""Backup and restore of the store, with the steps that follow a restore."""
 
 import asyncio
 from contextlib import nullcontext
@@ -18,12 +18,12 @@ from stanzalake.store.erasures import Erasures
 
 
 def make(settings: Settings, name: str, base: str) -> None:
-    """Copy the store's tables, beside services that are running; raises as `Backups.make` does.
+    """Back up the store's tables while services run; raises as `Backups.make` does.
 
     Args:
         settings: All settings.
-        name: Of the new backup; a file name.
-        base: Of the older one that it adds to; empty for none.
+        name: The new backup's file name.
+        base: Name of the backup that an incremental backup builds on; empty for a full backup.
     """
     _require_single(settings)
     store = Store.for_admin(settings)
@@ -34,31 +34,31 @@ def make(settings: Settings, name: str, base: str) -> None:
 
 
 async def restore(settings: Settings, name: str) -> int:
-    """Put a backup beside what is in the store, and let what is newer win.
+    """Merge a backup into the store, then archive the log again from its start.
 
-    The schema is brought up to date, erasures that are known, of the store or of the backup, are
-    carried out again, and the log is read again from its beginning.
+    In between, migrations are applied, and so are the erasures recorded in the store or the
+    backup.
 
     Args:
         settings: All settings.
-        name: Of the backup; empty if it was put back by other means.
+        name: The backup; empty if ClickHouse's own tools have restored the tables.
 
     Returns:
-        The number of erasures that are known.
+        The number of erasures applied.
 
     Raises:
         DataDirInUse: A process uses the embedded store or log.
         LogRefused: Processors are running.
-        StoreRefused: There is no such backup, or it does not fit.
+        StoreRefused: No such backup, or an incompatible one.
     """
     embedded = settings.embedded_store or not settings.kafka_bootstrap_servers
     with data_dir.hold_data_dir(settings.data_dir) if embedded else nullcontext():
-        erasures = await asyncio.to_thread(_restored, settings, name)
-        await _read_again(settings)
+        erasures = await asyncio.to_thread(_restore, settings, name)
+        await _rewind(settings)
         return erasures
 
 
-def _restored(settings: Settings, name: str) -> int:
+def _restore(settings: Settings, name: str) -> int:
     store = Store.for_admin(settings)
     try:
         if name:
@@ -72,7 +72,8 @@ def _restored(settings: Settings, name: str) -> int:
         store.close()
 
 
-async def _read_again(settings: Settings) -> None:
+async def _rewind(settings: Settings) -> None:
+    """Reset the processors' offsets to the start of the log."""
     if settings.kafka_bootstrap_servers:
         names = (settings.kafka_topic_prefix + name for name in (EVENTS, PROCESSOR_GROUP))
         await kafka_admin.reset_to_earliest(opening.client_arguments(settings), *names)

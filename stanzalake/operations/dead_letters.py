@@ -1,4 +1,4 @@
-"""The rejected records, for an operator: which there are, one of them, and a second try."""
+"""Dead letters for operators: list, find and replay."""
 
 import heapq
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -15,35 +15,35 @@ from stanzalake.xmpp.stanza import strip
 
 _CHUNK_BYTES = 1024 * 1024
 
-RecordPlace = tuple[int, int]
+RecordId = tuple[int, int]
 """Partition and offset of a record in the rejected topic."""
 
 
-class Rejected(NamedTuple):
-    """A rejected record without its bytes. The older one is the smaller.
+class DeadLetter(NamedTuple):
+    """A dead letter without its bytes; ordered by time of rejection.
 
     Attributes:
-        at: When it was rejected, unix milliseconds.
-        place: Where it is.
-        source: Where it came from.
-        reason: Why it was rejected.
-        key: The owner's bare JID, or the host that sent it.
-        size: Its bytes.
+        at: Time of rejection, unix milliseconds.
+        id: Partition and offset in the rejected topic.
+        source: The tap of a host, or partition and offset in the log.
+        reason: Reason for the rejection.
+        key: The owner's bare JID, or the host that sent the record.
+        size: Bytes of the record.
     """
 
     at: int
-    place: RecordPlace
+    id: RecordId
     source: str
     reason: str
     key: str
     size: int
 
     @classmethod
-    def of(cls, record: Record) -> "Rejected":
+    def of(cls, record: Record) -> "DeadLetter":
         """Describe a record of the rejected topic."""
         return cls(
             at=record.at,
-            place=(record.partition, record.offset),
+            id=(record.partition, record.offset),
             source=dead_letters.source(record),
             reason=dead_letters.reason(record),
             key=record.key,
@@ -52,26 +52,26 @@ class Rejected(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a second try came to.
+class ReplayResult:
+    """Outcome of a replay.
 
     Attributes:
-        taken: Records that are events now.
-        left: Records that still are none, each with the reason.
-        events: Owner and position of each event; several records may hold the same one.
+        replayed: Records that are valid events.
+        invalid: Records that are not, each with the reason.
+        events: Owner and position of each event; several records may hold the same event.
     """
 
-    taken: list[RecordPlace] = field(default_factory=list)
-    left: dict[RecordPlace, str] = field(default_factory=dict)
+    replayed: list[RecordId] = field(default_factory=list)
+    invalid: dict[RecordId, str] = field(default_factory=dict)
     events: set[tuple[str, int]] = field(default_factory=set)
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Log]:
-    """Open the log, also beside a `stanzalake up` that has it open.
+async def open_log(settings: Settings) -> AsyncIterator[Log]:
+    """Open an existing log, even while `stanzalake up` has the log open.
 
     Raises:
-        LogUnavailable: It cannot be opened; an embedded log is not made here.
+        LogUnavailable: The log cannot be opened, or there is no embedded log yet.
     """
     file = opening.local_file(settings)
     if not settings.kafka_bootstrap_servers and not file.is_file():
@@ -80,73 +80,75 @@ async def opened(settings: Settings) -> AsyncIterator[Log]:
         yield log
 
 
-async def newest(log: Log, limit: int, page: int = 1) -> list[Rejected]:
-    """Give a page of the rejected records, oldest first; the first page holds the newest.
+async def newest(log: Log, limit: int, page: int = 1) -> list[DeadLetter]:
+    """Return a page of dead letters, oldest first; the first page has the newest.
 
     Args:
-        log: Where they are.
-        limit: Records of a page.
-        page: Which one, from 1 on.
+        log: The log.
+        limit: Page size.
+        page: Page number, from 1.
     """
-    kept: list[Rejected] = []
+    kept: list[DeadLetter] = []
     async with aclosing(log.scan(REJECTED)) as records:
         async for record in records:
-            heapq.heappush(kept, Rejected.of(record))
+            heapq.heappush(kept, DeadLetter.of(record))
             if len(kept) > limit * page:
                 heapq.heappop(kept)
     newer = limit * (page - 1)
     return sorted(kept)[: max(0, len(kept) - newer)]
 
 
-async def find(log: Log, place: RecordPlace) -> Record:
-    """Give one record of the rejected topic.
+async def find(log: Log, id_: RecordId) -> Record:
+    """Return a record of the rejected topic.
 
     Raises:
-        NotFound: There is none at this place.
+        NotFound: No such record.
     """
     async with aclosing(log.scan(REJECTED)) as records:
         async for record in records:
-            if (record.partition, record.offset) == place:
+            if (record.partition, record.offset) == id_:
                 return record
-    raise NotFound(f"there is no rejected record {place[0]}/{place[1]}")
+    raise NotFound(f"there is no rejected record {id_[0]}/{id_[1]}")
 
 
-async def replay(log: Log, wanted: Callable[[Rejected], bool], *, dry_run: bool) -> Replayed:
-    """Append the original bytes of rejected records to the events, if they are events now.
+async def replay(
+    log: Log, selected: Callable[[DeadLetter], bool], *, dry_run: bool
+) -> ReplayResult:
+    """Append the original bytes of dead letters that are valid events to the events topic.
 
-    They stay among the rejected. An event that is archived already is the same row again.
+    The dead letters stay. Replaying an event that is archived already changes nothing.
 
     Args:
-        log: Where they are, and go.
-        wanted: Chooses among them.
-        dry_run: Whether nothing is appended.
+        log: The log.
+        selected: Predicate that selects dead letters.
+        dry_run: Append nothing.
 
     Raises:
-        LogUnavailable: Some may have been appended; to replay them again is no harm.
+        LogUnavailable: Some may have been appended; replaying again is safe.
     """
-    result = Replayed()
-    async with aclosing(_entries(log, wanted, result)) as entries:
-        async for some in _chunks(entries):
+    result = ReplayResult()
+    async with aclosing(_entries(log, selected, result)) as entries:
+        async for chunk in _chunks(entries):
             if not dry_run:
-                await log.append(EVENTS, some)
+                await log.append(EVENTS, chunk)
     return result
 
 
 async def _entries(
-    log: Log, wanted: Callable[[Rejected], bool], result: Replayed
+    log: Log, selected: Callable[[DeadLetter], bool], result: ReplayResult
 ) -> AsyncGenerator[Entry, None]:
-    """Give each wanted event once, and note in the result what becomes of every record."""
+    """Yield each selected event once, and record the outcome for every record."""
     async with aclosing(log.scan(REJECTED)) as records:
         async for record in records:
-            described = Rejected.of(record)
-            if not wanted(described):
+            letter = DeadLetter.of(record)
+            if not selected(letter):
                 continue
             try:
-                event = _event(record)
+                event = _decode(record)
             except InvalidEvent as error:
-                result.left[described.place] = str(error)
+                result.invalid[letter.id] = str(error)
                 continue
-            result.taken.append(described.place)
+            result.replayed.append(letter.id)
             if (event.owner, event.position) not in result.events:
                 result.events.add((event.owner, event.position))
                 yield Entry(event.owner, record.value)
@@ -164,11 +166,11 @@ async def _chunks(entries: AsyncIterator[Entry]) -> AsyncIterator[list[Entry]]:
     yield chunk
 
 
-def _event(record: Record) -> Event:
-    """Give the event of a rejected record.
+def _decode(record: Record) -> Event:
+    """Decode the event of a dead letter.
 
     Raises:
-        InvalidEvent: It is none, or not one that its source may write.
+        InvalidEvent: Malformed, or an event that the source may not write.
     """
     source = dead_letters.source(record)
     if source.startswith(dead_letters.TAP_SOURCE):

@@ -1,4 +1,4 @@
-"""Erasure on an operator's word: from the event in the log to the bytes off the disk."""
+"""Erasure by an operator: appended to the log as an event, then applied by a processor."""
 
 import asyncio
 import time
@@ -18,12 +18,12 @@ _POLL_SECONDS = 0.2
 
 
 class Eraser:
-    """Erases from the archives that the settings describe. Its calls block.
+    """Erases messages. Blocking.
 
     Args:
         settings: All settings.
-        store: The store, for a user that may change it.
-        clock: Gives the unix time in seconds.
+        store: The store, as a user that may alter tables.
+        clock: Returns unix time in seconds.
     """
 
     def __init__(
@@ -35,55 +35,58 @@ class Eraser:
         self._clock = clock
 
     def plan(self, owner: str, peer: str, start: int, end: int | None, by: str) -> Erasure:
-        """Give the erasure of an owner's messages.
+        """Build the event that erases an owner's messages.
 
         Args:
-            owner: Whose archive; a bare JID.
-            peer: Only those with this bare JID; empty for everybody.
-            start: Only those from here on, unix milliseconds.
-            end: Only those before it, unix milliseconds; None for all until now.
-            by: Who asks for it.
+            owner: Bare JID of the archive's owner.
+            peer: Bare JID; only messages with this peer. Empty for all.
+            start: First millisecond, unix time.
+            end: Millisecond after the last, unix time; None for all messages until now.
+            by: On whose behalf.
         """
-        # Imported messages and those of a fast clock may lie ahead of this machine's.
+        # Imported messages, and those stamped by a fast clock, may lie in this machine's future.
         newest = self.deletion.covered([_erasure(owner, MAX_POSITION, 0, MAX_POSITION)]).last
         position = max(from_milliseconds(int(self._clock() * 1000)), newest + 1)
         until = position if end is None else min(from_milliseconds(end), position)
         return _erasure(owner, position, from_milliseconds(start), until, peer, by)
 
     def covered(self, erasure: Erasure) -> MessageSummary:
-        """Give what an erasure covers that readers still see."""
+        """Summarise the visible messages that an erasure covers."""
         return self.deletion.covered([erasure])
 
-    def say(self, erasure: Erasure) -> None:
-        """Put it into the log, where the processor finds it.
+    def append(self, erasure: Erasure) -> None:
+        """Append an erasure to the log, for a processor to apply.
 
         Raises:
-            InvalidEvent: No processor would take it.
-            LogUnavailable: It may or may not be there: say it again.
+            InvalidEvent: A processor would reject the event.
+            LogUnavailable: May or may not have been appended; appending again is safe.
         """
         decode(encode(erasure))
-        asyncio.run(self._say(erasure))
+        asyncio.run(self._append(erasure))
 
-    def carried_out(self, erasure: Erasure, within: float) -> bool:
-        """Wait until a processor has done it: no reader sees anything of it, now or later.
+    def wait_applied(self, erasure: Erasure, timeout: float) -> bool:
+        """Wait until a processor has applied an erasure: no reader sees the messages any more.
 
         Args:
-            erasure: What was said.
-            within: Seconds to wait at most.
+            erasure: An erasure that was appended.
+            timeout: Seconds to wait.
+
+        Returns:
+            False on timeout.
         """
-        deadline = time.monotonic() + within
-        while not self._is_carried_out(erasure):
+        deadline = time.monotonic() + timeout
+        while not self._is_applied(erasure):
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_SECONDS)
         return True
 
-    def _is_carried_out(self, erasure: Erasure) -> bool:
+    def _is_applied(self, erasure: Erasure) -> bool:
         known = self._erasures.read([erasure.owner]).get(erasure.owner, ())
-        recorded = any(one.position == erasure.position for one in known)
+        recorded = any(other.position == erasure.position for other in known)
         return recorded and not self.covered(erasure).messages
 
-    async def _say(self, erasure: Erasure) -> None:
+    async def _append(self, erasure: Erasure) -> None:
         file = opening.local_file(self._settings)
         if not self._settings.kafka_bootstrap_servers and not file.is_file():
             raise LogUnavailable(f"there is no log {file}: STANZALAKE_DATA_DIR says where it is")
@@ -91,7 +94,7 @@ class Eraser:
             await log.append(EVENTS, [Entry(erasure.owner, encode(erasure))])
 
 
-def _erasure(  # noqa: PLR0913, PLR0917  # the parts of the event
+def _erasure(  # noqa: PLR0913, PLR0917  # the event's fields
     owner: str, position: int, start: int, end: int, peer: str = "", by: str = ""
 ) -> Erasure:
     return Erasure(

@@ -1,4 +1,4 @@
-"""An export: one owner's archive in a file, as other servers or as scripts read it."""
+"""Export of one owner's archive, for other servers (XEP-0227) or for scripts (JSON Lines)."""
 
 import os
 import sys
@@ -24,25 +24,25 @@ STANDARD_OUTPUT = Path("-")
 
 
 class Format(Protocol):
-    """How an archive is written down. All text is UTF-8."""
+    """An export format. Text is UTF-8."""
 
     def begin(self) -> str:
-        """Give what stands before the first message."""
+        """Return the header."""
 
     def message(self, row: Row) -> str:
-        """Give one message."""
+        """Format a message."""
 
     def end(self) -> str:
-        """Give what stands behind the last message."""
+        """Return the footer."""
 
 
-class Portable:
-    """XEP-0227 §4.11, with the owner's preferences as XEP-0441 writes them.
+class Xep0227:
+    """XEP-0227 §4.11, including the owner's preferences (XEP-0441).
 
     Args:
         owner: Bare JID.
-        sealer: Makes the ids.
-        preferences: What the owner wants archived; None if nothing was said.
+        sealer: Seals message ids.
+        preferences: The owner's preferences, if any were set.
     """
 
     def __init__(self, owner: str, sealer: Sealer, preferences: Preferences | None) -> None:
@@ -51,11 +51,11 @@ class Portable:
         self._preferences = preferences
 
     def begin(self) -> str:
-        """Open the elements around the messages."""
-        return f"<?xml version='1.0' encoding='UTF-8'?>\n{self._around()[0]}\n"
+        """Open the elements that enclose the messages."""
+        return f"<?xml version='1.0' encoding='UTF-8'?>\n{self._enclosing()[0]}\n"
 
     def message(self, row: Row) -> str:
-        """Give a result of XEP-0313."""
+        """Format a message as an XEP-0313 result."""
         stamp = dates.emit(to_milliseconds(row.position))
         delay = markup.element("delay", {"xmlns": DELAY, "stamp": stamp})
         forwarded = markup.element("forwarded", {"xmlns": FORWARD}, delay, row.stanza)
@@ -63,43 +63,43 @@ class Portable:
         return markup.element("result", result, forwarded) + "\n"
 
     def end(self) -> str:
-        """Close what `begin` opened."""
-        return f"{self._around()[1]}\n"
+        """Close the elements that `begin` opened."""
+        return f"{self._enclosing()[1]}\n"
 
-    def _around(self) -> tuple[str, str]:
+    def _enclosing(self) -> tuple[str, str]:
         name, _, host = self._owner.partition("@")
         archive = markup.element("archive", {"xmlns": PIE_MAM}, "\n")
-        user = markup.element("user", {"name": name}, self._wishes(), archive)
+        user = markup.element("user", {"name": name}, self._prefs(), archive)
         whole = markup.element(
             "server-data", {"xmlns": PIE}, markup.element("host", {"jid": host}, user)
         )
         begin, _, end = whole.partition("\n")
         return begin, end
 
-    def _wishes(self) -> str:
-        wishes = self._preferences
-        if wishes is None:
+    def _prefs(self) -> str:
+        preferences = self._preferences
+        if preferences is None:
             return ""
-        lists = (_list("always", wishes.always), _list("never", wishes.never))
-        return markup.element("prefs", {"xmlns": MAM, "default": wishes.default}, *lists)
+        lists = (_list("always", preferences.always), _list("never", preferences.never))
+        return markup.element("prefs", {"xmlns": MAM, "default": preferences.default}, *lists)
 
 
-class Lines:
+class JsonLines:
     """JSON Lines: an object for each message.
 
     Args:
-        sealer: Makes the ids.
+        sealer: Seals message ids.
     """
 
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
 
     def begin(self) -> str:
-        """Give nothing."""
+        """Return nothing: there is no header."""
         return ""
 
     def message(self, row: Row) -> str:
-        """Give its fields; `position` is over 2^53, so read it as a 64-bit integer."""
+        """Format the fields; `position` exceeds 2^53 and needs a 64-bit integer."""
         fields = {
             "id": _id(self._sealer, row),
             "position": row.position,
@@ -114,17 +114,17 @@ class Lines:
         return msgspec.json.encode(fields).decode() + "\n"
 
     def end(self) -> str:
-        """Give nothing."""
+        """Return nothing: there is no footer."""
         return ""
 
 
 def write(output: BinaryIO, form: Format, rows: Iterable[Row]) -> None:
-    """Write an archive, one message in memory at a time.
+    """Write an archive, message by message in constant memory.
 
     Args:
-        output: Where to; stays open.
-        form: How.
-        rows: What, oldest first.
+        output: The file; left open.
+        form: The format.
+        rows: The messages, oldest first.
     """
     output.write(form.begin().encode())
     for row in rows:  # noqa: FURB122  # zstandard's writer has no writelines
@@ -133,15 +133,14 @@ def write(output: BinaryIO, form: Format, rows: Iterable[Row]) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that only its owner may read, and that is there once it is whole.
+def open_output(path: Path) -> Iterator[BinaryIO]:
+    """Open a private file for writing, which replaces `path` when the block succeeds.
 
     Args:
-        path: The file, which is replaced; ``-`` for standard output. A name that ends in
-            ``.zst`` is compressed.
+        path: The file; ``-`` for standard output. The suffix ``.zst`` means compression.
 
     Raises:
-        OutputFailed: It cannot be written.
+        OutputFailed: The file cannot be written.
     """
     try:
         with _plain(path) as plain:
@@ -163,7 +162,7 @@ def _plain(path: Path) -> Iterator[BinaryIO]:
         return
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            yield file  # type: ignore[misc]  # a wrapper of what it is said to be
+            yield file  # type: ignore[misc]  # tempfile's wrapper of a BinaryIO
             file.flush()
             os.fsync(file.fileno())
             Path(file.name).replace(path)
@@ -177,5 +176,5 @@ def _list(name: str, jids: Iterable[str]) -> str:
 
 
 def _id(sealer: Sealer, row: Row) -> str:
-    """Give the id that the owner's clients know a message by."""
+    """Return the message's id as the owner's clients know it."""
     return row.legacy_id or sealer.seal(row.owner, row.position)

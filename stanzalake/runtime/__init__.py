@@ -1,1 +1,1 @@
-"""The services as processes."""
+"""Process entry points of the services."""

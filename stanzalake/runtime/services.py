@@ -1,4 +1,4 @@
-"""The services as processes: what each needs, opened, run until a signal, and closed."""
+"""Runs each service as a process: opens its resources, serves until a signal, closes them."""
 
 import asyncio
 import logging
@@ -19,13 +19,13 @@ from stanzalake.store import migrations
 from stanzalake.store.client import Store
 
 Work = Callable[[asyncio.Event], Awaitable[None]]
-"""What a process does until the event is set."""
+"""A service's main coroutine, which returns soon after the event is set."""
 
 log = logging.getLogger(__name__)
 
 
 async def until_stopped(work: Work) -> None:
-    """Work until SIGTERM or SIGINT, and say so."""
+    """Run a service until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _stop, stop, number)
@@ -33,16 +33,16 @@ async def until_stopped(work: Work) -> None:
     log.info("stopped")
 
 
-async def together(*services: Coroutine[Any, Any, None]) -> None:
-    """Run services side by side; if one fails, the others end too."""
+async def run_all(*services: Coroutine[Any, Any, None]) -> None:
+    """Run services concurrently; the failure of any cancels the others."""
     async with asyncio.TaskGroup() as group:
         for service in services:
             group.create_task(service)
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open a client of the store, and close it at the end."""
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """Open a client of the store for the block."""
     store = await asyncio.to_thread(Store.of, settings)
     try:
         yield store
@@ -51,16 +51,16 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 @contextmanager
-def opened_archive(settings: Settings, *, admin: bool = False) -> Iterator[Store]:
-    """Open the store for a command that works on what is there, also beside a `stanzalake up`.
+def open_archive(settings: Settings, *, admin: bool = False) -> Iterator[Store]:
+    """Open an existing store for a command, even beside a running `stanzalake up`.
 
     Args:
-        settings: They say where it is.
-        admin: Whether the command changes what is there.
+        settings: All settings.
+        admin: Whether the command alters tables.
 
     Raises:
-        StoreUnavailable: It does not answer; an embedded store is not made here.
-        SchemaBehind: It lacks migrations of this version.
+        StoreUnavailable: No answer, or there is no embedded store yet.
+        SchemaBehind: Migrations of this version are pending.
     """
     if settings.store_dir is not None and not settings.store_dir.is_dir():
         raise StoreUnavailable(
@@ -72,10 +72,10 @@ def opened_archive(settings: Settings, *, admin: bool = False) -> Iterator[Store
 
 
 def require_kafka(settings: Settings) -> None:
-    """Refuse the embedded log, which is one process's own.
+    """Refuse the embedded log, which only a single process can use.
 
     Raises:
-        SettingsError: No Kafka is set.
+        SettingsError: STANZALAKE_KAFKA_BOOTSTRAP_SERVERS is not set.
     """
     if not settings.kafka_bootstrap_servers:
         raise SettingsError(
@@ -85,10 +85,10 @@ def require_kafka(settings: Settings) -> None:
 
 
 def require_server(settings: Settings) -> None:
-    """Refuse the embedded store, which is one process's own.
+    """Refuse the embedded store, which only a single process can use.
 
     Raises:
-        SettingsError: No ClickHouse server is set.
+        SettingsError: STANZALAKE_CLICKHOUSE_DSN names no server.
     """
     if settings.embedded_store:
         raise SettingsError(
@@ -98,20 +98,20 @@ def require_server(settings: Settings) -> None:
 
 
 async def run_ingest(settings: Settings, stop: asyncio.Event) -> None:
-    """Take batches from Prosody into Kafka until `stop` is set."""
+    """Run ingest until `stop` is set."""
     require_kafka(settings)
     async with health.serve_health(settings.http), opening.open_log(settings) as shared:
         await ingest.service.run(settings, shared, stop)
 
 
 async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
-    """Archive events from Kafka until `stop` is set."""
+    """Run the processor until `stop` is set."""
     async with _shared(settings) as (shared, store):
         await processor.service.run(settings, shared, store, stop)
 
 
 async def run_query(settings: Settings, stop: asyncio.Event) -> None:
-    """Answer the queries of Prosody's clients until `stop` is set."""
+    """Run the query component until `stop` is set."""
     async with _shared(settings) as (shared, store):
         await query.service.run(settings, shared, store, stop)
 
@@ -120,7 +120,7 @@ async def run_query(settings: Settings, stop: asyncio.Event) -> None:
 async def _shared(settings: Settings) -> AsyncIterator[tuple[Log, Store]]:
     require_kafka(settings)
     require_server(settings)
-    async with health.serve_health(settings.http), opened_store(settings) as store:
+    async with health.serve_health(settings.http), open_store(settings) as store:
         await asyncio.to_thread(migrations.check, store)
         async with opening.open_log(settings) as shared:
             yield shared, store

@@ -1,4 +1,4 @@
-"""`stanzalake up`: ingest, processor and query in one process; log and store embedded or not."""
+"""`stanzalake up`: ingest, processor and query in a single process."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from stanzalake.config import data_dir
 from stanzalake.config.settings import Settings
 from stanzalake.log import opening
 from stanzalake.observability import health
-from stanzalake.runtime.services import opened_store, together, until_stopped
+from stanzalake.runtime.services import open_store, run_all, until_stopped
 from stanzalake.store import migrations
 from stanzalake.store.chdb import sharing
 from stanzalake.store.client import Store
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; what is taken is then in the log, and read again.
+    """Serve until SIGTERM or SIGINT. Events that are not archived by then stay in the log.
 
     Raises:
-        DataDirInUse: Another process serves from the same data directory.
-        SettingsError: The data directory cannot be made or written.
+        DataDirInUse: Another process uses the data directory.
+        SettingsError: The data directory cannot be created or written.
     """
     embedded = settings.embedded_store or not settings.kafka_bootstrap_servers
     with data_dir.hold_data_dir(settings.data_dir) if embedded else nullcontext():
@@ -37,16 +37,16 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     async with (
         health.serve_health(settings.http),
         opening.open_log(settings) as events,
-        opened_store(settings) as writes,
-        opened_store(settings) as reads,
+        open_store(settings) as writes,
+        open_store(settings) as reads,
     ):
-        _tell(settings)
+        _log_configuration(settings)
         await asyncio.to_thread(migrate, settings)
-        # The components go first and the processor after them: what they took is archived.
+        # The processor stops last, to archive the events that the components have accepted.
         closing = asyncio.Event()
         async with _shared(settings), asyncio.TaskGroup() as group:
             group.create_task(processor.service.run(settings, events, writes, closing))
-            await together(
+            await run_all(
                 ingest.service.run(settings, events, stop),
                 query.service.run(settings, events, reads, stop),
             )
@@ -54,14 +54,14 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def _shared(settings: Settings) -> AbstractAsyncContextManager[None]:
-    """Share an embedded store, which only this process can open, with the other commands."""
+    """Let other commands use the embedded store, which only this process can open."""
     if settings.store_dir is None:
         return nullcontext()
     return sharing.share_store(settings.data_dir, settings.store_dir)
 
 
 def migrate(settings: Settings) -> list[str]:
-    """Bring the store's schema up to date, and give the names of what was missing."""
+    """Apply pending migrations, and return their names."""
     store = Store.for_admin(settings)
     try:
         return migrations.apply(store, settings)
@@ -69,18 +69,18 @@ def migrate(settings: Settings) -> list[str]:
         store.close()
 
 
-def _tell(settings: Settings) -> None:
-    """Say what is served, and which lines Prosody's configuration needs for it."""
+def _log_configuration(settings: Settings) -> None:
+    """Log what is served, and the lines that Prosody's configuration needs."""
     addresses = ", ".join(f"{host}:{port}" for host, port in settings.prosody)
     log.info("archive of %s", ", ".join(settings.hosts))
-    for kept in _places(settings):
-        log.info("%s", kept)
+    for location in _locations(settings):
+        log.info("%s", location)
     log.info("connecting to Prosody's component listeners at %s", addresses)
     for line in _prosody_lines(settings):
         log.info("prosody.cfg.lua needs: %s", line)
 
 
-def _places(settings: Settings) -> Iterator[str]:
+def _locations(settings: Settings) -> Iterator[str]:
     brokers = ", ".join(f"{host}:{port}" for host, port in settings.kafka_bootstrap_servers)
     yield f"the log is Kafka at {brokers}" if brokers else f"the log is in {settings.data_dir}"
     if settings.embedded_store:

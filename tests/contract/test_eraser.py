@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stanzalake.cli.delete import _described
+from stanzalake.cli.delete import _describe
 from stanzalake.errors import InvalidEvent
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.operations.erasure import Eraser
@@ -29,7 +29,7 @@ def eraser(dsn: str) -> Iterator[Eraser]:
 
 def test_a_plan_covers_messages_of_any_time(eraser: Eraser) -> None:
     erasure = eraser.plan(JULIET, "", 0, None, "me")
-    said = _described(eraser.covered(erasure))
+    said = _describe(eraser.covered(erasure))
     assert said == "2 messages, 1970-01-01 to 10889-08-02,"
 
 
@@ -56,4 +56,4 @@ def test_a_plan_covers_a_peer_and_a_time(
 def test_an_event_that_no_processor_accepts_is_not_appended(eraser: Eraser) -> None:
     """Processors would reject it, and the command wait in vain."""
     with pytest.raises(InvalidEvent, match="255"):
-        eraser.say(eraser.plan(JULIET, "", 0, None, "x" * 256))
+        eraser.append(eraser.plan(JULIET, "", 0, None, "x" * 256))

@@ -7,8 +7,14 @@ import pytest
 
 from stanzalake.config import settings
 from stanzalake.importer.importer import Importer, Summary
-from stanzalake.importer.placing import UPPER_HALF
-from stanzalake.importer.source import Archived, Foreign, Item, Unreadable, Wished
+from stanzalake.importer.positions import UPPER_HALF
+from stanzalake.importer.source import (
+    ArchivedMessage,
+    ArchivedPreferences,
+    Foreign,
+    Item,
+    Unreadable,
+)
 from stanzalake.model.event import VERSION, Erasure, Preferences
 from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.store.client import Row, Store
@@ -54,9 +60,9 @@ def owner() -> str:
     return next(_owners)
 
 
-def archived(owner: str, number: int, at: int = NOW, body: str = "") -> Archived:
+def archived(owner: str, number: int, at: int = NOW, body: str = "") -> ArchivedMessage:
     text = stanza(body or str(number))
-    return Archived(owner, f"old-{number}", at, ROMEO, "xml", text, f"line {number}")
+    return ArchivedMessage(owner, f"old-{number}", at, ROMEO, "xml", text, f"line {number}")
 
 
 def load(
@@ -81,7 +87,9 @@ def bodies(store: Store, owner: str) -> list[str]:
     return [body for _, _, body in stored(store, owner)]
 
 
-def test_a_stopped_import_goes_on_and_the_tail_comes_behind(messages: Store, owner: str) -> None:
+def test_an_interrupted_import_continues_and_later_messages_follow(
+    messages: Store, owner: str
+) -> None:
     items = [archived(owner, n) for n in range(8)]
     stopped, _ = load(messages, items, stop=True)
     assert (stopped.imported, stopped.complete) == (3, False)
@@ -98,14 +106,14 @@ def test_a_stopped_import_goes_on_and_the_tail_comes_behind(messages: Store, own
 
 
 def test_a_dry_run_counts_and_writes_nothing(messages: Store, owner: str) -> None:
-    wished = Wished(owner, "never", (), (), "line 1")
+    wished = ArchivedPreferences(owner, "never", (), (), "line 1")
     would, _ = load(messages, [wished, archived(owner, 1), archived(owner, 1)], dry_run=True)
     assert (would.imported, would.present, would.preferences) == (1, 1, 1)
     assert stored(messages, owner) == []
     assert Histories(messages).read([owner])[owner] == ()
 
 
-def test_what_is_left_out_is_counted(messages: Store, owner: str) -> None:
+def test_skipped_messages_are_counted_by_reason(messages: Store, owner: str) -> None:
     day = 86_400_000
     empty = archived(owner, 5)._replace(stanza=f"<message from='{ROMEO}'>{ACTIVE}</message>")
     summary, told = load(
@@ -120,7 +128,7 @@ def test_what_is_left_out_is_counted(messages: Store, owner: str) -> None:
             archived(owner, 7)._replace(id=""),
             archived(owner, 8)._replace(id="x" * 256),
             archived("no owner", 9),
-            Wished(owner, "never", ("a b@c",), (), "line 10"),
+            ArchivedPreferences(owner, "never", ("a b@c",), (), "line 10"),
             Unreadable("line 11", "why not"),
             Foreign("host x", 2),
             Foreign("host x", 3),
@@ -133,17 +141,17 @@ def test_what_is_left_out_is_counted(messages: Store, owner: str) -> None:
     assert bodies(messages, owner) == ["2", "12"]
 
 
-def test_what_was_erased_stays_so(messages: Store, owner: str) -> None:
+def test_erased_messages_are_not_imported_again(messages: Store, owner: str) -> None:
     later = from_milliseconds(NOW + 1)
     erasure = Erasure(v=VERSION, owner=owner, position=later, end=later, account=True)
     Erasures(messages).write([erasure])
-    wished = Wished(owner, "always", (), (), "line 1")
+    wished = ArchivedPreferences(owner, "always", (), (), "line 1")
     summary, _ = load(messages, [wished, archived(owner, 1), archived(owner, 2, NOW + 2)])
     assert (summary.erased, summary.imported, summary.preferences) == (1, 1, 0)
     assert bodies(messages, owner) == ["2"]
 
 
-def test_our_own_ids_are_positions(messages: Store, owner: str) -> None:
+def test_ids_of_this_archive_keep_their_positions(messages: Store, owner: str) -> None:
     position = from_milliseconds(NOW, 3)
     own = archived(owner, 1)._replace(id=Sealer([KEY]).seal(owner, position))
     other = archived(owner, 2)._replace(id=Sealer([KEY]).seal("somebody@capulet.lit", position))
@@ -155,12 +163,12 @@ def test_our_own_ids_are_positions(messages: Store, owner: str) -> None:
     ]
 
 
-def test_preferences_come_before_what_was_said_to_us(messages: Store, owner: str) -> None:
+def test_imported_preferences_precede_own_preferences(messages: Store, owner: str) -> None:
     said = Preferences(
         v=VERSION, owner=owner, position=NOW << 16, default="roster", always=(), never=()
     )
     Histories(messages).write([said])
-    first = Wished(owner, "always", (), (ROMEO,), "line 1")
+    first = ArchivedPreferences(owner, "always", (), (ROMEO,), "line 1")
     for wished, number in ((first, 1), (first, 0), (first._replace(default="never"), 1)):
         assert load(messages, [wished])[0].preferences == number
     history = Histories(messages).read([owner])[owner]
@@ -171,7 +179,7 @@ def test_preferences_come_before_what_was_said_to_us(messages: Store, owner: str
     ]
 
 
-def test_the_row_is_what_the_processor_writes(messages: Store, owner: str) -> None:
+def test_an_imported_row_equals_the_processors(messages: Store, owner: str) -> None:
     load(messages, [archived(owner, 1)._replace(stanza=stanza("hi", ACTIVE))])
     columns = ", ".join(Row._fields)
     [found] = messages.select(

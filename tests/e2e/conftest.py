@@ -23,8 +23,8 @@ async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
 async def friends(deployment: Deployment) -> AsyncIterator[tuple[Client, Client]]:
     """Two clients, online, in each other's roster."""
     juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
-    await juliet.befriend(romeo.boundjid.bare)
-    await romeo.befriend(juliet.boundjid.bare)
+    await juliet.add_contact(romeo.boundjid.bare)
+    await romeo.add_contact(juliet.boundjid.bare)
     yield juliet, romeo
     await juliet.offline()
     await romeo.offline()

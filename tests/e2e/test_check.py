@@ -20,7 +20,9 @@ async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
         await deployment.stop()
 
 
-async def test_all_is_fine_and_stays_so(deployment: Deployment, tmp_path: Path) -> None:
+async def test_a_running_deployment_passes_every_check(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     stanzalake = Command(tmp_path)
     stanzalake.settings = deployment.settings | {
         "STANZALAKE_INGEST_JID": deployment.prosody.ingest[0],

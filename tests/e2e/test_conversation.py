@@ -15,9 +15,9 @@ Friends = tuple[Client, Client]
 @pytest.mark.requirement("313-06", "313-16", "313-22", "313-85", "313-88", "359-01")
 async def test_a_conversation_comes_back_from_both_archives(friends: Friends) -> None:
     juliet, romeo = friends
-    await conversation.hold(juliet, romeo)
+    await conversation.run(juliet, romeo)
     for reader in friends:
-        assert list(conversation.faults(reader, await reader.archive(conversation.PAGE))) == []
+        assert list(conversation.problems(reader, await reader.archive(conversation.PAGE))) == []
 
 
 async def test_a_conversation_comes_back_on_prosody_13(tmp_path: Path) -> None:
@@ -28,9 +28,11 @@ async def test_a_conversation_comes_back_on_prosody_13(tmp_path: Path) -> None:
         await deployment.start()
         assert "13." in (await deployment.prosody.control("about"))[1]
         friends = await deployment.client("juliet"), await deployment.client("romeo")
-        await conversation.hold(*friends)
+        await conversation.run(*friends)
         for reader in friends:
-            assert list(conversation.faults(reader, await reader.archive(conversation.PAGE))) == []
+            assert (
+                list(conversation.problems(reader, await reader.archive(conversation.PAGE))) == []
+            )
             await reader.offline()
     finally:
         await deployment.stop()
@@ -47,12 +49,12 @@ async def test_a_message_to_somebody_offline_is_archived_once_and_delivered_late
         juliet.say("romeo@localhost", f"while you were away {number}")
     sent = [message.body for message in await juliet.archive(2)]
     romeo = await deployment.client("romeo", "back")
-    await romeo.heard(5)
+    await romeo.wait_received(5)
     archive = await romeo.archive(2)
     assert [message.body for message in archive] == sent
     assert [message.id for message in archive] == [message.id for message in romeo.live]
     romeo.say("juliet@localhost", "I am back")
-    await juliet.heard(1)
+    await juliet.wait_received(1)
     assert [m.body for m in await juliet.archive(50)] == [*sent, "I am back"]
     await romeo.offline()
 
@@ -63,6 +65,6 @@ async def test_what_is_asked_for_at_once_is_there(friends: Friends) -> None:
     juliet, romeo = friends
     for number in range(200):
         juliet.say("romeo@localhost", str(number))
-    await romeo.heard(200)
+    await romeo.wait_received(200)
     assert await romeo.archive(50) == romeo.live
     assert [message.body for message in await juliet.archive(70)] == [str(n) for n in range(200)]

@@ -40,9 +40,9 @@ async def spread(deployment: Deployment, command: str) -> list[int]:
 
 async def test_a_conversation_comes_back_whichever_part_dies(deployment: Distributed) -> None:
     juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
-    await conversation.hold(juliet, romeo)
+    await conversation.run(juliet, romeo)
     for reader in (juliet, romeo):
-        assert list(conversation.faults(reader, await reader.archive(conversation.PAGE))) == []
+        assert list(conversation.problems(reader, await reader.archive(conversation.PAGE))) == []
     assert sorted(await spread(deployment, "processor")) == [3, 3]
 
     sent = [message.body for message in await juliet.archive(50)]
@@ -51,7 +51,7 @@ async def test_a_conversation_comes_back_whichever_part_dies(deployment: Distrib
         for number in range(20):
             juliet.say("romeo@localhost", f"{name} is dead {number}")
             sent.append(f"{name} is dead {number}")
-        await romeo.heard(len(sent) - len(conversation.LINES) // 2)
+        await romeo.wait_received(len(sent) - len(conversation.LINES) // 2)
         await deployment.services[name].start()
 
     for reader in (juliet, romeo):
@@ -69,7 +69,7 @@ async def test_a_query_service_that_dies_is_one_error_and_the_next_works(
     deployment: Distributed,
 ) -> None:
     juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
-    await conversation.hold(juliet, romeo)
+    await conversation.run(juliet, romeo)
     expected = await juliet.archive(50)
     # Stopped processors hold queries back, so that one is in work when its service dies.
     for name in ("processor-1", "processor-2"):
@@ -119,8 +119,8 @@ async def test_one_process_serves_several_prosodys(tmp_path: Path) -> None:
         await nurse.online()
         juliet.say("juliet@localhost", "a note to myself")
         nurse.say(f"nurse@{SECOND}", "another one")
-        await juliet.heard(1)
-        await nurse.heard(1)
+        await juliet.wait_received(1)
+        await nurse.wait_received(1)
         assert await juliet.archive(10) == juliet.live
         assert await nurse.archive(10) == nurse.live
         await juliet.offline()

@@ -93,7 +93,7 @@ async def expire(stanzalake: Command, option: str) -> int:
     return int(json.loads(out)["messages"])
 
 
-async def test_what_an_operator_deletes_is_gone_for_good(deployment: Deployment) -> None:
+async def test_a_deleted_archive_stays_deleted(deployment: Deployment) -> None:
     stanzalake = command(deployment)
     juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
     await talk(juliet, romeo, "one", "two")
@@ -121,7 +121,7 @@ async def test_what_an_operator_deletes_is_gone_for_good(deployment: Deployment)
     assert await ids(romeo) == ["one", "two", "three"]
 
 
-async def test_a_removed_account_takes_its_archive_along(deployment: Deployment) -> None:
+async def test_removing_an_account_erases_its_archive(deployment: Deployment) -> None:
     juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
     await talk(juliet, romeo, "one")
     assert await ids(juliet) == ["one"]
@@ -136,7 +136,7 @@ async def test_a_removed_account_takes_its_archive_along(deployment: Deployment)
 
 
 @pytest.mark.parametrize("deployment", ["embedded"], indirect=True)
-async def test_without_a_processor_it_says_so_and_is_done_later(deployment: Deployment) -> None:
+async def test_delete_without_a_processor_is_applied_later(deployment: Deployment) -> None:
     stanzalake = command(deployment)
     juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
     await talk(juliet, romeo, "one")
@@ -144,14 +144,14 @@ async def test_without_a_processor_it_says_so_and_is_done_later(deployment: Depl
     await deployment.stop_service()
     status, _, err = await stanzalake.run("delete", JULIET, "--yes", "--within", "0.1")
     assert status == 1
-    assert "no processor has carried it out" in err
+    assert "no processor has applied it" in err
     await deployment.start_service()
     await nothing(juliet)
     assert await ids(romeo) == ["one"]
 
 
 @pytest.mark.parametrize("deployment", ["embedded"], indirect=True)
-async def test_what_has_expired_leaves_by_command(deployment: Deployment) -> None:
+async def test_expire_removes_expired_messages(deployment: Deployment) -> None:
     stanzalake = command(deployment)
     juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
     await talk(juliet, romeo, "one", "two")

@@ -67,7 +67,7 @@ async def burst(deployment: Deployment, name: str) -> list[str]:
     bodies = [f"{name} {number}" for number in range(BURST)]
     to = f"to='{ROMEO}' type='chat'"
     juliet.send_raw("".join(f"<message {to}><body>{body}</body></message>" for body in bodies))
-    await romeo.heard(BURST)
+    await romeo.wait_received(BURST)
     assert [message.body for message in romeo.live] == bodies
     for client in (juliet, romeo):
         await client.offline()
@@ -123,7 +123,7 @@ async def test_a_clock_that_steps_back_stops_no_event(deployment: Deployment, cl
     sent: list[str] = []
     for turn in range(10):
         juliet.say(ROMEO, f"turn {turn}")
-        await romeo.heard(turn + 1)
+        await romeo.wait_received(turn + 1)
         clock.set(-turn * HOUR)
         sent.append(f"turn {turn}")
         page = await juliet.latest()

@@ -42,7 +42,7 @@ async def say(sender: Client, receiver: Client, *bodies: str) -> None:
     before = len(receiver.live)
     for body in bodies:
         sender.say(receiver.boundjid.bare, body)
-    await receiver.heard(before + len(bodies))
+    await receiver.wait_received(before + len(bodies))
 
 
 async def archived(client: Client) -> list[str]:
@@ -65,7 +65,7 @@ async def test_wishes_are_in_force_for_the_next_message(deployment: Deployment) 
     await say(romeo, juliet, "kept 2")
     await prefs(juliet, "roster")
     await say(romeo, juliet, "no contact")
-    await juliet.befriend(ROMEO)
+    await juliet.add_contact(ROMEO)
     await say(romeo, juliet, "kept 3")
     assert await archived(juliet) == ["kept 1", "kept 2", "kept 3"]
     assert await archived(romeo) == []
@@ -94,7 +94,7 @@ async def test_smart_archiving_begins_with_the_first_request(deployment: Deploym
 @pytest.mark.parametrize("deployment", [{"PROSODY_ARCHIVE_POLICY": "false"}], indirect=True)
 async def test_nothing_is_kept_by_default_if_the_server_says_so(deployment: Deployment) -> None:
     juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
-    await juliet.befriend(ROMEO)
+    await juliet.add_contact(ROMEO)
     await say(juliet, romeo, "not kept")
     await prefs(juliet, "roster")
     await say(juliet, romeo, "kept")

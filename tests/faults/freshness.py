@@ -113,7 +113,7 @@ async def _burst(sender: Client, receiver: Client, idle: Client, tally: Tally) -
 
 
 async def _ask_once_heard(receiver: Client, heard: int, idle: Client, tally: Tally) -> None:
-    await receiver.heard(heard)
+    await receiver.wait_received(heard)
     expected = [message.body for message in receiver.live[-_PAGE:]]
     await asyncio.gather(
         _ask(receiver, expected, tally, tally.asked), _ask(idle, [], tally, tally.idle)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from devstack.client import Client, Said
+from devstack.client import Client, ReceivedMessage
 from devstack.deployment import HOST, Deployment
 
 _RECONNECT = 0.2
@@ -70,7 +70,7 @@ class Talk:
                 self._take(receiver.live[seen:])
                 seen = len(receiver.live)
 
-    def _take(self, messages: list[Said]) -> None:
+    def _take(self, messages: list[ReceivedMessage]) -> None:
         now = time.monotonic()
         self.longest_gap = max(self.longest_gap, now - self._since)
         self._since = now
@@ -78,7 +78,7 @@ class Talk:
             if message.sender == f"{self.sender}@{HOST}":
                 self.delivered[message.body] = message.id
 
-    def check(self, owner: str, archive: list[Said], findings: Findings) -> None:
+    def check(self, owner: str, archive: list[ReceivedMessage], findings: Findings) -> None:
         """Hold an owner's archive against what was delivered."""
         mine = [message for message in archive if message.sender == f"{self.sender}@{HOST}"]
         numbers = [int(message.body.split()[1]) for message in mine]

@@ -30,7 +30,7 @@ async def send(sender: Client, receiver: Client, start: int = 0) -> None:
     expected = len(receiver.live) + COUNT
     for body in bodies(start):
         sender.say(receiver.boundjid.bare, body)
-    await receiver.heard(expected)
+    await receiver.wait_received(expected)
 
 
 async def check(deployment: Deployment, seen: Client, expected: list[str]) -> None:
@@ -60,7 +60,7 @@ async def test_the_archive_is_killed_while_messages_flow(deployment: Deployment)
     juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
     for turn in range(3):
         sending = asyncio.ensure_future(send(juliet, romeo, turn * COUNT))
-        await romeo.heard(turn * COUNT + COUNT // 2)
+        await romeo.wait_received(turn * COUNT + COUNT // 2)
         await deployment.kill_service()
         await sending
         await deployment.start_service()
@@ -73,7 +73,7 @@ async def test_prosody_is_killed_while_messages_flow(deployment: Deployment) -> 
     juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
     for body in bodies():
         juliet.say("romeo@localhost", body)
-    await romeo.heard(COUNT // 2)
+    await romeo.wait_received(COUNT // 2)
     await deployment.prosody.kill()
     await deployment.prosody.start()
     reader = await deployment.client("romeo", "reader")
@@ -87,7 +87,7 @@ async def test_prosody_is_killed_while_messages_flow(deployment: Deployment) -> 
 async def test_a_clean_stop_loses_and_repeats_nothing(deployment: Deployment) -> None:
     juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
     sending = asyncio.ensure_future(send(juliet, romeo))
-    await romeo.heard(COUNT // 2)
+    await romeo.wait_received(COUNT // 2)
     assert await deployment.stop_service() == 0
     await sending
     await deployment.start_service()

@@ -41,7 +41,7 @@ async def say(sender: Client, receiver: Client, what: str) -> list[str]:
     bodies = [f"{what} {number}" for number in range(COUNT)]
     for body in bodies:
         sender.say(receiver.boundjid.bare, body)
-    await receiver.heard(heard)
+    await receiver.wait_received(heard)
     return bodies
 
 

@@ -36,7 +36,7 @@ async def line_with(process: Process, text: str) -> str:
     raise AssertionError(f"{text!r} was never said")
 
 
-async def test_the_help_names_every_command_once_with_a_whole_sentence(
+async def test_help_lists_every_command_once_with_a_full_sentence(
     stanzalake: Command,
 ) -> None:
     status, out, _ = await stanzalake.run("--help")
@@ -46,9 +46,7 @@ async def test_the_help_names_every_command_once_with_a_whole_sentence(
     assert "..." not in out.partition("Services:")[2]
 
 
-async def test_settings_are_shown_as_they_are_and_secrets_never(
-    stanzalake: Command, tmp_path: Path
-) -> None:
+async def test_settings_are_shown_and_secrets_masked(stanzalake: Command, tmp_path: Path) -> None:
     file = tmp_path / "stanzalake.env"
     file.write_text("PROSODY_ARCHIVE_EXPIRES_AFTER=90d\nSTANZALAKE_DATA_DIR=/nowhere\n")
     status, out, _ = await stanzalake.run("--env-file", str(file), "settings")
@@ -76,14 +74,14 @@ async def test_settings_are_shown_as_they_are_and_secrets_never(
         (["search", "love", "--start", "2026-02-01", "--end", "2026-01-01"], "--end has to be"),
     ],
 )
-async def test_a_slip_of_the_hand_is_status_2(
+async def test_contradictory_arguments_are_status_2(
     stanzalake: Command, arguments: list[str], said: str
 ) -> None:
     status, _, err = await stanzalake.run(*arguments)
     assert (status, said in err) == (2, True), err
 
 
-async def test_who_does_not_say_yes_is_told_that_nothing_is_done(stanzalake: Command) -> None:
+async def test_an_unconfirmed_delete_does_nothing(stanzalake: Command) -> None:
     assert (await stanzalake.run("migrate"))[0] == 0
     status, out, err = await stanzalake.run("delete", JULIET)
     assert (status, out.strip()) == (1, "")
@@ -100,7 +98,7 @@ async def test_who_does_not_say_yes_is_told_that_nothing_is_done(stanzalake: Com
         ("STANZALAKE_TYPO", "1"),
     ],
 )
-async def test_a_setting_that_cannot_be_used_is_one_line_and_status_2(
+async def test_an_invalid_setting_is_one_line_and_status_2(
     stanzalake: Command, name: str, value: str
 ) -> None:
     stanzalake.settings[name] = value
@@ -117,7 +115,7 @@ async def test_bad_arguments_are_status_2(stanzalake: Command, arguments: list[s
     assert "Traceback" not in err
 
 
-async def test_settings_come_from_a_file(stanzalake: Command, tmp_path: Path) -> None:
+async def test_settings_are_read_from_the_env_file(stanzalake: Command, tmp_path: Path) -> None:
     file = tmp_path / "stanzalake.env"
     file.write_text("PROSODY_ARCHIVE_POLICY=perhaps\n")
     status, _, err = await stanzalake.run("--env-file", str(file), "up")
@@ -125,13 +123,13 @@ async def test_settings_come_from_a_file(stanzalake: Command, tmp_path: Path) ->
     assert "PROSODY_ARCHIVE_POLICY=perhaps" in err
 
 
-async def test_migrating_twice_changes_nothing(stanzalake: Command) -> None:
+async def test_a_second_migration_changes_nothing(stanzalake: Command) -> None:
     status, out, _ = await stanzalake.run("migrate")
     assert (status, out.splitlines()) == (0, [f"applied {m.name}" for m in all_migrations()])
     assert (await stanzalake.run("migrate"))[:2] == (0, "")
 
 
-async def test_a_store_that_cannot_be_opened_is_status_1(stanzalake: Command) -> None:
+async def test_an_unreachable_store_is_status_1(stanzalake: Command) -> None:
     stanzalake.settings["STANZALAKE_CLICKHOUSE_DSN"] = f"clickhouse://127.0.0.1:{free_port()}/"
     status, _, err = await stanzalake.run("migrate")
     assert status == 1
@@ -139,7 +137,7 @@ async def test_a_store_that_cannot_be_opened_is_status_1(stanzalake: Command) ->
     assert "ClickHouse does not answer" in err
 
 
-async def test_up_waits_for_prosody_says_so_once_and_stops(stanzalake: Command) -> None:
+async def test_up_waits_for_prosody_and_logs_that_once(stanzalake: Command) -> None:
     process = await stanzalake.start("up")
     assert "cannot be reached" in await line_with(process, "ingest.stanzalake at")
     process.terminate()
@@ -170,7 +168,7 @@ async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
         await deployment.stop()
 
 
-async def test_a_wrong_secret_is_said_once_and_tried_again(deployment: Deployment) -> None:
+async def test_a_wrong_secret_is_logged_once_and_retried(deployment: Deployment) -> None:
     right = deployment.prosody.component_secret
     deployment.prosody.component_secret = "something else"
     starting = asyncio.ensure_future(deployment.start())

@@ -80,7 +80,7 @@ async def events(log: Log) -> list[tuple[str, bytes]]:
     return sorted([(record.key, record.value) async for record in log.scan(EVENTS)])
 
 
-async def test_none_is_an_empty_list_and_status_0(stanzalake: Command, log: Log) -> None:
+async def test_no_dead_letters_is_status_0(stanzalake: Command, log: Log) -> None:
     assert await events(log) == []
     assert await stanzalake.run("rejected", "list") == (0, "", "")
     status, out, _ = await stanzalake.run("rejected", "replay", "--all")
@@ -95,7 +95,7 @@ async def test_the_list_has_the_newest_last_and_pages(stanzalake: Command, log: 
     assert [[one["reason"] for one in page] for page in pages] == [reasons[2:], reasons[:2], []]
 
 
-async def test_nothing_that_was_written_is_printed_unasked(stanzalake: Command, log: Log) -> None:
+async def test_content_is_not_printed_by_default(stanzalake: Command, log: Log) -> None:
     await fill(log)
     status, out, err = await stanzalake.run("rejected", "list")
     assert status == 0
@@ -111,7 +111,7 @@ async def test_nothing_that_was_written_is_printed_unasked(stanzalake: Command, 
     assert "\x1b" not in out + err
 
 
-async def test_the_original_bytes_are_given_when_asked_for(
+async def test_the_original_bytes_are_printed_on_request(
     stanzalake: Command, log: Log, tmp_path: Path
 ) -> None:
     await fill(log)
@@ -127,7 +127,7 @@ async def test_the_original_bytes_are_given_when_asked_for(
     assert "garbage" not in out
 
 
-async def test_what_is_an_event_now_is_replayed_once(stanzalake: Command, log: Log) -> None:
+async def test_a_valid_event_is_replayed_once(stanzalake: Command, log: Log) -> None:
     await fill(log)
     dry = await stanzalake.run("rejected", "replay", "--all", "--dry-run")
     assert dry[0] == 0
@@ -142,7 +142,7 @@ async def test_what_is_an_event_now_is_replayed_once(stanzalake: Command, log: L
     assert len(await listed(stanzalake)) == len(ENTRIES)
 
 
-async def test_some_are_replayed(stanzalake: Command, log: Log) -> None:
+async def test_selected_dead_letters_are_replayed(stanzalake: Command, log: Log) -> None:
     await fill(log)
     status, out, _ = await stanzalake.run("rejected", "replay", "--all", "--source", "tap of")
     assert status == 0
@@ -155,7 +155,7 @@ async def test_some_are_replayed(stanzalake: Command, log: Log) -> None:
     assert (status, len(err.splitlines())) == (1, 1)
 
 
-async def test_a_running_reader_gets_what_is_replayed(stanzalake: Command, log: Log) -> None:
+async def test_a_running_consumer_receives_replayed_events(stanzalake: Command, log: Log) -> None:
     await log.append(REJECTED, [ENTRIES[0]])
     consumer = await log.consumer(EVENTS, "readers")
     await consumer.read(1, 0.1)
@@ -171,9 +171,7 @@ async def test_a_running_reader_gets_what_is_replayed(stanzalake: Command, log: 
 
 
 @pytest.mark.parametrize("command", ["show", "replay"])
-async def test_an_id_that_is_not_there_is_status_1(
-    stanzalake: Command, log: Log, command: str
-) -> None:
+async def test_an_unknown_id_is_status_1(stanzalake: Command, log: Log, command: str) -> None:
     await fill(log)
     status, _, err = await stanzalake.run("rejected", command, "0/999")
     assert status == 1
@@ -194,7 +192,7 @@ async def test_an_id_that_is_not_there_is_status_1(
         ["nonsense"],
     ],
 )
-async def test_arguments_that_cannot_be_used_are_status_2(
+async def test_invalid_arguments_of_rejected_are_status_2(
     stanzalake: Command, tmp_path: Path, arguments: list[str]
 ) -> None:
     (tmp_path / "data").mkdir()
@@ -206,7 +204,7 @@ async def test_arguments_that_cannot_be_used_are_status_2(
     assert "Traceback" not in err
 
 
-async def test_a_directory_without_a_log_is_status_1(stanzalake: Command, tmp_path: Path) -> None:
+async def test_a_missing_log_is_status_1(stanzalake: Command, tmp_path: Path) -> None:
     status, _, err = await stanzalake.run("rejected", "list")
     assert status == 1
     assert "STANZALAKE_DATA_DIR" in err
@@ -214,7 +212,7 @@ async def test_a_directory_without_a_log_is_status_1(stanzalake: Command, tmp_pa
 
 
 @pytest.mark.parametrize("command", ["list", "show", "replay"])
-async def test_the_help_says_what_it_does(stanzalake: Command, command: str) -> None:
+async def test_help_of_rejected_describes_the_command(stanzalake: Command, command: str) -> None:
     status, out, _ = await stanzalake.run("rejected", command, "--help")
     assert status == 0
-    assert "rejected event" in out
+    assert "dead letter" in out

@@ -62,7 +62,7 @@ async def consumed(kafka: Kafka, prefix: str, number: int) -> tuple[list[dict[st
 
 
 @pytest.mark.parametrize("owner", ["", NURSE])
-async def test_the_command_prints_what_the_embedded_log_holds(tmp_path: Path, owner: str) -> None:
+async def test_the_events_of_the_embedded_log_are_printed(tmp_path: Path, owner: str) -> None:
     (tmp_path / "data").mkdir()
     log = LocalLog(tmp_path / "data" / "log.sqlite")
     await log.append(EVENTS, ENTRIES)

@@ -13,7 +13,7 @@ from devstack.clickhouse import ClickHouse
 from devstack.deployment import Deployment
 from stanzalake.config import settings
 from stanzalake.importer.pie import Pie
-from stanzalake.importer.source import Archived, Selection, Wished
+from stanzalake.importer.source import ArchivedMessage, ArchivedPreferences, Selection
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
@@ -89,12 +89,12 @@ async def test_an_archive_is_exported_once_and_in_order(filled: Command, tmp_pat
     status, out, err = await filled.run("export", "Juliet@CAPULET.lit", "--output", str(file))
     assert (status, out) == (0, ""), err
     items = list(Pie(file, Selection(frozenset({HOST}))).items())
-    assert [(one.owner, one.id) for one in items if isinstance(one, Archived)] == [
+    assert [(one.owner, one.id) for one in items if isinstance(one, ArchivedMessage)] == [
         (JULIET, line["id"]) for line in lines
     ]
 
 
-async def test_the_statistics_are_the_archives(filled: Command) -> None:
+async def test_statistics_agree_with_the_archive(filled: Command) -> None:
     status, out, err = await filled.run("stats", "--json", "--days", "3")
     assert status == 0, err
     found = json.loads(out)
@@ -108,7 +108,7 @@ async def test_the_statistics_are_the_archives(filled: Command) -> None:
     assert HOST in out
 
 
-async def test_what_is_asked_for_is_what_is_exported(stanzalake: Command) -> None:
+async def test_an_export_is_filtered_by_peer_and_time(stanzalake: Command) -> None:
     day = 86_400_000
     given = [
         row(from_milliseconds(day * n), peer=f"{n}@x.lit", stanza=stanza(str(n))) for n in range(4)
@@ -124,7 +124,7 @@ async def test_what_is_asked_for_is_what_is_exported(stanzalake: Command) -> Non
         assert [one["id"] for one in found] == [visible_id(one) for one in expected]
 
 
-async def test_what_has_expired_is_not_exported(stanzalake: Command) -> None:
+async def test_expired_messages_are_not_exported(stanzalake: Command) -> None:
     now = int(time.time() * 1000)
     fill(stanzalake, [row(from_milliseconds(now - ago)) for ago in (86_401_000, 1000)])
     stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "1d"
@@ -132,7 +132,7 @@ async def test_what_has_expired_is_not_exported(stanzalake: Command) -> None:
 
 
 @pytest.mark.parametrize("owner", ["nobody@capulet.lit", "juliet@capulet.lit.example"])
-async def test_an_archive_that_holds_nothing_is_status_1_and_no_file(
+async def test_an_empty_archive_is_status_1_and_no_file(
     stanzalake: Command, tmp_path: Path, owner: str
 ) -> None:
     fill(stanzalake, rows(1))
@@ -162,7 +162,7 @@ async def test_bad_arguments_are_status_2(stanzalake: Command, arguments: tuple[
 
 
 @pytest.mark.parametrize("command", [("stats",), ("export", JULIET)])
-async def test_a_store_that_is_not_there_is_told_and_not_made(
+async def test_a_missing_store_is_reported_and_not_created(
     stanzalake: Command, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     status, _, err = await stanzalake.run(*command)
@@ -171,7 +171,7 @@ async def test_a_store_that_is_not_there_is_told_and_not_made(
     assert not await exists(tmp_path / "data")
 
 
-async def test_sigterm_leaves_no_half_of_a_file(stanzalake: Command, tmp_path: Path) -> None:
+async def test_sigterm_leaves_no_partial_file(stanzalake: Command, tmp_path: Path) -> None:
     large = "x" * 100_000
     fill(stanzalake, [one._replace(stanza=stanza(large)) for one in rows(1000)])
     out = tmp_path / "out"
@@ -185,7 +185,7 @@ async def test_sigterm_leaves_no_half_of_a_file(stanzalake: Command, tmp_path: P
     assert list(out.iterdir()) == []
 
 
-async def test_a_reader_that_goes_away_is_no_traceback(stanzalake: Command) -> None:
+async def test_a_closed_pipe_is_not_a_traceback(stanzalake: Command) -> None:
     fill(stanzalake, [one._replace(stanza=stanza("x" * 10_000)) for one in rows(500)])
     process = await stanzalake.start("export", JULIET)
     assert process.stdout is not None
@@ -211,8 +211,8 @@ async def test_a_conversation_is_exported_beside_a_deployment(tmp_path: Path) ->
         file = tmp_path / "juliet.xml"
         await _run(deployment, "export", HER, "--output", str(file))
         items = list(Pie(file, Selection(frozenset({"localhost"}))).items())
-        assert sum(isinstance(one, Archived) for one in items) == 20
-        [wished] = [one for one in items if isinstance(one, Wished)]
+        assert sum(isinstance(one, ArchivedMessage) for one in items) == 20
+        [wished] = [one for one in items if isinstance(one, ArchivedPreferences)]
         assert (wished.default, wished.never) == ("always", ("nurse@localhost",))
         counted = json.loads(await _run(deployment, "stats", "--json"))
         assert (counted["messages"], counted["owners"]) == (40, 2)

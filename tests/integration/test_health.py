@@ -50,7 +50,7 @@ async def test_a_deployment_exports_its_activity(tmp_path: Path) -> None:
     try:
         await deployment.start()
         juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
-        await conversation.hold(juliet, romeo)
+        await conversation.run(juliet, romeo)
         lines = len(conversation.LINES)
         await juliet.archive(3)
         shown = await values(port)

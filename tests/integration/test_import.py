@@ -15,7 +15,7 @@ from devstack.database import Database
 from devstack.mariadb import MariaDb
 from devstack.postgres import Postgres
 from stanzalake.config import settings
-from stanzalake.importer.placing import UPPER_HALF
+from stanzalake.importer.positions import UPPER_HALF
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Store
 from tests.support.archives import START, row, rows
@@ -133,7 +133,7 @@ def portable(file: Path, number: int) -> None:
     )
 
 
-async def test_a_stopped_import_goes_on(stanzalake: Command, tmp_path: Path) -> None:
+async def test_an_interrupted_import_continues(stanzalake: Command, tmp_path: Path) -> None:
     stanzalake.settings["STANZALAKE_BATCH_ROWS"] = "20"
     stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "never"
     file = tmp_path / "export.xml"
@@ -159,7 +159,7 @@ async def test_a_stopped_import_goes_on(stanzalake: Command, tmp_path: Path) -> 
     assert texts == [str(n) for n in range(3000)]
 
 
-async def test_an_export_comes_back_as_it_was(tmp_path: Path) -> None:
+async def test_an_export_can_be_imported_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "juliet.xml.zst"
     here, there = Command(tmp_path / "here"), Command(tmp_path / "there")
     for command in (here, there):
@@ -194,7 +194,7 @@ async def lines(stanzalake: Command) -> list[dict[str, str]]:
         (("--host", "elsewhere.lit", "x.xml"), 2, "is not among STANZALAKE_HOSTS"),
     ],
 )
-async def test_what_cannot_be_imported_is_one_clear_line(
+async def test_an_unusable_source_is_one_line(
     tmp_path: Path, arguments: tuple[str, ...], status: int, said: str
 ) -> None:
     found, _, err = await Command(tmp_path).run("import", *arguments)
@@ -203,7 +203,7 @@ async def test_what_cannot_be_imported_is_one_clear_line(
     assert "Traceback" not in err
 
 
-async def test_an_archive_of_mod_mam_moves_as_it_is(old: Old, stanzalake: Command) -> None:
+async def test_an_archive_of_mod_mam_is_imported_unchanged(old: Old, stanzalake: Command) -> None:
     held = await talk(old, 0, 3)
     if old.url.startswith("sqlite"):
         status, _, err = await stanzalake.run("import", old.url)

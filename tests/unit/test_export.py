@@ -29,12 +29,12 @@ def written(form: export.Format, *rows: object) -> str:
 
 
 @pytest.mark.parametrize("said", [None, SAID])
-def test_xep_0227_is_what_its_example_shows(said: Preferences | None) -> None:
+def test_xep_0227_follows_its_example(said: Preferences | None) -> None:
     rows = [
         row(POSITION, stanza=stanza("it's &amp; <&lt;".replace("<&", "&"))),
         row(POSITION + 1, legacy_id='old "&" id'),
     ]
-    root = ET.fromstring(written(export.Portable(JULIET, SEALER, said), *rows))  # noqa: S314  # our own
+    root = ET.fromstring(written(export.Xep0227(JULIET, SEALER, said), *rows))  # noqa: S314  # our own
     assert root.tag == "{urn:xmpp:pie:0}server-data"
     [host] = root
     assert (host.tag, host.get("jid")) == ("{urn:xmpp:pie:0}host", "capulet.lit")
@@ -59,7 +59,7 @@ def test_xep_0227_is_what_its_example_shows(said: Preferences | None) -> None:
 
 def test_json_lines_are_an_object_each() -> None:
     given = row(POSITION, stanza=stanza("so\nlong"))
-    [line] = written(export.Lines(SEALER), given).splitlines()
+    [line] = written(export.JsonLines(SEALER), given).splitlines()
     assert json.loads(line) == {
         "id": SEALER.seal(JULIET, POSITION),
         "position": POSITION,
@@ -74,10 +74,10 @@ def test_json_lines_are_an_object_each() -> None:
 
 
 @pytest.mark.parametrize("name", ["out.xml", "out.xml.zst"])
-def test_a_file_is_whole_and_its_owners_only(tmp_path: Path, name: str) -> None:
+def test_an_export_is_atomic_and_private(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"before")
-    with export.opened(path) as file:
+    with export.open_output(path) as file:
         file.write(b"after")
         assert path.read_bytes() == b"before"
     content = path.read_bytes()
@@ -90,9 +90,9 @@ def test_a_file_is_whole_and_its_owners_only(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.xml", "out.xml.zst"])
-def test_what_is_cut_short_leaves_nothing(tmp_path: Path, name: str) -> None:
+def test_an_interrupted_export_leaves_no_file(tmp_path: Path, name: str) -> None:
     def cut() -> None:
-        with export.opened(tmp_path / name) as file:
+        with export.open_output(tmp_path / name) as file:
             file.write(b"half")
             raise KeyboardInterrupt
 
@@ -101,11 +101,14 @@ def test_what_is_cut_short_leaves_nothing(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputFailed, match="No such file"), export.opened(tmp_path / "a" / "b"):
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputFailed, match="No such file"),
+        export.open_output(tmp_path / "a" / "b"),
+    ):
         raise AssertionError
 
 
-def test_a_full_disk_is_told() -> None:
-    with pytest.raises(OutputFailed, match="No space"), export.opened(Path("-")) as _:
+def test_a_full_disk_is_reported() -> None:
+    with pytest.raises(OutputFailed, match="No space"), export.open_output(Path("-")) as _:
         raise OSError(28, "No space left on device")

@@ -1,4 +1,4 @@
-"""What other archives keep, as ours keeps it."""
+"""Stanzas of other archives become the events that our tap would have written."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ from lxml import etree
 
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.errors import InvalidEvent
-from stanzalake.importer.source import Archived
-from stanzalake.importer.stanza import read
+from stanzalake.importer.source import ArchivedMessage
+from stanzalake.importer.stanza import to_event
 from stanzalake.model.event import MAX_STANZA, Message
 from tests.support.events import JULIET, ROMEO
 
@@ -34,17 +34,17 @@ print(require "util.json".encode(st.preserialize(stanza)))
 """
 
 
-def archived(stanza: str, **changes: Any) -> Archived:
-    return Archived(JULIET, "old-1", 0, "", "xml", stanza, "line 1")._replace(**changes)
+def archived(stanza: str, **changes: Any) -> ArchivedMessage:
+    return ArchivedMessage(JULIET, "old-1", 0, "", "xml", stanza, "line 1")._replace(**changes)
 
 
 def message(stanza: str, **changes: Any) -> Message:
-    found = read(archived(stanza, **changes), POSITION, DEFAULT_EXCLUSIONS)
+    found = to_event(archived(stanza, **changes), POSITION, DEFAULT_EXCLUSIONS)
     assert found is not None
     return found
 
 
-def test_prosody_leaves_the_namespace_to_the_stream() -> None:
+def test_a_missing_namespace_is_that_of_the_stream() -> None:
     found = message(f"{HEAD}{BODY}<x xmlns='urn:x'/></message>")
     assert found.stanza == (
         f"<message xmlns='jabber:client'{HEAD.removeprefix('<message')}{BODY}<x xmlns='urn:x'/>"
@@ -53,7 +53,7 @@ def test_prosody_leaves_the_namespace_to_the_stream() -> None:
     assert (found.owner, found.position, found.kind) == (JULIET, POSITION, "chat")
 
 
-def test_a_namespace_that_is_there_stays_to_the_letter() -> None:
+def test_a_stanza_with_a_namespace_stays_byte_for_byte() -> None:
     text = f"<message xmlns='jabber:client' to='{JULIET}'  >{BODY}</message>"
     assert message(text).stanza == text
 
@@ -68,12 +68,14 @@ def test_a_namespace_that_is_there_stays_to_the_letter() -> None:
         (f"to='{ROMEO}'", "out", ROMEO, ""),
     ],
 )
-def test_who_wrote_to_whom(head: str, direction: str, peer: str, resource: str) -> None:
+def test_peer_and_direction_follow_from_the_addresses(
+    head: str, direction: str, peer: str, resource: str
+) -> None:
     found = message(f"<message {head}>{BODY}</message>")
     assert (found.direction, found.peer, found.peer_resource) == (direction, peer, resource)
 
 
-def test_the_source_knows_the_peer_better() -> None:
+def test_the_peer_in_the_source_takes_precedence() -> None:
     assert message(f"{HEAD}{BODY}</message>", peer="room@chat.lit").peer == "room@chat.lit"
 
 
@@ -81,22 +83,22 @@ def test_the_source_knows_the_peer_better() -> None:
     ("written", "kind"),
     [("", "normal"), ("type='error'", "error"), ("type='nonsense'", "normal")],
 )
-def test_the_kind_is_the_type(written: str, kind: str) -> None:
+def test_the_kind_is_the_stanza_type(written: str, kind: str) -> None:
     assert message(f"<message from='{ROMEO}' {written}>{BODY}</message>").kind == kind
 
 
-def test_what_is_excluded_is_not_imported() -> None:
+def test_excluded_elements_are_not_imported() -> None:
     assert ACTIVE not in message(f"{HEAD}{BODY}{ACTIVE}</message>").stanza
-    assert read(archived(f"{HEAD}{ACTIVE}</message>"), POSITION, DEFAULT_EXCLUSIONS) is None
+    assert to_event(archived(f"{HEAD}{ACTIVE}</message>"), POSITION, DEFAULT_EXCLUSIONS) is None
 
 
-def test_an_id_of_the_own_archive_is_left_out_and_others_stay() -> None:
+def test_only_stanza_ids_by_the_owner_are_removed() -> None:
     own, other = (f"<stanza-id xmlns='urn:xmpp:sid:0' by='{by}' id='1'/>" for by in (JULIET, ROMEO))
     found = etree.fromstring(message(f"{HEAD}{own}{BODY}{other}</message>").stanza)
     assert [x.get("by") for x in found.findall("{urn:xmpp:sid:0}stanza-id")] == [ROMEO]
 
 
-def test_what_prosody_preserialises_is_the_stanza_again() -> None:
+def test_prosodys_preserialised_json_is_the_same_stanza() -> None:
     command = ["lua5.4", "-e", f"arg = {{ {ROMEO + '/a'!r}, {JULIET!r} }} {SCRIPT}"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
     found = etree.fromstring(message(text, form="json").stanza)
@@ -124,7 +126,7 @@ def test_what_prosody_preserialises_is_the_stanza_again() -> None:
         f"<?xml version='1.0' encoding='utf-7'?><message from='{ROMEO}'><body/></message>",
     ],
 )
-def test_damaged_stanzas_are_refused_without_a_word_of_them(stanza: str) -> None:
+def test_invalid_stanzas_are_refused_without_quoting_them(stanza: str) -> None:
     with pytest.raises(InvalidEvent) as refused:
         message(stanza)
     assert "lol" not in str(refused.value)
@@ -145,13 +147,13 @@ def test_damaged_stanzas_are_refused_without_a_word_of_them(stanza: str) -> None
         {"name": "iq", "attr": {}},
     ],
 )
-def test_json_that_is_no_stanza_is_refused(value: object) -> None:
+def test_json_that_is_not_a_stanza_is_refused(value: object) -> None:
     with pytest.raises(InvalidEvent):
         message(json.dumps(value), form="json")
 
 
 @given(st.text() | st.text(alphabet="<>/'\"={}[]:, \1amnpx&;"), st.sampled_from(["xml", "json"]))
-def test_anything_is_a_message_or_is_refused(text: str, form: str) -> None:
+def test_any_text_is_a_message_or_is_refused(text: str, form: str) -> None:
     for stanza in (text, f"{HEAD}{text}</message>"):
         with suppress(InvalidEvent):
-            read(archived(stanza, form=form), POSITION, DEFAULT_EXCLUSIONS)
+            to_event(archived(stanza, form=form), POSITION, DEFAULT_EXCLUSIONS)

@@ -1,4 +1,4 @@
-"""Portable export files: whatever is in them, they are read in bounded memory, or refused."""
+"""XEP-0227 files: any content is read in bounded memory or refused."""
 
 import os
 from collections.abc import Iterable
@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from bench import usage
 from stanzalake.errors import SourceUnavailable
 from stanzalake.importer.pie import Pie
-from stanzalake.importer.source import Archived, Foreign, Item, Selection, Unreadable, Wished
+from stanzalake.importer.source import (
+    ArchivedMessage,
+    ArchivedPreferences,
+    Foreign,
+    Item,
+    Selection,
+    Unreadable,
+)
 
 HOST = "capulet.lit"
 JULIET = f"juliet@{HOST}"
@@ -53,10 +60,10 @@ def items(directory: Path, text: str | Iterable[str], selection: Selection = CAP
 
 
 def ids(found: Iterable[Item]) -> list[str]:
-    return [one.id for one in found if isinstance(one, Archived)]
+    return [item.id for item in found if isinstance(item, ArchivedMessage)]
 
 
-def test_messages_come_in_their_order(tmp_path: Path) -> None:
+def test_messages_are_read_in_the_order_of_the_file(tmp_path: Path) -> None:
     found = items(
         tmp_path,
         document(
@@ -64,13 +71,13 @@ def test_messages_come_in_their_order(tmp_path: Path) -> None:
             user(archive(result(2), result(3, "2026-01-31T10:00:00.25+02:00")), name="Nurse"),
         ),
     )
-    assert [(x.owner, x.id, x.at) for x in found if isinstance(x, Archived)] == [
+    assert [(x.owner, x.id, x.at) for x in found if isinstance(x, ArchivedMessage)] == [
         (JULIET, "old-1", 1769853600000),
         (f"nurse@{HOST}", "old-2", 1769853600000),
         (f"nurse@{HOST}", "old-3", 1769846400250),
     ]
     first = found[0]
-    assert isinstance(first, Archived)
+    assert isinstance(first, ArchivedMessage)
     assert first.stanza == (
         '<message xmlns="jabber:client" from="romeo@montague.lit/o" to="juliet@capulet.lit">'
         "<body>hello</body></message>"
@@ -85,9 +92,9 @@ def test_preferences_are_read_where_servers_put_them(tmp_path: Path) -> None:
         "</always><never><jid>tybalt@capulet.lit</jid><jid>b@c</jid></never></prefs>"
     )
     for content in (prefs, archive(prefs)):
-        [wished] = items(tmp_path, document(user(content)))
-        assert isinstance(wished, Wished)
-        assert wished[:4] == (
+        [preferences] = items(tmp_path, document(user(content)))
+        assert isinstance(preferences, ArchivedPreferences)
+        assert preferences[:4] == (
             JULIET,
             "roster",
             ("romeo@montague.lit",),
@@ -102,20 +109,20 @@ def test_preferences_are_read_where_servers_put_them(tmp_path: Path) -> None:
         "<prefs xmlns='urn:xmpp:mam:2' default='roster'><never><jid>@</jid></never></prefs>",
     ],
 )
-def test_preferences_that_are_none_are_told(tmp_path: Path, prefs: str) -> None:
-    [told, message] = items(tmp_path, document(user(prefs, archive(result()))))
-    assert isinstance(told, Unreadable)
-    assert isinstance(message, Archived)
+def test_invalid_preferences_are_reported(tmp_path: Path, prefs: str) -> None:
+    [invalid, message] = items(tmp_path, document(user(prefs, archive(result()))))
+    assert isinstance(invalid, Unreadable)
+    assert isinstance(message, ArchivedMessage)
 
 
-def test_only_what_is_selected(tmp_path: Path) -> None:
+def test_only_selected_owners_and_times_are_read(tmp_path: Path) -> None:
     text = document(user(archive(result(1), result(2, "2026-02-01T00:00:00Z"))), user(name="nurse"))
     assert ids(items(tmp_path, text, Selection(CAPULET.hosts, frozenset({f"nurse@{HOST}"})))) == []
     assert ids(items(tmp_path, text, Selection(CAPULET.hosts, frozenset({JULIET})))) != []
     assert ids(items(tmp_path, text, Selection(CAPULET.hosts, since=1769900000000))) == ["old-2"]
 
 
-def test_what_is_not_ours_is_counted(tmp_path: Path) -> None:
+def test_archives_of_other_hosts_and_rooms_are_counted(tmp_path: Path) -> None:
     room = f"<component xmlns='urn:x'>{archive(result(), result())}</component>"
     assert (
         items(tmp_path, document(room)) == [Foreign("archives of rooms and other services", 1)] * 2
@@ -137,12 +144,12 @@ def test_what_is_not_ours_is_counted(tmp_path: Path) -> None:
     ids=["stamp", "empty", "namespace", "long", "broad"],
 )
 def test_a_bad_message_does_not_stop_the_rest(tmp_path: Path, bad: str) -> None:
-    [first, told, last] = items(tmp_path, document(user(archive(result(1), bad, result(2)))))
-    assert isinstance(told, Unreadable)
+    [first, invalid, last] = items(tmp_path, document(user(archive(result(1), bad, result(2)))))
+    assert isinstance(invalid, Unreadable)
     assert ids([first, last]) == ["old-1", "old-2"]
 
 
-def test_compressed_files_and_files_of_files(tmp_path: Path) -> None:
+def test_compressed_and_included_files_are_read(tmp_path: Path) -> None:
     compressed = tmp_path / "export.xml.zst"
     text = document(user(archive(*map(result, range(100))))).encode()
     compressed.write_bytes(zstandard.compress(text[:999]) + zstandard.compress(text[999:]))
@@ -158,7 +165,7 @@ def test_compressed_files_and_files_of_files(tmp_path: Path) -> None:
     )
     main = f"<server-data {spaces}><xi:include href='{HOST}.xml'/></server-data>"
     [message] = items(tmp_path, main)
-    assert isinstance(message, Archived)
+    assert isinstance(message, ArchivedMessage)
     assert message.owner == JULIET
 
 
@@ -178,13 +185,13 @@ def test_compressed_files_and_files_of_files(tmp_path: Path) -> None:
         document("x" * 11 * MEBIBYTE),
     ],
 )
-def test_a_file_that_is_hostile_or_cut_short_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_hostile_or_truncated_file_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SourceUnavailable):
         items(tmp_path, text)
 
 
 @pytest.mark.parametrize("begin", ["<!--", "<?x ", "<result xmlns='urn:xmpp:mam:2' id='"])
-def test_a_tag_that_never_ends_is_not_read_to_its_end(tmp_path: Path, begin: str) -> None:
+def test_an_endless_tag_is_refused_early(tmp_path: Path, begin: str) -> None:
     file = tmp_path / "bomb.xml.zst"
     with zstandard.open(file, "wt") as output:
         output.write(document("SPLIT").partition("SPLIT")[0] + begin)
@@ -194,7 +201,7 @@ def test_a_tag_that_never_ends_is_not_read_to_its_end(tmp_path: Path, begin: str
         list(Pie(file, CAPULET).items())
 
 
-def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="No such file"):
         Pie(tmp_path / "missing.xml", CAPULET)
     damaged = tmp_path / "damaged.zst"
@@ -203,14 +210,14 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         list(Pie(damaged, CAPULET).items())
 
 
-def test_memory_is_bounded_however_large_the_file(tmp_path: Path) -> None:
-    one = archive(*[result(n, body="x" * 1000) for n in range(1000)])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    content = archive(*[result(n, body="x" * 1000) for n in range(1000)])
     file = tmp_path / "large.xml.zst"
     junk = "<vCard xmlns='vcard-temp'>" + "<x>y</x>" * 1000 + "</vCard>"
     with zstandard.open(file, "wt") as output:
         output.write(document("SPLIT").partition("SPLIT")[0])
         for number in range(60):
-            output.write(user(junk, one, name=f"user{number}"))
+            output.write(user(junk, content, name=f"user{number}"))
         output.write(document("SPLIT").partition("SPLIT")[2])
     usage.forget_peak(os.getpid())
     before = usage.peak(os.getpid())
@@ -219,7 +226,7 @@ def test_memory_is_bounded_however_large_the_file(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=80), st.integers(0, 600))
-def test_damage_is_told_and_nothing_else_happens(
+def test_damage_is_reported_or_refused(
     tmp_path_factory: pytest.TempPathFactory, damage: bytes, place: int
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "damaged.xml"
@@ -229,4 +236,4 @@ def test_damage_is_told_and_nothing_else_happens(
         found = list(Pie(file, CAPULET).items())
     except SourceUnavailable:
         return
-    assert all(isinstance(one, Archived | Foreign | Unreadable) for one in found)
+    assert all(isinstance(item, ArchivedMessage | Foreign | Unreadable) for item in found)

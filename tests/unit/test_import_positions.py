@@ -1,11 +1,11 @@
-"""Placing: imports repeat, stop, go on and overlap, and no message is doubled, lost or moved."""
+"""Positions of imported messages: repeated, interrupted and overlapping imports agree."""
 
 from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stanzalake.importer.placing import UPPER_HALF, Placing, moment
+from stanzalake.importer.positions import UPPER_HALF, PositionAllocator, moment
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from stanzalake.store.taken_positions import TakenPosition
 
@@ -19,7 +19,7 @@ times = st.sampled_from([START, START, START, START + 1, START + 1000])
 
 @dataclass(frozen=True)
 class Kept:
-    """A message of the source; greater numbers came later."""
+    """A message of the source; numbers increase with arrival."""
 
     number: int
     owner: str
@@ -32,7 +32,7 @@ class Kept:
 
 @dataclass
 class World:
-    """A source that still changes, a store, and where each id was first."""
+    """A source that still changes, a store, and the first position of each id."""
 
     source: list[Kept] = field(default_factory=list)
     store: set[TakenPosition] = field(default_factory=set)
@@ -51,22 +51,22 @@ class World:
         self.store.add(TakenPosition(owner, from_milliseconds(at, sequence), ""))
 
     def load(self, chosen: set[str], size: int, batches: int) -> None:
-        """Import what is chosen, and be killed behind a number of batches."""
-        wanted = sorted((k for k in self.source if k.owner in chosen), key=lambda k: k.owner)
-        for start in range(0, len(wanted), size)[:batches]:
-            self._batch(wanted[start : start + size])
+        """Import the chosen owners' messages, and stop after a number of batches."""
+        selected = sorted((k for k in self.source if k.owner in chosen), key=lambda k: k.owner)
+        for start in range(0, len(selected), size)[:batches]:
+            self._batch(selected[start : start + size])
 
     def _batch(self, kept: list[Kept]) -> None:
         moments = {moment(k.owner, from_milliseconds(k.at)) for k in kept}
         seen = [p for p in self.store if moment(p.owner, p.position) in moments]
-        placing = Placing(seen)
-        for one in kept:
-            position = placing.give(one.owner, one.id, one.at)
+        allocator = PositionAllocator(seen)
+        for message in kept:
+            position = allocator.allocate(message.owner, message.id, message.at)
             if position is not None:
-                assert one.id not in self.first
-                assert not any((one.owner, position) == place[:2] for place in self.store)
-                self.first[one.id] = one, position
-                self.store.add(TakenPosition(one.owner, position, one.id))
+                assert message.id not in self.first
+                assert not any((message.owner, position) == taken[:2] for taken in self.store)
+                self.first[message.id] = message, position
+                self.store.add(TakenPosition(message.owner, position, message.id))
 
 
 actions = st.one_of(
@@ -79,7 +79,9 @@ actions = st.one_of(
 
 
 @given(st.lists(actions, max_size=40))
-def test_whatever_happens_between_imports(steps: list[tuple[str, *tuple[object, ...]]]) -> None:
+def test_imports_neither_lose_nor_repeat_nor_reorder_messages(
+    steps: list[tuple[str, *tuple[object, ...]]],
+) -> None:
     world = World()
     for name, *arguments in steps:
         getattr(world, name)(*arguments)
@@ -93,26 +95,27 @@ def test_whatever_happens_between_imports(steps: list[tuple[str, *tuple[object, 
 
 
 def test_imports_have_the_upper_half_of_a_millisecond() -> None:
-    assert Placing([]).give(OWNERS[0], "a", START) == from_milliseconds(START, UPPER_HALF)
+    position = PositionAllocator([]).allocate(OWNERS[0], "a", START)
+    assert position == from_milliseconds(START, UPPER_HALF)
 
 
-def test_a_full_millisecond_runs_over_into_the_next() -> None:
-    placing = Placing([TakenPosition(OWNERS[0], LAST, "a")])
-    over = from_milliseconds(START + 1, UPPER_HALF)
-    assert placing.give(OWNERS[0], "b", START) == over
-    assert placing.give(OWNERS[0], "c", START + 1) == over + 1
-    assert placing.give(OWNERS[0], "d", START) == over + 2
+def test_a_full_millisecond_overflows_into_the_next() -> None:
+    allocator = PositionAllocator([TakenPosition(OWNERS[0], LAST, "a")])
+    overflow = from_milliseconds(START + 1, UPPER_HALF)
+    assert allocator.allocate(OWNERS[0], "b", START) == overflow
+    assert allocator.allocate(OWNERS[0], "c", START + 1) == overflow + 1
+    assert allocator.allocate(OWNERS[0], "d", START) == overflow + 2
 
 
-def test_an_id_is_of_one_owner() -> None:
-    placing = Placing([TakenPosition(OWNERS[0], LAST, "a")])
-    assert placing.give(OWNERS[0], "a", START + 1) is None
-    assert placing.give(OWNERS[1], "a", START) is not None
+def test_two_owners_may_have_the_same_id() -> None:
+    allocator = PositionAllocator([TakenPosition(OWNERS[0], LAST, "a")])
+    assert allocator.allocate(OWNERS[0], "a", START + 1) is None
+    assert allocator.allocate(OWNERS[1], "a", START) is not None
 
 
-def test_a_message_with_a_position_keeps_it() -> None:
-    placing = Placing([TakenPosition(OWNERS[0], 7, "")])
-    assert placing.keep(OWNERS[0], MAX_POSITION) == MAX_POSITION
-    assert placing.keep(OWNERS[0], MAX_POSITION) is None
-    assert placing.keep(OWNERS[0], 7) is None
-    assert placing.keep(OWNERS[1], 7) == 7
+def test_a_message_exported_from_here_keeps_its_position() -> None:
+    allocator = PositionAllocator([TakenPosition(OWNERS[0], 7, "")])
+    assert allocator.reserve(OWNERS[0], MAX_POSITION) == MAX_POSITION
+    assert allocator.reserve(OWNERS[0], MAX_POSITION) is None
+    assert allocator.reserve(OWNERS[0], 7) is None
+    assert allocator.reserve(OWNERS[1], 7) == 7
