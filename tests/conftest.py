@@ -1,7 +1,8 @@
 """What tests of several tiers share: their order, Hypothesis's profiles, and one Kafka."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import HealthCheck, settings
 
 from devstack.debian import TRIXIE
 from devstack.kafka import Kafka
+from devstack.process import S, running
 from devstack.prosody import Prosody
 from stanzalake.observability.quiet import silence_libraries
+from tests.support.kafka_log import PASSWORD, USER
+from tests.support.processes import Run
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("test", deadline=None)
@@ -18,8 +22,6 @@ settings.register_profile(
     "fuzz", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("test")
-
-USER, PASSWORD = "stanzalake", "wherefore"
 
 _TESTS = Path(__file__).parent
 _TIERS = ("e2e", "faults", "integration", "contract", "unit")
@@ -50,3 +52,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
         runner.run(broker.start())
         yield broker
         runner.run(broker.stop())
+
+
+@pytest.fixture
+async def run() -> AsyncIterator[Run]:
+    """Give the function that starts what a test needs, and stops it behind the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(part: S) -> S:
+            return await stack.enter_async_context(running(part))
+
+        yield start

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from devstack.clickhouse import ClickHouse
-from stanzalake.config import settings
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
+from tests.support.settings import load
 
 TABLE = "repository"
 
@@ -40,16 +40,7 @@ def messages(dsn: str) -> Iterator[Store]:
     """
     store = Store(dsn, TABLE)
     migrations.apply(
-        store,
-        settings.load(
-            {
-                "STANZALAKE_HOSTS": "capulet.lit",
-                "STANZALAKE_COMPONENT_SECRET": "wherefore",
-                "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
-                "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
-                "PROSODY_ARCHIVE_STORE": TABLE,
-            }
-        ),
+        store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", PROSODY_ARCHIVE_STORE=TABLE)
     )
     store.command(f"SYSTEM STOP MERGES {TABLE}")
     yield store

@@ -13,9 +13,9 @@ from lxml import etree
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
-from tests.contract.test_store import load
 from tests.support.archives import START
 from tests.support.events import stanza
+from tests.support.settings import load
 
 DAY = date(2026, 9, 21)
 JULIET, ROMEO, NURSE = (f"{name}@capulet.lit" for name in ("juliet", "romeo", "nurse"))

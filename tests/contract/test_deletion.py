@@ -17,8 +17,8 @@ from stanzalake.store.client import Row, Store
 from stanzalake.store.deletion import Deletion, MessageSummary
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
-from tests.contract.test_store import load
 from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.settings import load
 from tests.support.wait import until
 
 _names = (f"removal_{n}" for n in itertools.count())

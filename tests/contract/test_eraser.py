@@ -11,8 +11,8 @@ from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.operations.erasure import Eraser
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
-from tests.contract.test_store import load
 from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.settings import load
 
 _names = (f"eraser_{n}" for n in itertools.count())
 

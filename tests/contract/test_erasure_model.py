@@ -28,8 +28,8 @@ from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.histories import Histories
-from tests.contract.test_store import load
 from tests.support.events import ROMEO, message
+from tests.support.settings import load
 
 NURSE = "nurse@capulet.lit"
 RULES = Rules(Policy("true", smart=True), DEFAULT_EXCLUSIONS)

@@ -10,7 +10,7 @@ from stanzalake.model.history import MAX_STATES, ArchiveState
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
-from tests.contract.test_store import load
+from tests.support.settings import load
 
 _names = (f"histories_{n}" for n in itertools.count())
 A, B, C = "a@h", "b@h", "'; DROP TABLE x; --@h"

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
-from stanzalake.config import settings
 from stanzalake.importer.importer import Importer, Summary
 from stanzalake.importer.positions import UPPER_HALF
 from stanzalake.importer.source import (
@@ -20,19 +19,12 @@ from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
+from tests.support import settings
 from tests.support.archives import row
 from tests.support.events import ROMEO, stanza
+from tests.support.settings import KEY
 
-KEY = "a-key-for-tests-of-32-characters"
-SETTINGS = settings.load(
-    {
-        "STANZALAKE_HOSTS": "capulet.lit",
-        "STANZALAKE_COMPONENT_SECRET": "wherefore",
-        "STANZALAKE_ID_KEYS": KEY,
-        "STANZALAKE_BATCH_ROWS": "3",
-        "PROSODY_ARCHIVE_EXPIRES_AFTER": "1d",
-    }
-)
+SETTINGS = settings.load(STANZALAKE_BATCH_ROWS="3", PROSODY_ARCHIVE_EXPIRES_AFTER="1d")
 NOW = 1_790_000_000_000
 ACTIVE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
 

@@ -9,9 +9,9 @@ from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from stanzalake.store.search import EXCERPT, SearchQuery, SearchResult, search
-from tests.contract.test_store import load
 from tests.support.archives import START, row
 from tests.support.events import JULIET, stanza
+from tests.support.settings import load
 
 NURSE = "nurse@capulet.lit"
 LONG = f"{'x ' * 500}needle{' y' * 500}"

@@ -8,25 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stanzalake.config import settings
 from stanzalake.errors import RowRefused, SchemaBehind, StoreRefused
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import DENIED, ROW_ERRORS, TRANSIENT, Row, Store
 from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.settings import load
 
 YEAR = 31_556_952
 NOW = 1_790_000_000_000
-SETTINGS = {
-    "STANZALAKE_HOSTS": "capulet.lit",
-    "STANZALAKE_COMPONENT_SECRET": "wherefore",
-    "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
-}
 _names = (f"store_{n}" for n in itertools.count())
-
-
-def load(**changes: str) -> settings.Settings:
-    return settings.load({**SETTINGS, **changes})
 
 
 @pytest.fixture

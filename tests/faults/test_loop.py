@@ -29,8 +29,8 @@ from stanzalake.model.event import VERSION, DefaultChoice, Expiry, Message, Pref
 from stanzalake.model.history import History
 from stanzalake.observability.metrics import EVENTS_PROCESSED
 from stanzalake.store.deletion import Deletion
-from tests.contract.test_store import load
 from tests.support.events import JULIET, encoded
+from tests.support.settings import load
 from tests.support.wait import until
 
 SOON = 10.0

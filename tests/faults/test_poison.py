@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 import processor.service
-from stanzalake.config import settings
+from stanzalake.config.settings import Settings
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
 from stanzalake.log.sqlite import LocalLog
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from tests.support.events import JULIET, encoded, stanza
+from tests.support.settings import load
 
 SOON = 30.0
 LARGE = 10 * 1024 * 1024
@@ -38,22 +39,17 @@ POISON = {
 
 
 @pytest.fixture
-def configured(tmp_path: Path) -> settings.Settings:
-    return settings.load(
-        {
-            "STANZALAKE_HOSTS": "capulet.lit",
-            "STANZALAKE_COMPONENT_SECRET": "wherefore",
-            "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
-            "STANZALAKE_DATA_DIR": str(tmp_path),
-            "STANZALAKE_CLICKHOUSE_DSN": "chdb://:memory:",
-            "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
-            "PROSODY_ARCHIVE_STORE": "poisoned",
-        }
+def configured(tmp_path: Path) -> Settings:
+    return load(
+        STANZALAKE_DATA_DIR=str(tmp_path),
+        STANZALAKE_CLICKHOUSE_DSN="chdb://:memory:",
+        PROSODY_ARCHIVE_EXPIRES_AFTER="never",
+        PROSODY_ARCHIVE_STORE="poisoned",
     )
 
 
 @pytest.fixture
-def store(configured: settings.Settings) -> Iterator[Store]:
+def store(configured: Settings) -> Iterator[Store]:
     """Give a table that does not take every row."""
     store = Store.of(configured)
     migrations.apply(store, configured)
@@ -71,7 +67,7 @@ async def log(tmp_path: Path) -> AsyncIterator[LocalLog]:
     await log.close()
 
 
-async def archived(configured: settings.Settings, log: LocalLog, store: Store) -> list[int]:
+async def archived(configured: Settings, log: LocalLog, store: Store) -> list[int]:
     """Process all there is, and give the positions of the archive."""
     stop = asyncio.Event()
     working = asyncio.ensure_future(processor.service.run(configured, log, store, stop))
@@ -87,7 +83,7 @@ async def dead_letters(log: LocalLog) -> list[Record]:
 
 @pytest.mark.parametrize("kind", POISON)
 async def test_a_poison_record_becomes_a_dead_letter_and_the_rest_is_archived(
-    configured: settings.Settings, log: LocalLog, store: Store, kind: str
+    configured: Settings, log: LocalLog, store: Store, kind: str
 ) -> None:
     value, reason = POISON[kind]
     await log.append(EVENTS, [Entry(JULIET, one) for one in (encoded(1), value, encoded(3))])
@@ -101,7 +97,7 @@ async def test_a_poison_record_becomes_a_dead_letter_and_the_rest_is_archived(
 
 
 async def test_all_poison_records_at_once_become_dead_letters(
-    configured: settings.Settings, log: LocalLog, store: Store
+    configured: Settings, log: LocalLog, store: Store
 ) -> None:
     good = range(10, 10 + len(POISON))
     for position, (value, _) in zip(good, POISON.values(), strict=True):
@@ -113,7 +109,7 @@ async def test_all_poison_records_at_once_become_dead_letters(
 
 
 async def test_positions_of_any_year_are_archived(
-    configured: settings.Settings, log: LocalLog, store: Store
+    configured: Settings, log: LocalLog, store: Store
 ) -> None:
     positions = [*(n * 2**52 for n in range(300)), MAX_POSITION]
     await log.append(EVENTS, [Entry(JULIET, encoded(position)) for position in positions])

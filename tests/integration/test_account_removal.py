@@ -5,10 +5,9 @@ import json
 import pytest
 
 from stanzalake.model.event import Erasure
-from tests.integration.conftest import StartServer
 from tests.support.clients import RawClient
 from tests.support.components import FakeIngest
-from tests.support.server import HOST, JULIET, PASSWORD, ROMEO, Server
+from tests.support.server import HOST, JULIET, PASSWORD, ROMEO, Server, StartServer
 from tests.support.wait import until
 
 NOT_YET = f"The archive of the removed account {JULIET} is not erased yet"

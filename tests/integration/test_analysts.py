@@ -16,8 +16,8 @@ from devstack.clickhouse import ClickHouse
 from stanzalake.errors import StanzalakeError
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Store
-from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of, load, migrated
 from tests.support.archives import START, row
+from tests.support.clickhouse import PASSWORDS, USERS, dsn_of, load, migrated
 from tests.support.events import JULIET, ROMEO, stanza
 
 ANALYSTS = USERS.with_name("analysts.xml")

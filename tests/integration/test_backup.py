@@ -18,13 +18,13 @@ from stanzalake.model.event import VERSION, Erasure, encode
 from stanzalake.store import migrations
 from stanzalake.store.backups import Backups
 from stanzalake.store.client import Store
-from tests.integration.conftest import Started
-from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of
 from tests.support.archives import rows
+from tests.support.clickhouse import PASSWORDS, USERS, dsn_of
 from tests.support.command import Command
 from tests.support.documents import ROOT, section
 from tests.support.events import JULIET, encoded
 from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
+from tests.support.processes import Run
 from tests.support.wait import until
 
 GUIDE = "docs/backup.md"
@@ -174,9 +174,9 @@ def run_sql(server: ClickHouse, statements: list[str]) -> None:
 
 
 async def test_backup_and_restore_of_a_server_by_sql_and_kafka(
-    started: Started, kafka: Kafka, tmp_path: Path
+    run: Run, kafka: Kafka, tmp_path: Path
 ) -> None:
-    server = await started(
+    server = await run(
         ClickHouse(directory=tmp_path / "clickhouse", config=configuration(tmp_path))
     )
     prefix = unique_prefix()
@@ -211,8 +211,8 @@ async def test_backup_and_restore_of_a_server_by_sql_and_kafka(
     await log.close()
 
 
-async def test_backup_and_restore_of_a_server_by_command(started: Started, tmp_path: Path) -> None:
-    server = await started(
+async def test_backup_and_restore_of_a_server_by_command(run: Run, tmp_path: Path) -> None:
+    server = await run(
         ClickHouse(
             directory=tmp_path / "clickhouse",
             config=configuration(tmp_path),

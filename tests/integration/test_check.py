@@ -25,11 +25,10 @@ from stanzalake.doctor.finding import Finding, Outcome
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
-from tests.conftest import PASSWORD, USER
-from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of
+from tests.support.clickhouse import PASSWORDS, USERS, dsn_of
 from tests.support.command import Command
 from tests.support.components import FakeIngest, FakeQuery
-from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
+from tests.support.kafka_log import PARTITIONS, PASSWORD, USER, open_kafka, unique_prefix
 
 HOST = "localhost"
 KEY = "a key for tests that is long enough"

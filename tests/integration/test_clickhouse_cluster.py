@@ -24,10 +24,10 @@ from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store, cluster_settings
 from stanzalake.store.histories import Histories
 from stanzalake.store.migrations import Target
-from tests.integration.conftest import Started
-from tests.integration.test_clickhouse_http import PASSWORDS, USERS, dsn_of, load
 from tests.support.archives import SEALER, rows
+from tests.support.clickhouse import PASSWORDS, USERS, dsn_of, load
 from tests.support.events import JULIET
+from tests.support.processes import Run
 
 CLUSTER = "demo-1"
 SHARD = """
@@ -101,9 +101,9 @@ def statements() -> Iterator[str]:
 
 
 @pytest.fixture
-async def cluster(started: Started, tmp_path: Path) -> ClickHouse:
+async def cluster(run: Run, tmp_path: Path) -> ClickHouse:
     """Give a ClickHouse with a cluster of itself."""
-    return await started(configured(tmp_path, CONFIG))
+    return await run(configured(tmp_path, CONFIG))
 
 
 def configured(directory: Path, config: str, users: Path | None = None) -> ClickHouse:
@@ -251,9 +251,9 @@ async def test_histories_are_sharded_by_owner(store: Store) -> None:
 
 
 async def test_each_service_user_has_the_grants_it_needs_on_a_cluster(
-    started: Started, tmp_path: Path
+    run: Run, tmp_path: Path
 ) -> None:
-    server = await started(configured(tmp_path, CONFIG, USERS))
+    server = await run(configured(tmp_path, CONFIG, USERS))
     admin, processor, query = (
         OneServer(dsn_of(server, user), "messages", OPTIONS)
         for user in ("admin", "processor", "query")

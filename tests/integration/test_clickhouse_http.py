@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 
 from devstack.clickhouse import ClickHouse
-from stanzalake.config import settings
 from stanzalake.errors import SchemaBehind, StanzalakeError, StoreDenied, StoreUnavailable
 from stanzalake.model.event import VERSION, Activation, Erasure
 from stanzalake.model.page import Selection
@@ -22,71 +20,24 @@ from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
+from tests.support import clickhouse
 from tests.support.archives import SEALER, rows
+from tests.support.clickhouse import dsn_of, load, migrated
 from tests.support.events import JULIET
+from tests.support.processes import Run
 from tests.support.wait import until
 
-USERS = Path(__file__).parents[2] / "deploy" / "clickhouse" / "users.xml"
-PASSWORDS = {
-    "STANZALAKE_PROCESSOR_PASSWORD": "p/r@o:c#",
-    "STANZALAKE_QUERY_PASSWORD": "query's",
-    "STANZALAKE_ADMIN_PASSWORD": "admin",
-}
-
-Start = Callable[..., Awaitable[ClickHouse]]
-
-
-def load(dsn: str, **changes: str) -> settings.Settings:
-    return settings.load(
-        {
-            "STANZALAKE_HOSTS": "capulet.lit",
-            "STANZALAKE_COMPONENT_SECRET": "wherefore",
-            "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
-            "STANZALAKE_CLICKHOUSE_DSN": dsn,
-            "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
-            **changes,
-        }
-    )
-
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Give a function that starts a ClickHouse; it takes what ClickHouse takes."""
-    servers: list[ClickHouse] = []
-
-    async def start(**options: object) -> ClickHouse:
-        server = ClickHouse(directory=tmp_path / f"clickhouse-{len(servers)}", **options)  # type: ignore[arg-type]  # passed through
-        servers.append(server)
-        await server.start()
-        return server
-
-    yield start
-    for server in servers:
-        await server.stop()
-
-
-@pytest.fixture
-async def server(start: Start) -> ClickHouse:
+async def server(run: Run, tmp_path: Path) -> ClickHouse:
     """Give a ClickHouse where everybody may do everything."""
-    return await start()
+    return await run(ClickHouse(directory=tmp_path / "clickhouse"))
 
 
 @pytest.fixture
-async def guarded(start: Start) -> ClickHouse:
+async def guarded(run: Run, tmp_path: Path) -> ClickHouse:
     """Give a ClickHouse with the users that the project ships."""
-    return await start(users=USERS, environment=PASSWORDS)
-
-
-def migrated(dsn: str, **changes: str) -> Store:
-    """Open a store and bring its schema up to date."""
-    values = load(dsn, **changes)
-    store = Store.for_admin(values)
-    migrations.apply(store, values)
-    return store
-
-
-def dsn_of(server: ClickHouse, user: str) -> str:
-    return server.dsn(f"stanzalake_{user}", PASSWORDS[f"STANZALAKE_{user.upper()}_PASSWORD"])
+    return await run(clickhouse.guarded(tmp_path / "clickhouse"))
 
 
 def count(store: Store) -> int:
@@ -277,9 +228,9 @@ async def test_a_store_serves_many_threads_at_once(server: ClickHouse) -> None:
     assert await asyncio.to_thread(ask) < 8 * 0.5
 
 
-async def test_tls_with_a_private_authority(start: Start, tmp_path: Path) -> None:
+async def test_tls_with_a_private_authority(run: Run, tmp_path: Path) -> None:
     authority, certificate = await certificates(tmp_path)
-    server = await start(certificate=certificate)
+    server = await run(ClickHouse(directory=tmp_path / "clickhouse", certificate=certificate))
     store = Store.of(load(server.dsn(), STANZALAKE_CLICKHOUSE_CA_FILE=str(authority)))
     assert store.select("SELECT 1") == [(1,)]
     store.close()

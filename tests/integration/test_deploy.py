@@ -8,13 +8,10 @@ from pathlib import Path
 
 from devstack.ports import free_port
 from stanzalake.observability import health
+from tests.support.settings import REQUIRED
 
 ROOT = Path(__file__).parents[2]
-SECRETS = {
-    "STANZALAKE_HOSTS": "localhost",
-    "STANZALAKE_COMPONENT_SECRET": "wherefore",
-    "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
-}
+SECRETS = {**REQUIRED, "STANZALAKE_HOSTS": "localhost"}
 
 
 async def status(*command: str) -> int:

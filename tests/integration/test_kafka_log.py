@@ -26,8 +26,7 @@ from stanzalake.log.kafka.commits import partition_of
 from stanzalake.log.kafka.log import KafkaLog
 from stanzalake.log.kafka.topics import Topics
 from stanzalake.model.event import MAX_EVENT
-from tests.conftest import PASSWORD, USER
-from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
+from tests.support.kafka_log import PARTITIONS, PASSWORD, USER, open_kafka, unique_prefix
 from tests.support.wait import until
 
 GROUP = "readers"

@@ -11,6 +11,7 @@ from devstack.kafka import Kafka
 from devstack.ports import free_port
 from devstack.service import Service
 from tests.support.kafka_log import unique_prefix
+from tests.support.settings import REQUIRED
 from tests.support.wait import until
 
 SOON = 30.0
@@ -24,9 +25,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     services: list[Service] = []
     outer = {k: v for k, v in os.environ.items() if not k.startswith(("STANZALAKE", "PROSODY"))}
     base = {
-        "STANZALAKE_HOSTS": "capulet.lit",
-        "STANZALAKE_COMPONENT_SECRET": "wherefore",
-        "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+        **REQUIRED,
         "STANZALAKE_DATA_DIR": str(tmp_path / "data"),
         "STANZALAKE_PROSODY": f"127.0.0.1:{free_port()}",
         "STANZALAKE_KAFKA_REPLICATION": "1",

@@ -18,6 +18,7 @@ from stanzalake.runtime.up import migrate
 from stanzalake.store.client import Store
 from tests.support.events import encoded
 from tests.support.kafka_log import open_kafka, unique_prefix
+from tests.support.settings import REQUIRED
 from tests.support.wait import until
 
 OWNERS = [f"owner-{n}@capulet.lit" for n in range(40)]
@@ -41,9 +42,7 @@ async def clickhouse(tmp_path: Path) -> AsyncIterator[ClickHouse]:
 def environment(kafka: Kafka, clickhouse: ClickHouse) -> dict[str, str]:
     """Give the settings of a worker, whose store's schema is there."""
     environment = {
-        "STANZALAKE_HOSTS": "capulet.lit",
-        "STANZALAKE_COMPONENT_SECRET": "wherefore",
-        "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+        **REQUIRED,
         "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS": kafka.address,
         "STANZALAKE_KAFKA_REPLICATION": "1",
         "STANZALAKE_KAFKA_PARTITIONS": "4",

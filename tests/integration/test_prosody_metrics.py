@@ -5,8 +5,7 @@ import re
 from aiohttp import ClientSession
 
 from devstack.ports import free_port
-from tests.integration.conftest import StartServer
-from tests.support.server import JULIET, ROMEO, Server
+from tests.support.server import JULIET, ROMEO, Server, StartServer
 from tests.support.wait import until
 
 LIMIT = 65536

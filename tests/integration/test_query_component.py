@@ -21,11 +21,10 @@ from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
 from stanzalake.xmpp.component import Component
 from stanzalake.xmpp.namespaces import DISCO_INFO, FORWARD, MAM, RSM, tag
-from tests.integration.conftest import StartServer
 from tests.support.archives import START
 from tests.support.clients import CLIENT, RawClient, condition
 from tests.support.queries import field, form, page, query
-from tests.support.server import HOST, JULIET, KEY, QUERY, ROMEO, Server
+from tests.support.server import HOST, JULIET, KEY, QUERY, ROMEO, Server, StartServer
 
 SEALER = Sealer([KEY])
 SECRET = "wherefore"

@@ -9,10 +9,9 @@ import pytest
 
 from stanzalake.model import position
 from stanzalake.model.event import MAX_EVENT, encode
-from tests.integration.conftest import StartServer
 from tests.support.clients import RawClient, parsed, stanza_ids
 from tests.support.components import FakeIngest, privileged_message
-from tests.support.server import HOST, JULIET, KEY, PASSWORD, ROMEO, Server
+from tests.support.server import HOST, JULIET, KEY, PASSWORD, ROMEO, Server, StartServer
 from tests.support.wait import until
 
 SID = "urn:xmpp:sid:0"

@@ -7,7 +7,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.integration.conftest import StartServer
 from tests.support.clients import RawClient, condition
 from tests.support.components import (
     DELEGATION,
@@ -17,7 +16,7 @@ from tests.support.components import (
     privileged,
     stamp,
 )
-from tests.support.server import HOST, JULIET, QUERY, ROMEO, Server
+from tests.support.server import HOST, JULIET, QUERY, ROMEO, Server, StartServer
 from tests.support.wait import until
 
 QUERY_ALL = "<query xmlns='urn:xmpp:mam:2' queryid='f27'/>"

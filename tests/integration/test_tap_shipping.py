@@ -6,10 +6,9 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from stanzalake.model.event import decode
-from tests.integration.conftest import StartServer
 from tests.support.clients import RawClient, condition, parsed, stanza_ids
 from tests.support.components import FakeIngest
-from tests.support.server import HOST, INGEST, JULIET, ROMEO, Server
+from tests.support.server import HOST, INGEST, JULIET, ROMEO, Server, StartServer
 from tests.support.wait import until
 
 FAST = "stanzalake_ack_timeout = 0.3"

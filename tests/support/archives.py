@@ -11,8 +11,9 @@ from stanzalake.model.page import Item, Page, Selection
 from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.store.client import Row
 from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.settings import KEY
 
-SEALER = Sealer(["a-key-for-tests-of-32-characters"])
+SEALER = Sealer([KEY])
 START = 1_790_000_000_000
 """Unix time in milliseconds of the first row of an archive for tests."""
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devstack.ports import free_port
+from tests.support.settings import REQUIRED
 
 SOON = 30.0
 
@@ -21,9 +22,7 @@ class Command:
 
     def __init__(self, directory: Path) -> None:
         self.settings = {
-            "STANZALAKE_HOSTS": "capulet.lit",
-            "STANZALAKE_COMPONENT_SECRET": "wherefore",
-            "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
+            **REQUIRED,
             "STANZALAKE_DATA_DIR": str(directory / "data"),
             "STANZALAKE_PROSODY": f"127.0.0.1:{free_port()}",
         }

@@ -7,6 +7,8 @@ from stanzalake.log.kafka.log import KafkaLog
 from stanzalake.log.kafka.topics import Topics
 
 PARTITIONS = 4
+USER, PASSWORD = "stanzalake", "wherefore"
+"""What the broker of the tests lets in."""
 
 
 def unique_prefix() -> str:

@@ -1,5 +1,6 @@
 """A real Prosody with stand-ins for ingest and query, and clients, for one test."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -15,6 +16,9 @@ INGEST = "ingest.stanzalake"
 QUERY = "query.stanzalake"
 KEY = "a key for tests that is long enough"
 PASSWORD = "secret"
+
+
+StartServer = Callable[..., Awaitable["Server"]]
 
 
 class Server:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,24 +9,13 @@ from xml.etree.ElementTree import tostring
 
 import pytest
 
-from stanzalake.config import settings
 from stanzalake.errors import SettingsError, StoreUnavailable
 from stanzalake.observability.access_log import Access, AccessLog, record_access
 from tests.support.events import JULIET, ROMEO
 from tests.support.queries import BALCONY, COMPONENT, envelope, field, form, query
+from tests.support.settings import load
 from tests.support.wait import until
 from tests.unit.test_query_component import Stage
-
-
-def load(access_log: str) -> settings.Settings:
-    return settings.load(
-        {
-            "STANZALAKE_HOSTS": "capulet.lit",
-            "STANZALAKE_COMPONENT_SECRET": "wherefore",
-            "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
-            "STANZALAKE_ACCESS_LOG": access_log,
-        }
-    )
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
@@ -130,7 +118,7 @@ def test_a_command_is_logged_with_the_operators_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUDO_USER", "laurence")
-    values = load(str(tmp_path / "log"))
+    values = load(STANZALAKE_ACCESS_LOG=str(tmp_path / "log"))
     with record_access(values, "export", JULIET) as access:
         access.messages = 7
     with pytest.raises(StoreUnavailable), record_access(values, "search"):
@@ -147,7 +135,7 @@ def test_a_command_is_logged_with_the_operators_name(
 def test_without_a_file_a_command_is_logged_on_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with record_access(load(""), "search"):
+    with record_access(load(), "search"):
         pass
     captured = capsys.readouterr()
     assert json.loads(captured.err)["through"] == "stanzalake search"
@@ -157,6 +145,6 @@ def test_without_a_file_a_command_is_logged_on_standard_error(
 def test_a_command_that_cannot_be_logged_does_nothing(tmp_path: Path) -> None:
     with (
         pytest.raises(SettingsError),
-        record_access(load(os.fspath(tmp_path)), "search"),
+        record_access(load(STANZALAKE_ACCESS_LOG=str(tmp_path)), "search"),
     ):
         pytest.fail("it was done")

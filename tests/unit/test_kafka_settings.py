@@ -8,15 +8,10 @@ from pathlib import Path
 import certifi
 import pytest
 
-from stanzalake.config import settings
 from stanzalake.errors import SettingsError
 from stanzalake.log import opening
+from tests.support.settings import load
 
-BASE = {
-    "STANZALAKE_HOSTS": "capulet.lit",
-    "STANZALAKE_COMPONENT_SECRET": "wherefore",
-    "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
-}
 BROKERS = "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS"
 PROTOCOL = "STANZALAKE_KAFKA_SECURITY_PROTOCOL"
 MECHANISM = "STANZALAKE_KAFKA_SASL_MECHANISM"
@@ -27,10 +22,6 @@ CERT = "STANZALAKE_KAFKA_CERT_FILE"
 KEY = "STANZALAKE_KAFKA_KEY_FILE"
 
 LOGIN = {MECHANISM: "SCRAM-SHA-512", USER: "stanzalake", PASSWORD: "juliet!"}
-
-
-def load(**changes: str) -> settings.Settings:
-    return settings.load({**BASE, **changes})
 
 
 def test_without_brokers_the_log_is_embedded() -> None:

@@ -14,9 +14,9 @@ from stanzalake.model.position import (
     from_milliseconds,
     to_milliseconds,
 )
+from tests.support.settings import KEY
 
 VECTORS = json.loads((Path(__file__).parents[1] / "support" / "ids.json").read_text())
-KEY = "a-key-for-tests-of-32-characters"
 OTHER = "b-key-for-tests-of-32-characters"
 OWNER = "juliet@capulet.lit"
 

@@ -12,7 +12,6 @@ from query import component as component_module
 from query.component import Component
 from query.freshness import Freshness
 from query.state_publisher import StatePublishers
-from stanzalake.config import settings
 from stanzalake.errors import LogUnavailable, StanzalakeError, StoreRefused, StoreUnavailable
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
@@ -31,6 +30,7 @@ from stanzalake.xmpp.namespaces import (
     STANZAS,
     tag,
 )
+from tests.support import settings
 from tests.support.archives import HeardLog, MemoryArchive, rows
 from tests.support.events import JULIET, ROMEO
 from tests.support.queries import BALCONY, COMPONENT, HOST, condition, envelope, form, page, query
@@ -39,12 +39,7 @@ from tests.support.wait import until
 DELEGATED = f"<delegation xmlns='{DELEGATION}'><delegated namespace='{MAM}'/></delegation>"
 SENDING = f"<privilege xmlns='{PRIVILEGE}'><perm access='message' type='outgoing'/></privilege>"
 ACCEPT = "jabber:component:accept"
-GIVEN = {
-    "STANZALAKE_HOSTS": HOST,
-    "STANZALAKE_COMPONENT_SECRET": "wherefore",
-    "STANZALAKE_ID_KEYS": "a-key-for-tests-of-32-characters",
-}
-SETTINGS = settings.load(GIVEN)
+SETTINGS = settings.load()
 
 
 class StreamEnd(asyncio.Transport):
@@ -189,7 +184,7 @@ async def test_results_and_then_the_answer_go_down_the_stream(granted: Stage) ->
 async def test_a_page_is_no_larger_than_the_setting(
     monkeypatch: pytest.MonkeyPatch, paging: str
 ) -> None:
-    few = settings.load({**GIVEN, "PROSODY_ARCHIVE_MAX_QUERY_RESULTS": "2"})
+    few = settings.load(PROSODY_ARCHIVE_MAX_QUERY_RESULTS="2")
     monkeypatch.setattr("tests.unit.test_query_component.SETTINGS", few)
     stage = Stage()
     stage.grant()

@@ -6,17 +6,7 @@ import pytest
 
 from stanzalake.config import duration, settings
 from stanzalake.errors import SettingsError
-
-KEY = "a-key-for-tests-of-32-characters"
-BASE = {
-    "STANZALAKE_HOSTS": "capulet.lit",
-    "STANZALAKE_COMPONENT_SECRET": "wherefore",
-    "STANZALAKE_ID_KEYS": KEY,
-}
-
-
-def load(**changes: str) -> settings.Settings:
-    return settings.load({**BASE, **changes})
+from tests.support.settings import KEY, REQUIRED, load
 
 
 @pytest.mark.parametrize(
@@ -103,10 +93,10 @@ def test_an_invalid_value_names_the_allowed_ones(name: str, value: str, allowed:
     assert allowed in line
 
 
-@pytest.mark.parametrize("name", sorted(BASE))
+@pytest.mark.parametrize("name", sorted(REQUIRED))
 def test_a_missing_required_setting_is_named(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is not set"):
-        settings.load({key: value for key, value in BASE.items() if key != name})
+        settings.load({key: value for key, value in REQUIRED.items() if key != name})
 
 
 @pytest.mark.parametrize("name", ["STANZALAKE_SPEED", "PROSODY_ARCHIVE_EXPIRE"])
@@ -146,14 +136,14 @@ def test_a_list_is_split_at_commas() -> None:
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.env"
     file.write_text("PROSODY_ARCHIVE_POLICY=true\nPROSODY_ARCHIVE_EXPIRES_AFTER=90d # short\n")
-    values = settings.load({**BASE, "PROSODY_ARCHIVE_POLICY": "false"}, file)
+    values = settings.load({**REQUIRED, "PROSODY_ARCHIVE_POLICY": "false"}, file)
     assert values.policy == "false"
     assert values.expires_after == 90 * 86_400
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not exist"):
-        settings.load(BASE, tmp_path / "none.env")
+        settings.load(REQUIRED, tmp_path / "none.env")
 
 
 def test_every_variable_is_described() -> None:
