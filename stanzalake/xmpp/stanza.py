@@ -16,6 +16,7 @@ SEPARATOR = "\1"
 """Between a namespace and a local name, as in Prosody."""
 
 _MESSAGE = f"jabber:client{SEPARATOR}message"
+_ANY = ("",)
 _SPELLINGS = frozenset("&<>'\" \t\r\n")
 """Characters with several spellings in an attribute, besides a character reference."""
 
@@ -66,7 +67,10 @@ def parse(text: str) -> Sequence[Element]:
     Raises:
         InvalidStanza: Not an element that Prosody's parser accepts.
     """
-    return _Scanner().scan(_encode(text))
+    raw = _encode(text)
+    scanner = _Scanner(_ANY)
+    scanner.scan(raw)
+    return [Element(*scanner.root, 0, len(raw)), *scanner.found]
 
 
 def cut(text: str, elements: Iterable[Element]) -> str:
@@ -92,13 +96,12 @@ def _prefixes(namespaces: frozenset[str]) -> tuple[str, ...]:
 
 
 def _strip_children(text: str, namespaces: frozenset[str]) -> str | None:
-    root, *children = parse(text)
-    _require_message(root.name)
-    prefixes = _prefixes(namespaces)
-    excluded = [child for child in children if child.name.startswith(prefixes)]
-    if len(excluded) == len(children):
+    scanner = _Scanner(_prefixes(namespaces))
+    scanner.scan(_encode(text))
+    _require_message(scanner.root[0])
+    if len(scanner.found) == scanner.children:
         return None
-    return cut(text, excluded) if excluded else text
+    return cut(text, scanner.found) if scanner.found else text
 
 
 def _element_names(raw: bytes) -> Sequence[str]:
@@ -134,29 +137,51 @@ def _forbid(*_: object) -> None:
 
 
 class _Scanner:
-    """Finds the direct children of an element.
+    """Finds direct children of an element by namespace.
 
     expat reports where an event begins, not where it ends. A child ends where the next event
-    begins: a text, another child, or the end tag of the root.
+    begins: a text, another child, or the end tag of the root. Handlers in Python are as few as
+    possible, since each call of one costs as much as expat's own work on an element.
+
+    Args:
+        prefixes: Prefixes of the names of children to find.
+
+    Attributes:
+        root: Name and attributes of the root.
+        children: Number of direct children.
+        found: Children found, in document order.
     """
 
-    __slots__ = ("_begun", "_depth", "_ends", "_parser")
+    __slots__ = (
+        "_begun",
+        "_ended",
+        "_parser",
+        "_prefixes",
+        "_started",
+        "children",
+        "found",
+        "root",
+    )
 
-    def __init__(self) -> None:
-        self._depth = 0
-        self._begun: list[tuple[str, Mapping[str, str], int]] = []
-        self._ends: list[int] = []
+    def __init__(self, prefixes: tuple[str, ...]) -> None:
+        self._prefixes = prefixes
         self._parser = expat.ParserCreate(None, SEPARATOR)
+        self._started = 0
+        self._ended: list[str] = []
+        self._begun: tuple[str, Mapping[str, str], int] | None = None
+        self.root: tuple[str, Mapping[str, str]] = ("", {})
+        self.children = 0
+        self.found: list[Element] = []
 
-    def scan(self, raw: bytes) -> Sequence[Element]:
-        """Return the element and its direct children.
+    def scan(self, raw: bytes) -> None:
+        """Parse a stanza.
 
         Raises:
             InvalidStanza: Not an element that Prosody's parser accepts.
         """
         parser = self._parser
         parser.StartElementHandler = self._on_start
-        parser.EndElementHandler = self._on_end
+        parser.EndElementHandler = self._ended.append
         parser.CommentHandler = parser.ProcessingInstructionHandler = _forbid
         parser.StartDoctypeDeclHandler = parser.XmlDeclHandler = _forbid
         try:
@@ -164,25 +189,38 @@ class _Scanner:
         finally:
             # Or the parser and its handlers would wait for the cyclic collector.
             del self._parser
-        ends = [len(raw), *self._ends]
-        return [Element(*begun, end) for begun, end in zip(self._begun, ends, strict=True)]
 
     def _on_start(self, name: str, attributes: Mapping[str, str]) -> None:
-        if self._depth <= 1:
-            self._on_next()
-            self._begun.append((name, attributes, self._parser.CurrentByteIndex))
-        self._depth += 1
+        depth = self._started - len(self._ended)
+        self._started += 1
+        if depth == 1:
+            self._on_child(name, attributes)
+        elif depth == 0:
+            self.root = name, attributes
 
-    def _on_end(self, _: str) -> None:
-        self._depth -= 1
-        if self._depth == 1:
+    def _on_child(self, name: str, attributes: Mapping[str, str]) -> None:
+        if self._begun:
+            self._on_next()
+        self.children += 1
+        if name.startswith(self._prefixes):
+            self._begun = name, attributes, self._parser.CurrentByteIndex
+            self._parser.EndElementHandler = self._on_end
+
+    def _on_end(self, name: str) -> None:
+        """Handle the end of a child to be found, of an element in it, or of the root after it."""
+        depth = self._started - len(self._ended)
+        if depth == 1:
+            self._on_next()
+        elif depth == 2:  # noqa: PLR2004  # the child's own end
             self._parser.CharacterDataHandler = self._on_next
             self._parser.StartCdataSectionHandler = self._on_next
-        elif self._depth == 0:
-            self._on_next()
+        self._ended.append(name)
 
     def _on_next(self, *_: object) -> None:
-        """Note the end of the last child, if it has just ended."""
-        if len(self._ends) < len(self._begun) - 1:
-            self._ends.append(self._parser.CurrentByteIndex)
-            self._parser.CharacterDataHandler = self._parser.StartCdataSectionHandler = None
+        """Handle the event after a child."""
+        parser = self._parser
+        if self._begun:
+            self.found.append(Element(*self._begun, parser.CurrentByteIndex))
+            self._begun = None
+        parser.CharacterDataHandler = parser.StartCdataSectionHandler = None
+        parser.EndElementHandler = self._ended.append
