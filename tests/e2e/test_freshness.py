@@ -11,19 +11,10 @@ from slixmpp.exceptions import IqError
 from devstack.client import Client
 from devstack.deployment import HOST, Deployment, Distributed
 from devstack.service import Service
-from tests.faults.freshness import measure
 
 DEADLINE = 2.0
 A_LITTLE = 2.0
 STALLED = {"PROSODY_ARCHIVE_POLICY": "true", "STANZALAKE_FRESHNESS_TIMEOUT": str(DEADLINE)}
-
-
-@pytest.mark.parametrize("mode", ["embedded", "kafka"])
-async def test_a_page_right_behind_a_burst_has_all_of_it(tmp_path: Path, mode: str) -> None:
-    """The short form; `make freshness` is the long one."""
-    tally = await measure(tmp_path, mode, rounds=20, messages=200)
-    print(f"mode {mode}, {tally}")  # noqa: T201  # what freshness costs is worth a look
-    assert tally.misses == 0
 
 
 async def page_within(client: Client, seconds: float) -> tuple[list[str], bool]:

@@ -3,10 +3,9 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -19,27 +18,18 @@ from stanzalake.importer.positions import UPPER_HALF
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Store
 from tests.support.archives import START, row, rows
-from tests.support.clients import CLIENT, RawClient
 from tests.support.command import Command
 from tests.support.events import JULIET as JULIET_CAPULET
-from tests.support.queries import page, query
+from tests.support.mod_mam import Old, exported, imported, talk
+from tests.support.processes import Run
 from tests.support.server import JULIET, ROMEO, Server
 
 _MODULES = 'storage = { archive = "sql", archive_prefs = "sql" }\ndefault_archive_policy = true\n'
 _SQLITE = 'sql = { driver = "SQLite3", database = "prosody.sqlite" }\n'
-_RESULT = "{urn:xmpp:mam:2}result"
-_MESSAGE = f"{{urn:xmpp:forward:0}}forwarded/{CLIENT}message"
 PREFS = (
     "<prefs xmlns='urn:xmpp:mam:2' default='always'>"
     "<always><jid>nurse@localhost</jid></always><never><jid>tybalt@localhost</jid></never></prefs>"
 )
-
-
-class Old(NamedTuple):
-    """A Prosody with mod_mam, and the URL of its database."""
-
-    server: Server
-    url: str
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +46,13 @@ def databases() -> Iterator[dict[str, Database]]:
 
 @pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 async def old(
-    request: pytest.FixtureRequest, databases: dict[str, Database], tmp_path: Path
-) -> AsyncIterator[Old]:
+    request: pytest.FixtureRequest, run: Run, databases: dict[str, Database], tmp_path: Path
+) -> Old:
     database = databases.get(request.param)
     options = _MODULES + (_SQLITE if database is None else database.prosody)
-    server = Server(tmp_path / "prosody", options, modules=("mam",))
-    await server.start()
+    server = await run(Server(tmp_path / "prosody", options, modules=("mam",)))
     file = server.prosody.data_path / "prosody.sqlite"
-    yield Old(server, f"sqlite:///{file}" if database is None else database.url)
-    await server.stop()
+    return Old(server, f"sqlite:///{file}" if database is None else database.url)
 
 
 @pytest.fixture
@@ -73,47 +61,6 @@ async def stanzalake(tmp_path: Path) -> Command:
     command.settings["STANZALAKE_HOSTS"] = "localhost"
     assert (await command.run("migrate"))[0] == 0
     return command
-
-
-async def talk(old: Old, first: int, last: int) -> list[tuple[str, str]]:
-    """Have Romeo say numbers to Juliet; give the ids and texts that her archive then holds."""
-    romeo, juliet = await old.server.client("romeo"), await old.server.client("juliet")
-    for number in range(first, last):
-        romeo.say(JULIET, f"{number} \U0001f382 &lt;", f"m{number}", "<x xmlns='urn:x' a='1'/>")
-        await juliet.message(f"m{number}")
-    held = await archive(juliet)
-    await romeo.leave()
-    await juliet.leave()
-    return held
-
-
-async def archive(client: RawClient) -> list[tuple[str, str]]:
-    before = len(client.received)
-    await client.ask("set", query(page("<max>50</max>")))
-    found = [stanza.find(_RESULT) for stanza in client.received[before:]]
-    return [(x.get("id", ""), text(x)) for x in found if x is not None]
-
-
-def text(result: ET.Element) -> str:
-    return result.findtext(f"{_MESSAGE}/{CLIENT}body") or ""
-
-
-async def imported(stanzalake: Command, *arguments: str) -> dict[str, int]:
-    status, out, err = await stanzalake.run("import", "--json", *arguments)
-    assert status == 0, err
-    numbers: dict[str, int] = json.loads(out)
-    return numbers
-
-
-async def exported(stanzalake: Command, owner: str) -> list[tuple[str, str]]:
-    status, out, err = await stanzalake.run("export", owner, "--format", "jsonl")
-    assert status == 0, err
-    lines = [json.loads(line) for line in out.splitlines()]
-    for line in lines:
-        assert (line["peer"], line["peer_resource"], line["direction"]) == (ROMEO, "one", "in")
-        assert "urn:x" in line["stanza"]
-    bodies = [ET.fromstring(line["stanza"]).findtext(f"{CLIENT}body") for line in lines]  # noqa: S314
-    return [(line["id"], body or "") for line, body in zip(lines, bodies, strict=True)]
 
 
 def portable(file: Path, number: int) -> None:

@@ -14,10 +14,10 @@ from devstack.prosody import Prosody
 from stanzalake.config import settings
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Row, Store
-from tests.integration.test_import import Old, archive, exported, imported, talk
 from tests.support import documents
 from tests.support.archives import visible_id
 from tests.support.command import Command
+from tests.support.mod_mam import Old, archive, exported, imported, talk
 from tests.support.server import HOST, JULIET, ROMEO, Server
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "moving.md").read_text()

@@ -59,3 +59,9 @@ def blocks() -> Iterator[Block]:
 def section(document: str, title: str, kind: str = "sh") -> list[Block]:
     """Give all blocks of a kind in a section of a document, in their order."""
     return [block for block in blocks() if block[:3] == (document, title, kind)]
+
+
+def anchors(document: Path) -> set[str]:
+    """Give the names under which GitHub shows a document's headings."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -10,7 +10,7 @@ import yaml
 from query import mam, preferences
 from query.errors import Condition
 from stanzalake.observability.metrics import ALL
-from tests.unit.test_docs import anchors
+from tests.support.documents import anchors
 
 ROOT = Path(__file__).parents[2]
 ALERTS: list[dict[str, Any]] = [

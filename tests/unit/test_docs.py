@@ -4,7 +4,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import click
 import pytest
@@ -15,7 +14,7 @@ from stanzalake.cli.main import cli
 from stanzalake.config import settings
 from stanzalake.observability import metrics
 from stanzalake.observability.metrics import ALL
-from tests.support.documents import DOCUMENTS, ROOT, blocks, section
+from tests.support.documents import DOCUMENTS, ROOT, anchors, blocks, section
 
 RUN = {
     ("docs/installing.md", "On Debian, in one process"): "tests/e2e/test_installing.py",
@@ -153,12 +152,6 @@ def test_files_and_headings_that_the_documents_name_are_there() -> None:
             assert not anchor or anchor in anchors(file), (document.name, target, anchor)
     for test in re.findall(r"`(tests/\S+\.py)`", (ROOT / "docs" / "failures.md").read_text()):
         assert (ROOT / test).is_file(), test
-
-
-def anchors(document: Path) -> set[str]:
-    """Give the names under which GitHub shows a document's headings."""
-    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_architecture_names_files_that_are_there() -> None:
