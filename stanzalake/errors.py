@@ -52,6 +52,12 @@ class LogUnavailable(StanzalakeError):
     retry = True
 
 
+class LogDamaged(LogUnavailable):
+    """The file of the embedded log is damaged; services wait until an operator has recovered it."""
+
+    code = "log-damaged"
+
+
 class StoreUnavailable(StanzalakeError):
     """ClickHouse does not answer at the moment."""
 

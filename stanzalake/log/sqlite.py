@@ -1,42 +1,24 @@
-"""The embedded log: an SQLite file (WAL) with one partition."""
+"""The embedded log: an SQLite file with one partition, for the services of one process."""
 
 import asyncio
-import sqlite3
+import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
-from stanzalake.errors import LogUnavailable
-from stanzalake.log.base import READ_BYTES, Entry, Record
+from stanzalake.errors import LogDamaged, LogUnavailable
+from stanzalake.log.base import Entry, Record
+from stanzalake.log.sqlite_file import PARTITION, Error, LogFile, is_damage
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
-
-PARTITION = 0
+from stanzalake.observability.log_once import LogOnce
 
 _SCAN_RECORDS = 1000
 _MAX_KEYS = 65_536
-_TRIM_INTERVAL_MS = 60_000
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS records (
-    "offset" INTEGER PRIMARY KEY AUTOINCREMENT,
-    topic    TEXT NOT NULL,
-    key      TEXT NOT NULL,
-    value    BLOB NOT NULL,
-    headers  TEXT NOT NULL,
-    at       INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS records_by_topic ON records (topic, "offset");
-CREATE TABLE IF NOT EXISTS commits (
-    topic   TEXT NOT NULL,
-    "group" TEXT NOT NULL,
-    next    INTEGER NOT NULL,
-    PRIMARY KEY (topic, "group")
-);
-"""
+_UPKEEP_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -57,23 +39,41 @@ class LocalLog:
 
     Raises:
         LogUnavailable: The file cannot be opened.
+        LogDamaged: The file is damaged.
     """
 
     def __init__(
         self, path: Path, retention: int | None = None, clock: Callable[[], int] = _now
     ) -> None:
+        self._path = path
         self._retention = retention
         self._clock = clock
-        self._trimmed = clock()
+        self._damage: LogDamaged | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-log")
         self._change = asyncio.Condition()
-        self._thread.submit(self._open, path).result()
+        self._upkeep: asyncio.Task[None] | None = None
+        try:
+            self._thread.submit(self._open).result()
+        except Error as error:
+            self._thread.shutdown()
+            raise self._failure(error, "cannot be opened") from error
+
+    def _open(self) -> None:
+        self._file = LogFile(self._path)
+        self._ends = self._file.ends()
+        self._commits = self._file.commits()
+        self._key_ends = self._no_key_ends()
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> Watermarks:
-        """Append entries and return once they are on the disk (``synchronous=FULL``)."""
+        """Append entries and return once they are on the disk."""
         if not entries:
             return {}
-        end = await self._call(self._append, topic, entries)
+        end = await self._call(self._file.append, topic, entries, self._clock())
+        self._ends[topic] = end
+        newest, _ = self._key_ends
+        newest.update(dict.fromkeys(((topic, entry.key) for entry in entries), end))
+        if len(newest) > _MAX_KEYS:
+            self._key_ends = self._no_key_ends()
         await self._notify()
         return {PARTITION: end}
 
@@ -83,13 +83,20 @@ class LocalLog:
         group: str,
         on_rebalance: Callable[[], None] | None = None,  # noqa: ARG002  # a single process never rebalances
     ) -> "LocalConsumer":
-        """Open a consumer at the group's last commit, else at the oldest record."""
+        """Open a consumer at the group's last commit, else at the oldest record.
+
+        A log with consumers is also trimmed, at intervals.
+        """
+        if self._upkeep is None:
+            self._upkeep = asyncio.create_task(self._keep_up())
         return LocalConsumer(self, topic, group, self._commits.get((topic, group), 0))
 
     async def wait_committed(
         self, topic: str, group: str, key: str, timeout: float, up_to: Watermarks = NO_WATERMARKS
     ) -> bool:
         """Wait until the group has committed the key's records appended before this call."""
+        if self._damage:
+            raise self._damage
         newest, floors = self._key_ends
         end = newest.get((topic, key), floors.get(topic, 0))
         end = min(end, up_to.get(PARTITION, end))
@@ -98,16 +105,19 @@ class LocalLog:
     async def scan(self, topic: str) -> AsyncGenerator[Record, None]:
         """Iterate over the records that a topic holds now."""
         start = 0
-        end = await self._call(self._last, topic)
+        end = await self._call(self._file.last, topic)
         while start <= end:
-            for record in await self._call(self._read, topic, start, _SCAN_RECORDS):
+            for record in await self._call(self._file.read, topic, start, _SCAN_RECORDS):
                 if record.offset <= end:
                     yield record
                 start = record.offset + 1
 
     async def close(self) -> None:
         """Close the file."""
-        await self._call(self._connection.close)
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.wait({self._upkeep})
+        await asyncio.wrap_future(self._thread.submit(self._file.close))
         self._thread.shutdown()
 
     def end(self, topic: str) -> int:
@@ -117,114 +127,60 @@ class LocalLog:
     async def read(self, topic: str, start: int, limit: int, timeout: float) -> list[Record]:
         """Return records of a topic from an offset on; empty on a timeout (seconds)."""
         await self._wait_for(lambda: self._ends.get(topic, 0) > start, timeout)
-        return await self._call(self._read, topic, start, limit)
+        return await self._call(self._file.read, topic, start, limit)
 
     async def commit(self, topic: str, group: str, next_offset: int) -> None:
-        """Store a group's next offset durably."""
-        await self._call(self._commit, topic, group, next_offset)
+        """Store a group's next offset."""
+        await self._call(self._file.commit, topic, group, next_offset)
+        self._commits[topic, group] = next_offset
         await self._notify()
 
-    def _open(self, path: Path) -> None:
-        try:
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.executescript(_SCHEMA)
-            ends = self._connection.execute(
-                'SELECT topic, max("offset") + 1 FROM records GROUP BY 1'
-            )
-            self._ends: dict[str, int] = dict(ends.fetchall())
-            self._key_ends = self._no_key_ends()
-            commits = self._connection.execute('SELECT topic, "group", next FROM commits')
-            self._commits = {(topic, group): next_offset for topic, group, next_offset in commits}
-        except sqlite3.Error as error:
-            raise LogUnavailable(f"the log {path} cannot be opened: {error}") from None
-
-    def _append(self, topic: str, entries: Sequence[Entry]) -> int:
-        at = self._clock()
-        rows = [(topic, e.key, e.value, _pack(e.headers), at) for e in entries]
-        with self._transaction():
-            self._connection.executemany(
-                "INSERT INTO records (topic, key, value, headers, at) VALUES (?, ?, ?, ?, ?)", rows
-            )
-            (last,) = self._connection.execute('SELECT max("offset") FROM records').fetchone()
-        self._ends[topic] = last + 1
-        newest, _ = self._key_ends
-        newest.update(dict.fromkeys(((topic, e.key) for e in entries), last + 1))
-        if len(newest) > _MAX_KEYS:
-            self._key_ends = self._no_key_ends()
-        return int(last) + 1
-
     def _no_key_ends(self) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
-        """Return no key's end offset, and for all other keys the end of their topic.
-
-        A pair, replaced in one assignment: the event loop reads both while a thread writes.
-        """
+        """Return no key's end offset, and for all other keys the end of their topic."""
         return {}, dict(self._ends)
 
-    def _last(self, topic: str) -> int:
-        """Return the offset of a topic's last record, from any process; -1 without records."""
-        (last,) = self._connection.execute(
-            'SELECT max("offset") FROM records WHERE topic = ?', (topic,)
-        ).fetchone()
-        return -1 if last is None else int(last)
+    async def _keep_up(self) -> None:
+        """Trim and shrink the file at intervals, also while nothing is appended."""
+        trouble = LogOnce(__name__)
+        while True:
+            await asyncio.sleep(_UPKEEP_SECONDS)
+            try:
+                if self._retention is not None:
+                    await self._paced(self._file.trim, self._clock() - self._retention * 1000)
+                await self._paced(self._file.shrink)
+                await self._call(self._file.truncate_wal)
+                trouble.end()
+            except LogUnavailable as error:
+                trouble.begin(f"the log is not trimmed: {error}")
 
-    def _read(self, topic: str, start: int, limit: int) -> list[Record]:
-        rows = self._connection.execute(
-            'SELECT "offset", key, value, headers, at FROM records'
-            ' WHERE topic = ? AND "offset" >= ? ORDER BY "offset" LIMIT ?',
-            (topic, start, limit),
-        )
-        records: list[Record] = []
-        size = 0
-        for offset, key, value, headers, at in rows:
-            records.append(Record(PARTITION, offset, key, value, _unpack(headers), at))
-            size += len(value)
-            if size >= READ_BYTES:
-                break
-        rows.close()
-        return records
-
-    def _commit(self, topic: str, group: str, next_offset: int) -> None:
-        with self._transaction():
-            self._connection.execute(
-                "INSERT INTO commits VALUES (?, ?, ?)"
-                ' ON CONFLICT (topic, "group") DO UPDATE SET next = excluded.next',
-                (topic, group, next_offset),
-            )
-        self._commits[topic, group] = next_offset
-        if self._clock() - self._trimmed >= _TRIM_INTERVAL_MS:
-            self._trim(topic)
-
-    def _trim(self, topic: str) -> None:
-        self._trimmed = self._clock()
-        if self._retention is None:
-            return
-        with self._transaction():
-            self._connection.execute(
-                'DELETE FROM records WHERE topic = ? AND at < ? AND "offset" <'
-                " (SELECT min(next) FROM commits WHERE topic = ?)",
-                (topic, self._trimmed - self._retention * 1000, topic),
-            )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Commit the block, or roll back, also if COMMIT itself fails on a full disk."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+    async def _paced(self, step: Callable[..., bool], *arguments: object) -> None:
+        """Repeat a step until nothing is left to do, and leave half of the time to others."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        while await self._call(step, *arguments):
+            await asyncio.sleep(clock() - started)
+            started = clock()
 
     async def _call(self, function: Callable[..., T], *arguments: object) -> T:
+        if self._damage:
+            raise self._damage
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, function, *arguments)
-        except sqlite3.Error as error:
-            raise LogUnavailable(f"the log's file: {error}") from None
+        except Error as error:
+            raise self._failure(error, "fails") from error
+
+    def _failure(self, error: Error, text: str) -> LogUnavailable:
+        """Translate an error; after damage the file takes and gives nothing any more."""
+        if not is_damage(error):
+            return LogUnavailable(f"the log {self._path} {text}: {error}")
+        if self._damage is None:
+            self._damage = LogDamaged(
+                f"the log {self._path} {text}: DAMAGED ({error}): stop the process, and recover it "
+                "as docs/operating.md says under Lost and damaged records"
+            )
+            log.error("%s; meanwhile Prosody's journal keeps new events", self._damage)
+        return self._damage
 
     async def _notify(self) -> None:
         async with self._change:
@@ -266,11 +222,3 @@ class LocalConsumer:
 
     async def close(self) -> None:
         """Release nothing: the log owns the file."""
-
-
-def _pack(headers: Sequence[tuple[str, str]]) -> str:
-    return msgspec.json.encode(headers).decode() if headers else ""
-
-
-def _unpack(text: str) -> tuple[tuple[str, str], ...]:
-    return msgspec.json.decode(text, type=tuple[tuple[str, str], ...]) if text else ()

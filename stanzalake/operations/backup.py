@@ -9,7 +9,7 @@ from stanzalake.errors import SettingsError
 from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
 from stanzalake.log.kafka import admin as kafka_admin
-from stanzalake.log.sqlite import PARTITION
+from stanzalake.log.sqlite_file import PARTITION
 from stanzalake.store import migrations
 from stanzalake.store.backups import Backups
 from stanzalake.store.client import Store

@@ -28,6 +28,7 @@ from stanzalake.store.client import Store
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of
 from tests.support.command import Command
 from tests.support.components import FakeIngest, FakeQuery
+from tests.support.damage import damaged_log
 from tests.support.kafka_log import PARTITIONS, PASSWORD, USER, open_kafka, unique_prefix
 
 HOST = "localhost"
@@ -319,7 +320,18 @@ async def test_a_damaged_log_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "data" / "log.sqlite").write_text("this is no database, and long enough " * 30)
     _, out, _ = await stanzalake.run("check", "--service", "ingest")
     assert "✗ log: the log" in out
-    assert "move it away" in out
+    assert "Lost and damaged records" in out
+
+
+async def test_a_damaged_page_of_the_log_is_a_fault(tmp_path: Path) -> None:
+    stanzalake = Command(tmp_path)
+    file = tmp_path / "data" / "log.sqlite"
+    file.parent.mkdir()
+    await damaged_log(file, PROCESSOR_GROUP)
+    status, out, _ = await stanzalake.run("check", "--service", "up")
+    assert status == 1
+    assert f"✗ log: {file} is damaged: " in out
+    assert "Lost and damaged records" in out
 
 
 async def test_the_http_address_is_checked(tmp_path: Path) -> None:

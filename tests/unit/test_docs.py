@@ -22,6 +22,7 @@ RUN = {
     ("docs/moving.md", "The move"): "tests/e2e/test_migration.py",
     ("docs/moving.md", "Going back"): "tests/integration/test_migrator.py",
     ("docs/operating.md", "The access log"): "tests/integration/test_access_log.py",
+    ("docs/operating.md", "A damaged embedded log"): "tests/integration/test_sqlite_log.py",
     ("docs/backup.md", "Restoring one"): "tests/integration/test_backup.py",
 }
 """The sections whose commands a test reads and runs, every line of them."""

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("ingest", "processor", "query", "stanzalake", "devstack")
 STORE = "stanzalake/store/"
 HOMES = {
-    "sqlite3": ("stanzalake/log/sqlite.py",),
+    "sqlite3": ("stanzalake/log/sqlite_file.py",),
     "chdb": ("stanzalake/store/chdb/",),
     "clickhouse_connect": ("stanzalake/store/client.py",),
     "faust": ("processor/app.py",),
@@ -45,4 +45,4 @@ def test_each_driver_is_imported_in_one_place_only() -> None:
 
 def test_sql_stands_in_the_store_and_in_the_embedded_log_only() -> None:
     for name, tree in modules():
-        assert not has_sql(tree) or name.startswith((STORE, "stanzalake/log/sqlite.py")), name
+        assert not has_sql(tree) or name.startswith((STORE, "stanzalake/log/sqlite_file.py")), name
