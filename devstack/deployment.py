@@ -59,6 +59,7 @@ class Deployment:
         self.client_port = client_port or free_port()
         self.passwords: dict[str, str] = {}
         self.services: dict[str, Service] = {}
+        self._clients: list[Client] = []
         self._tree = tree
         component_port = free_port()
         self.settings = {
@@ -122,7 +123,9 @@ class Deployment:
         await asyncio.gather(*(service.kill() for service in self.services.values()))
 
     async def stop(self) -> None:
-        """Stop everything."""
+        """Disconnect the clients and stop everything."""
+        for client in self._clients:
+            await client.offline()
         await self.stop_service()
         await self.prosody.stop()
 
@@ -134,9 +137,10 @@ class Deployment:
             wait.cancel()
 
     async def client(self, user: str, resource: str = "local") -> Client:
-        """Connect a client of an account."""
+        """Connect a client of an account, until the deployment stops."""
         client = Client(f"{user}@{self.host}/{resource}", self.passwords[user], self.client_port)
         await client.online()
+        self._clients.append(client)
         return client
 
     def secret(self, name: str) -> str:

@@ -1,23 +1,18 @@
 """`stanzalake check` beside deployments that work, in both modes."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from devstack.deployment import Deployment, Distributed
 from tests.support.command import Command
+from tests.support.processes import Run
 
 
 @pytest.fixture(params=["embedded", "kafka"])
-async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployment]:
+async def deployment(run: Run, request: pytest.FixtureRequest, tmp_path: Path) -> Deployment:
     embedded = request.param == "embedded"
-    deployment = Deployment(tmp_path) if embedded else Distributed(tmp_path, number=1)
-    try:
-        await deployment.start()
-        yield deployment
-    finally:
-        await deployment.stop()
+    return await run(Deployment(tmp_path) if embedded else Distributed(tmp_path, number=1))
 
 
 async def test_a_running_deployment_passes_every_check(

@@ -8,6 +8,7 @@ from devstack import conversation
 from devstack.client import Client
 from devstack.debian import TRIXIE
 from devstack.deployment import Deployment
+from tests.support.processes import Run
 
 Friends = tuple[Client, Client]
 
@@ -20,22 +21,17 @@ async def test_a_conversation_comes_back_from_both_archives(friends: Friends) ->
         assert list(conversation.problems(reader, await reader.archive(conversation.PAGE))) == []
 
 
-async def test_a_conversation_comes_back_on_prosody_13(tmp_path: Path) -> None:
+async def test_a_conversation_comes_back_on_prosody_13(run: Run, tmp_path: Path) -> None:
     """`pytest --debian13` runs everything on it."""
     deployment = Deployment(tmp_path)
     deployment.prosody.root = TRIXIE
-    try:
-        await deployment.start()
-        assert "13." in (await deployment.prosody.control("about"))[1]
-        friends = await deployment.client("juliet"), await deployment.client("romeo")
-        await conversation.run(*friends)
-        for reader in friends:
-            assert (
-                list(conversation.problems(reader, await reader.archive(conversation.PAGE))) == []
-            )
-            await reader.offline()
-    finally:
-        await deployment.stop()
+    await run(deployment)
+    assert "13." in (await deployment.prosody.control("about"))[1]
+    friends = await deployment.client("juliet"), await deployment.client("romeo")
+    await conversation.run(*friends)
+    for reader in friends:
+        assert list(conversation.problems(reader, await reader.archive(conversation.PAGE))) == []
+        await reader.offline()
 
 
 @pytest.mark.behaviour(7)
@@ -56,7 +52,6 @@ async def test_a_message_to_somebody_offline_is_archived_once_and_delivered_late
     romeo.say("juliet@localhost", "I am back")
     await juliet.wait_received(1)
     assert [m.body for m in await juliet.archive(50)] == [*sent, "I am back"]
-    await romeo.offline()
 
 
 @pytest.mark.requirement("313-07", "313-22")

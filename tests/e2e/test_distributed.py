@@ -1,7 +1,6 @@
 """Prosody, two of each service, Kafka with six partitions: one archive, also while parts die."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,15 @@ from devstack.client import Client
 from devstack.deployment import Deployment, Distributed
 from devstack.ports import free_port
 from devstack.prosody import Prosody
+from tests.support.processes import Run
 
 SECOND = "montague.localhost"
 ALL = {"PROSODY_ARCHIVE_POLICY": "true"}
 
 
 @pytest.fixture
-async def deployment(tmp_path: Path) -> AsyncIterator[Distributed]:
-    deployment = Distributed(tmp_path, settings=ALL)
-    try:
-        await deployment.start()
-        yield deployment
-    finally:
-        await deployment.stop()
+async def deployment(run: Run, tmp_path: Path) -> Distributed:
+    return await run(Distributed(tmp_path, settings=ALL))
 
 
 async def spread(deployment: Deployment, command: str) -> list[int]:
@@ -61,8 +56,6 @@ async def test_a_conversation_comes_back_whichever_part_dies(deployment: Distrib
     live = {message.id: message.body for message in romeo.live}
     archived = {message.id: message.body for message in await romeo.archive(200)}
     assert live.items() <= archived.items()
-    await juliet.offline()
-    await romeo.offline()
 
 
 async def test_a_query_service_that_dies_is_one_error_and_the_next_works(
@@ -87,11 +80,9 @@ async def test_a_query_service_that_dies_is_one_error_and_the_next_works(
     archive = await juliet.archive(50)
     assert archive[:-1] == expected
     assert archive[-1].body == "one more"
-    await juliet.offline()
-    await romeo.offline()
 
 
-async def test_one_process_serves_several_prosodys(tmp_path: Path) -> None:
+async def test_one_process_serves_several_prosodys(run: Run, tmp_path: Path) -> None:
     ports = (free_port(), free_port())
     second = Prosody(
         directory=tmp_path / "second",
@@ -111,20 +102,15 @@ async def test_one_process_serves_several_prosodys(tmp_path: Path) -> None:
     second.id_keys = deployment.prosody.id_keys
     second.write_config()
     await second.register("nurse", "secret")
-    await second.start()
-    try:
-        await deployment.start()
-        juliet = await deployment.client("juliet")
-        nurse = Client(f"nurse@{SECOND}/x", "secret", second.client_port)
-        await nurse.online()
-        juliet.say("juliet@localhost", "a note to myself")
-        nurse.say(f"nurse@{SECOND}", "another one")
-        await juliet.wait_received(1)
-        await nurse.wait_received(1)
-        assert await juliet.archive(10) == juliet.live
-        assert await nurse.archive(10) == nurse.live
-        await juliet.offline()
-        await nurse.offline()
-    finally:
-        await deployment.stop()
-        await second.stop()
+    await run(second)
+    await run(deployment)
+    juliet = await deployment.client("juliet")
+    nurse = Client(f"nurse@{SECOND}/x", "secret", second.client_port)
+    await nurse.online()
+    juliet.say("juliet@localhost", "a note to myself")
+    nurse.say(f"nurse@{SECOND}", "another one")
+    await juliet.wait_received(1)
+    await nurse.wait_received(1)
+    assert await juliet.archive(10) == juliet.live
+    assert await nurse.archive(10) == nurse.live
+    await nurse.offline()

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from stanzalake.store.client import Store
 from tests.support.clients import RawClient
 from tests.support.command import SOON, Command
 from tests.support.deployments import JULIET, ROMEO, entries, session
+from tests.support.processes import Run
 
 REGISTER = "jabber:iq:register"
 
 
 @pytest.fixture(params=["embedded", "kafka"])
-async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployment]:
+async def deployment(run: Run, request: pytest.FixtureRequest, tmp_path: Path) -> Deployment:
     wanted = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_MAM_SMART_ENABLE": "false"}
     embedded = request.param == "embedded"
     deployment = (
@@ -30,11 +31,7 @@ async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
         else Distributed(tmp_path, settings=wanted, number=1)
     )
     deployment.prosody.modules = ("stanzalake", "user_account_management")
-    try:
-        await deployment.start()
-        yield deployment
-    finally:
-        await deployment.stop()
+    return await run(deployment)
 
 
 def command(deployment: Deployment) -> Command:

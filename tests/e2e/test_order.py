@@ -1,7 +1,6 @@
 """An archive is in the order in which Prosody routed the messages, whatever the clock does."""
 
 import time
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from devstack.client import Client
 from devstack.deployment import Deployment
 from stanzalake.model.position import Sealer, to_milliseconds
+from tests.support.processes import Run
 
 BURST = 500
 HOUR = 3600
@@ -50,15 +50,11 @@ def clock(tmp_path: Path) -> Clock:
 
 
 @pytest.fixture
-async def deployment(tmp_path: Path, clock: Clock) -> AsyncIterator[Deployment]:
+async def deployment(run: Run, tmp_path: Path, clock: Clock) -> Deployment:
     settings = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_ARCHIVE_MAX_QUERY_RESULTS": "1000"}
     deployment = Deployment(tmp_path, settings=settings)
     deployment.prosody.environment = clock.environment
-    try:
-        await deployment.start()
-        yield deployment
-    finally:
-        await deployment.stop()
+    return await run(deployment)
 
 
 async def burst(deployment: Deployment, name: str) -> list[str]:
@@ -128,5 +124,3 @@ async def test_a_clock_that_steps_back_stops_no_event(deployment: Deployment, cl
         sent.append(f"turn {turn}")
         page = await juliet.latest()
         assert ([message.body for message in page.messages], page.stable) == (sent, True)
-    await juliet.offline()
-    await romeo.offline()

@@ -1,6 +1,5 @@
 """What users want archived, set over MAM and in force for the next message."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -8,20 +7,16 @@ import pytest
 
 from devstack.client import Client
 from devstack.deployment import Deployment
+from tests.support.processes import Run
 
 MAM = "urn:xmpp:mam:2"
 JULIET, ROMEO = "juliet@localhost", "romeo@localhost"
 
 
 @pytest.fixture
-async def deployment(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Deployment]:
+async def deployment(run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> Deployment:
     """A deployment with the settings that a test is marked with, its accounts no contacts."""
-    deployment = Deployment(tmp_path, settings=getattr(request, "param", {}))
-    try:
-        await deployment.start()
-        yield deployment
-    finally:
-        await deployment.stop()
+    return await run(Deployment(tmp_path, settings=getattr(request, "param", {})))
 
 
 async def prefs(client: Client, default: str | None = None, **lists: str) -> ET.Element:
@@ -69,8 +64,6 @@ async def test_wishes_are_in_force_for_the_next_message(deployment: Deployment) 
     await say(romeo, juliet, "kept 3")
     assert await archived(juliet) == ["kept 1", "kept 2", "kept 3"]
     assert await archived(romeo) == []
-    await juliet.offline()
-    await romeo.offline()
 
 
 @pytest.mark.parametrize(
@@ -87,8 +80,6 @@ async def test_smart_archiving_begins_with_the_first_request(deployment: Deploym
     assert await archived(romeo) == []
     await say(romeo, juliet, "both have asked")
     assert await archived(romeo) == ["both have asked"]
-    await juliet.offline()
-    await romeo.offline()
 
 
 @pytest.mark.parametrize("deployment", [{"PROSODY_ARCHIVE_POLICY": "false"}], indirect=True)
@@ -99,5 +90,3 @@ async def test_nothing_is_kept_by_default_if_the_server_says_so(deployment: Depl
     await prefs(juliet, "roster")
     await say(juliet, romeo, "kept")
     assert await archived(juliet) == ["kept"]
-    await juliet.offline()
-    await romeo.offline()

@@ -12,6 +12,7 @@ from stanzalake.log.base import EVENTS, Entry, Log
 from stanzalake.model.position import from_milliseconds
 from tests.faults.storm import MODES
 from tests.support.events import encoded
+from tests.support.processes import Run
 from tests.support.wait import until
 
 pytestmark = pytest.mark.slow
@@ -55,51 +56,45 @@ async def append_backlog(log: Log) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_large_backlog_is_drained_in_bounded_memory(tmp_path: Path, mode: str) -> None:
+async def test_a_large_backlog_is_drained_in_bounded_memory(
+    run: Run, tmp_path: Path, mode: str
+) -> None:
     """In one partition, so that one processor has all of it."""
-    deployment = MODES[mode](tmp_path, settings={**ALL, "STANZALAKE_KAFKA_PARTITIONS": "1"})
-    try:
-        await deployment.start()
-        await deployment.stop_service()
-        async with opening.open_log(settings.load(deployment.settings)) as log:
-            await append_backlog(log)
-        await deployment.start_service()
-        juliet = await deployment.client("juliet")
-        while not (await juliet.latest()).stable:
-            pass
-        assert len(await juliet.archive(250)) == BACKLOG // OWNERS
-        most = peak(deployment)
-        print(f"mode {mode}, {BACKLOG} events, at most {most} MiB")  # noqa: T201  # says how near it is
-        await juliet.offline()
-    finally:
-        await deployment.stop()
+    deployment = await run(
+        MODES[mode](tmp_path, settings={**ALL, "STANZALAKE_KAFKA_PARTITIONS": "1"})
+    )
+    await deployment.stop_service()
+    async with opening.open_log(settings.load(deployment.settings)) as log:
+        await append_backlog(log)
+    await deployment.start_service()
+    juliet = await deployment.client("juliet")
+    while not (await juliet.latest()).stable:
+        pass
+    assert len(await juliet.archive(250)) == BACKLOG // OWNERS
+    most = peak(deployment)
+    print(f"mode {mode}, {BACKLOG} events, at most {most} MiB")  # noqa: T201  # says how near it is
     assert most < LIMITS[mode]
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_flood_without_ingest_is_kept_on_disk(tmp_path: Path, mode: str) -> None:
-    deployment = MODES[mode](tmp_path, settings=ALL)
-    try:
-        await deployment.start()
-        juliet = await deployment.client("juliet")
-        await deployment.kill_service()
-        before = resident(deployment.prosody.pid)
-        message = f"<message to='romeo@{HOST}' type='chat'><body>{TEXT}</body></message>"
-        for _ in range(FLOOD // OWNERS):
-            juliet.send_raw(message * OWNERS)
-        journal = deployment.prosody.data_path / HOST / "stanzalake"
-        await until(lambda: size(journal) > 2 * FLOOD * len(TEXT), within=60)
-        journalled, grown = size(journal) // 1024, resident(deployment.prosody.pid) - before
-        await deployment.start_service()
-        while not (await juliet.latest()).stable:
-            pass
-        most = peak(deployment)
-        print(f"a journal of {journalled} KiB, Prosody grew by {grown} KiB")  # noqa: T201  # says how near it is
-        print(f"mode {mode}, the archive had at most {most} MiB")  # noqa: T201  # says how near it is
-        kept = await juliet.archive(250)
-        await juliet.offline()
-    finally:
-        await deployment.stop()
+async def test_a_flood_without_ingest_is_kept_on_disk(run: Run, tmp_path: Path, mode: str) -> None:
+    deployment = await run(MODES[mode](tmp_path, settings=ALL))
+    juliet = await deployment.client("juliet")
+    await deployment.kill_service()
+    before = resident(deployment.prosody.pid)
+    message = f"<message to='romeo@{HOST}' type='chat'><body>{TEXT}</body></message>"
+    for _ in range(FLOOD // OWNERS):
+        juliet.send_raw(message * OWNERS)
+    journal = deployment.prosody.data_path / HOST / "stanzalake"
+    await until(lambda: size(journal) > 2 * FLOOD * len(TEXT), within=60)
+    journalled, grown = size(journal) // 1024, resident(deployment.prosody.pid) - before
+    await deployment.start_service()
+    while not (await juliet.latest()).stable:
+        pass
+    most = peak(deployment)
+    print(f"a journal of {journalled} KiB, Prosody grew by {grown} KiB")  # noqa: T201  # says how near it is
+    print(f"mode {mode}, the archive had at most {most} MiB")  # noqa: T201  # says how near it is
+    kept = await juliet.archive(250)
     assert len(kept) == FLOOD
     assert grown < journalled // 2
     assert most < LIMITS[mode]

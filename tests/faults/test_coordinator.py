@@ -11,6 +11,7 @@ from stanzalake.log.base import PROCESSOR_GROUP
 from tests.faults.storm import look_through
 from tests.faults.talk import Talk
 from tests.support.brokers import Replicated
+from tests.support.processes import Run
 
 pytestmark = pytest.mark.slow
 
@@ -35,31 +36,27 @@ async def archived(deployment: Replicated) -> None:
     async with asyncio.timeout(WITHIN):
         while not (await reader.latest()).stable:
             pass
-    await reader.offline()
 
 
 @pytest.mark.timeout(180)
-async def test_another_broker_takes_the_processors_over(tmp_path: Path) -> None:
+async def test_another_broker_takes_the_processors_over(run: Run, tmp_path: Path) -> None:
     deployment = Replicated(tmp_path, ALL)
     talks = [Talk("juliet", "romeo"), Talk("romeo", "juliet")]
     stop = asyncio.Event()
-    try:
-        await deployment.start()
-        running = [asyncio.ensure_future(talk.run(deployment, stop)) for talk in talks]
-        await archived(deployment)
-        first = await deployment.coordinator(PROCESSOR_GROUP)
-        await deployment.brokers[first].kill()
-        second = await on_rebalance(deployment, first)
-        await archived(deployment)
-        await deployment.brokers[first].stop()
-        await deployment.brokers[first].start()
-        stop.set()
-        await asyncio.gather(*running)
-        findings = await look_through(deployment, talks)
-        fallen = [name for name, service in deployment.services.items() if not service.alive]
-        sent = sum(talk.sent for talk in talks)
-        print(f"from broker {first} to {second}, {sent} messages, {findings}")  # noqa: T201  # says what was proved
-        assert (findings.problems, fallen) == ([], [])
-        assert sent > 50
-    finally:
-        await deployment.stop()
+    await run(deployment)
+    running = [asyncio.ensure_future(talk.run(deployment, stop)) for talk in talks]
+    await archived(deployment)
+    first = await deployment.coordinator(PROCESSOR_GROUP)
+    await deployment.brokers[first].kill()
+    second = await on_rebalance(deployment, first)
+    await archived(deployment)
+    await deployment.brokers[first].stop()
+    await deployment.brokers[first].start()
+    stop.set()
+    await asyncio.gather(*running)
+    findings = await look_through(deployment, talks)
+    fallen = [name for name, service in deployment.services.items() if not service.alive]
+    sent = sum(talk.sent for talk in talks)
+    print(f"from broker {first} to {second}, {sent} messages, {findings}")  # noqa: T201  # says what was proved
+    assert (findings.problems, fallen) == ([], [])
+    assert sent > 50

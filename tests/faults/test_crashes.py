@@ -1,25 +1,20 @@
 """Prosody and the archive are killed between send and archive: nothing missing, nothing double."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from devstack.client import Client
 from devstack.deployment import Deployment
+from tests.support.processes import Run
 
 COUNT = 100
 
 
 @pytest.fixture
-async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
-    deployment = Deployment(tmp_path, settings={"PROSODY_ARCHIVE_POLICY": "true"})
-    try:
-        await deployment.start()
-        yield deployment
-    finally:
-        await deployment.stop()
+async def deployment(run: Run, tmp_path: Path) -> Deployment:
+    return await run(Deployment(tmp_path, settings={"PROSODY_ARCHIVE_POLICY": "true"}))
 
 
 def bodies(start: int = 0) -> list[str]:
@@ -65,8 +60,6 @@ async def test_the_archive_is_killed_while_messages_flow(deployment: Deployment)
         await sending
         await deployment.start_service()
     await check(deployment, romeo, bodies() + bodies(COUNT) + bodies(2 * COUNT))
-    await juliet.offline()
-    await romeo.offline()
 
 
 async def test_prosody_is_killed_while_messages_flow(deployment: Deployment) -> None:
@@ -81,7 +74,6 @@ async def test_prosody_is_killed_while_messages_flow(deployment: Deployment) -> 
     assert archive[: len(romeo.live)] == romeo.live
     found = [message.body for message in archive]
     assert found == bodies()[: len(found)]
-    await reader.offline()
 
 
 async def test_a_clean_stop_loses_and_repeats_nothing(deployment: Deployment) -> None:
@@ -92,5 +84,3 @@ async def test_a_clean_stop_loses_and_repeats_nothing(deployment: Deployment) ->
     await sending
     await deployment.start_service()
     await check(deployment, romeo, bodies())
-    await juliet.offline()
-    await romeo.offline()

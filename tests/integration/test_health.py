@@ -15,6 +15,7 @@ from devstack.ports import free_port
 from stanzalake.errors import SettingsError
 from stanzalake.observability import health
 from stanzalake.observability.metrics import ALL
+from tests.support.processes import Run
 
 NAMES = {metric._name for metric in ALL}  # noqa: SLF001  # it has no other way to ask
 
@@ -44,32 +45,28 @@ async def test_a_port_in_use_is_a_settings_error() -> None:
                 pass
 
 
-async def test_a_deployment_exports_its_activity(tmp_path: Path) -> None:
+async def test_a_deployment_exports_its_activity(run: Run, tmp_path: Path) -> None:
     port = free_port()
-    deployment = Deployment(tmp_path, settings={"STANZALAKE_HTTP_ADDRESS": f"127.0.0.1:{port}"})
-    try:
-        await deployment.start()
-        juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
-        await conversation.run(juliet, romeo)
-        lines = len(conversation.LINES)
-        await juliet.archive(3)
-        shown = await values(port)
-        assert shown["stanzalake_ingest_events_total"] == 2 * lines
-        assert shown["stanzalake_processor_events_total"] == 2 * lines
-        assert shown["stanzalake_stamp_to_queryable_seconds_count"] >= 1
-        assert shown["prosody_archive_query_total"] == 3
-        assert shown["stanzalake_freshness_wait_seconds_count"] == 3
-        assert shown["prosody_storage_operations_total"] > 3
-        assert (await get(port, "/readyz"))[0] == 200
-        await juliet.offline()
-        await romeo.offline()
-        await deployment.prosody.stop()
-        async with asyncio.timeout(20):
-            while (await get(port, "/readyz"))[0] != 503:  # noqa: ASYNC110  # another process
-                await asyncio.sleep(0.05)
-        assert (await get(port, "/healthz"))[0] == 200
-    finally:
-        await deployment.stop()
+    deployment = await run(
+        Deployment(tmp_path, settings={"STANZALAKE_HTTP_ADDRESS": f"127.0.0.1:{port}"})
+    )
+    juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+    await conversation.run(juliet, romeo)
+    lines = len(conversation.LINES)
+    await juliet.archive(3)
+    shown = await values(port)
+    assert shown["stanzalake_ingest_events_total"] == 2 * lines
+    assert shown["stanzalake_processor_events_total"] == 2 * lines
+    assert shown["stanzalake_stamp_to_queryable_seconds_count"] >= 1
+    assert shown["prosody_archive_query_total"] == 3
+    assert shown["stanzalake_freshness_wait_seconds_count"] == 3
+    assert shown["prosody_storage_operations_total"] > 3
+    assert (await get(port, "/readyz"))[0] == 200
+    await deployment.prosody.stop()
+    async with asyncio.timeout(20):
+        while (await get(port, "/readyz"))[0] != 503:  # noqa: ASYNC110  # another process
+            await asyncio.sleep(0.05)
+    assert (await get(port, "/healthz"))[0] == 200
 
 
 async def test_every_metric_of_the_catalogue_is_exported() -> None:
