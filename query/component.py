@@ -1,4 +1,4 @@
-"""The component that a Prosody delegates its users' archive requests to."""
+"""The component to which a server forwards its users' archive requests."""
 
 import asyncio
 import logging
@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from slixmpp import Iq, Message, Presence
 
-from query import delegation, disco, mam
-from query.delegation import Request
+from query import delegation, disco, mam, protocol
 from query.errors import StanzaError
 from query.freshness import Freshness
 from query.grants import Grants
-from query.question import Answer, QueryContext, Question
+from query.question import QueryContext, Question
+from query.request import Envelope, Reply, Request
+from query.state import state_after
 from query.state_publisher import StatePublishers
+from query.turns import Turns
 from stanzalake.errors import StanzalakeError
 from stanzalake.log.watermarks import NO_WATERMARKS
 from stanzalake.model.page import Archive
 from stanzalake.observability.access_log import Access, AccessLog
+from stanzalake.observability.log_once import LogOnce
 from stanzalake.observability.metrics import ARCHIVE_QUERIES, QUERY_MESSAGES, QUERY_SECONDS
 from stanzalake.xmpp import component, markup
 from stanzalake.xmpp.namespaces import STANZAS, tag
@@ -29,12 +32,16 @@ if TYPE_CHECKING:
     from stanzalake.config.settings import Settings
 
 MAX_REQUESTS = 1024
-"""Requests in work on one connection; more are told to come again."""
+"""Requests in work or waiting on one connection; more are told to come again."""
+MAX_OWNER_REQUESTS = 256
+"""Those of one owner among them."""
 
 ANSWER_WITHIN = 30.0
 """Seconds after which a request is told to come again, the wait for freshness not counted."""
 PAGES_AT_ONCE = 8
 """Pages in memory on one connection, and statements for them that a server has at a time."""
+OWNER_PAGES_AT_ONCE = 2
+"""Those of one owner among them."""
 
 DRAIN_WITHIN = 5.0
 """Seconds for which the requests in work may go on once the service is to stop."""
@@ -43,21 +50,21 @@ log = logging.getLogger(__name__)
 
 
 class Component(component.Component):
-    """Answers every delegated request once, and every other iq too.
+    """Answers every forwarded request once, and every other iq too.
 
-    slixmpp keeps the stream; its stanza handling is passed by, because nothing that strangers
-    send shall have an effect that is not written here, and because its send queue reorders.
+    slixmpp keeps the stream; its stanza handling is bypassed, because stanzas from strangers may
+    have no effect that is not written here, and because its send queue reorders.
 
     Args:
         settings: Names, secret, hosts and limits.
         address: Host and port of the Prosody's component listener.
-        archive_of: Gives the archive of an owner, as of now.
-        freshness: Waits for what was announced before a request.
-        publishers: Gives a request its voice.
-        accesses: Where each request is recorded.
+        archive_of: Returns the archive of an owner, as of now.
+        freshness: Waits for the messages announced before a request.
+        publishers: Makes the state publisher of a request.
+        accesses: Records each request.
 
     Attributes:
-        closing: Whether it takes no more requests, because it is to stop.
+        closing: Whether the component takes no more requests, because it is to stop.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  # the parts of the service meet here
@@ -70,15 +77,16 @@ class Component(component.Component):
         accesses: AccessLog,
     ) -> None:
         super().__init__(settings.query_jid, settings.component_secret.get_secret_value(), address)
-        self._most = settings.max_query_results
+        self._limit = settings.max_query_results
         self._archive_of = archive_of
         self._freshness = freshness
         self._publishers = publishers
         self._accesses = accesses
         self._grants = Grants(settings.hosts)
-        self._requests: set[asyncio.Task[None]] = set()
+        self._requests: dict[asyncio.Task[None], str] = {}
         self.closing = False
-        self._turn = asyncio.Semaphore(PAGES_AT_ONCE)
+        self._turns = Turns(PAGES_AT_ONCE, OWNER_PAGES_AT_ONCE)
+        self._delays = LogOnce(__name__, self.name)
         self._writable = asyncio.Event()
         self._writable.set()
         self._bounced = False
@@ -127,7 +135,7 @@ class Component(component.Component):
         if iq.get("type") not in {"get", "set"}:
             return
         try:
-            if len(iq) == 1 and iq[0].tag == delegation.REQUEST:
+            if len(iq) == 1 and iq[0].tag in {protocol.REQUEST, delegation.REQUEST}:
                 self._admit(iq)
             else:
                 self.send_raw(markup.reply(iq, "result", self._disclose(iq)))
@@ -143,36 +151,56 @@ class Component(component.Component):
         return disco.answer(iq[0])
 
     def _admit(self, iq: "Element") -> None:
+        envelope = self._open(iq)
+        owner = envelope.request.owner
+        if self.closing or not self._has_room(owner):
+            self._refuse(envelope, StanzaError("resource-constraint"))
+            return
+        task = asyncio.create_task(self._serve(envelope))
+        self._requests[task] = owner
+        task.add_done_callback(self._requests.pop)
+
+    def _open(self, iq: "Element") -> Envelope:
+        """Open an envelope; only a known host's own requests are a user's.
+
+        Raises:
+            StanzaError: For the host: there is no user to answer.
+        """
         host = iq.get("from", "")
         if not self._grants.known(host):
             raise StanzaError("forbidden")
-        if not self._grants.complete(host) or iq.get("to") != self.boundjid.bare:
+        if iq.get("to") != self.boundjid.bare:
             raise StanzaError("service-unavailable")
-        request = delegation.open_request(iq)
-        if self.closing or len(self._requests) >= MAX_REQUESTS:
-            self._refuse(request, StanzaError("resource-constraint"))
-        else:
-            task = asyncio.create_task(self._serve(request))
-            self._requests.add(task)
-            task.add_done_callback(self._requests.discard)
+        if iq[0].tag == protocol.REQUEST:
+            return protocol.open_request(iq)
+        if not self._grants.complete(host):
+            raise StanzaError("service-unavailable")
+        return delegation.open_request(iq)
 
-    async def _serve(self, request: Request) -> None:
+    def _has_room(self, owner: str) -> bool:
+        same = sum(other == owner for other in self._requests.values())
+        return len(self._requests) < MAX_REQUESTS and same < MAX_OWNER_REQUESTS
+
+    async def _serve(self, envelope: Envelope) -> None:
+        request = envelope.request
         access = Access(
             by=request.requester, owner=request.asked, action="none", through=self.boundjid.bare
         )
         try:
             question = mam.question(request)
             access.action, access.filtered = question.kind, question.filtered
-            await self._answer(request, question, access)
+            await self._answer(envelope, question, access)
             access.outcome = "answered"
         except StanzaError as error:
             access.outcome = error.condition
-            self._refuse(request, error)
+            self._refuse(envelope, error)
         except Exception as error:  # noqa: BLE001  # no request stays without an answer
             access.outcome = "failed"
-            self._refuse(request, self._explain(error))
+            self._refuse(envelope, self._explain(error))
         finally:
-            self._record(access)
+            # A host that wants a state reads no messages.
+            if request.iq is not None:
+                self._record(access)
 
     def _record(self, access: Access) -> None:
         self._accesses.write(access)
@@ -180,37 +208,48 @@ class Component(component.Component):
         QUERY_SECONDS.labels(access.action).observe(access.seconds)
         QUERY_MESSAGES.observe(access.messages)
 
-    async def _answer(self, request: Request, question: Question, access: Access) -> None:
-        stable = request.stable
-        if question.reads != "nothing":
-            # The host does not know where preferences are: it is we who appended them.
-            up_to = request.watermarks if question.reads == "messages" else NO_WATERMARKS
-            stable = stable and await self._freshness.reached(request.owner, up_to)
+    async def _answer(self, envelope: Envelope, question: Question, access: Access) -> None:
+        request = envelope.request
+        stable = await self._is_fresh(request, question)
         # A few pages in memory at a time, however many are asked for.
-        async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turn:
+        async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turns.take(request.owner):
             archive = self._archive_of(request.owner)
             publisher = self._publishers.of(request)
+            context = QueryContext(archive, self._limit, stable, publisher)
+            activated = None
             if question.activates:
-                await self._publishers.activate(publisher, archive)
-            answer = await question.answer(QueryContext(archive, self._most, stable, publisher))
+                activated = await self._publishers.activate(publisher, archive)
+            answer = await question.answer(context)
+            known = await state_after(answer, context, activated) if request.wants_state else None
+            self._delays.end()
             deadline.reschedule(None)
-            await self._send(request, answer, access)
+            reply = Reply("result", answer.payload, answer.results, known)
+            await self._send(envelope, reply, access)
 
-    async def _send(self, request: Request, answer: Answer, access: Access) -> None:
-        for result in answer.results:
+    async def _is_fresh(self, request: Request, question: Question) -> bool:
+        """Wait for the events before a request; return whether the store has them all."""
+        if question.reads == "nothing" and not (request.wants_state and question.activates):
+            return request.stable
+        # The host does not know where state is in the log: this service appended it.
+        by_host = question.reads == "messages" and not request.wants_state
+        up_to = request.watermarks if by_host else NO_WATERMARKS
+        return request.stable and await self._freshness.reached(request.owner, up_to)
+
+    async def _send(self, envelope: Envelope, reply: Reply, access: Access) -> None:
+        for stanza in envelope.seal(reply):
             await self._writable.wait()
-            self.send_raw(delegation.seal_message(request, result))
-            access.messages += 1
-            access.size += len(result.encode())
-        self.send_raw(delegation.seal_answer(request, "result", answer.payload))
+            self.send_raw(stanza)
+        access.messages = len(reply.results)
+        access.size = sum(len(result.content.encode()) for result in reply.results)
 
-    def _refuse(self, request: Request, error: StanzaError) -> None:
-        self.send_raw(delegation.seal_answer(request, "error", error.markup()))
+    def _refuse(self, envelope: Envelope, error: StanzaError) -> None:
+        for stanza in envelope.seal(Reply("error", error.markup())):
+            self.send_raw(stanza)
 
     def _explain(self, error: Exception) -> StanzaError:
-        """Tell the operator what happened, and give what the user is told."""
+        """Log a failure, and give the error for the user."""
         if isinstance(error, TimeoutError) or (isinstance(error, StanzalakeError) and error.retry):
-            log.warning("%s: a request was put off: %s", self.name, error or "no answer in time")
+            self._delays.begin(f"requests are put off: {str(error) or 'no answer in time'}")
             return StanzaError("resource-constraint", "the archive is busy: try again later")
         if isinstance(error, StanzalakeError):
             log.error("%s: a request failed: %s", self.name, error)

@@ -1,4 +1,4 @@
-"""The search form of XEP-0313 §4.1: as it is served, and as it comes back filled in (XEP-0004)."""
+"""The search form of XEP-0313 §4.1, as served and as submitted (XEP-0004)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(frozen=True)
 class Filters:
-    """What a search is narrowed to; all of it applies.
+    """Conditions of a search, all of which apply.
 
     Attributes:
         peer: The other party; a bare JID stands for all its resources.
@@ -50,8 +50,7 @@ def parse(form: "Element | None") -> Filters:
 
     Raises:
         StanzaError: feature-not-implemented for an unknown field (XEP-0313 §4.1.5), bad-request
-            for anything that is not as the form asks: nothing is ignored, as that would widen
-            what the client meant to narrow.
+            for any other deviation from the form: to ignore a field would widen the search.
     """
     values = {} if form is None else _values(form)
     if not values:
@@ -95,8 +94,8 @@ def _single(read: Callable[[str], Any]) -> Callable[[Sequence[str]], Any]:
     return read_one
 
 
-def _bounded(given: Sequence[str], most: int) -> tuple[str, ...]:
-    if not 1 <= len(given) <= most or not all(1 <= len(value) <= MAX_VALUE for value in given):
+def _bounded(given: Sequence[str], limit: int) -> tuple[str, ...]:
+    if not 1 <= len(given) <= limit or not all(1 <= len(value) <= MAX_VALUE for value in given):
         raise ValueError("too many values, none, or one of a wrong length")
     return tuple(given)
 
@@ -113,10 +112,10 @@ _READERS: Mapping[str, tuple[str, Callable[[Sequence[str]], Any]]] = {
     "end": ("end", _single(partial(dates.parse, up=False))),
     "before-id": ("before_id", _single(str)),
     "after-id": ("after_id", _single(str)),
-    "ids": ("ids", partial(_bounded, most=MAX_IDS)),
+    "ids": ("ids", partial(_bounded, limit=MAX_IDS)),
     "include-groupchat": ("groupchat", _single(_boolean)),
 }
-"""Each field's attribute of Filters and what reads its values."""
+"""Attribute of Filters and parser of the values, by field."""
 
 
 def _field(name: str, kind: str, *children: str) -> str:
@@ -139,4 +138,4 @@ FORM = markup.element(
     _field("ids", "list-multi", _OPEN_STRINGS),
     _field("include-groupchat", "boolean"),
 )
-"""The form that a client is offered (XEP-0313 §4.1.5), as markup."""
+"""The form offered to clients (XEP-0313 §4.1.5), as markup."""

@@ -1,14 +1,14 @@
-"""What a request to an archive means (XEP-0313): the form, a search, the metadata, preferences."""
+"""Requests to an archive (XEP-0313): the form, a search, the metadata, preferences."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from query import forms, preferences, rsm
-from query.delegation import Request
+from query import forms, preferences, rsm, state
 from query.errors import StanzaError
 from query.question import Answer, QueryContext, Question, Reads
+from query.request import Request, Result
 from stanzalake.model.page import Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from stanzalake.xmpp import dates, markup
@@ -22,31 +22,31 @@ MAX_QUERYID = 1024
 
 @dataclass(frozen=True)
 class FormQuestion:
-    """Which fields can a search have?"""
+    """A request for the search form."""
 
     kind: ClassVar[str] = "form"
     filtered: ClassVar[bool] = False
     reads: ClassVar[Reads] = "nothing"
     activates: ClassVar[bool] = True
 
-    async def answer(self, reading: QueryContext) -> Answer:  # noqa: ARG002  # the same for everybody
+    async def answer(self, context: QueryContext) -> Answer:  # noqa: ARG002  # the same for everybody
         """Give the search form."""
         return Answer(markup.element("query", {"xmlns": MAM}, forms.FORM))
 
 
 @dataclass(frozen=True)
 class MetadataQuestion:
-    """Where does the archive begin and end?"""
+    """A request for both ends of the archive."""
 
     kind: ClassVar[str] = "metadata"
     filtered: ClassVar[bool] = False
     reads: ClassVar[Reads] = "messages"
     activates: ClassVar[bool] = False
 
-    async def answer(self, reading: QueryContext) -> Answer:
+    async def answer(self, context: QueryContext) -> Answer:
         """Give the first and last item's id and time (XEP-0313 §5)."""
-        oldest = await reading.archive.read(Selection(), 1)
-        newest = await reading.archive.read(Selection(), 1, backward=True)
+        oldest = await context.archive.read(Selection(), 1)
+        newest = await context.archive.read(Selection(), 1, backward=True)
         ends = [_end("start", item) for item in oldest.items]
         ends += [_end("end", item) for item in newest.items]
         return Answer(markup.element("metadata", {"xmlns": MAM}, *ends))
@@ -54,13 +54,13 @@ class MetadataQuestion:
 
 @dataclass(frozen=True)
 class SearchQuestion:
-    """Which messages are there?
+    """A search.
 
     Attributes:
-        filters: What is searched for.
-        paging: Which page of it is asked for.
+        filters: Conditions on the messages.
+        paging: The requested page.
         flipped: Whether the page is sent newest first.
-        queryid: The client's own name for the search; None if it gave none.
+        queryid: The client's own name for the search; None if it has none.
     """
 
     filters: forms.Filters
@@ -73,18 +73,20 @@ class SearchQuestion:
 
     @property
     def filtered(self) -> bool:
-        """Whether it is about one other party only."""
+        """Whether the search is about a single peer."""
         return self.filters.peer is not None
 
-    async def answer(self, reading: QueryContext) -> Answer:
+    async def answer(self, context: QueryContext) -> Answer:
         """Give one page (XEP-0313 §4)."""
-        selection, window = await self._resolve(reading.archive)
-        limit = reading.most if self.paging.most is None else min(self.paging.most, reading.most)
+        selection, window = await self._resolve(context.archive)
+        limit = (
+            context.limit if self.paging.limit is None else min(self.paging.limit, context.limit)
+        )
         page, (total, before) = await asyncio.gather(
-            reading.archive.read(
+            context.archive.read(
                 window, limit, backward=self.paging.backward, skip=self.paging.index
             ),
-            reading.archive.count(selection, _edge(window, self.paging)),
+            context.archive.count(selection, _edge(window, self.paging)),
         )
         index = self._index(page, before)
         total = max(total, index + len(page.items))
@@ -93,12 +95,12 @@ class SearchQuestion:
         # backward and has only begun. Nobody may depend on the index (XEP-0313 §4.3.2).
         begins = self.paging.backward and page.more and index + len(results) == total
         return Answer(
-            _fin(page, total, None if begins else index, stable=reading.stable),
+            _fin(page, total, None if begins else index, stable=context.stable),
             results[::-1] if self.flipped else results,
         )
 
     def _index(self, page: Page, before: int) -> int:
-        """Give a page's place, if so many items are before the edge that it begins at."""
+        """Compute the index of a page's first item from the number of items before its edge."""
         if not page.items:
             return 0
         at_edge = before - len(page.items) if self.paging.backward else before
@@ -106,7 +108,7 @@ class SearchQuestion:
         return max(0, at_edge + self.paging.index)
 
     async def _resolve(self, archive: Archive) -> tuple[Selection, Selection]:
-        """Give what the filters select, and the part of it between the page's anchors."""
+        """Give the selection of the filters, and its part between the page's anchors."""
         filters, paging = self.filters, self.paging
         anchors = (filters.after_id, filters.before_id, paging.after, paging.before)
         named = {id_ for id_ in (*anchors, *(filters.ids or ())) if id_}
@@ -130,15 +132,17 @@ class SearchQuestion:
 
 
 def question(request: Request) -> Question:
-    """Understand a request.
+    """Parse a request; it does not hold its payload afterwards.
 
     Raises:
-        StanzaError: It may not be asked, or makes no sense.
+        StanzaError: The request is forbidden or makes no sense.
     """
-    payload = request.payload()
-    understand = _QUESTIONS.get((request.kind, payload.tag))
-    if understand is not None:
-        return understand(payload)
+    if request.iq is None:
+        return state.StateQuestion()
+    payload = request.take_payload()
+    parse = _PARSERS.get((request.kind, payload.tag))
+    if parse is not None:
+        return parse(payload)
     known = payload.tag.startswith(tag(MAM, ""))
     raise StanzaError("feature-not-implemented" if known else "service-unavailable")
 
@@ -168,12 +172,12 @@ def _search(query: "Element") -> SearchQuestion:
     )
 
 
-_QUESTIONS: Mapping[tuple[str, str], Callable[["Element"], Question]] = {
+_PARSERS: Mapping[tuple[str, str], Callable[["Element"], Question]] = {
     ("get", tag(MAM, "query")): _form,
     ("set", tag(MAM, "query")): _search,
     ("get", tag(MAM, "metadata")): _metadata,
-    ("get", tag(MAM, "prefs")): preferences.ask,
-    ("set", tag(MAM, "prefs")): preferences.wish,
+    ("get", tag(MAM, "prefs")): preferences.parse_get,
+    ("set", tag(MAM, "prefs")): preferences.parse_set,
 }
 
 
@@ -201,7 +205,7 @@ async def _stored(
 
 
 def _edge(window: Selection, paging: rsm.Paging) -> int:
-    """Give the position that a page begins at, in the order of reading."""
+    """Give the position that a page begins at, in the order of context."""
     return window.high + 1 if paging.backward else window.low
 
 
@@ -230,17 +234,18 @@ def _end(name: str, item: Item) -> str:
     return markup.element(name, {"id": item.id, "timestamp": _stamp(item)})
 
 
-def _result(item: Item, queryid: str | None) -> str:
+def _result(item: Item, queryid: str | None) -> Result:
     delay = markup.element("delay", {"xmlns": DELAY, "stamp": _stamp(item)})
     forwarded = markup.element("forwarded", {"xmlns": FORWARD}, delay, item.stanza)
     attributes = {"xmlns": MAM, "queryid": queryid, "id": item.id}
-    return markup.element("result", attributes, forwarded)
+    return Result(item.position, markup.element("result", attributes, forwarded))
 
 
 def _fin(page: Page, total: int, index: int | None, *, stable: bool) -> str:
     attributes = {
         "xmlns": MAM,
-        "complete": None if page.more else "true",
+        # A client that reads to the end of the archive takes the next live id for its successor.
+        "complete": "true" if stable and not page.more else None,
         "stable": None if stable else "false",
     }
     first = page.items[0].id if page.items else None

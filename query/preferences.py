@@ -1,6 +1,6 @@
-"""Preferences: what an owner wants archived (XEP-0441)."""
+"""Preferences: which messages an owner wants archived (XEP-0441)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
@@ -15,71 +15,72 @@ from stanzalake.xmpp.namespaces import MAM, tag
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_WISHES: dict[str, DefaultChoice] = {wish: wish for wish in get_args(DefaultChoice)}
+_DEFAULTS: dict[str, DefaultChoice] = {choice: choice for choice in get_args(DefaultChoice)}
 
 
 @dataclass(frozen=True)
-class AskQuestion:
-    """What do I want archived?"""
+class PreferencesQuestion:
+    """A request for the preferences in force."""
 
     kind: ClassVar[str] = "prefs-get"
     filtered: ClassVar[bool] = False
     reads: ClassVar[Reads] = "preferences"
     activates: ClassVar[bool] = True
 
-    async def answer(self, reading: QueryContext) -> Answer:
-        """Give what is in force: the owner's last wishes, or the server's default."""
-        history = await reading.archive.history()
+    async def answer(self, context: QueryContext) -> Answer:
+        """Give the owner's last preferences, or the server's default."""
+        history = await context.archive.history()
         last = next((s for s in reversed(history) if isinstance(s, Preferences)), None)
+        known = history if context.stable else None
         if last is None:
-            return _answer(reading.publisher.default, (), ())
-        return _answer(last.default, last.always, last.never)
+            return Answer(_prefs(context.publisher.default, (), ()), history=known)
+        return Answer(_prefs(last.default, last.always, last.never), history=known)
 
 
 @dataclass(frozen=True)
-class WishQuestion:
-    """May this be archived from now on?
+class PreferencesChange:
+    """A request to set preferences.
 
     Attributes:
-        default: What of a peer in neither list.
-        always: Peers whose messages are kept.
-        never: Peers whose messages are not.
+        default: Choice for peers in neither list.
+        always: Peers whose messages are archived.
+        never: Peers whose messages are not archived.
     """
 
     default: DefaultChoice
-    always: Sequence[str]
-    never: Sequence[str]
+    always: tuple[str, ...]
+    never: tuple[str, ...]
     kind: ClassVar[str] = "prefs-set"
     filtered: ClassVar[bool] = False
     reads: ClassVar[Reads] = "nothing"
     activates: ClassVar[bool] = False
 
-    async def answer(self, reading: QueryContext) -> Answer:
-        """Put it into force, and give it as it is applied."""
-        await reading.publisher.prefer(self.default, self.always, self.never)
-        return _answer(self.default, self.always, self.never)
+    async def answer(self, context: QueryContext) -> Answer:
+        """Publish the preferences, and give them as they are applied."""
+        changed = await context.publisher.prefer(self.default, self.always, self.never)
+        return Answer(_prefs(self.default, self.always, self.never), history=(changed,))
 
 
-def ask(_: "Element") -> AskQuestion:
-    """Understand a get; whatever it holds does not matter."""
-    return AskQuestion()
+def parse_get(_: "Element") -> PreferencesQuestion:
+    """Parse a get, whose content does not matter."""
+    return PreferencesQuestion()
 
 
-def wish(prefs: "Element") -> WishQuestion:
-    """Understand a set.
+def parse_set(prefs: "Element") -> PreferencesChange:
+    """Parse a set.
 
     Raises:
-        StanzaError: bad-request: no such default, a list twice, or what is no JID;
+        StanzaError: bad-request: an unknown default, a repeated list, or text that is no JID;
             policy-violation: a list is too long.
     """
-    default = _WISHES.get(prefs.get("default", ""))
+    default = _DEFAULTS.get(prefs.get("default", ""))
     if default is None:
         raise StanzaError("bad-request", "default is none of always, never and roster")
-    return WishQuestion(default, _jids(prefs, "always"), _jids(prefs, "never"))
+    return PreferencesChange(default, _jids(prefs, "always"), _jids(prefs, "never"))
 
 
 def _jids(prefs: "Element", name: str) -> tuple[str, ...]:
-    """Give a list's JIDs, normalised and each once; a list that is missing is empty."""
+    """Give a list's JIDs, normalised and without repeats; a missing list is empty."""
     lists = prefs.findall(tag(MAM, name))
     if len(lists) > 1:
         raise StanzaError("bad-request", f"{name} comes more than once")
@@ -93,15 +94,15 @@ def _normalised(written: str | None) -> str:
     try:
         jid = str(JID((written or "").strip()))
     except ValueError:
-        raise StanzaError("bad-request", "what is listed is no JID") from None
+        raise StanzaError("bad-request", "a list has text that is no JID") from None
     if not jid:
-        raise StanzaError("bad-request", "what is listed is no JID")
+        raise StanzaError("bad-request", "a list has an empty JID")
     return jid
 
 
-def _answer(default: DefaultChoice, always: Iterable[str], never: Iterable[str]) -> Answer:
+def _prefs(default: DefaultChoice, always: Iterable[str], never: Iterable[str]) -> str:
     lists = (_list("always", always), _list("never", never))
-    return Answer(markup.element("prefs", {"xmlns": MAM, "default": default}, *lists))
+    return markup.element("prefs", {"xmlns": MAM, "default": default}, *lists)
 
 
 def _list(name: str, jids: Iterable[str]) -> str:

@@ -1,33 +1,42 @@
-"""A question: a request that makes sense, and what it is answered from."""
+"""Questions: requests that make sense, and the context in which they are answered."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
+from query.request import Result
 from query.state_publisher import StatePublisher
+from stanzalake.model.history import History
 from stanzalake.model.page import Archive
 
 Reads = Literal["nothing", "messages", "preferences"]
 
 
 class Answer(NamedTuple):
-    """What is sent: the messages' contents in their order, then the iq's, as markup."""
+    """An answer.
+
+    Attributes:
+        payload: Child of the iq's result, as markup.
+        results: Messages of the page, in sending order.
+        history: The owner's history in force afterwards; None if not read or not complete.
+    """
 
     payload: str
-    results: Sequence[str] = ()
+    results: Sequence[Result] = ()
+    history: History | None = None
 
 
 class QueryContext(NamedTuple):
-    """What a question is answered from.
+    """Source and limits of an answer.
 
     Attributes:
         archive: The requester's own archive.
-        most: Items in a page at most.
-        stable: False if the archive may still miss what is older than the question.
-        publisher: What the requester says for the archive.
+        limit: Items in a page at most.
+        stable: False if the archive may still miss messages older than the question.
+        publisher: Publishes changes of the requester's state.
     """
 
     archive: Archive
-    most: int
+    limit: int
     stable: bool
     publisher: StatePublisher
 
@@ -36,22 +45,22 @@ class Question(Protocol):
     """A request that makes sense."""
 
     kind: ClassVar[str]
-    """What it is called in metrics."""
+    """Label in metrics and the access log."""
 
     reads: ClassVar[Reads]
-    """What of the archive the answer depends on."""
+    """Part of the archive that the answer depends on."""
 
     @property
     def filtered(self) -> bool:
-        """Whether it is about one other party only."""
+        """Whether the question is about a single peer."""
 
     activates: ClassVar[bool]
-    """Whether asking it begins an archive, under smart archiving."""
+    """Whether the question starts an archive under smart archiving."""
 
-    async def answer(self, reading: QueryContext) -> Answer:
-        """Answer it.
+    async def answer(self, context: QueryContext) -> Answer:
+        """Answer the question.
 
         Raises:
-            StanzaError: item-not-found for an id that the archive does not have.
+            StanzaError: item-not-found for an id that is not in the archive.
             StoreUnavailable: The store did not answer this time.
         """

@@ -1,4 +1,4 @@
-"""Result Set Management (XEP-0059): which page of a result is asked for, and which was given."""
+"""Result Set Management (XEP-0059): the requested page of a result, and the returned one."""
 
 import re
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ _NAMES = ("max", "after", "before", "index")
 
 @dataclass(frozen=True)
 class Paging:
-    """A page as it is asked for.
+    """A requested page.
 
     Attributes:
-        most: Items in it at most; None if the client leaves it to the server.
+        limit: Items in the page at most; None if the client leaves it to the server.
         after: The id that the page follows; None for the set's beginning.
         before: The id that the page precedes; None for the set's end.
         backward: Whether the page is filled from its newest item. A client that names both
@@ -29,7 +29,7 @@ class Paging:
         index: How many of the set's items come before the page.
     """
 
-    most: int | None = None
+    limit: int | None = None
     after: str | None = None
     before: str | None = None
     backward: bool = False
@@ -37,17 +37,17 @@ class Paging:
 
 
 def parse(asked: "Element | None") -> Paging:
-    """Read a <set/>, or its absence.
+    """Parse a ``<set/>``, or its absence.
 
     Raises:
-        StanzaError: bad-request: a number is none, a child comes twice, or an index meets an id.
+        StanzaError: bad-request: not a number, a repeated child, or an index combined with an id.
     """
     values = {} if asked is None else _values(asked)
     after, before = values.get("after"), values.get("before")
     if "index" in values and (after or before is not None):
         raise StanzaError("bad-request", "index goes with neither after nor before")
     return Paging(
-        most=_number(values, "max"),
+        limit=_number(values, "max"),
         after=after or None,
         before=before or None,
         backward=before is not None and not after,
@@ -58,11 +58,11 @@ def parse(asked: "Element | None") -> Paging:
 def emit(
     count: int, index: int | None = None, first: str | None = None, last: str | None = None
 ) -> str:
-    """Give the <set/> that describes a page.
+    """Give the ``<set/>`` of a page.
 
     Args:
         count: Items of the whole set.
-        index: Place of the page's first item in the set, from 0; None if it is not told.
+        index: Index of the page's first item in the set, from 0; None to leave it out.
         first: Id of the page's oldest item; None if the page is empty.
         last: Id of its newest item; None if the page is empty.
     """

@@ -1,13 +1,14 @@
-"""The voice of an owner: what a request says for its archive goes into the log as an event."""
+"""State publishers: changes of an owner's state go into the log as events."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from query.delegation import Request
+from query.request import Request
 from stanzalake.log.base import EVENTS, Entry, Log
 from stanzalake.model.event import VERSION, Activation, DefaultChoice, Erasure, Preferences, encode
+from stanzalake.model.history import History, merge
 from stanzalake.model.page import Archive
 from stanzalake.model.position import from_milliseconds
 
@@ -20,16 +21,16 @@ def _now() -> int:
 
 @dataclass(frozen=True)
 class StatePublisher:
-    """One request's voice.
+    """Publishes changes of one owner's state under the position of one request.
 
-    What is said is in force for messages behind the request once a method returns: they come
-    behind it in the log, too.
+    A change is in force for messages behind the request once a method returns: they come behind
+    it in the log, too.
 
     Attributes:
-        owner: Whose it is.
-        position: The request's place among the owner's events.
-        default: What the server keeps of owners who said nothing.
-        log: Where it is heard.
+        owner: Bare JID of the archive.
+        position: Position of the request among the owner's events.
+        default: The server's default for owners without preferences.
+        log: The log to append to.
     """
 
     owner: str
@@ -39,43 +40,45 @@ class StatePublisher:
 
     async def prefer(
         self, default: DefaultChoice, always: Sequence[str], never: Sequence[str]
-    ) -> None:
-        """Say which messages are to be kept.
+    ) -> Preferences:
+        """Publish preferences.
 
         Raises:
-            LogUnavailable: It may or may not have been heard: say it again.
+            LogUnavailable: They may or may not be in the log: publish them again.
         """
-        await self._say(
-            Preferences(
-                v=VERSION,
-                owner=self.owner,
-                position=self.position,
-                default=default,
-                always=tuple(always),
-                never=tuple(never),
-            )
+        preferences = Preferences(
+            v=VERSION,
+            owner=self.owner,
+            position=self.position,
+            default=default,
+            always=tuple(always),
+            never=tuple(never),
         )
+        await self._publish(preferences)
+        return preferences
 
-    async def activate(self) -> None:
-        """Say that the archive is asked for.
+    async def activate(self) -> Activation:
+        """Publish that the owner asked for the archive.
 
         Raises:
-            LogUnavailable: It may or may not have been heard: say it again.
+            LogUnavailable: The activation may or may not be in the log: publish it again.
         """
-        await self._say(Activation(v=VERSION, owner=self.owner, position=self.position))
+        activation = Activation(v=VERSION, owner=self.owner, position=self.position)
+        await self._publish(activation)
+        return activation
 
-    async def _say(self, state: Preferences | Activation) -> None:
+    async def _publish(self, state: Preferences | Activation) -> None:
         await self.log.append(EVENTS, [Entry(self.owner, encode(state))])
 
 
 class StatePublishers:
-    """Gives requests their voices, and begins archives under smart archiving.
+    """Makes publishers for requests, and activates archives under smart archiving.
 
     Args:
-        log: Where they are heard.
-        policy: What the server keeps of owners who said nothing.
+        log: The log to append to.
+        policy: The server's policy for owners without preferences.
         smart: Whether an archive begins only when its owner asks for it.
-        clock: Gives the unix time in milliseconds, for requests that have no position.
+        clock: Returns the unix time in milliseconds, for requests without a position.
     """
 
     def __init__(
@@ -92,24 +95,29 @@ class StatePublishers:
         self._last = 0
 
     def of(self, request: Request) -> StatePublisher:
-        """Give a request its voice."""
+        """Make the publisher of a request."""
         position = self._next() if request.position is None else request.position
         return StatePublisher(request.owner, position, self._default, self._log)
 
-    async def activate(self, publisher: StatePublisher, archive: Archive) -> None:
-        """Begin an owner's archive, unless it has begun or always does.
+    async def activate(self, publisher: StatePublisher, archive: Archive) -> History | None:
+        """Activate an owner's archive, unless it already is or always was.
+
+        Returns:
+            The history with the activation; None without smart archiving.
 
         Raises:
-            LogUnavailable: It may or may not have begun: ask again.
+            LogUnavailable: The activation may or may not be in the log: ask again.
             StoreUnavailable: The store did not answer this time.
         """
         if not self._smart:
-            return
-        # Not remembered: the account may have been removed, and made anew, since.
-        if all(isinstance(state, Erasure) for state in await archive.history()):
-            await publisher.activate()
+            return None
+        # Not cached: the account may have been removed, and made anew, since.
+        history = await archive.history()
+        if all(isinstance(state, Erasure) for state in history):
+            return merge(history, [await publisher.activate()])
+        return history
 
     def _next(self) -> int:
-        """Give a position of our own, for hosts that stamp none: increasing, like the tap's."""
+        """Give a position of our own, for hosts that assign none: increasing, like the tap's."""
         self._last = max(from_milliseconds(self._clock()), self._last + 1)
         return self._last

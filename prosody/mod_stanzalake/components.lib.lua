@@ -25,13 +25,6 @@ function components_mt:pick()
 	end
 end
 
--- Whether a stanza came from one of them, over its own connection.
-function components_mt:serves(origin, stanza)
-	local jid = stanza.attr.from;
-	local component = self.names[jid] and component_of(jid);
-	return component and component.session == origin;
-end
-
 function components_mt:end_request(id, ...)
 	local request = self.requests[id];
 	self.requests[id] = nil;
@@ -43,12 +36,14 @@ end
 --   payload: what it holds, as XML in parts
 --   timeout: seconds
 --   answered: called once, with the reply, or with nil and "timeout" or "gone"
-function components_mt:request(jid, payload, timeout, answered)
+--   on_part: called with each message of the component that bears the iq's id; if it gives a reason, the request
+--     ends with nil and that
+function components_mt:request(jid, payload, timeout, answered, on_part)
 	local id = new_id();
 	local timer = module:add_timer(timeout, function ()
 		if self.requests[id] then self:end_request(id, nil, "timeout"); end
 	end);
-	self.requests[id] = { jid = jid, timer = timer, answered = answered };
+	self.requests[id] = { jid = jid, timer = timer, answered = answered, on_part = on_part };
 	local iq = st.iq { type = "set", id = id, from = module.host, to = jid };
 	-- As text, past the router: Prosody would check and escape every character of a batch.
 	local send = component_of(jid).session.send;
@@ -64,6 +59,27 @@ function components_mt:on_iq(stanza)
 		self:end_request(stanza.attr.id, stanza);
 		return true;
 	end
+end
+
+-- Takes a message that belongs to the answer of a request, if one waits for it.
+function components_mt:on_message(stanza)
+	local id = stanza.attr.id;
+	local request = id and self.requests[id];
+	if not request or not request.on_part or request.jid ~= stanza.attr.from then return; end
+	local reason = request.on_part(stanza);
+	if reason then self:end_request(id, nil, reason); end
+end
+
+-- Refuses a stanza that a user, or another server, sent to a component.
+local function on_stranger(event)
+	local origin, stanza = event.origin, event.stanza;
+	-- A host itself is none: a stock module that speaks for another host, or the component to itself.
+	if prosody.hosts[stanza.attr.from] then return; end
+	local kind = stanza.attr.type;
+	if stanza.name ~= "presence" and kind ~= "error" and kind ~= "result" then
+		origin.send(st.error_reply(stanza, "cancel", "service-unavailable"));
+	end
+	return true;
 end
 
 function components_mt:on_gone(jid)
@@ -87,13 +103,18 @@ function components_mt:watch(jid)
 		local component = component_of(jid);
 		if component and component.session == event.session then self:on_gone(jid); end
 	end);
+	for _, name in ipairs { "message", "presence", "iq" } do
+		for _, to in ipairs { "bare", "full", "host" } do
+			component_host:hook(name.."/"..to, on_stranger, 1000);
+		end
+	end
 	if is_connected(jid) then self.on_connect(jid); end
 end
 
 -- Watches the components, also those whose host is activated later.
---   on_connect: called with the name whenever one has connected, and now for each that is connected
+--   on_connect: called with the name whenever one has connected, and now for each that is connected; or nil
 function components_mt:start(on_connect)
-	self.on_connect = on_connect;
+	self.on_connect = on_connect or function () end;
 	module:hook("iq/host", function (event) return self:on_iq(event.stanza); end, 1);
 	for _, jid in ipairs(self.jids) do
 		if prosody.hosts[jid] then self:watch(jid); end

@@ -1,181 +1,292 @@
--- Forwarding: carries a user's MAM iqs to the query components (XEP-0355) and their results back (XEP-0356).
+-- Forwarding: carries users' MAM iqs to the query components, and the answers to the sessions that asked
+-- (docs/protocol.md).
 
+local base64 = require "util.encodings".base64.encode;
+local encode_json = require "util.json".encode;
 local jid = require "util.jid";
 local st = require "util.stanza";
+local now = require "util.time".now;
 
-local xmlns_client = "jabber:client";
-local xmlns_delegation = "urn:xmpp:delegation:2";
-local xmlns_forward = "urn:xmpp:forward:0";
+local answers = module:require "answers";
+local deliveries = module:require "delivery";
+local event = module:require "event";
+local frames = module:require "frames";
+local stanzas = module:require "stanzas";
+local turns = module:require "turns";
+
+local full_sessions = prosody.full_sessions;
+
 local xmlns_mam = "urn:xmpp:mam:2";
-local xmlns_privilege = "urn:xmpp:privilege:2";
-local xmlns_stamp = "urn:stanzalake:stamp:1";
+local xmlns_query = "urn:stanzalake:query:1";
 
--- Clients ask for each of their chats at once; more than this is no client.
-local MAX_REQUESTS = 256;
+-- Bytes of one iq: two full lists of preferences fit.
+local MAX_IQ = 128 * 1024;
 
 local forwarding_mt = {};
 forwarding_mt.__index = forwarding_mt;
 
--- Within Prosody a stanza of its own has no xmlns; mod_smacks would not count it.
-local function without_client_xmlns(element)
-	if element.attr.xmlns ~= xmlns_client then return; end
-	element.attr.xmlns = nil;
-	for child in element:childtags() do without_client_xmlns(child); end
+local function refusal(request)
+	return st.error_reply(request.iq, "cancel", "service-unavailable");
 end
 
-local function only_child(element, name, xmlns)
-	local child = element and #element.tags == 1 and element.tags[1];
-	return child and child.name == name and child.attr.xmlns == xmlns and child or nil;
+local function timeout(request)
+	return st.error_reply(request.iq, "wait", "remote-server-timeout");
 end
 
-local function unwrap(element, xmlns, wrapper, name)
-	local outer = only_child(element, wrapper, xmlns);
-	return only_child(only_child(outer, "forwarded", xmlns_forward), name, xmlns_client);
+local function text_of(stanza)
+	stanza.attr.xmlns = "jabber:client";
+	local text = event.text_of(stanza);
+	stanza.attr.xmlns = nil;
+	return text;
 end
 
-local function envelope(stanza, position, stable, ends)
-	local copy = st.clone(stanza);
-	copy.attr.xmlns = xmlns_client;
-	return st.stanza("delegation", { xmlns = xmlns_delegation })
-		:tag("forwarded", { xmlns = xmlns_forward }):add_child(copy):up()
-		:tag("stamp", {
-			xmlns = xmlns_stamp, position = ("%d"):format(position), stable = not stable and "false" or nil, ends = ends;
-		}):up();
+-- Whether an iq may change the owner's state: preferences, or the first request under smart archiving.
+local function change_of(stanza)
+	local name, kind = stanza.tags[1].name, stanza.attr.type;
+	if name == "prefs" and kind == "set" then return "preferences"; end
+	return name ~= "metadata" and "activation" or nil;
 end
 
--- Whether the inner reply answers this request (XEP-0355 §4.3).
-local function answers(iq, stanza)
+-- Whether the session that asked is there, if only asleep: not another one of the same name.
+local function is_there(request)
+	return full_sessions[request.asker] == request.origin;
+end
+
+-- A session that sleeps can go on only as long as its queue holds all that it missed.
+local function has_room(session, count, limit)
+	local queue = session.hibernating and session.outgoing_stanza_queue;
+	return not queue or queue:count_unacked() + count <= limit;
+end
+
+-- Whether an iq answers this request.
+local function answers_request(iq, request)
 	local from, kind = iq.attr.from, iq.attr.type;
-	return iq.attr.id == stanza.attr.id and iq.attr.to == stanza.attr.from
-		and (from == nil or from == jid.bare(stanza.attr.from))
+	return iq.name == "iq" and iq.attr.id == request.iq.attr.id and iq.attr.to == request.asker
+		and (from == nil or from == request.owner)
 		and (kind == "error" or kind == "result" and #iq.tags <= 1);
 end
 
-local function refusal(stanza)
-	return st.error_reply(stanza, "cancel", "service-unavailable");
+-- Whether a message is a result from this request's archive for its session.
+local function is_result(message, request)
+	return message.name == "message" and message.attr.to == request.asker and message.attr.from == request.owner
+		and message:get_child("result", xmlns_mam) ~= nil;
 end
 
--- What the user gets for what the component gave, or did not give.
-local function answer_to(stanza, reply, why)
-	if why == "timeout" then return st.error_reply(stanza, "wait", "remote-server-timeout"); end
-	local iq = reply and reply.attr.type == "result" and unwrap(reply, xmlns_delegation, "delegation", "iq");
-	if not iq or not answers(iq, stanza) then
-		module:log("warn", "A query was not answered properly: %s", why or "wrong reply from "..reply.attr.from);
-		return refusal(stanza);
+-- A page that may lack something is none that a client can catch up by.
+local function is_stable_page(iq)
+	local fin = iq.attr.type == "result" and iq:get_child("fin", xmlns_mam);
+	return fin and fin.attr.stable ~= "false";
+end
+
+-- Gives the text of a request.
+--   kind: "request" for a user's iq, "state" for an owner's state
+local function text_of_request(kind, request, stable, watermarks)
+	local header = encode_json {
+		owner = request.owner, asker = request.asker, stable = stable;
+		watermarks = watermarks, newest = request.newest, state = request.tracked;
+	};
+	local text = frames.write(kind, request.position, header);
+	return request.text and text..frames.write("iq", 0, request.text) or text;
+end
+
+local function payload_of(text)
+	return { "<request xmlns='"..xmlns_query.."'>", base64(text), "</request>" };
+end
+
+-- Asks a component.
+--   answered: called once, with the opened answer, or with nil and the reason
+function forwarding_mt:ask(text, answered)
+	local component, answer = self.query:pick(), answers.new();
+	if not component then return answered(nil, "away"); end
+	local function take(stanza)
+		local element = stanza:get_child("answer", xmlns_query);
+		local ok, err = nil, "wrong reply";
+		if element then ok, err = answer:add(element); end
+		return not ok and err or nil;
 	end
-	without_client_xmlns(iq);
-	return iq;
+	self.query:request(component, payload_of(text), self.query_timeout, function (reply, why)
+		why = why or reply.attr.type == "error" and "an error" or take(reply);
+		if why then return answered(nil, why); end
+		answered(answer:open());
+	end, take);
 end
 
--- The requests of one session (by its full JID) that are not answered yet.
-function forwarding_mt:begin(request)
-	local full_jid = request.stanza.attr.from;
-	local requests = self.sessions[full_jid] or { count = 0 };
-	if requests.count >= MAX_REQUESTS then return false; end
-	self.sessions[full_jid] = requests;
-	requests[request], requests.count = true, requests.count + 1;
-	return true;
+-- Tells of the owner's state: a table, false if a request has certainly not changed it, nil if it is not known.
+function forwarding_mt:settle(request, state)
+	if not request.tracked then return; end
+	request.tracked = nil;
+	self.preferences:settled(request.owner, request.position, state);
 end
 
+-- Ends a request that has its turn.
 function forwarding_mt:finish(request, answer)
-	local full_jid = request.stanza.attr.from;
-	local requests = self.sessions[full_jid];
-	requests[request], requests.count = nil, requests.count - 1;
-	if requests.count == 0 then self.sessions[full_jid] = nil; end
-	request.origin.send(answer);
+	self:settle(request);
+	if is_there(request) and not request.answered then request.origin.send(answer); end
+	self.turns:finish(request.owner);
 end
 
-function forwarding_mt:relay(request, stable, ends)
-	local stanza = request.stanza;
-	request.component = self.query:pick();
-	if not request.component then return self:finish(request, refusal(stanza)); end
-	local payload = envelope(stanza, request.position, stable, ends);
-	self.query:request(request.component, { tostring(payload) }, self.query_timeout, function (reply, why)
-		self:finish(request, answer_to(stanza, reply, why));
+-- The state behind an error: one that may pass leaves open whether the change was made.
+local function state_of_error(iq)
+	local kind, condition = iq:get_error();
+	if kind == "wait" or condition == "internal-server-error" then return nil; end
+	return false;
+end
+
+function forwarding_mt:deliver(request, opened, iq)
+	local messages, number = opened.messages, 0;
+	local function step()
+		if not is_there(request) then return false; end
+		if not has_room(request.origin, #messages - number + 1, self.max_queue) then
+			iq = timeout(request);
+			return false;
+		end
+		number = number + 1;
+		local frame = messages[number];
+		if not frame then return false; end
+		local message = self.parser:parse(frame.content);
+		if message and is_result(message, request) then
+			request.origin.send(message);
+		else
+			self.count_unreadable(1);
+			module:log("error", "A message of %s is left out of a page: Prosody does not take its stanza (position %d)",
+				request.owner, frame.position);
+		end
+		return true;
+	end
+	self.delivery:add(request.origin, step, function (err)
+		if err then
+			module:log("error", "A page for %s was not delivered: %s", request.asker, err);
+			iq = refusal(request);
+		end
+		if is_stable_page(iq) then request.origin.mam_requested = true; end
+		self:finish(request, iq);
 	end);
 end
 
-function forwarding_mt:on_iq(event)
-	local origin, stanza = event.origin, event.stanza;
+function forwarding_mt:answered(request, opened, why)
+	local iq = opened and opened.iq and self.parser:parse(opened.iq);
+	if not iq or not answers_request(iq, request) then
+		if why == "timeout" then return self:finish(request, timeout(request)); end
+		module:log("warn", "A query was not answered properly: %s", why or "wrong reply");
+		return self:finish(request, refusal(request));
+	end
+	if iq.attr.type == "error" then
+		self:settle(request, state_of_error(iq));
+	else
+		self:settle(request, opened.state);
+	end
+	self:deliver(request, opened, iq);
+end
+
+-- Begins a request whose turn has come.
+function forwarding_mt:begin(request)
+	request.timer:stop();
+	if request.answered or not is_there(request) then return self:finish(request); end
+	if self.closed then return self:finish(request, refusal(request)); end
+	self.sender:hold(request.owner, self.freshness_timeout, function (stable, watermarks)
+		if self.closed then return self:finish(request, refusal(request)); end
+		local text = text_of_request("request", request, stable, watermarks);
+		request.text = nil;
+		self:ask(text, function (...) self:answered(request, ...); end);
+	end);
+end
+
+-- A request whose turn does not come in time.
+function forwarding_mt:expire(request)
+	request.answered = true;
+	self:settle(request, false);
+	if is_there(request) then request.origin.send(timeout(request)); end
+end
+
+-- Gives a request that may wait for its turn, or nil and the type and condition of an error.
+function forwarding_mt:new_request(origin, stanza)
+	local owner, text = jid.bare(stanza.attr.from), text_of(stanza);
+	if #text > MAX_IQ then return nil, "modify", "policy-violation"; end
+	if not self.turns:has_room(owner, #text) then return nil, "wait", "resource-constraint"; end
+	return {
+		origin = origin, owner = owner, asker = stanza.attr.from, text = text, position = self.sequence:next();
+		-- Without its children, which take many times the bytes of their text.
+		iq = st.clone(stanza, true);
+	};
+end
+
+-- Tells that a request may change the owner's state. Gives false if that cannot be noted: then it must not be made.
+function forwarding_mt:track(request, change)
+	if not self.preferences or not change then return true; end
+	local tracked = self.preferences:pending(request.owner, request.position, change);
+	request.tracked = tracked or nil;
+	return tracked ~= nil;
+end
+
+function forwarding_mt:on_iq(data)
+	local origin, stanza = data.origin, data.stanza;
 	if origin.type ~= "c2s" then return; end
-	if stanza.attr.type == "set" and stanza.tags[1].name == "query" then origin.mam_requested = true; end
-	local request = { origin = origin, stanza = stanza, position = self.sequence:next() };
-	if not self:begin(request) then
+	local request, kind, condition = self:new_request(origin, stanza);
+	if not request then
+		origin.send(st.error_reply(stanza, kind, condition));
+		return true;
+	end
+	if not self:track(request, change_of(stanza)) then
 		origin.send(st.error_reply(stanza, "wait", "resource-constraint"));
 		return true;
 	end
-	local owner = jid.bare(stanza.attr.from);
-	self.sender:hold(owner, self.freshness_timeout, function (...) self:relay(request, ...); end);
+	request.timer = module:add_timer(self.query_timeout, function () self:expire(request); end);
+	self.turns:add(request.owner, #request.text, function () self:begin(request); end);
 	return true;
 end
 
--- Gives the session that a result is for: one that has asked this component.
-function forwarding_mt:asker(message, component)
-	local full_jid = message.attr.to;
-	if message.attr.from ~= jid.bare(full_jid) then return nil; end
-	for request in pairs(self.sessions[full_jid] or {}) do
-		if request ~= "count" and request.component == component then return request.origin; end
-	end
+-- Asks for an owner's state.
+--   answered: called once, with the state, or with nil if it is not known
+function forwarding_mt:ask_state(owner, answered)
+	local request = { owner = owner, asker = module.host, position = self.sequence:next(), tracked = true };
+	self:ask(text_of_request("state", request, true), function (opened)
+		answered(opened and opened.state or nil);
+	end);
 end
 
-local function forbid(event)
-	if event.stanza.attr.type ~= "error" then
-		event.origin.send(st.error_reply(event.stanza, "auth", "forbidden"));
-	end
+function forwarding_mt:on_part(stanza)
+	if not stanza:get_child("answer", xmlns_query) then return; end
+	self.query:on_message(stanza);
 	return true;
-end
-
--- Results go straight to the session: not through other modules as if the user had sent them, not to carbons.
-function forwarding_mt:on_result(event)
-	local stanza, component = event.stanza, event.stanza.attr.from;
-	local message = unwrap(stanza, xmlns_privilege, "privilege", "message");
-	local session = message and message:get_child("result", xmlns_mam) and self:asker(message, component);
-	if not session then return forbid(event); end
-	without_client_xmlns(message);
-	session.send(message);
-	return true;
-end
-
-function forwarding_mt:on_privilege(event)
-	if event.stanza:get_child("privilege", xmlns_privilege) and self.query:serves(event.origin, event.stanza) then
-		return self:on_result(event);
-	end
-end
-
--- Those of other components are left to mod_privilege, if it is loaded.
-local function on_stray_privilege(event)
-	if event.stanza:get_child("privilege", xmlns_privilege) then return forbid(event); end
-end
-
-local function announce(component)
-	local to = { from = module.host, to = component };
-	module:send(st.message(to):tag("delegation", { xmlns = xmlns_delegation })
-		:tag("delegated", { namespace = xmlns_mam }));
-	module:send(st.message(to):tag("privilege", { xmlns = xmlns_privilege })
-		:tag("perm", { access = "message", type = "outgoing" }));
 end
 
 -- Clients that use the archive get their offline messages from it.
-local function on_offline_broadcast(event)
-	return event.origin.mam_requested;
+local function on_offline_broadcast(data)
+	return data.origin.mam_requested;
 end
 
 function forwarding_mt:start()
 	for _, name in ipairs { "query", "prefs", "metadata" } do
-		module:hook("iq/self/"..xmlns_mam..":"..name, function (event) return self:on_iq(event); end);
+		module:hook("iq/self/"..xmlns_mam..":"..name, function (data) return self:on_iq(data); end);
 	end
-	module:hook("message/host", function (event) return self:on_privilege(event); end, 1);
-	module:hook("message/host", on_stray_privilege, -1);
+	module:hook("message/host", function (data) return self:on_part(data.stanza); end, 1);
 	module:hook("message/offline/broadcast", on_offline_broadcast);
-	self.query:start(announce);
+	self.query:start();
+end
+
+-- Ends all requests, for when the module is unloaded.
+function forwarding_mt:close()
+	self.closed = true;
+	self.query:close();
+	self.delivery:close();
 end
 
 --   query: the query components
 --   options: freshness_timeout, query_timeout (seconds)
-local function new(sender, sequence, query, options)
+--   preferences: told of requests that may change an owner's state; or nil. Its methods:
+--     pending(owner, position, change): a request is about to be forwarded; change is "preferences" or "activation";
+--       gives whether it is to be told how that ended, or nil if it cannot note it
+--     settled(owner, position, state): it has ended, see settle; a state has activated, always, never, position, and
+--       default unless the server's is in force
+local function new(sender, sequence, query, options, preferences)
 	return setmetatable({
-		sender = sender, sequence = sequence, query = query, sessions = {};
+		sender = sender, sequence = sequence, query = query, preferences = preferences;
 		freshness_timeout = options.freshness_timeout, query_timeout = options.query_timeout;
+		turns = turns.new(), parser = stanzas.new(), delivery = deliveries.new(now, function (...)
+			return module:add_timer(...);
+		end);
+		max_queue = module:get_option_number("smacks_max_queue_size", 500);
+		count_unreadable = module:measure("unreadable", "counter");
 	}, forwarding_mt);
 end
 

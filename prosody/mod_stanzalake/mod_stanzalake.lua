@@ -58,7 +58,8 @@ local ingest, query = components.new(settings.ingest), components.new(settings.q
 local shipping = sender.new(journal, sequence, ingest, settings);
 
 tap.new(journal, sequence, position.new_sealer(settings.id_keys[1]), shipping):start();
-forwarding.new(shipping, sequence, query, settings):start();
+local forwarder = forwarding.new(shipping, sequence, query, settings);
+forwarder:start();
 ingest:start(function () shipping:resume(); end);
 check.start(journal, settings);
 requests.new(inbox.new(settings.journal_dir), journal, sequence, shipping):start();
@@ -93,7 +94,7 @@ end);
 
 function module.unload()
 	heartbeat:stop();
+	forwarder:close();
 	shipping:close();
-	query:close();
 	journal:close();
 end

@@ -32,6 +32,11 @@ def text(value: str) -> str:
     return escape(value, _ENTITIES)
 
 
+def childless(element: Element) -> Element:
+    """Copy an element's name and attributes."""
+    return Element(element.tag, element.attrib)
+
+
 def reply(iq: Element, kind: str, content: str) -> str:
     """Give the answer to an iq: same id, to and from swapped (RFC 6120 §8.2.3).
 

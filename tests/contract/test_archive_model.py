@@ -215,7 +215,7 @@ def test_every_page_agrees_with_the_model(
     owner, archive = keep(rows)
     for one in asked:
         if rows or one.picks is None:
-            reply = runner.run(search(archive, *markup(rows, owner, one), most=CAP))
+            reply = runner.run(search(archive, *markup(rows, owner, one), limit=CAP))
             agrees(reply, rows, one)
 
 
@@ -242,7 +242,7 @@ async def walk(  # noqa: PLR0913, PLR0917  # where to start, and how to go on
     seen: list[str] = []
     complete = False
     while not complete:
-        reply = await search(archive, asked, page(f"<max>{size}</max>{anchor}"), most=CAP)
+        reply = await search(archive, asked, page(f"<max>{size}</max>{anchor}"), limit=CAP)
         assert reply.results or reply.complete
         seen += reply.bodies
         anchor = f"<{onwards}>{reply.rsm(end)}</{onwards}>"

@@ -79,7 +79,7 @@ class Client:
         """Ask for a page, and hold what every client holds of it."""
         self.pages += 1
         assert self.pages < 99, "it would never end"
-        reply = await search(self.archive, *content, attributes=self.attributes, most=CAP)
+        reply = await search(self.archive, *content, attributes=self.attributes, limit=CAP)
         ends = {reply.rsm("first"), reply.rsm("last")}
         assert ends == ({reply.ids[0], reply.ids[-1]} if reply.ids else {None})
         assert reply.results or reply.complete or "<max>0<" in "".join(content)

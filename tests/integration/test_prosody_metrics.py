@@ -42,7 +42,7 @@ async def start_measured(start_server: StartServer, port: int, options: str = ""
 async def test_prometheus_sees_what_the_tap_does(start_server: StartServer) -> None:
     port = free_port()
     server = await start_measured(start_server, port, f"stanzalake_journal_limit = {LIMIT}")
-    counters = ("messages_total", "dropped_total", "forbidden_total")
+    counters = ("messages_total", "dropped_total", "forbidden_total", "unreadable_total")
     zeros = {**dict.fromkeys(counters, 0), "unacknowledged_bytes": 0}
     assert await scrape(port) == {**zeros, "journal_limit_bytes": LIMIT}
     juliet = await server.client("juliet")

@@ -240,6 +240,7 @@ async def test_the_account_shows_the_features_of_an_archive(scene: Scene) -> Non
 
 
 @pytest.mark.requirement("30-01", "30-02", "355-21", "355-23")
+@pytest.mark.parametrize("scene", ["stock"], indirect=True)
 async def test_the_component_tells_of_itself(scene: Scene) -> None:
     info = await scene.juliet.ask("get", f"<query xmlns='{DISCO_INFO}'/>", to=QUERY)
     assert [x.get("type") for x in info.iter(tag(DISCO_INFO, "identity"))] == ["archive"]

@@ -267,7 +267,7 @@ async def test_a_reload_loses_nothing(start_server: StartServer, tmp_path: Path)
     server = await start_server(modules=["stanzalake", "reloader"], module_dirs=[tmp_path])
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     query = await server.query()
-    query.answer = lambda _: None
+    query.answer = lambda _: ""
     await say_and_wait(juliet, romeo, "a")
     held = romeo.send_iq("set", "<query xmlns='urn:xmpp:mam:2'/>")
     await romeo.ask("get", "<ping xmlns='urn:xmpp:ping'/>")

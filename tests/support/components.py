@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
-from collections.abc import Callable
-from typing import Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
@@ -12,18 +13,19 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 from ingest.batch import NAMESPACE
 from stanzalake.model import event
+from stanzalake.xmpp import frames
 from stanzalake.xmpp.component import Component
+from stanzalake.xmpp.frames import Frame
+from stanzalake.xmpp.namespaces import MAM, QUERY
+from tests.support.clients import parsed
 from tests.support.wait import until
 
 ACCEPT = "{jabber:component:accept}"
-DELEGATION = "{urn:xmpp:delegation:2}"
-FORWARD = "{urn:xmpp:forward:0}"
-PRIVILEGE = "{urn:xmpp:privilege:2}"
-STAMP = "{urn:stanzalake:stamp:1}stamp"
 BATCH = f"{{{NAMESPACE}}}batch"
 
 Answer = Callable[[ET.Element], str | None]
 
+FIN = f"<fin xmlns='{MAM}' complete='true'/>"
 _STANZA_ERROR = "urn:ietf:params:xml:ns:xmpp-stanzas"
 
 
@@ -34,6 +36,9 @@ class Fake(Component):
         super().__init__(jid, secret, ("127.0.0.1", port))
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._trips = 0
+        self._returned = 0
+        self.add_filter("in", self._count_trips)
 
     async def start(self) -> None:
         """Connect."""
@@ -46,6 +51,17 @@ class Fake(Component):
         self._stop.set()
         if self._task is not None:
             await self._task
+
+    async def round_trip(self) -> None:
+        """Wait until the host has taken all that was sent before."""
+        self._trips += 1
+        itself = f"from='{self.boundjid}' to='{self.boundjid}'"
+        self.send_raw(f"<iq type='get' id='trip' {itself}><x xmlns='urn:test'/></iq>")
+        await until(lambda: self._returned == self._trips)
+
+    def _count_trips(self, stanza: Any) -> Any:
+        self._returned += stanza.xml.get("id") == "trip" and stanza.xml.get("type") == "get"
+        return stanza
 
     def result(self, iq: ET.Element, payload: str = "") -> str:
         """Give the result that answers an iq."""
@@ -111,70 +127,111 @@ class FakeIngest(Fake):
             self.send_raw(answer)
 
 
-class FakeQuery(Fake):
-    """Takes forwarded queries.
+class Forwarded(NamedTuple):
+    """A request of the module, opened.
 
     Attributes:
-        envelopes: The outer iqs that came.
-        announced: The messages of the host that grant something.
-        refusals: Message errors that came back.
-        answer: Gives the XML to send for an outer iq, or None for silence.
+        outer: The iq that carried it.
+        kind: "request" or "state".
+        position: The position assigned to it.
+        header: Its JSON object.
+        iq: The user's iq; None if there is none.
+    """
+
+    outer: ET.Element
+    kind: str
+    position: int
+    header: Mapping[str, Any]
+    iq: ET.Element | None
+
+    @classmethod
+    def of(cls, outer: ET.Element) -> Self:
+        """Open the request in an iq."""
+        head, *rest = frames.read(base64.b64decode(outer[0].text or "", validate=True))
+        iq = parsed(rest[0].content.decode()) if rest else None
+        return cls(outer, head.kind, head.position, json.loads(head.content), iq)
+
+    @property
+    def asked(self) -> ET.Element:
+        """The user's iq."""
+        assert self.iq is not None
+        return self.iq
+
+
+class FakeQuery(Fake):
+    """Takes forwarded requests.
+
+    Attributes:
+        requests: The requests that came.
+        strangers: Stanzas that are none of the module's requests.
+        answer: Gives the stanzas to send for a request; nothing for silence.
     """
 
     def __init__(self, jid: str, secret: str, port: int) -> None:
         super().__init__(jid, secret, port)
-        self.envelopes: list[ET.Element] = []
-        self.announced: list[ET.Element] = []
-        self.refusals: list[ET.Element] = []
-        self.answer: Answer = self.fin
-        iqs = MatchXPath(f"{ACCEPT}iq/{DELEGATION}delegation")
-        self.register_handler(Callback("envelope", iqs, self._on_envelope))
-        messages = MatchXPath(f"{ACCEPT}message")
-        self.register_handler(Callback("message", messages, self._on_message))
+        self.requests: list[Forwarded] = []
+        self.strangers: list[ET.Element] = []
+        self.answer: Callable[[Forwarded], str] = self.fin
+        self.add_filter("in", self._receive)
 
-    def reply(self, outer: ET.Element, payload: str, **changes: str) -> str:
-        """Give the envelope of a result of the inner iq; changes are for its attributes."""
-        inner = inner_iq(outer)
-        attributes = {"type": "result", "id": inner.get("id", ""), "to": inner.get("from", "")}
-        text = " ".join(f"{k}={quoteattr(v)}" for k, v in {**attributes, **changes}.items())
-        return self.result(
-            outer,
-            "<delegation xmlns='urn:xmpp:delegation:2'><forwarded xmlns='urn:xmpp:forward:0'>"
-            f"<iq xmlns='jabber:client' {text}>{payload}</iq></forwarded></delegation>",
+    def reply(
+        self, request: Forwarded, payload: str, messages: Sequence[str] = (), **changes: str
+    ) -> str:
+        """Give the answer with an iq of type result; changes are for its attributes."""
+        attributes = {"type": "result", "id": request.asked.get("id", "")}
+        attributes |= {"to": request.asked.get("from", ""), **changes}
+        text = " ".join(f"{k}={quoteattr(v)}" for k, v in attributes.items())
+        results = [Frame("message", m.encode(), n) for n, m in enumerate(messages, 1)]
+        return self.parts(request, [*results, Frame("iq", f"<iq {text}>{payload}</iq>".encode())])
+
+    def fin(self, request: Forwarded) -> str:
+        """Give the answer of an empty page."""
+        return self.reply(request, FIN)
+
+    def page(self, request: Forwarded, *ids: str) -> str:
+        """Give the answer of a page of messages, by their ids."""
+        return self.reply(request, FIN, [result(request, id_) for id_ in ids])
+
+    def parts(self, request: Forwarded, content: Sequence[Frame], number: int = 1) -> str:
+        """Give the answer of frames, in so many parts."""
+        data = frames.write(content)
+        size = -(-len(data) // number)
+        pieces = [data[k * size : (k + 1) * size] for k in range(number)]
+        return "".join(
+            self.part(request, base64.b64encode(piece).decode(), k, number)
+            for k, piece in enumerate(pieces, 1)
         )
 
-    def fin(self, outer: ET.Element) -> str:
-        """Give the envelope of an empty page's end."""
-        return self.reply(outer, "<fin xmlns='urn:xmpp:mam:2' complete='true'/>")
+    def part(self, request: Forwarded, text: str, part: int, of: int) -> str:
+        """Give the stanza of a part with this text."""
+        answer = f"<answer xmlns='{QUERY}' part='{part}' of='{of}'>{text}</answer>"
+        if part == of:
+            return self.result(request.outer, answer)
+        addresses = f"from='{self.boundjid}' to='{request.outer.get('from')}'"
+        return f"<message id='{request.outer.get('id')}' {addresses}>{answer}</message>"
 
-    def send_result(self, host: str, sender: str, to: str, id_: str) -> None:
-        """Send a result message of a user's archive to one of the user's sessions (XEP-0356)."""
-        self.send_raw(privileged(str(self.boundjid), host, sender, to, id_))
-
-    def _on_envelope(self, iq: Any) -> None:
-        self.envelopes.append(iq.xml)
-        answer = self.answer(iq.xml)
-        if answer is not None:
-            self.send_raw(answer)
-
-    def _on_message(self, message: Any) -> None:
-        kept = self.refusals if message.xml.get("type") == "error" else self.announced
-        kept.append(message.xml)
-
-
-def inner_iq(outer: ET.Element) -> ET.Element:
-    """Give the user's iq out of an envelope."""
-    path = f"{DELEGATION}delegation/{FORWARD}forwarded/{{jabber:client}}iq"
-    inner = outer.find(path)
-    assert inner is not None
-    return inner
+    def _receive(self, stanza: Any) -> Any:
+        xml = stanza.xml
+        if xml.tag == f"{ACCEPT}iq" and len(xml) and xml[0].tag == f"{{{QUERY}}}request":
+            self.requests.append(Forwarded.of(xml))
+            if answer := self.answer(self.requests[-1]):
+                self.send_raw(answer)
+            # slixmpp answers what it does not know.
+            return None
+        if xml.tag.startswith(ACCEPT) and xml.get("from") not in {None, str(self.boundjid)}:
+            self.strangers.append(xml)
+        return stanza
 
 
-def stamp(outer: ET.Element) -> ET.Element:
-    """Give the stamp of an envelope."""
-    found = outer.find(f"{DELEGATION}delegation/{STAMP}")
-    assert found is not None
-    return found
+def result(request: Forwarded, id_: str, body: str = "old") -> str:
+    """Give a result message for the session that asked."""
+    owner = request.header["owner"]
+    return (
+        f"<message from='{owner}' to='{request.asked.get('from')}' id='{id_}'>"
+        f"<result xmlns='{MAM}' id='{id_}'><forwarded xmlns='urn:xmpp:forward:0'>"
+        f"<message xmlns='jabber:client' type='chat'><body>{body}</body></message>"
+        "</forwarded></result></message>"
+    )
 
 
 def privileged(component: str, host: str, sender: str, to: str, id_: str) -> str:

@@ -1,16 +1,31 @@
 """Requests as a host forwards them, and answers as the client reads them."""
 
-from collections.abc import Sequence
+import base64
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, fromstring
 
 from query import mam
-from query.delegation import Request, open_request
+from query.delegation import open_request
 from query.question import Answer, QueryContext
+from query.request import Request
 from query.state_publisher import StatePublisher
 from stanzalake.model.page import Archive
-from stanzalake.xmpp.namespaces import CLIENT, DELAY, DELEGATION, FORWARD, MAM, RSM, STANZAS, tag
+from stanzalake.xmpp import frames
+from stanzalake.xmpp.frames import Frame
+from stanzalake.xmpp.namespaces import (
+    CLIENT,
+    DELAY,
+    DELEGATION,
+    FORWARD,
+    MAM,
+    QUERY,
+    RSM,
+    STANZAS,
+    tag,
+)
 from tests.support.archives import HeardLog
 from tests.support.events import JULIET
 
@@ -26,30 +41,67 @@ def parsed(markup: str) -> Element:
     return fromstring(markup)  # noqa: S314  # written by the tests or by the code under test
 
 
-def envelope(
-    payload: str, kind: str = "set", requester: str = BALCONY, to: str = "", extra: str = ""
-) -> Element:
-    """Give the outer iq of a forwarded request.
+def envelope(payload: str, kind: str = "set", requester: str = BALCONY, to: str = "") -> Element:
+    """Give the outer iq of a delegated request (XEP-0355).
 
     Args:
         payload: The inner iq's content, as markup.
         kind: The inner iq's type.
         requester: The inner iq's from.
         to: The inner iq's to; none if empty.
-        extra: What stands beside the forwarded iq, as markup.
     """
     address = f" to='{to}'" if to else ""
     return parsed(
         f"<iq type='set' id='X1' from='{HOST}' to='{COMPONENT}'>"
         f"<delegation xmlns='{DELEGATION}'><forwarded xmlns='{FORWARD}'>"
         f"<iq xmlns='{CLIENT}' type='{kind}' id='q1' from='{requester}'{address}>{payload}</iq>"
-        f"</forwarded>{extra}</delegation></iq>"
+        "</forwarded></delegation></iq>"
     )
+
+
+def forwarded(
+    payload: str | None,
+    kind: str = "set",
+    position: int = 7,
+    iq: str = "",
+    **header: object,
+) -> Element:
+    """Give the iq in which the module forwards a request.
+
+    Args:
+        payload: The user's iq's content, as markup; None for a request for the state alone.
+        kind: The user's iq's type.
+        position: The request's position.
+        iq: The user's iq instead, as markup.
+        header: More of the header, or other values.
+    """
+    values = {"owner": JULIET, "asker": BALCONY, **header}
+    given = [
+        Frame("state" if payload is None else "request", json.dumps(values).encode(), position)
+    ]
+    if payload is not None:
+        written = f"<iq xmlns='{CLIENT}' type='{kind}' id='q1' from='{BALCONY}'>{payload}</iq>"
+        given.append(Frame("iq", (iq or written).encode()))
+    return carried(frames.write(given))
+
+
+def carried(data: bytes) -> Element:
+    """Give an iq of the module with these bytes for its request."""
+    return parsed(
+        f"<iq type='set' id='X1' from='{HOST}' to='{COMPONENT}'>"
+        f"<request xmlns='{QUERY}'>{base64.b64encode(data).decode()}</request></iq>"
+    )
+
+
+def answered(stanzas: Iterable[Element]) -> Sequence[Frame]:
+    """Give the frames of an answer, of the stanzas that carry its parts."""
+    texts = [stanza[0].text or "" for stanza in stanzas]
+    return frames.read(b"".join(base64.b64decode(text, validate=True) for text in texts))
 
 
 def request(payload: str, kind: str = "set") -> Request:
     """Give a request of Juliet's to her own archive."""
-    return open_request(envelope(payload, kind))
+    return open_request(envelope(payload, kind)).request
 
 
 def field(name: str, *values: str) -> str:
@@ -130,7 +182,7 @@ async def answer(  # noqa: PLR0913  # what a question is answered from, each wit
     archive: Archive,
     payload: str,
     kind: str = "set",
-    most: int = 250,
+    limit: int = 250,
     *,
     stable: bool = True,
     publisher: StatePublisher | None = None,
@@ -138,15 +190,17 @@ async def answer(  # noqa: PLR0913  # what a question is answered from, each wit
     """Ask an archive, as its owner."""
     question = mam.question(request(payload, kind))
     silent = StatePublisher(JULIET, 0, "roster", HeardLog())
-    return await question.answer(QueryContext(archive, most, stable, publisher or silent))
+    return await question.answer(QueryContext(archive, limit, stable, publisher or silent))
 
 
 async def search(
-    archive: Archive, *content: str, attributes: str = "queryid='f27'", most: int = 250
+    archive: Archive, *content: str, attributes: str = "queryid='f27'", limit: int = 250
 ) -> Reply:
     """Search an archive, as its owner."""
-    given = await answer(archive, query(*content, attributes=attributes), most=most)
-    return Reply([_result(parsed(text)) for text in given.results], parsed(given.payload))
+    given = await answer(archive, query(*content, attributes=attributes), limit=limit)
+    return Reply(
+        [_result(parsed(result.content)) for result in given.results], parsed(given.payload)
+    )
 
 
 def condition(error: Element) -> tuple[str | None, str]:

@@ -4,25 +4,26 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from query.delegation import open_request, seal_answer, seal_message
+from query.delegation import open_request
 from query.errors import StanzaError
-from stanzalake.xmpp.namespaces import CLIENT, DELEGATION, FORWARD, STAMP
+from query.request import Reply, Result
+from stanzalake.xmpp.namespaces import CLIENT, DELEGATION, FORWARD
 from tests.support.events import JULIET
 from tests.support.queries import BALCONY, COMPONENT, HOST, envelope, parsed, query
 
 
 def refusal(outer: Element) -> str:
     with pytest.raises(StanzaError) as raised:
-        open_request(outer).payload()
+        open_request(outer).request.take_payload()
     return raised.value.condition
 
 
 @pytest.mark.requirement("313-13", "355-09")
 @pytest.mark.parametrize("to", ["", JULIET])
 def test_an_owner_may_ask_her_own_archive(to: str) -> None:
-    request = open_request(envelope(query(), to=to))
+    request = open_request(envelope(query(), to=to)).request
     assert (request.owner, request.requester, request.kind) == (JULIET, BALCONY, "set")
-    assert request.payload().get("queryid") == "f27"
+    assert request.take_payload().get("queryid") == "f27"
     assert request.stable
 
 
@@ -78,53 +79,11 @@ def test_an_envelope_without_a_request_is_a_bad_request(inner: str) -> None:
         open_request(outer)
 
 
-@pytest.mark.parametrize(
-    ("attributes", "stable"),
-    [
-        ("position='7'", True),
-        ("position='7' stable='true'", True),
-        ("stable='false' position='1'", False),
-    ],
-)
-def test_the_host_may_say_that_events_are_missing(attributes: str, stable: bool) -> None:
-    stamp = f"<stamp xmlns='{STAMP}' {attributes}/>"
-    assert open_request(envelope(query(), extra=stamp)).stable is stable
-
-
-@pytest.mark.parametrize(
-    ("attributes", "ends"),
-    [("", {}), ("ends=''", {}), ("ends='3:1234'", {3: 1234}), ("ends='0:5 11:7'", {0: 5, 11: 7})],
-)
-def test_the_host_may_say_where_the_events_are(attributes: str, ends: dict[int, int]) -> None:
-    stamp = f"<stamp xmlns='{STAMP}' position='7' {attributes}/>"
-    assert open_request(envelope(query(), extra=stamp)).watermarks == ends
-
-
-@pytest.mark.parametrize(
-    "attributes",
-    [
-        "",
-        "position='x'",
-        "position='-1'",
-        "position='18446744073709551616'",
-        "position='7' ends='x'",
-        "position='7' ends='3'",
-        "position='7' ends='3:'",
-        "position='7' ends='3:-4'",
-        "position='7' ends='3:1,4:1'",
-        "position='7' ends='3:99999999999999999999'",
-    ],
-)
-def test_a_stamp_that_makes_no_sense_is_a_bad_request(attributes: str) -> None:
-    with pytest.raises(StanzaError, match="bad-request"):
-        open_request(envelope(query(), extra=f"<stamp xmlns='{STAMP}' {attributes}/>"))
-
-
 @pytest.mark.requirement("355-10", "355-11", "355-12", "355-13", "355-14", "114-05", "114-07")
 @pytest.mark.parametrize("to", ["", JULIET])
 def test_an_answer_has_exactly_the_shape_that_hosts_take(to: str) -> None:
-    request = open_request(envelope(query(), to=to))
-    assert seal_answer(request, "result", "<fin/>") == (
+    [answer] = open_request(envelope(query(), to=to)).seal(Reply("result", "<fin/>"))
+    assert answer == (
         f'<iq type="result" id="X1" from="{COMPONENT}" to="{HOST}">'
         f'<delegation xmlns="{DELEGATION}"><forwarded xmlns="{FORWARD}">'
         f'<iq xmlns="{CLIENT}" type="result" id="q1" from="{JULIET}" to="{BALCONY}"><fin/></iq>'
@@ -132,10 +91,14 @@ def test_an_answer_has_exactly_the_shape_that_hosts_take(to: str) -> None:
     )
 
 
+def sealed(outer: Element, reply: Reply) -> list[Element]:
+    return [parsed(stanza) for stanza in open_request(outer).seal(reply)]
+
+
 @pytest.mark.requirement("355-17", "355-18", "RFC-03")
 def test_an_error_for_the_user_travels_in_an_outer_result() -> None:
-    request = open_request(envelope(query(), to="romeo@capulet.lit"))
-    outer = parsed(seal_answer(request, "error", StanzaError("forbidden").markup()))
+    error = Reply("error", StanzaError("forbidden").markup())
+    [outer] = sealed(envelope(query(), to="romeo@capulet.lit"), error)
     [[[inner]]] = outer
     assert (outer.get("type"), inner.get("type")) == ("result", "error")
     assert (inner.get("from"), inner.get("to")) == ("romeo@capulet.lit", BALCONY)
@@ -143,8 +106,8 @@ def test_an_error_for_the_user_travels_in_an_outer_result() -> None:
 
 @pytest.mark.requirement("313-86", "356-04", "356-05", "356-07", "280-02")
 def test_a_message_is_sent_in_the_owners_name_under_an_id_of_its_own() -> None:
-    request = open_request(envelope(query()))
-    outer, other = (parsed(seal_message(request, "<result/>")) for _ in range(2))
+    page = Reply("result", "<fin/>", [Result(1, "<result/>"), Result(2, "<result/>")])
+    outer, other, _ = sealed(envelope(query()), page)
     [[[inner]]] = outer
     assert (outer.get("from"), outer.get("to")) == (COMPONENT, HOST)
     assert (inner.get("from"), inner.get("to")) == (JULIET, BALCONY)
@@ -154,9 +117,9 @@ def test_a_message_is_sent_in_the_owners_name_under_an_id_of_its_own() -> None:
     assert outer.get("id") != other.get("id")
 
 
-def test_what_the_user_wrote_is_escaped() -> None:
+def test_text_of_the_user_is_escaped() -> None:
     outer = envelope(query(), requester="juliet@capulet.lit/&lt;&quot;&apos;&#10;&amp;")
     outer[0][0][0].set("id", "\"'<>&\t")
-    [[[inner]]] = parsed(seal_answer(open_request(outer), "result", ""))
+    [[[[inner]]]] = sealed(outer, Reply("result", ""))
     assert inner.get("id") == "\"'<>&\t"
     assert inner.get("to") == "juliet@capulet.lit/<\"'\n&"

@@ -28,10 +28,10 @@ from devstack.prosody import MODULES
 from ingest.batch import decode_batch
 from processor.batch import Rules, assemble, decode_records
 from processor.policy import Policy
-from query import mam
-from query.delegation import open_request
+from query import delegation, mam, protocol
 from query.errors import StanzaError
 from query.question import QueryContext
+from query.request import Request
 from query.state_publisher import StatePublisher
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.errors import InvalidEvent
@@ -48,13 +48,13 @@ from stanzalake.model.event import (
 )
 from stanzalake.model.history import History, merge
 from stanzalake.xmpp import dates
-from stanzalake.xmpp.namespaces import DELEGATION, FORWARD, MAM, RSM, STAMP, tag
+from stanzalake.xmpp.namespaces import DELEGATION, FORWARD, MAM, RSM, tag
 from stanzalake.xmpp.stanza import parse, strip
 from tests.support.archives import HeardLog, MemoryArchive, rows, visible_id
 from tests.support.events import JULIET, ROMEO, encoded, stanza
 from tests.support.lua import environment
 from tests.support.mutations import bent, damaged
-from tests.support.queries import envelope, field, form, page, parsed, query
+from tests.support.queries import carried, envelope, field, form, forwarded, page, parsed, query
 
 HOST = "capulet.lit"
 ACTIVE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
@@ -70,7 +70,6 @@ EVENTS = [
 ]
 ARCHIVE = MemoryArchive(rows(15))
 ID = visible_id(rows(15)[7])
-STAMPED = f"<stamp xmlns='{STAMP}' position='117650718720000001'/>"
 ALWAYS = f"<always><jid>{ROMEO}</jid></always>"
 PAYLOADS = [
     ("set", query(form(field("start", "2026-09-21T14:13:25Z")), page("<max>5</max>"))),
@@ -82,15 +81,18 @@ PAYLOADS = [
     ("set", f"<prefs xmlns='{MAM}' default='roster'>{ALWAYS}<never/></prefs>"),
 ]
 ENVELOPES = [
-    lambda kind=kind, payload=payload: envelope(payload, kind, extra=STAMPED)
-    for kind, payload in PAYLOADS
+    lambda kind=kind, payload=payload: envelope(payload, kind) for kind, payload in PAYLOADS
+]
+FORWARDED = [
+    base64.b64decode(forwarded(payload, kind, watermarks="3:12", state=True)[0].text or "")
+    for kind, payload in [*PAYLOADS, ("", None)]
 ]
 TAGS = [
     *(tag(MAM, name) for name in ("query", "prefs", "metadata", "always", "jid", "flip-page")),
     *(tag(RSM, name) for name in ("set", "max", "after", "before", "index")),
     *(tag("jabber:x:data", name) for name in ("x", "field", "value")),
     *(tag("jabber:client", name) for name in ("iq", "message")),
-    *(tag(FORWARD, "forwarded"), tag(DELEGATION, "delegation"), tag(STAMP, "stamp"), "plain"),
+    *(tag(FORWARD, "forwarded"), tag(DELEGATION, "delegation"), "plain"),
 ]
 TEXTS = ["", ID, "-1", "0", "9" * 30, "2026-09-21T14:13:25Z", JULIET, "romeo@", "set", "submit"]
 DATES = [b"2026-09-21T14:13:25Z", b"2024-02-29T23:59:60.123456789+14:00", b"0001-01-01T00:00:00Z"]
@@ -155,19 +157,26 @@ def test_a_damaged_stanza_is_stored_unchanged_or_a_dead_letter(raw: bytes) -> No
     assert all(row.stanza == text for row in batch.rows)
 
 
+async def check_answer(request: Request, host: str | None) -> None:
+    """Answer a request that made it through its envelope, with valid markup."""
+    publisher = StatePublisher(JULIET, 9, "roster", HeardLog())
+    question = mam.question(request)
+    assert request.owner.endswith(f"@{host}")
+    answer = await question.answer(QueryContext(ARCHIVE, 250, stable=True, publisher=publisher))
+    for markup in (*(r.content for r in answer.results), *filter(None, [answer.payload])):
+        parsed(markup)
+
+
 @given(bent(ENVELOPES, TAGS, TEXTS))
 async def test_no_envelope_does_worse_than_a_stanza_error(outer: Element) -> None:
-    log = HeardLog()
-    reading = QueryContext(
-        ARCHIVE, 250, stable=True, publisher=StatePublisher(JULIET, 9, "roster", log)
-    )
     with suppress(StanzaError):
-        request = open_request(outer)
-        question = mam.question(request)
-        assert request.owner.endswith(f"@{outer.get('from')}")
-        answer = await question.answer(reading)
-        for markup in (*answer.results, *filter(None, [answer.payload])):
-            parsed(markup)
+        await check_answer(delegation.open_request(outer).request, outer.get("from"))
+
+
+@given(damaged(FORWARDED))
+async def test_no_request_of_the_module_does_worse_than_a_stanza_error(data: bytes) -> None:
+    with suppress(StanzaError):
+        await check_answer(protocol.open_request(carried(data)).request, HOST)
 
 
 @given(damaged(DATES), st.booleans())

@@ -73,7 +73,7 @@ async def test_the_queryid_is_echoed_as_it_came(attributes: str, queryid: str | 
 async def test_a_result_has_the_stored_stanza_as_it_is() -> None:
     stored = stanza("&lt;€\N{PILE OF POO}&gt;", "<x xmlns='urn:x'> <y/> </x><!-- -->")
     [sent] = (await answer(MemoryArchive([row(START << 16, stanza=stored)]), query())).results
-    assert sent == (
+    assert sent.content == (
         f'<result xmlns="{MAM}" queryid="f27" id="{SEALER.seal(JULIET, START << 16)}">'
         '<forwarded xmlns="urn:xmpp:forward:0">'
         f'<delay xmlns="urn:xmpp:delay" stamp="{stamp_of(1)}"/>{stored}</forwarded></result>'
@@ -83,7 +83,7 @@ async def test_a_result_has_the_stored_stanza_as_it_is() -> None:
 @pytest.mark.requirement("313-11", "297-07")
 async def test_a_message_that_was_taken_away_leaves_its_place() -> None:
     [sent] = (await answer(MemoryArchive([row(START << 16, stanza="")]), query())).results
-    [[delay]] = parsed(sent)
+    [[delay]] = parsed(sent.content)
     assert delay.get("stamp") == stamp_of(1)
 
 
@@ -105,8 +105,8 @@ async def test_what_was_taken_away_counts_and_anchors_as_before(content: str) ->
     gone = MemoryArchive(r if r is not ROWS[6] else r._replace(stanza="") for r in ROWS)
     whole, rest = [await answer(archive, query(content)) for archive in (ARCHIVE, gone)]
     assert whole.payload == rest.payload
-    assert [parsed(result).get("id") for result in whole.results] == [
-        parsed(result).get("id") for result in rest.results
+    assert [parsed(result.content).get("id") for result in whole.results] == [
+        parsed(result.content).get("id") for result in rest.results
     ]
 
 
@@ -205,7 +205,7 @@ async def test_a_page_is_complete_from_the_size_of_the_set_on(size: int, anchor:
 @pytest.mark.requirement("313-89")
 @pytest.mark.parametrize("content", ["", page(""), page("<max>9</max>")])
 async def test_the_server_caps_a_page(content: str) -> None:
-    reply = await search(ARCHIVE, content, most=4)
+    reply = await search(ARCHIVE, content, limit=4)
     assert reply.bodies == numbers(1, 4)
     assert not reply.complete
 

@@ -1,6 +1,7 @@
 """The query component on a stream without a socket."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterator
 from xml.etree.ElementTree import Element, XMLPullParser, tostring
@@ -31,9 +32,21 @@ from stanzalake.xmpp.namespaces import (
     tag,
 )
 from tests.support import settings
-from tests.support.archives import HeardLog, MemoryArchive, rows
-from tests.support.events import JULIET, ROMEO
-from tests.support.queries import BALCONY, COMPONENT, HOST, condition, envelope, form, page, query
+from tests.support.archives import HeardLog, MemoryArchive, row, rows
+from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.queries import (
+    BALCONY,
+    COMPONENT,
+    HOST,
+    answered,
+    condition,
+    envelope,
+    form,
+    forwarded,
+    page,
+    parsed,
+    query,
+)
 from tests.support.wait import until
 
 DELEGATED = f"<delegation xmlns='{DELEGATION}'><delegated namespace='{MAM}'/></delegation>"
@@ -121,8 +134,11 @@ class Stage:
             self.hear(f"<message from='{HOST}' to='{COMPONENT}'>{announcement}</message>")
 
     def ask(self, payload: str, kind: str = "set", **changes: str) -> None:
-        """Send a forwarded request; the changes are of the outer iq."""
-        outer = envelope(payload, kind)
+        """Send a delegated request; the changes are of the outer iq."""
+        self.bring(envelope(payload, kind), **changes)
+
+    def bring(self, outer: Element, **changes: str) -> None:
+        """Send an iq with other attributes."""
         outer.attrib.update({name.rstrip("_"): value for name, value in changes.items()})
         self.hear(tostring(outer, "unicode"))
 
@@ -272,8 +288,7 @@ async def test_only_what_the_host_has_sent_is_waited_for_except_for_preferences(
     granted: Stage, payload: str, kind: str, up_to: dict[int, int]
 ) -> None:
     """Preferences were appended by a query service, so that the host knows nothing of them."""
-    stamp = STAMP.format(7).replace("/>", " ends='3:1234'/>")
-    granted.hear(tostring(envelope(payload, kind, extra=stamp), "unicode"))
+    granted.bring(forwarded(payload, kind, watermarks="3:1234"))
     await granted.answers()
     assert [asked[-1] for asked in granted.log.asked] == [up_to]
 
@@ -472,34 +487,24 @@ async def test_stopping_finishes_what_is_in_work_and_takes_no_more(
     assert stage.iqs[1].find(f".//{tag(RSM, 'count')}") is not None
 
 
-STAMP = "<stamp xmlns='urn:stanzalake:stamp:1' position='{}'/>"
 PREFS = f"<prefs xmlns='{MAM}' default='never'><always><jid>{ROMEO}</jid></always></prefs>"
 
 
 @pytest.mark.requirement("441-02", "441-06")
-async def test_wishes_go_into_the_log_under_the_requests_position(granted: Stage) -> None:
-    outer = envelope(PREFS, extra=STAMP.format(77))
-    granted.hear(tostring(outer, "unicode"))
-    inner = await granted.inner()
-    assert inner[0].get("default") == "never"
+async def test_preferences_go_into_the_log_under_the_requests_position(granted: Stage) -> None:
+    granted.bring(forwarded(PREFS, position=77))
+    await granted.answers()
     [said] = granted.log.heard
     assert isinstance(said, Preferences)
     assert (said.owner, said.position, said.always) == (JULIET, 77, (ROMEO,))
 
 
-async def test_without_a_stamp_positions_still_increase(granted: Stage) -> None:
+async def test_without_positions_of_the_host_they_still_increase(granted: Stage) -> None:
     for number in range(1, 4):
         granted.ask(PREFS, id=f"X{number}")
         await granted.answers(number)
     positions = [said.position for said in granted.log.heard]
     assert positions == sorted(set(positions))
-
-
-@pytest.mark.parametrize("position", ["", "-1", "x", "1.5", str(2**64), "9" * 30])
-async def test_a_stamp_that_is_none_is_a_bad_request(granted: Stage, position: str) -> None:
-    granted.hear(tostring(envelope(query(), extra=STAMP.format(position)), "unicode"))
-    [answer] = await granted.answers()
-    assert condition(answer[0]) == ("modify", "bad-request")
 
 
 @pytest.mark.parametrize(
@@ -541,3 +546,87 @@ async def test_a_log_that_does_not_hear_means_try_again(granted: Stage) -> None:
     granted.ask(PREFS)
     inner = await granted.inner()
     assert condition(inner[0]) == ("wait", "resource-constraint")
+
+
+async def test_a_request_of_the_module_needs_no_grant_and_is_one_answer(stage: Stage) -> None:
+    stage.bring(forwarded(query()))
+    [outer] = await stage.answers()
+    addresses = [outer.get(name) for name in ("type", "id", "from", "to")]
+    assert addresses == ["result", "X1", COMPONENT, HOST]
+    assert stage.end.stanzas == [outer]
+    *messages, iq = answered([outer])
+    assert [(m.kind, m.position) for m in messages] == [("message", r.position) for r in rows(3)]
+    for message in messages:
+        shown = parsed(message.content.decode())
+        assert (shown.get("from"), shown.get("to")) == (JULIET, BALCONY)
+        assert [child.tag for child in shown] == [tag(MAM, "result")]
+    fin = parsed(iq.content.decode())
+    assert (fin.get("type"), fin.get("id"), fin.get("to")) == ("result", "q1", BALCONY)
+
+
+@pytest.mark.parametrize("sender", ["evil.example", f"{HOST}/x", BALCONY, ""])
+async def test_only_the_hosts_module_is_heard(stage: Stage, sender: str) -> None:
+    stage.bring(forwarded(query()), from_=sender)
+    [answer] = await stage.answers()
+    assert condition(answer[0]) == ("auth", "forbidden")
+    assert not stage.owners
+
+
+async def test_a_large_page_travels_in_parts_that_fit_prosodys_default_limit(stage: Stage) -> None:
+    large = [row(r.position, stanza=stanza("'" * 400_000)) for r in rows(3)]
+    stage.archive = MemoryArchive(large)
+    stage.bring(forwarded(query()))
+    await stage.answers()
+    *parts, last = stage.end.stanzas
+    assert [part.tag for part in parts] == [tag(ACCEPT, "message")] * len(parts)
+    numbers = [part[0].get("part") for part in stage.end.stanzas]
+    assert numbers == [str(n) for n in range(1, len(parts) + 2)]
+    assert {part[0].get("of") for part in stage.end.stanzas} == {str(len(parts) + 1)}
+    assert {part.get("id") for part in parts} == {"X1"}
+    assert max(len(tostring(part)) for part in stage.end.stanzas) < 300 * 1024
+    *messages, _ = answered([*parts, last])
+    assert len(messages) == 3
+
+
+STATES = [
+    ((), {"activated": False, "always": [], "never": []}, 0),
+    ((Activation(v=1, owner=JULIET, position=5),), {"activated": True}, 5),
+]
+
+
+@pytest.mark.parametrize(("said", "expected", "position"), STATES)
+async def test_a_host_is_told_an_owners_state(
+    stage: Stage, said: tuple[Activation, ...], expected: dict[str, object], position: int
+) -> None:
+    stage.archive = MemoryArchive([], said=said)
+    stage.bring(forwarded(None))
+    [frame] = answered(await stage.answers())
+    assert (frame.kind, frame.position) == ("state", position)
+    assert json.loads(frame.content).items() >= expected.items()
+
+
+async def test_a_state_that_may_be_out_of_date_is_not_told(stage: Stage) -> None:
+    stage.log.settle = lambda: False
+    stage.bring(forwarded(None))
+    [answer] = await stage.answers()
+    assert (answer.get("type"), condition(answer[0])) == ("error", ("wait", "resource-constraint"))
+
+
+async def test_set_preferences_come_back_as_the_state_in_force(stage: Stage) -> None:
+    stage.bring(forwarded(PREFS, position=9, state=True))
+    state, iq = answered(await stage.answers())
+    assert (state.kind, state.position, iq.kind) == ("state", 9, "iq")
+    assert json.loads(state.content) == {
+        "activated": True,
+        "always": [ROMEO],
+        "default": "never",
+        "never": [],
+    }
+
+
+async def test_an_activation_comes_back_as_the_state_in_force() -> None:
+    stage = Stage(smart=True)
+    stage.bring(forwarded(query(page("<max>0</max>")), position=9, state=True))
+    state, _ = answered(await stage.answers())
+    assert (state.kind, state.position) == ("state", 9)
+    assert json.loads(state.content)["activated"] is True

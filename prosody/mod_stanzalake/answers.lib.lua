@@ -1,0 +1,56 @@
+-- Answers: what a query component answers to one request, put together from its parts (docs/protocol.md).
+
+local decode_base64 = require "util.encodings".base64.decode;
+local decode_json = require "util.json".decode;
+
+local frames = module:require "frames";
+
+-- Bytes of one answer: a page has up to 4 MiB of stanzas, and 250 times what surrounds a stanza.
+local MAX_BYTES = 16 * 1024 * 1024;
+
+local answer_mt = {};
+answer_mt.__index = answer_mt;
+
+-- Takes the next part: an <answer/> element. Gives true, or nil and the reason.
+function answer_mt:add(element)
+	local part, parts = tonumber(element.attr.part), tonumber(element.attr.of);
+	if part ~= #self.texts + 1 or not parts or part > parts then return nil, "an answer whose parts are not in order"; end
+	local text = decode_base64(element:get_text() or "");
+	if not text then return nil, "an answer that is not base64"; end
+	self.bytes, self.parts = self.bytes + #text, parts;
+	if self.bytes > MAX_BYTES then return nil, "an answer that is too large"; end
+	self.texts[part] = text;
+	return true;
+end
+
+local function state_of(frame)
+	local state = decode_json(frame.content);
+	if type(state) ~= "table" then return nil, "an answer with a state that is not JSON"; end
+	state.position = frame.position;
+	return state;
+end
+
+-- Gives its messages (as frames), the text of the iq and the owner's state, each if it has it; or nil and the reason.
+function answer_mt:open()
+	if #self.texts ~= self.parts then return nil, "an answer without its last part"; end
+	local list, err = frames.read(table.concat(self.texts));
+	if not list then return nil, err; end
+	local opened = { messages = {} };
+	for _, frame in ipairs(list) do
+		if frame.kind == "message" then
+			table.insert(opened.messages, frame);
+		elseif frame.kind == "iq" then
+			opened.iq = frame.content;
+		elseif frame.kind == "state" then
+			opened.state, err = state_of(frame);
+			if err then return nil, err; end
+		end
+	end
+	return opened;
+end
+
+local function new()
+	return setmetatable({ texts = {}, bytes = 0 }, answer_mt);
+end
+
+return { new = new };

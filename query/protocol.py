@@ -1,0 +1,158 @@
+"""The protocol between mod_stanzalake and the query component, urn:stanzalake:query:1.
+
+Everything that a user wrote travels as base64 text in both directions (docs/protocol.md): no
+stanza of a user can break, delay or overflow the component's stream. A reply is one answer to its
+request, in parts that fit Prosody's default limit for a component's stanzas.
+"""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import msgspec
+
+from query.errors import StanzaError
+from query.request import Reply, Request
+from stanzalake.log import watermarks
+from stanzalake.model.position import MAX_POSITION
+from stanzalake.xmpp import frames, markup
+from stanzalake.xmpp.frames import Frame
+from stanzalake.xmpp.namespaces import CLIENT, QUERY, tag
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from xml.etree.ElementTree import Element
+
+REQUEST = tag(QUERY, "request")
+
+MAX_REQUEST = 256 * 1024
+"""Characters of a request at most; the module bounds the user's iq at 128 KiB."""
+PART_BYTES = 192 * 1024
+"""Bytes of an answer's part: as base64, half of Prosody's default component_stanza_size_limit."""
+MAX_ANSWER = 16 * 1024 * 1024
+"""Bytes of an answer at most, as the module takes; a page has at most MAX_PAGE of stanzas."""
+
+
+class _Header(msgspec.Struct):
+    """The JSON object in a request's first frame."""
+
+    owner: str
+    asker: str
+    stable: bool = True
+    watermarks: str = ""
+    newest: int | None = None
+    state: bool = False
+
+
+_decode_header = msgspec.json.Decoder(_Header).decode
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A request of the module.
+
+    Attributes:
+        request: The forwarded request.
+        id: Id of the iq that carried it.
+        component: The addressed component.
+    """
+
+    request: Request
+    id: str
+    component: str
+
+    def seal(self, reply: Reply) -> Iterator[str]:
+        """Give the answer: all parts but the last as messages, the last as the iq's result.
+
+        An error for the user travels inside; without a user, the iq itself is answered with it.
+        """
+        if self.request.iq is None and reply.kind == "error":
+            yield markup.element("iq", {"type": "error", **self._addresses()}, reply.payload)
+            return
+        data = frames.write(self._frames(reply))
+        if len(data) > MAX_ANSWER:
+            data = frames.write(self._frames(_TOO_LARGE))
+        number = max(1, -(-len(data) // PART_BYTES))
+        for index in range(number):
+            part = data[index * PART_BYTES : (index + 1) * PART_BYTES]
+            yield self._part(part, index + 1, number)
+
+    def _frames(self, reply: Reply) -> Iterator[Frame]:
+        if reply.state is not None:
+            yield Frame("state", reply.state.content, reply.state.position)
+        for result in reply.results:
+            yield Frame("message", self._message(result.content).encode(), result.position)
+        if self.request.iq is not None:
+            yield Frame("iq", self._iq(reply).encode())
+
+    def _message(self, content: str) -> str:
+        addresses = {"from": self.request.owner, "to": self.request.requester}
+        return markup.element("message", addresses, content)
+
+    def _iq(self, reply: Reply) -> str:
+        attributes = {
+            "type": reply.kind,
+            "id": self.request.id,
+            "from": self.request.asked,
+            "to": self.request.requester,
+        }
+        return markup.element("iq", attributes, reply.payload)
+
+    def _part(self, data: bytes, part: int, of: int) -> str:
+        attributes = {"xmlns": QUERY, "part": str(part), "of": str(of)}
+        answer = markup.element("answer", attributes, base64.b64encode(data).decode())
+        if part < of:
+            return markup.element("message", self._addresses(), answer)
+        return markup.element("iq", {"type": "result", **self._addresses()}, answer)
+
+    def _addresses(self) -> dict[str, str]:
+        return {"id": self.id, "from": self.component, "to": self.request.host}
+
+
+_TOO_LARGE = Reply("error", StanzaError("resource-constraint", "ask for a smaller page").markup())
+
+
+def open_request(outer: "Element") -> Envelope:
+    """Take a request out of the module's iq.
+
+    Raises:
+        StanzaError: bad-request: the iq has no valid request, so there is no user to answer.
+    """
+    try:
+        header, *rest = frames.read_base64(outer[0].text or "", MAX_REQUEST)
+        request = _request(outer.get("from", ""), header, rest)
+    except (ValueError, msgspec.DecodeError, ET.ParseError):
+        raise StanzaError("bad-request", "no valid request") from None
+    return Envelope(request, outer.get("id", ""), outer.get("to", ""))
+
+
+def _request(host: str, frame: Frame, rest: "Sequence[Frame]") -> Request:
+    header = _decode_header(frame.content)
+    local, _, domain = header.owner.rpartition("@")
+    if not local or domain != host or not 0 <= (header.newest or 0) <= MAX_POSITION:
+        raise ValueError("another host's archive, or a position out of range")
+    return Request(
+        host=host,
+        owner=header.owner,
+        requester=header.asker,
+        iq=_iq(rest, header.asker) if frame.kind == "request" else None,
+        stable=header.stable,
+        position=frame.position,
+        watermarks=watermarks.read(header.watermarks),
+        newest=header.newest,
+        wants_state=header.state or frame.kind == "state",
+    )
+
+
+def _iq(rest: "Sequence[Frame]", asker: str) -> "Element":
+    [frame] = rest
+    # A stanza has no DTD (RFC 6120 §11.1), and Prosody writes none.
+    if b"<!" in frame.content:
+        raise ValueError("XML that XMPP forbids")
+    iq = ET.fromstring(frame.content)  # noqa: S314  # without a DTD there are no entities
+    is_request = iq.tag == tag(CLIENT, "iq") and iq.get("type") in {"get", "set"}
+    if not is_request or not iq.get("id") or iq.get("from") != asker:
+        raise ValueError("no iq of the asker")
+    return iq

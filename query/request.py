@@ -1,0 +1,125 @@
+"""A user's request to an archive, and the envelope in which it came and its reply goes back."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from query.errors import StanzaError
+from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+
+@dataclass(frozen=True)
+class Request:
+    """A forwarded request.
+
+    Attributes:
+        host: The VirtualHost that forwarded it.
+        owner: Bare JID whose archive the request is about.
+        requester: Full JID of the requesting session; the host itself if it wants the state only.
+        iq: The user's iq of type get or set, with id; None if only the state is wanted.
+        stable: False if events older than the request may still be missing from the log.
+        position: Position among the owner's events; None if the host assigns none.
+        watermarks: Log offsets that cover the owner's messages, as far as the host knows them.
+        newest: Position of the owner's newest message; None if the host does not know it.
+        wants_state: Whether the reply is to carry the owner's state.
+    """
+
+    host: str
+    owner: str
+    requester: str
+    iq: "Element | None"
+    stable: bool = True
+    position: int | None = None
+    watermarks: Watermarks = field(default_factory=lambda: NO_WATERMARKS)
+    newest: int | None = None
+    wants_state: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Type of the iq: get or set; empty without an iq."""
+        return "" if self.iq is None else self.iq.get("type", "")
+
+    @property
+    def id(self) -> str:
+        """The id of the iq; empty without an iq."""
+        return "" if self.iq is None else self.iq.get("id", "")
+
+    @property
+    def asked(self) -> str:
+        """JID of the addressed archive, which may be anybody's."""
+        return self.owner if self.iq is None else self.iq.get("to", self.owner)
+
+    def take_payload(self) -> "Element":
+        """Detach the only child of the iq: a waiting request must not hold a user's tree.
+
+        Raises:
+            StanzaError: forbidden if the archive is not the requester's, whether or not such an
+                account exists (XEP-0355 §10); bad-request unless there is exactly one child.
+        """
+        if not self._is_own():
+            raise StanzaError("forbidden")
+        if self.iq is None or len(self.iq) != 1:
+            raise StanzaError("bad-request", "an iq has exactly one child")
+        payload = self.iq[0]
+        self.iq.remove(payload)
+        return payload
+
+    def _is_own(self) -> bool:
+        bare, slash, resource = self.requester.partition("/")
+        local, at, domain = bare.partition("@")
+        is_user = bool(local and at and slash and resource) and domain == self.host
+        return is_user and self.asked == self.owner == bare
+
+
+class Result(NamedTuple):
+    """An archived message of a page.
+
+    Attributes:
+        position: Position in the archive.
+        content: The ``<result/>`` element, as markup (XEP-0313 §4.2).
+    """
+
+    position: int
+    content: str
+
+
+class State(NamedTuple):
+    """An owner's preferences and activation.
+
+    Attributes:
+        position: Position of the last change; 0 for none.
+        content: A JSON object (docs/protocol.md).
+    """
+
+    position: int
+    content: bytes
+
+
+class Reply(NamedTuple):
+    """The reply to a request.
+
+    Attributes:
+        kind: Type of the iq for the user: "result" or "error".
+        payload: Children of that iq, as markup.
+        results: Messages that precede it, in sending order.
+        state: The owner's state; None if not requested or not known.
+    """
+
+    kind: str
+    payload: str
+    results: Sequence[Result] = ()
+    state: State | None = None
+
+
+class Envelope(Protocol):
+    """The stanza in which a host forwarded a request."""
+
+    @property
+    def request(self) -> Request:
+        """The forwarded request."""
+
+    def seal(self, reply: Reply) -> Iterator[str]:
+        """Give the stanzas that carry a reply back to the host, in sending order."""

@@ -1,0 +1,77 @@
+"""Frames: byte strings of stated length in a row, as requests and answers carry them as base64.
+
+A frame is a line ``KIND POSITION LENGTH`` and LENGTH bytes (docs/protocol.md). Text written by
+users travels in frames only, so no XML parser on the way has to accept it.
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from stanzalake.model.position import MAX_POSITION
+
+_HEAD = re.compile(rb"([a-z]{1,16}) ([0-9]{1,20}) ([0-9]{1,10})\n")
+
+
+class Frame(NamedTuple):
+    """A typed piece of a request or an answer.
+
+    Attributes:
+        kind: Lower-case ASCII letters, at most 16.
+        content: Any bytes.
+        position: Position of the message or state in the content; 0 for none.
+    """
+
+    kind: str
+    content: bytes
+    position: int = 0
+
+
+def write(frames: Iterable[Frame]) -> bytes:
+    """Join frames."""
+    return b"".join(
+        b"%b %d %d\n%b" % (frame.kind.encode(), frame.position, len(frame.content), frame.content)
+        for frame in frames
+    )
+
+
+def read(data: bytes) -> Sequence[Frame]:
+    """Split data into its frames.
+
+    Raises:
+        ValueError: The data is truncated or not made of frames.
+    """
+    return tuple(_frames(data))
+
+
+def read_base64(text: str, limit: int) -> Sequence[Frame]:
+    """Split base64 text into the frames that it encodes.
+
+    Args:
+        text: Standard base64 with padding, without white space.
+        limit: Characters of text at most.
+
+    Raises:
+        ValueError: The text is too long, not base64, or not made of frames.
+    """
+    if len(text) > limit:
+        raise ValueError("too long")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError("not base64") from None
+    return read(data)
+
+
+def _frames(data: bytes) -> Iterator[Frame]:
+    start = 0
+    while start < len(data):
+        head = _HEAD.match(data, start)
+        if head is None:
+            raise ValueError("no head of a frame")
+        kind, position, length = head[1].decode(), int(head[2]), int(head[3])
+        start = head.end() + length
+        if start > len(data) or position > MAX_POSITION:
+            raise ValueError("a truncated frame, or a position out of range")
+        yield Frame(kind, data[head.end() : start], position)
