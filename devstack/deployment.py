@@ -1,7 +1,6 @@
 """Complete deployments on loopback, each in a directory: Prosody with the tap, and the archive."""
 
 import asyncio
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from devstack.kafka import Kafka
 from devstack.ports import free_port
 from devstack.process import ProgramFailed
 from devstack.prosody import TREE, Prosody
-from devstack.service import Service
+from devstack.service import Service, environment
 
 HOST = "localhost"
 USERS = ("juliet", "romeo")
@@ -159,11 +158,9 @@ class Deployment:
         self, name: str, command: str, settings: Mapping[str, str] | None = None
     ) -> Service:
         """Create a service; the caller's own settings do not leak into its environment."""
-        foreign = ("STANZALAKE_", "PROSODY_")
-        outer = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         return Service(
             command=command,
-            environment={**outer, **self.settings, **(settings or {})},
+            environment=environment({**self.settings, **(settings or {})}),
             log=self.directory / f"{name}.log",
             tree=self._tree,
         )

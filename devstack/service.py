@@ -1,5 +1,6 @@
 """A `stanzalake` service as a child process."""
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,13 @@ _READY = {
     "processor": ("reading partitions of", 1),
 }
 """The text that each command logs when ready, and the number of times."""
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment of a process with these settings and none of the caller's own."""
+    foreign = ("STANZALAKE_", "PROSODY_")
+    outer = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    return {**outer, **settings}
 
 
 @dataclass(kw_only=True)

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from stanzalake.store.client import Store
 from tests.support.archives import START, row
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of, load, migrated
 from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.processes import Run
 
 ANALYSTS = USERS.with_name("analysts.xml")
 ANALYSTS_PASSWORDS = {
@@ -89,16 +89,14 @@ BODIES = [
 
 
 @pytest.fixture
-async def guarded(tmp_path: Path) -> AsyncIterator[ClickHouse]:
+async def guarded(run: Run, tmp_path: Path) -> ClickHouse:
     """Give a ClickHouse with all the users the project ships, and two messages."""
     passwords = PASSWORDS | ANALYSTS_PASSWORDS
     server = ClickHouse(directory=tmp_path, users=USERS, environment=passwords)
     (tmp_path / "users.d").mkdir(mode=0o700)
     shutil.copy(ANALYSTS, tmp_path / "users.d")
-    await server.start()
-    await asyncio.to_thread(fill, server)
-    yield server
-    await server.stop()
+    await asyncio.to_thread(fill, await run(server))
+    return server
 
 
 def fill(server: ClickHouse) -> None:

@@ -25,7 +25,6 @@ from tests.support.documents import ROOT, section
 from tests.support.events import JULIET, encoded
 from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
 from tests.support.processes import Run
-from tests.support.wait import until
 
 GUIDE = "docs/backup.md"
 ROMEO = "romeo@capulet.lit"
@@ -52,7 +51,7 @@ class Service:
     def __init__(self, stanzalake: Command, directory: Path) -> None:
         self._stanzalake = stanzalake
         self._directory = directory
-        self._process: asyncio.subprocess.Process | None = None
+        self.up = stanzalake.up()
 
     async def do(self, line: str) -> tuple[int, str, str]:
         """Run a line of the guide."""
@@ -61,20 +60,10 @@ class Service:
         if word == "stanzalake":
             return await self._stanzalake.run(*arguments)
         if word == "systemctl":
-            await {"start": self.start, "stop": self.stop}[arguments[0]]()
+            await {"start": self.up.start, "stop": self.up.stop}[arguments[0]]()
             return 0, "", ""
         process = await asyncio.create_subprocess_exec(*words)
         return await process.wait(), "", ""
-
-    async def start(self) -> None:
-        self._process = await self._stanzalake.start("--log-level", "error", "up")
-        await until((self._directory / "store.dsn").exists, SOON)
-
-    async def stop(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
-            async with asyncio.timeout(SOON):
-                await self._process.communicate()
 
 
 async def archived(values: dict[str, str]) -> list[tuple[str, int]]:
@@ -101,7 +90,7 @@ def message(owner: str, position: int) -> Entry:
 
 
 @pytest.mark.timeout(240)
-async def test_backup_and_restore_of_a_running_embedded_archive(tmp_path: Path) -> None:
+async def test_backup_and_restore_of_a_running_embedded_archive(run: Run, tmp_path: Path) -> None:
     stanzalake = Command(tmp_path)
     stanzalake.settings |= {
         "PROSODY_ARCHIVE_POLICY": "true",
@@ -109,7 +98,7 @@ async def test_backup_and_restore_of_a_running_embedded_archive(tmp_path: Path) 
     }
     data = tmp_path / "data"
     service = Service(stanzalake, data)
-    await service.start()
+    await run(service.up)
     log = LocalLog(data / "log.sqlite")
     expected: list[tuple[str, int]] = []
     for position, line in enumerate(MAKE, 1):
@@ -131,14 +120,14 @@ async def test_backup_and_restore_of_a_running_embedded_archive(tmp_path: Path) 
     assert said[2][1] == "restored backup tuesday; 0 erasures are in force\n"
     assert "✓ store, schema: up to date" in said[3][1]
     await will_be(stanzalake.settings, kept)
-    await service.stop()
+    await service.up.stop()
 
     # Beside what is there: nothing is there twice, and what is erased stays so.
     status, out, _ = await stanzalake.run("restore", "tuesday")
     assert (status, out) == (0, "restored backup tuesday; 1 erasures are in force\n")
-    await service.start()
+    await service.up.start()
     await will_be(stanzalake.settings, kept)
-    await service.stop()
+    await service.up.stop()
 
 
 def of_server(server: ClickHouse, kafka: Kafka, prefix: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tests.support.deployments import JULIET as HER
 from tests.support.deployments import ROMEO as HIM
 from tests.support.deployments import deployed, entries, session
 from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.processes import Run
 from tests.support.wait import until
 
 HOST = "capulet.lit"
@@ -52,23 +53,17 @@ def fill(stanzalake: Command, given: list[Row]) -> None:
 
 @pytest.fixture(params=["embedded", "server", "beside up"])
 async def filled(
-    request: pytest.FixtureRequest, stanzalake: Command, tmp_path: Path
-) -> AsyncIterator[Command]:
+    request: pytest.FixtureRequest, run: Run, stanzalake: Command, tmp_path: Path
+) -> Command:
     """Give the command line of an archive with ten messages, some of them stored twice."""
-    server = ClickHouse(directory=tmp_path / "clickhouse")
     if request.param == "server":
-        await server.start()
+        server = await run(ClickHouse(directory=tmp_path / "clickhouse"))
         stanzalake.settings["STANZALAKE_CLICKHOUSE_DSN"] = server.dsn()
-    up = await stanzalake.start("up") if request.param == "beside up" else None
-    if up is not None:
-        await until((tmp_path / "data" / "store.dsn").exists)
+    elif request.param == "beside up":
+        await run(stanzalake.up())
     old = row(rows(1)[0].position - 1, legacy_id="old id")
     fill(stanzalake, [old, *rows(9), row(1, owner=ROMEO)])
-    yield stanzalake
-    if up is not None:
-        up.terminate()
-        await up.communicate()
-    await server.stop()
+    return stanzalake
 
 
 async def exported(stanzalake: Command, *arguments: str) -> list[dict[str, str]]:

@@ -1,7 +1,6 @@
 """The commands of the distributed deployment: what they refuse, how they start and end."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 from devstack.kafka import Kafka
 from devstack.ports import free_port
-from devstack.service import Service
+from devstack.service import Service, environment
 from tests.support.kafka_log import unique_prefix
 from tests.support.settings import REQUIRED
 from tests.support.wait import until
@@ -23,7 +22,6 @@ Start = Callable[..., Service]
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Give a function that gives a command with settings, to be launched."""
     services: list[Service] = []
-    outer = {k: v for k, v in os.environ.items() if not k.startswith(("STANZALAKE", "PROSODY"))}
     base = {
         **REQUIRED,
         "STANZALAKE_DATA_DIR": str(tmp_path / "data"),
@@ -34,7 +32,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
     def service(command: str, **more: str) -> Service:
         log = tmp_path / f"{command}-{len(services)}.log"
-        one = Service(command=command, environment={**outer, **base, **more}, log=log)
+        one = Service(command=command, environment=environment({**base, **more}), log=log)
         services.append(one)
         return one
 

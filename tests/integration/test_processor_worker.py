@@ -1,13 +1,13 @@
 """`stanzalake processor`: workers share the log, join, leave and die."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from devstack import service
 from devstack.clickhouse import ClickHouse
 from devstack.kafka import Kafka
 from devstack.service import Service
@@ -18,6 +18,7 @@ from stanzalake.runtime.up import migrate
 from stanzalake.store.client import Store
 from tests.support.events import encoded
 from tests.support.kafka_log import open_kafka, unique_prefix
+from tests.support.processes import Run
 from tests.support.settings import REQUIRED
 from tests.support.wait import until
 
@@ -30,12 +31,9 @@ Start = Callable[..., Service]
 
 
 @pytest.fixture
-async def clickhouse(tmp_path: Path) -> AsyncIterator[ClickHouse]:
+async def clickhouse(run: Run, tmp_path: Path) -> ClickHouse:
     """Give a ClickHouse of the test's own, that it may end."""
-    server = ClickHouse(directory=tmp_path / "clickhouse")
-    await server.start()
-    yield server
-    await server.stop()
+    return await run(ClickHouse(directory=tmp_path / "clickhouse"))
 
 
 @pytest.fixture
@@ -59,12 +57,11 @@ def environment(kafka: Kafka, clickhouse: ClickHouse) -> dict[str, str]:
 async def start(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[Start]:
     """Give a function that gives a worker, to be started; it takes more settings."""
     workers: list[Service] = []
-    outer = {k: v for k, v in os.environ.items() if not k.startswith(("STANZALAKE", "PROSODY"))}
 
     def worker(**more: str) -> Service:
         one = Service(
             command="processor",
-            environment={**outer, **environment, **more},
+            environment=service.environment({**environment, **more}),
             log=tmp_path / f"worker-{len(workers)}.log",
         )
         workers.append(one)

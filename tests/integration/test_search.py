@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,13 @@ from stanzalake.store.client import Store
 from tests.support.archives import rows
 from tests.support.command import Command
 from tests.support.events import JULIET, ROMEO
+from tests.support.processes import Run
 
 
 @pytest.fixture
-async def stanzalake(tmp_path: Path) -> AsyncIterator[Command]:
+async def stanzalake(run: Run, tmp_path: Path) -> Command:
     """Give a command line whose store holds the messages "1" to "12"."""
-    server = ClickHouse(directory=tmp_path / "clickhouse")
-    await server.start()
+    server = await run(ClickHouse(directory=tmp_path / "clickhouse"))
     command = Command(tmp_path)
     command.settings |= {
         "STANZALAKE_CLICKHOUSE_DSN": server.dsn(),
@@ -28,8 +27,7 @@ async def stanzalake(tmp_path: Path) -> AsyncIterator[Command]:
         "STANZALAKE_ACCESS_LOG": str(tmp_path / "access.log"),
     }
     await asyncio.to_thread(fill, settings.load(command.settings))
-    yield command
-    await server.stop()
+    return command
 
 
 def fill(values: settings.Settings) -> None:

@@ -5,8 +5,6 @@ import fcntl
 import gzip
 import os
 import stat
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -15,6 +13,7 @@ import aiohttp
 import pytest
 import zstandard
 
+from devstack.process import running
 from stanzalake.config import data_dir, settings
 from stanzalake.config.settings import Settings
 from stanzalake.errors import DataDirInUse, StoreRefused
@@ -22,7 +21,8 @@ from stanzalake.store import migrations
 from stanzalake.store.chdb import http
 from stanzalake.store.client import Store
 from tests.support.archives import rows
-from tests.support.command import SOON, Command
+from tests.support.command import Command, Up
+from tests.support.processes import Run
 from tests.support.wait import until
 
 
@@ -45,20 +45,9 @@ def shared(values: Settings) -> Path:
 
 
 @pytest.fixture
-async def up(stanzalake: Command, shared: Path) -> AsyncIterator[Process]:
+async def up(run: Run, stanzalake: Command) -> Up:
     """Give a `stanzalake up` that shares its store."""
-    process = await stanzalake.start("up")
-    await until(shared.exists)
-    yield process
-    await end(process)
-
-
-async def end(process: Process) -> str:
-    if process.returncode is None:
-        process.terminate()
-    async with asyncio.timeout(SOON):
-        _, err = await process.communicate()
-    return err.decode()
+    return await run(stanzalake.up())
 
 
 def address(shared: Path) -> SplitResult:
@@ -89,43 +78,38 @@ async def test_another_process_reads_writes_and_alters_the_shared_store(values: 
 
 
 async def test_the_dsn_file_is_private_and_removed_at_exit(
-    up: Process, shared: Path, values: Settings
+    up: Up, shared: Path, values: Settings
 ) -> None:
     assert mode(shared) == 0o600
     parts = address(shared)
     assert parts.hostname == "127.0.0.1"
     assert parts.password is not None
     assert len(parts.password) > 40
-    said = await end(up)
-    assert up.returncode == 0
-    assert parts.password not in said
+    assert await up.stop() == 0
+    assert parts.password not in up.log.read_text()
     assert mode(shared) is None
     assert count(values) == 0
 
 
 async def test_the_dsn_file_of_a_killed_process_is_ignored(
-    up: Process, shared: Path, values: Settings
+    up: Up, shared: Path, values: Settings
 ) -> None:
     with closing(Store.of(values)) as store:
         store.insert(rows(2))
-    up.kill()
-    await up.wait()
+    await up.kill()
     assert mode(shared) is not None
     assert count(values) == 2
     assert mode(shared) is None
 
 
-async def test_a_running_statement_does_not_delay_the_shutdown(
-    up: Process, values: Settings
-) -> None:
+async def test_a_running_statement_does_not_delay_the_shutdown(up: Up, values: Settings) -> None:
     store = Store.of(values)
     endless = "SELECT max(a.number * b.number) FROM numbers(10000000) a, numbers(10000000) b"
     asking = asyncio.create_task(asyncio.to_thread(store.select, endless))
     with closing(Store.of(values)) as other:
         running = "SELECT count() FROM system.processes WHERE query LIKE '%max(a.number%'"
         await until(lambda: other.select(running)[0][0] > 1)
-    await end(up)
-    assert up.returncode == 0
+    assert await up.stop() == 0
     with pytest.raises(Exception, match="394 QUERY_WAS_CANCELLED"):
         await asking
     store.close()
@@ -186,9 +170,8 @@ async def test_files_in_an_existing_directory_are_private(
     values.data_dir.mkdir(mode=0o755)
     before = os.umask(0o022)
     try:
-        process = await stanzalake.start("up")
-        await until((values.data_dir / "store.dsn").exists)
-        await end(process)
+        async with running(stanzalake.up()):
+            pass
     finally:
         os.umask(before)
     made = list(values.data_dir.rglob("*"))

@@ -1,16 +1,35 @@
 """The command line, as an operator uses it."""
 
 import asyncio
-import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.ports import free_port
+from devstack.process import WITH_PARENT
+from devstack.service import Service, environment
 from tests.support.settings import REQUIRED
 
 SOON = 30.0
+
+
+@dataclass(kw_only=True)
+class Up(Service):
+    """`stanzalake up` without a Prosody, for commands beside it.
+
+    Attributes:
+        shared: The file with the DSN of the store, once it is shared.
+    """
+
+    command: str = "up"
+    shared: Path
+
+    async def start(self) -> None:
+        """Start it, and wait until it shares its store."""
+        await self.launch()
+        await self._works(self.shared.exists)
 
 
 class Command:
@@ -21,18 +40,26 @@ class Command:
     """
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self.settings = {
             **REQUIRED,
             "STANZALAKE_DATA_DIR": str(directory / "data"),
             "STANZALAKE_PROSODY": f"127.0.0.1:{free_port()}",
         }
 
+    def up(self) -> Up:
+        """Give a `stanzalake up`, to be started."""
+        return Up(
+            environment=environment(self.settings),
+            log=self._directory / "up.log",
+            shared=self._directory / "data" / "store.dsn",
+        )
+
     async def start(self, *arguments: str, within: Sequence[str] = ()) -> Process:
         """Start a command, within another one if that is given."""
-        outer = {k: v for k, v in os.environ.items() if not k.startswith(("STANZALAKE", "PROSODY"))}
         return await asyncio.create_subprocess_exec(
-            *(*within, sys.executable, "-m", "stanzalake", *arguments),
-            env={**outer, **self.settings},
+            *(*WITH_PARENT, *within, sys.executable, "-m", "stanzalake", *arguments),
+            env=environment(self.settings),
             stdout=PIPE,
             stderr=PIPE,
         )
