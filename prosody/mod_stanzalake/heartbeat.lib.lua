@@ -29,9 +29,10 @@ end
 function heartbeat_mt:beat(running)
 	local now = os.time();
 	self:look(now);
+	self.journal:check_newest();
 	local text = json.encode {
 		at = now, running = running, acked_at = self.acked_at;
-		trouble = self.trouble, since = self.trouble and self.since;
+		trouble = self.trouble, since = self.trouble and self.since, lost = self.sender.lost;
 		ingest = connected(self.settings.ingest), query = connected(self.settings.query);
 	};
 	local file = io.open(self.path.."~", "wb");

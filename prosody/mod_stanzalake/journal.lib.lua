@@ -2,11 +2,15 @@
 --
 -- An offset counts bytes since the journal's creation. A segment is a file named by the offset of its first byte; it
 -- ends where the next segment begins. Bytes that a crash or a full disk left after the last whole line need no repair:
--- the next segment begins at their offset and hides them.
+-- the next segment begins at their offset and hides them. Bytes missing before the next segment are lost lines.
+--
+-- The number of lines before an offset is kept for each segment and for each end of a read, so that a loss is said in
+-- events.
 
 local lfs = require "lfs";
 
 local SEGMENT_NAME = "%020d.ndjson";
+local ENOENT = 2;
 
 local journal_mt = {};
 journal_mt.__index = journal_mt;
@@ -56,6 +60,14 @@ local function whole_lines(text)
 	return stop, lines:sub(last_line_feed(lines) + 1);
 end
 
+local function count_lines(text)
+	local count, i = 0, text:find("\n", 1, true);
+	while i do
+		count, i = count + 1, text:find("\n", i + 1, true);
+	end
+	return count;
+end
+
 function journal_mt:segment_path(start)
 	return segment_path(self.directory, start);
 end
@@ -75,12 +87,69 @@ function journal_mt:recover()
 end
 
 -- Without this file, or with a damaged one, everything is sent again: repeats, never a loss.
+-- Returns the numbers of lines before offsets, as saved.
 function journal_mt:recover_acked()
 	local file = io.open(self.directory.."/acked", "rb");
-	local acked, position = (file and file:read("a") or ""):match("^(%d+) (%d+)\n$");
+	local acked, position, rest = (file and file:read("a") or ""):match("^(%d+) (%d+)\n(.*)$");
 	if file then file:close(); end
 	self.acked = math.tointeger(tonumber(acked)) or 0;
 	self.last_position = math.tointeger(tonumber(position)) or 0;
+	local saved = {};
+	for offset, count in (rest or ""):gmatch("(%d+) (%d+)\n") do
+		saved[math.tointeger(tonumber(offset)) or 0] = math.tointeger(tonumber(count));
+	end
+	return saved;
+end
+
+-- Returns the number of lines from a segment's start up to an offset.
+function journal_mt:lines_in(start, offset)
+	return count_lines(read_all(self:segment_path(start)):sub(1, offset - start));
+end
+
+-- Restores the numbers of lines, and counts those that were not saved.
+function journal_mt:recover_counts(saved)
+	local before;
+	for _, start in ipairs(self.starts) do
+		self.counts[start] = saved[start] or before and self.counts[before] + self:lines_in(before, start) or 0;
+		before = start;
+	end
+	self.lines = saved[self.written] or before and self.counts[before] + self:lines_in(before, self.written) or 0;
+	local start = self:segment_of(self.acked);
+	self.counts[self.acked] = self:count_at(self.acked) or saved[self.acked]
+		or start and self.counts[start] + self:lines_in(start, self.acked);
+end
+
+-- Notes the lines that were there at the last save, and went without an acknowledgement.
+function journal_mt:find_lost(saved)
+	local first, last = self.starts[1], 0;
+	if first and first > self.acked then self:lose(self.acked, first); end
+	for offset in pairs(saved) do last = math.max(last, offset); end
+	if last > self.written then self:lose(self.written, last, saved[last]); end
+	-- The next lines get these offsets.
+	self.lost_to = math.min(self.lost_to, self.written);
+end
+
+-- Returns the number of lines before an offset, if it is known.
+function journal_mt:count_at(offset)
+	return offset == self.written and self.lines or self.counts[offset];
+end
+
+-- Notes that the lines between two offsets can be read no more.
+function journal_mt:lose(from, to, lines)
+	if from < self.lost_to then return; end
+	self.lost_to = to;
+	local start = self:segment_of(from);
+	local before, behind = self:count_at(from) or self.counts[start], lines or self:count_at(to);
+	local events = before and behind and behind - before;
+	-- Bytes that were never a line are no loss.
+	if events ~= 0 then table.insert(self.gaps, { bytes = to - from, events = events }); end
+end
+
+-- Returns the losses since the last call: their bytes, and their events if these are known.
+function journal_mt:take_gaps()
+	local gaps = self.gaps;
+	self.gaps = {};
+	return gaps;
 end
 
 -- Opens the journal in a directory, which is created if missing.
@@ -90,11 +159,15 @@ local function open(directory, segment_size, limit)
 	make_directory(directory);
 	local journal = setmetatable({
 		directory = directory, segment_size = segment_size, limit = limit;
+		-- The number of lines before each segment and each end of a read, and of all.
+		counts = {}, lines = 0, gaps = {}, lost_to = 0;
 	}, journal_mt);
-	journal:recover_acked();
+	local saved = journal:recover_acked();
 	journal:recover();
 	-- If a crash lost acknowledged lines, their offsets are not used again.
 	journal.written = math.max(journal.written or 0, journal.acked);
+	journal:recover_counts(saved);
+	journal:find_lost(saved);
 	journal.acked = math.max(journal.acked, journal.starts[1] or 0);
 	return journal;
 end
@@ -112,6 +185,7 @@ function journal_mt:start_segment()
 	if self.starts[#self.starts] ~= self.written then
 		table.insert(self.starts, self.written);
 	end
+	self.counts[self.written] = self.lines;
 	self.file = file;
 	return file;
 end
@@ -137,19 +211,27 @@ function journal_mt:append(line)
 		self:close();
 		return nil, write_err;
 	end
-	self.written = self.written + #line;
+	self.written, self.lines = self.written + #line, self.lines + 1;
 	return self.written;
+end
+
+-- Starts another segment if the newest one was deleted: the next lines would go into a file without a name.
+function journal_mt:check_newest()
+	if self.file and not lfs.attributes(self:segment_path(self.starts[#self.starts]), "mode") then self:close(); end
 end
 
 function journal_mt:segment_of(offset)
 	for i = #self.starts, 1, -1 do
 		if self.starts[i] <= offset then return self.starts[i], self.starts[i + 1] or self.written; end
 	end
+	return nil, self.starts[1] or self.written;
 end
 
--- Returns an empty string if a crash left only a torn line.
+-- Returns an empty string if there is no whole line, or nil and the reason.
 local function read_lines(file, bytes, available)
-	local text = file:read(math.min(bytes, available)) or "";
+	local text, err = file:read(math.min(bytes, available));
+	if err then return nil, err; end
+	text = text or "";
 	local stop = last_line_feed(text);
 	if stop == #text then return text; end
 	if stop > 0 then return text:sub(1, stop); end
@@ -157,28 +239,63 @@ local function read_lines(file, bytes, available)
 	return #text <= available and text:sub(-1) == "\n" and text or "";
 end
 
--- Reads whole lines from an offset on: as many as fit into a number of bytes, at least one.
--- Returns the text and the offset after it; nothing at the end of the journal; nil and the reason on a fault.
-function journal_mt:read(offset, bytes)
-	if offset >= self.written then return; end
-	local start, stop = self:segment_of(offset);
-	local file, err = io.open(self:segment_path(start), "rb");
-	if not file then return nil, err; end
+-- Reads whole lines of one segment. Returns nothing if they are lost, or nil and the reason.
+function journal_mt:read_segment(start, offset, bytes, available)
+	local file, err, code = io.open(self:segment_path(start), "rb");
+	if not file then return nil, code ~= ENOENT and err or nil; end
 	file:seek("set", offset - start);
-	local text = read_lines(file, bytes, stop - offset);
+	local text, read_err = read_lines(file, bytes, available);
 	file:close();
-	-- A torn line is skipped: the next segment hides it.
-	if text == "" then return self:read(stop, bytes); end
-	return text, offset + #text;
+	if text == "" then return nil; end
+	return text, read_err;
+end
+
+-- Reads whole lines from an offset on: as many as fit into a number of bytes, at least one. Lost lines are passed over.
+--   limit: the offset to stop at, if not at the end of the journal
+-- Returns the text and the offset after it, with an empty text if all lines up to there are lost; nothing at the end of
+-- the journal; nil and the reason on a fault.
+function journal_mt:read(offset, bytes, limit)
+	limit = limit or self.written;
+	if offset >= limit then return; end
+	local start, stop = self:segment_of(offset);
+	stop = math.min(stop, limit);
+	local text, err;
+	if start then text, err = self:read_segment(start, offset, bytes, stop - offset); end
+	if err then return nil, err; end
+	if not text then
+		self:check_newest();
+		self:lose(offset, stop);
+		self.counts[stop] = self:count_at(stop);
+		if stop == limit then return "", limit; end
+		return self:read(stop, bytes, limit);
+	end
+	local behind = offset + #text;
+	if self.counts[offset] then self.counts[behind] = self.counts[offset] + count_lines(text); end
+	return text, behind;
 end
 
 -- Acknowledges everything before an offset. The newest segment with a line stays, for its last position.
 function journal_mt:release(offset)
-	self.acked = offset;
 	local starts = self.starts;
+	if self:segment_of(self.acked) ~= self.acked then self.counts[self.acked] = nil; end
+	self.acked = offset;
 	while starts[2] and starts[2] <= offset and starts[2] < self.written do
+		self.counts[starts[1]] = nil;
 		os.remove(self:segment_path(table.remove(starts, 1)));
 	end
+end
+
+-- Returns the lines of the file `acked`: the acknowledged offset and the last position, then the numbers of lines.
+function journal_mt:summary(position)
+	local lines = { ("%d %d\n"):format(self.acked, position) };
+	local function add(offset)
+		local count = self:count_at(offset);
+		if count then lines[#lines + 1] = ("%d %d\n"):format(offset, count); end
+	end
+	for _, start in ipairs(self.starts) do add(start); end
+	add(self.acked);
+	add(self.written);
+	return table.concat(lines);
 end
 
 -- Saves the acknowledged offset, and the last position of the sequence.
@@ -186,7 +303,7 @@ function journal_mt:save(position)
 	local path = self.directory.."/acked";
 	local file, err = io.open(path.."~", "wb");
 	if not file then return nil, err; end
-	local ok, write_err = file:write(("%d %d\n"):format(self.acked, position));
+	local ok, write_err = file:write(self:summary(position));
 	local closed, close_err = file:close();
 	if not (ok and closed) then return nil, write_err or close_err; end
 	return os.rename(path.."~", path);

@@ -44,19 +44,36 @@ function sender_mt:report(trouble)
 	self.trouble = trouble;
 end
 
+-- Logs and counts the events that vanished from the journal before they were shipped.
+function sender_mt:report_gaps()
+	for _, gap in ipairs(self.journal:take_gaps()) do
+		local events = gap.events or 1;
+		self.lost = self.lost + events;
+		self.count_drop(events);
+		module:log("error", "LOST: %s events (%d bytes) vanished from the journal before ingest had them: %s",
+			gap.events or "an unknown number of", gap.bytes, "was a segment deleted, or the disk damaged?");
+	end
+end
+
 function sender_mt:ship(batch)
 	local jid = self.ingest:pick();
 	if not jid then
 		self:report("no ingest component is connected");
 		return false;
 	end
-	local text, stop = self.journal:read(batch.from, batch.stop and batch.stop - batch.from or self.batch_bytes);
+	local bytes = batch.stop and batch.stop - batch.from or self.batch_bytes;
+	local text, stop = self.journal:read(batch.from, bytes, batch.stop);
+	self:report_gaps();
 	if not text then
 		self:report(stop);
 		self:pause();
 		return false;
 	end
 	batch.stop, batch.shipped = stop, true;
+	if text == "" then
+		batch.acked, batch.watermarks = true, "";
+		return true;
+	end
 	local payload = { "<batch xmlns='"..xmlns_batch.."'>", base64(text), "</batch>" };
 	self.ingest:request(jid, payload, self.ack_timeout, function (reply, why) self:answered(batch, reply, why); end);
 	return true;
@@ -68,7 +85,7 @@ function sender_mt:next_offset()
 	return newest and newest.stop or self.journal.acked;
 end
 
-function sender_mt:pump()
+function sender_mt:fill_window()
 	for _, batch in ipairs(self.batches) do
 		if not batch.shipped and not self:ship(batch) then return; end
 	end
@@ -77,6 +94,12 @@ function sender_mt:pump()
 		if not self:ship(batch) then return; end
 		table.insert(self.batches, batch);
 	end
+end
+
+function sender_mt:pump()
+	self:fill_window();
+	-- A batch of lost lines has no answer to wait for.
+	if self.batches[1] and self.batches[1].acked then self:advance(); end
 end
 
 local function trouble_of(reply, why)
@@ -192,6 +215,8 @@ local function new(journal, sequence, ingest, options)
 		batches = {}, failures = 0, holds = {}, checkpoints = checkpoints.new();
 		-- The offset after each owner's newest line; the lines of other owners end at or before the floor.
 		newest = {}, owners = 0, floor = journal.written;
+		-- Events that vanished from the journal since the start.
+		lost = 0, count_drop = module:measure("dropped", "counter");
 	}, sender_mt);
 end
 

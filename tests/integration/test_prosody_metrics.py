@@ -63,6 +63,21 @@ async def test_prometheus_sees_what_the_tap_does(start_server: StartServer) -> N
     assert (await scrape(port))["unacknowledged_bytes"] == 0
 
 
+async def test_events_that_vanish_from_the_journal_count_as_dropped(
+    start_server: StartServer,
+) -> None:
+    port = free_port()
+    server = await start_measured(start_server, port)
+    juliet = await server.client("juliet")
+    juliet.say(JULIET, "gone", "m1")
+    await juliet.message("m1")
+    (segment,) = server.journal.glob("*.ndjson")
+    segment.unlink()
+    await server.ingest()
+    await until(lambda: "LOST: 1 events" in server.log)
+    assert (await scrape(port))["dropped_total"] == 1
+
+
 async def test_requests_for_the_archives_of_others_are_counted_and_logged(
     start_server: StartServer,
 ) -> None:

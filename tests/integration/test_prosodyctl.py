@@ -181,6 +181,7 @@ async def test_the_status_while_all_is_well(server: Server, ingest: FakeIngest) 
         "share": 0,
         "segments": 1,
         "requests": 0,
+        "lost": 0,
         "ingest": {INGEST: True},
         "query": {QUERY: True},
     }

@@ -1,5 +1,6 @@
 """Shipping the journal to ingest, across crashes of either side, in a real Prosody."""
 
+import json
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -11,6 +12,8 @@ from tests.support.components import FakeIngest
 from tests.support.server import HOST, INGEST, JULIET, ROMEO, Server, StartServer
 from tests.support.wait import until
 
+WAITING = 3
+"""Exit status of a tap that is not well."""
 FAST = "stanzalake_ack_timeout = 0.3"
 
 
@@ -127,6 +130,35 @@ async def test_a_torn_line_is_skipped_and_positions_increase(server: Server) -> 
     assert bodies(ingest, ROMEO) == bodies(ingest, JULIET) == ["a", "b"]
     positions = [e.position for e in ingest.events]
     assert positions == sorted(set(positions))
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_a_vanished_segment_is_said_with_its_events_and_shipping_goes_on(
+    start_server: StartServer, *, stopped: bool
+) -> None:
+    server = await start_server("stanzalake_segment_size = 65536\nstanzalake_batch_bytes = 8192")
+    juliet, romeo = await server.client("juliet"), await server.client("romeo")
+    for number in range(30):
+        juliet.say(ROMEO, "x" * 9000, f"m{number}")
+    await romeo.message("m29")
+    if stopped:
+        await server.prosody.stop()
+    segment = sorted(server.journal.glob("*.ndjson"))[1]
+    events = segment.read_bytes().count(b"\n")
+    segment.unlink()
+    if stopped:
+        await server.prosody.start()
+        juliet = await server.client("juliet")
+    ingest = await server.ingest()
+    juliet.say(ROMEO, "after", "after")
+    await ingest.arrival("after", ROMEO)
+    assert len(ingest.events) == 62 - events
+    assert server.log.count(f"LOST: {events} events") == 1
+    heartbeat = server.journal / "status"
+    await until(lambda: json.loads(heartbeat.read_text())["lost"] == events)
+    code, status = await server.prosody.control("mod_stanzalake", "status")
+    assert code == WAITING
+    assert f"{events} events vanished" in status
 
 
 @pytest.mark.requirement("313-10", "313-146")

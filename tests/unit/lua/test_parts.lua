@@ -271,13 +271,93 @@ function tests.the_backlog_counts_the_files_that_the_journal_reads()
 	equal(found.written, journal.written);
 end
 
-function tests.a_segment_that_was_taken_away_is_passed_by()
-	local directory = new_directory();
-	local journal = journals.open(directory, 5, 1000);
-	for _, line in ipairs { "aaaa", "bbbb", "cccc" } do journal:append(line.."\n"); end
+-- Opens a journal of six lines in three segments.
+local function open_three_segments()
+	local journal = journals.open(new_directory(), 6, 1000);
+	for _, line in ipairs { "a", "b", "c", "d", "e", "f" } do
+		if #line > 0 then journal:append(line..line.."\n"); end
+	end
+	return journal;
+end
+
+local function equal_gap(journal, bytes, events)
+	local gaps = journal:take_gaps();
+	equal(#gaps, 1);
+	equal(gaps[1].bytes, bytes);
+	equal(gaps[1].events, events);
+end
+
+function tests.a_vanished_segment_is_a_gap_with_its_number_of_events()
+	local journal = open_three_segments();
+	os.remove(journal:segment_path(6));
+	equal(read_all(journal, 0), "aa\nbb\nee\nff\n");
+	equal_gap(journal, 6, 2);
+	equal(read_all(journal, 0), "aa\nbb\nee\nff\n");
+	equal(#journal:take_gaps(), 0);
+end
+
+function tests.a_segment_that_vanishes_behind_a_read_is_a_gap_of_the_rest()
+	local journal = open_three_segments();
+	local _, offset = journal:read(0, 1);
+	journal:release(offset);
+	os.remove(journal:segment_path(0));
+	equal(read_all(journal, offset), "cc\ndd\nee\nff\n");
+	equal_gap(journal, 3, 1);
+end
+
+function tests.a_read_with_a_limit_ends_there_if_all_is_lost()
+	local journal = open_three_segments();
+	os.remove(journal:segment_path(0));
+	local text, offset = journal:read(0, 3, 3);
+	equal(text, "");
+	equal(offset, 3);
+end
+
+function tests.a_segment_that_vanishes_while_the_journal_is_closed_is_a_gap()
+	for gone, expected in pairs { [0] = { 6, 2 }, [6] = { 6, 2 }, [12] = { 6, 2 } } do
+		local journal = open_three_segments();
+		journal:save(7);
+		journal:close();
+		os.remove(journal:segment_path(gone));
+		journal = journals.open(journal.directory, 6, 1000);
+		read_all(journal, journal.acked);
+		equal_gap(journal, table.unpack(expected));
+		journal:append("next\n");
+		equal(read_all(journal, journal.acked):sub(-5), "next\n");
+		equal(#journal:take_gaps(), 0);
+	end
+end
+
+function tests.segments_that_were_acknowledged_are_no_loss()
+	local journal = open_three_segments();
+	journal:read(0, 6);
+	journal:read(6, 6);
+	journal:release(select(2, journal:read(12, 3)));
+	journal:save(7);
 	journal:close();
-	os.remove(journal:segment_path(5));
-	equal(read_all(journals.open(directory, 5, 1000), 0), "aaaa\ncccc\n");
+	os.remove(journal:segment_path(12));
+	journal = journals.open(journal.directory, 6, 1000);
+	equal(journal.acked, 15);
+	equal_gap(journal, 3, 1);
+end
+
+function tests.a_deleted_newest_segment_gets_no_more_lines()
+	local journal = open_three_segments();
+	os.remove(journal:segment_path(12));
+	journal:check_newest();
+	journal:append("gg\n");
+	equal(read_all(journal, 12), "gg\n");
+	equal_gap(journal, 6, 2);
+end
+
+function tests.a_journal_of_an_earlier_version_has_its_lines_counted()
+	local journal = open_three_segments();
+	journal:close();
+	change(journal.directory.."/acked", "wb", "3 7\n");
+	journal = journals.open(journal.directory, 6, 1000);
+	os.remove(journal:segment_path(6));
+	equal(read_all(journal, journal.acked), "bb\nee\nff\n");
+	equal_gap(journal, 6, 2);
 end
 
 local KEY = ("k"):rep(32);
