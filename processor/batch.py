@@ -1,7 +1,7 @@
 """Batches: rows, states and dead letters of a run of records, with the offsets to commit."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from processor.policy import Policy
@@ -71,6 +71,13 @@ class Decoded:
         """Owners of the messages and states."""
         return frozenset(message.owner for _, message in self.messages) | self.state_owners
 
+    def select(self, owners: Collection[str]) -> "Decoded":
+        """Return the messages and states of some owners alone."""
+        return Decoded(
+            messages=[(r, message) for r, message in self.messages if message.owner in owners],
+            states=[state for state in self.states if state.owner in owners],
+        )
+
     @property
     def state_owners(self) -> frozenset[str]:
         """Owners of the states."""
@@ -127,6 +134,17 @@ def assemble(decoded: Decoded, histories: Mapping[str, History], rules: Rules) -
     current = {state for owner in decoded.state_owners for state in histories[owner]}
     states = [state for state in decoded.states if state in current]
     return Batch(rows, states, bad, decoded.offsets, len(decoded.expiries))
+
+
+def join(first: Batch, *others: Batch) -> Batch:
+    """Return a batch with the rows, states and dead letters of several, and the first's offsets."""
+    batches = (first, *others)
+    return replace(
+        first,
+        rows=[row for batch in batches for row in batch.rows],
+        states=[state for batch in batches for state in batch.states],
+        dead_letters=[letter for batch in batches for letter in batch.dead_letters],
+    )
 
 
 def dead_letter_batch(record: Record, reason: str) -> Batch:

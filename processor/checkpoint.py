@@ -65,8 +65,7 @@ class Checkpoint:
         try:
             await self._run_steps(records, batch)
         except RowRefused as error:
-            # The cache may hold the rejected state.
-            self._sink.invalidate()
+            self._sink.reject(batch)
             await self._divide(records, error)
             return True
         return False

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 
-from processor.batch import Batch, Rules, assemble, decode_records
+from processor.batch import Batch, Decoded, Rules, assemble, decode_records, join
 from processor.sink import Sink
+from stanzalake.errors import ResultTooLarge
 from stanzalake.log.base import Record
 
 
@@ -32,8 +34,23 @@ class Judge:
         """
         loop = asyncio.get_running_loop()
         async with self._lock:
-            return await loop.run_in_executor(self._threads, self._assemble, records)
+            return await loop.run_in_executor(self._threads, self._judge, records)
 
-    def _assemble(self, records: Sequence[Record]) -> Batch:
-        decoded = decode_records(records)
-        return assemble(decoded, self._sink.histories(decoded), self._rules)
+    def _judge(self, records: Sequence[Record]) -> Batch:
+        return self._assemble(decode_records(records))
+
+    def _assemble(self, decoded: Decoded) -> Batch:
+        try:
+            histories = self._sink.histories(decoded)
+        except ResultTooLarge:
+            owners = sorted(decoded.owners)
+            if len(owners) == 1:
+                raise
+        else:
+            return assemble(decoded, histories, self._rules)
+        # Half of the owners at a time: the histories of all would take too much memory.
+        middle = len(owners) // 2
+        first, second = frozenset(owners[:middle]), frozenset(owners[middle:])
+        rest = replace(decoded, messages=[], states=[])
+        parts = [rest, decoded.select(first), decoded.select(second)]
+        return join(*map(self._assemble, parts))

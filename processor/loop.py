@@ -100,8 +100,7 @@ class Loop:
             while not self._stop.is_set():
                 rejected, pending = await _run_both(self._settle(pending), self._gather())
                 if rejected and pending:
-                    # Judged with a state that the store has rejected since.
-                    self._sink.invalidate()
+                    # It may have been judged with a state that the store has rejected since.
                     pending = pending._replace(batch=await self._judged(pending.records))
                 await self._maintain()
             await self._settle(pending)

@@ -29,6 +29,7 @@ class Sink:
 
         Raises:
             StoreUnavailable: The store does not answer.
+            ResultTooLarge: Too much for a single read: ask for fewer owners.
         """
         return self._cache.get(decoded.owners, decoded.states)
 
@@ -41,6 +42,7 @@ class Sink:
             StoreRefused: The store rejects any state.
         """
         self._histories.write(batch.states)
+        self._cache.settle(batch.states)
 
     def write_rows(self, batch: Batch) -> None:
         """Write a batch's messages, readable on return. Idempotent; raises as `write_states`."""
@@ -55,6 +57,11 @@ class Sink:
         """
         self._deletion.erase(batch.erasures)
 
+    def reject(self, batch: Batch) -> None:
+        """Drop the states of a batch of which the store has rejected at least a row."""
+        self._cache.settle(batch.states)
+        self._cache.invalidate()
+
     def invalidate(self) -> None:
-        """Drop cached histories, after a rebalance or a rejected state."""
+        """Drop cached histories, which other workers may have changed."""
         self._cache.invalidate()

@@ -4,7 +4,7 @@ The policy needs a short history of each owner, not just the current state: a me
 the states before its own position, even when processed late or again, and by all erasures.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from stanzalake.model.event import Activation, Erasure, Preferences
 
@@ -15,6 +15,21 @@ History = Sequence[ArchiveState]
 
 MAX_STATES = 1000
 """Preferences and activations kept for an owner: the newest."""
+MAX_BYTES = 512 * 1024
+"""Bytes of these, as `size` counts them; the newest preferences are kept whatever their size."""
+
+STATE_BYTES = 256
+"""Approximate memory of a state, besides its JIDs."""
+JID_BYTES = 64
+"""Approximate memory of a JID in a list, besides its text."""
+
+
+def size(state: ArchiveState) -> int:
+    """Return the approximate memory of a state in bytes."""
+    if not isinstance(state, Preferences):
+        return STATE_BYTES
+    jids = (*state.always, *state.never)
+    return STATE_BYTES + JID_BYTES * len(jids) + sum(len(jid.encode()) for jid in jids)
 
 
 def merge(history: History, states: Iterable[ArchiveState]) -> History:
@@ -26,7 +41,18 @@ def merge(history: History, states: Iterable[ArchiveState]) -> History:
     erasures = [state for state in ordered if isinstance(state, Erasure)]
     end = max((erasure.position for erasure in erasures if erasure.account), default=0)
     current = [s for s in ordered if not isinstance(s, Erasure) and s.position >= end]
-    return tuple(sorted([*erasures, *current[-MAX_STATES:]], key=_position))
+    return tuple(sorted([*erasures, *_newest(current)], key=_position))
+
+
+def _newest(states: Sequence[OwnerState]) -> Iterator[OwnerState]:
+    """Yield the states within the limits, newest first, and down to the newest preferences."""
+    total, has_preferences = 0, False
+    for state in reversed(states[-MAX_STATES:]):
+        total += size(state)
+        if total > MAX_BYTES and has_preferences:
+            return
+        has_preferences = has_preferences or isinstance(state, Preferences)
+        yield state
 
 
 def _position(state: ArchiveState) -> int:

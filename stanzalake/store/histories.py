@@ -8,17 +8,53 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from stanzalake.errors import ResultTooLarge
 from stanzalake.model.event import VERSION, Activation, Erasure, Preferences
-from stanzalake.model.history import MAX_STATES, ArchiveState, History, OwnerState, merge
+from stanzalake.model.history import (
+    JID_BYTES,
+    MAX_BYTES,
+    MAX_STATES,
+    STATE_BYTES,
+    ArchiveState,
+    History,
+    OwnerState,
+    merge,
+    size,
+)
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
 
 SUFFIX = "_preferences"
+MAX_READ = 16 * 1024 * 1024
+"""Bytes of a single read of histories, as `model.history.size` counts them."""
+
 _NEWEST = """
 SELECT DISTINCT owner, position, policy, always, never FROM {preferences:Identifier}
-WHERE owner IN {owners:Array(String)}
-ORDER BY owner, position DESC LIMIT {limit:UInt64} BY owner"""
+WHERE owner IN {owners:Array(String)} AND (owner, position) IN (
+    SELECT owner, position FROM (
+        SELECT owner, position, sum(bytes) OVER newest AS total,
+            countIf(is_preferences) OVER newest - is_preferences AS newer_preferences
+        FROM (
+            SELECT DISTINCT owner, position, policy != '' AS is_preferences, {state_bytes:UInt64}
+                + arraySum(jid -> length(jid) + {jid_bytes:UInt64}, arrayConcat(always, never))
+                AS bytes
+            FROM {preferences:Identifier} WHERE owner IN {owners:Array(String)}
+            ORDER BY owner, position DESC LIMIT {limit:UInt64} BY owner
+        )
+        WINDOW newest AS (PARTITION BY owner ORDER BY position DESC ROWS UNBOUNDED PRECEDING)
+    )
+    WHERE total <= {max_bytes:UInt64} OR newer_preferences = 0
+)
+ORDER BY owner, position DESC
+"""
+_LIMITS = {
+    "limit": MAX_STATES,
+    "max_bytes": MAX_BYTES,
+    "state_bytes": STATE_BYTES,
+    "jid_bytes": JID_BYTES,
+}
+_BOUND = f"SETTINGS max_result_bytes = {MAX_READ}, result_overflow_mode = 'throw'"
 
 
 class _Row(NamedTuple):
@@ -57,16 +93,22 @@ class Histories:
 
         Raises:
             StoreUnavailable: No answer; may work later.
+            ResultTooLarge: More than MAX_READ bytes, of several owners: read fewer at a time.
         """
         histories: dict[str, History] = dict.fromkeys(owners, ())
+        total = 0
         for some in chunks(sorted(owners), str):
-            histories.update(self._read(some))
+            read = self._read(some)
+            total += sum(size(state) for states in read.values() for state in states)
+            if total > MAX_READ and len(owners) > 1:
+                raise ResultTooLarge(f"{total} bytes of histories at a time")
+            histories.update(read)
         for owner, erasures in self._erasures.read(owners).items():
             histories[owner] = merge(histories[owner], erasures)
         return histories
 
     def _read(self, owners: Sequence[str]) -> Mapping[str, History]:
-        rows = self._store.select(_NEWEST, {"owners": owners, "limit": MAX_STATES})
+        rows = self._store.select(_NEWEST + _BOUND, {"owners": owners, **_LIMITS})
         grouped = groupby((_state(_Row(*row)) for row in rows), key=lambda state: state.owner)
         return {owner: tuple(states)[::-1] for owner, states in grouped}
 

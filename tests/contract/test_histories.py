@@ -1,12 +1,15 @@
 """Histories in the store."""
 
 import itertools
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from stanzalake.model.event import VERSION, Activation, Preferences
-from stanzalake.model.history import MAX_STATES, ArchiveState
+from bench import usage
+from stanzalake.errors import ResultTooLarge
+from stanzalake.model.event import MAX_JIDS, VERSION, Activation, Preferences
+from stanzalake.model.history import MAX_BYTES, MAX_STATES, ArchiveState, merge, size
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
@@ -84,3 +87,53 @@ def test_owners_may_be_many_with_long_names(histories: Histories) -> None:
     owners = [f"{n}{'n' * 1000}@{'h' * 1000}" for n in range(500)]
     histories.write(activation(owner, 1) for owner in owners)
     assert histories.read(owners) == {owner: (activation(owner, 1),) for owner in owners}
+
+
+def long_list(owner: str, position: int) -> Preferences:
+    """Return preferences of about 250 KB, as a client may send them."""
+    return Preferences(
+        v=VERSION,
+        owner=owner,
+        position=position,
+        default="roster",
+        always=tuple(f"{n:04}{'x' * 250}@{position}" for n in range(MAX_JIDS)),
+        never=(),
+    )
+
+
+def test_a_history_is_bounded_in_bytes_and_keeps_the_newest_states(histories: Histories) -> None:
+    states: list[ArchiveState] = [long_list(A, position) for position in range(1, 6)]
+    histories.write(states)
+    history = histories.read([A])[A]
+    assert history == merge((), states)
+    assert 0 < sum(map(size, history)) <= MAX_BYTES
+    assert history[-1] == states[-1]
+
+
+def test_the_newest_preferences_are_kept_whatever_their_size(histories: Histories) -> None:
+    jids = tuple(f"{n}{'x' * 1000}@y" for n in range(MAX_JIDS))
+    huge = Preferences(v=VERSION, owner=A, position=2, default="never", always=jids, never=())
+    histories.write([wishes(A, 1), huge])
+    assert size(huge) > MAX_BYTES
+    assert histories.read([A])[A] == (huge,)
+    histories.write([activation(A, 3)])
+    assert histories.read([A])[A] == merge((), [wishes(A, 1), huge, activation(A, 3)])
+    assert histories.read([A])[A] == (huge, activation(A, 3))
+
+
+def test_too_many_large_histories_are_not_read_at_once(histories: Histories) -> None:
+    owners = [f"{n}@h" for n in range(60)]
+    histories.write([long_list(owner, 1) for owner in owners])
+    with pytest.raises(ResultTooLarge):
+        histories.read(owners)
+    assert len(histories.read(owners[:20])) == 20
+
+
+def test_memory_does_not_grow_with_the_number_of_changes(histories: Histories) -> None:
+    for start in range(0, 300, 10):
+        histories.write([long_list(A, start + n) for n in range(10)])
+    histories.read([B])
+    usage.forget_peak(os.getpid())
+    before = usage.peak(os.getpid())
+    assert histories.read([A])[A]
+    assert usage.peak(os.getpid()) - before < 100
