@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from slixmpp import Iq, Message, Presence
+from slixmpp import Iq, Message
 
 from query import delegation, disco, mam, protocol
 from query.errors import StanzaError
@@ -127,7 +127,7 @@ class Component(component.Component):
             self._on_iq(stanza.xml)
         elif isinstance(stanza, Message):
             self._on_message(stanza.xml)
-        elif not isinstance(stanza, Presence):
+        else:
             return stanza
         return None
 

@@ -3,6 +3,9 @@
 local new_id = require "util.id".long;
 local st = require "util.stanza";
 
+-- Pushes the last tag through expat, which from 2.6 on holds back a tag that the network has cut in two.
+local PADDING = (" "):rep(512);
+
 local components_mt = {};
 components_mt.__index = components_mt;
 
@@ -49,7 +52,7 @@ function components_mt:request(jid, payload, timeout, answered, on_part)
 	local send = component_of(jid).session.send;
 	send(iq:top_tag());
 	for _, part in ipairs(payload) do send(part); end
-	send("</iq>");
+	send("</iq>"..PADDING);
 end
 
 function components_mt:on_iq(stanza)

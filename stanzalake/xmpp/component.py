@@ -1,22 +1,62 @@
-"""One connection to a Prosody as an external component (XEP-0114), kept up until told to stop."""
+"""A connection to a Prosody as an external component (XEP-0114), kept up until told to stop."""
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree as ET
 
-from slixmpp import ComponentXMPP
+from slixmpp import ComponentXMPP, Presence
 
 from stanzalake.observability import health
+from stanzalake.xmpp import markup
+from stanzalake.xmpp.namespaces import KEEP_ALIVE
 
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 30.0
 _STOP_WAIT = 2.0
 
+PING_INTERVAL = 30.0
+"""Seconds between keep-alives."""
+PING_TIMEOUT = 30.0
+"""Seconds for a keep-alive to come back."""
+_PING_ID = "keep-alive"
+
+MAX_PADDING = 4096
+"""Bytes of white space behind a stanza at most; no tag of ours is longer."""
+
 log = logging.getLogger(__name__)
 
 
+class _Parser(ET.XMLPullParser):  # type: ignore[type-arg]  # not generic at run time
+    """Parses a stream without delay, and remembers an error.
+
+    Attributes:
+        broken: Whether the stream is not well-formed; nothing more of it will be parsed.
+    """
+
+    broken = False
+
+    def feed(self, data: Any) -> None:
+        super().feed(data)
+        # expat from 2.6 on holds back a tag that was incomplete before, until twice as much came.
+        flush = getattr(super(), "flush", None)
+        if flush is not None:
+            flush()
+
+    def read_events(self) -> Iterator[Any]:
+        try:
+            yield from super().read_events()
+        except ET.ParseError:
+            self.broken = True
+            raise
+
+
 class Component(ComponentXMPP):
-    """A component that connects, reconnects with growing waits, and says so once a change.
+    """A component that connects, reconnects with growing waits, and logs each change once.
+
+    slixmpp keeps the stream. Presences are dropped before it sees them: its roster would remember
+    every JID for ever.
 
     Args:
         jid: The component's name in Prosody's configuration.
@@ -32,6 +72,9 @@ class Component(ComponentXMPP):
         self._leaving = False
         self._ended = asyncio.Event()
         self._up = asyncio.Event()
+        self._pinging: asyncio.Task[None] | None = None
+        self._ping_returned = asyncio.Event()
+        self.add_filter("in", self._on_stanza)
         self.add_event_handler("session_start", self._on_start)
         self.add_event_handler("disconnected", self._on_end)
         self.add_event_handler("connection_failed", self._on_failure)
@@ -62,13 +105,74 @@ class Component(ComponentXMPP):
         """Wait until Prosody has taken the handshake."""
         await self._up.wait()
 
+    def init_parser(self) -> None:
+        """Make the parser of a new stream (slixmpp)."""
+        super().init_parser()
+        self.parser = _Parser(("start", "end"))
+
+    def data_received(self, data: bytes | str) -> None:
+        """Parse a chunk of the stream, and give up a broken stream (asyncio)."""
+        super().data_received(data)
+        if isinstance(self.parser, _Parser) and self.parser.broken:
+            self._drop("the stream is not well-formed")
+
+    def send_raw(self, data: str | bytes) -> None:
+        """Send stanzas, with white space behind them that pushes the last tag through expat.
+
+        From 2.6 on expat holds back an incomplete tag until twice as much has come: at the other
+        end, a tag cut in two by the network would wait for the next stanza.
+        """
+        raw = data.encode() if isinstance(data, str) else data
+        super().send_raw(raw + b" " * min(len(raw), MAX_PADDING))
+
     @property
     def name(self) -> str:
         """The component and its server, for messages to the operator."""
         return f"{self.boundjid.bare} at {self.address[0]}:{self.address[1]}"
 
+    def _on_stanza(self, stanza: Any) -> Any:
+        if isinstance(stanza, Presence):
+            return None
+        sent = stanza.xml.attrib
+        if sent.get("id") == _PING_ID and sent.get("from") == sent.get("to") == self.boundjid.bare:
+            self._on_ping(sent.get("type"))
+            return None
+        return stanza
+
+    async def _keep_alive(self) -> None:
+        """Send a ping to the component itself now and then, and expect it back.
+
+        A ping to a host (XEP-0199) would be answered on this stream even after Prosody has
+        forgotten whose stream it is, as when its module ``component`` is reloaded.
+        """
+        itself = self.boundjid.bare
+        payload = markup.element("ping", {"xmlns": KEEP_ALIVE})
+        addresses = {"type": "get", "id": _PING_ID, "from": itself, "to": itself}
+        ping = markup.element("iq", addresses, payload)
+        while True:
+            await asyncio.sleep(PING_INTERVAL)
+            self._ping_returned.clear()
+            self.send_raw(ping)
+            try:
+                await asyncio.wait_for(self._ping_returned.wait(), PING_TIMEOUT)
+            except TimeoutError:
+                self._drop("no answer to a keep-alive")
+                return
+
+    def _on_ping(self, kind: str | None) -> None:
+        if kind == "get":
+            self._ping_returned.set()
+        else:
+            self._drop("Prosody has forgotten the connection")
+
+    def _drop(self, reason: str) -> None:
+        """Give up the connection; the next one is made as after any other end."""
+        self._refusal = reason
+        self.abort()
+
     def _on_start(self, _: Any) -> None:
         self._trouble = ""
+        self._pinging = asyncio.create_task(self._keep_alive())
         self._up.set()
         health.report(self.name, up=True)
         log.info("%s: connected", self.name)
@@ -97,5 +201,7 @@ class Component(ComponentXMPP):
         if trouble != self._trouble and not self._leaving:
             log.warning("%s: %s; trying again until it works", self.name, trouble)
         self._trouble = trouble
+        if self._pinging is not None:
+            self._pinging.cancel()
         health.report(self.name, up=False)
         self._ended.set()

@@ -30,12 +30,19 @@ _STANZA_ERROR = "urn:ietf:params:xml:ns:xmpp-stanzas"
 
 
 class Fake(Component):
-    """A component whose connection a test starts and stops."""
+    """A component whose connection a test starts and stops.
+
+    Attributes:
+        pings: How many keep-alives came back.
+        replies: Answers to iqs that it sent.
+    """
 
     def __init__(self, jid: str, secret: str, port: int) -> None:
         super().__init__(jid, secret, ("127.0.0.1", port))
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.pings = 0
+        self.replies: list[ET.Element] = []
         self._trips = 0
         self._returned = 0
         self.add_filter("in", self._count_trips)
@@ -59,7 +66,13 @@ class Fake(Component):
         self.send_raw(f"<iq type='get' id='trip' {itself}><x xmlns='urn:test'/></iq>")
         await until(lambda: self._returned == self._trips)
 
+    def _on_ping(self, kind: str | None) -> None:
+        self.pings += kind == "get"
+        super()._on_ping(kind)
+
     def _count_trips(self, stanza: Any) -> Any:
+        if stanza.xml.tag == f"{ACCEPT}iq" and stanza.xml.get("type") in {"result", "error"}:
+            self.replies.append(stanza.xml)
         self._returned += stanza.xml.get("id") == "trip" and stanza.xml.get("type") == "get"
         return stanza
 

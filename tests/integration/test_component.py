@@ -1,0 +1,161 @@
+"""The connection of a component to a real Prosody, and to a host that breaks the rules."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from devstack.debian import TRIXIE
+from stanzalake.xmpp import component as component_module
+from stanzalake.xmpp.component import Component
+from tests.support.server import HOST, INGEST, JULIET, QUERY, ROMEO, Server, StartServer
+from tests.support.wait import until
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree as ET
+
+QUERY_ALL = "<query xmlns='urn:xmpp:mam:2'/>"
+RELOADER = f"""
+local modulemanager = require "core.modulemanager";
+module:hook("message/host", function ()
+    modulemanager.reload("{QUERY}", "component");
+    modulemanager.reload("{INGEST}", "component");
+    return true;
+end, 10);
+"""
+
+
+@pytest.fixture
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have connections be looked after more often than in real life."""
+    monkeypatch.setattr(component_module, "PING_INTERVAL", 0.1)
+
+
+@pytest.mark.usefixtures("prompt")
+async def test_a_connection_that_prosody_has_forgotten_is_made_anew(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """C3: the TCP stream stays, and a ping to the host would be answered on it."""
+    (tmp_path / "mod_reloader.lua").write_text(RELOADER)
+    server = await start_server(modules=["stanzalake", "reloader"], module_dirs=[tmp_path])
+    ingest, query = await server.ingest(), await server.query()
+    juliet = await server.client("juliet")
+    assert (await juliet.ask("set", QUERY_ALL)).get("type") == "result"
+    juliet.send_raw(f"<message to='{HOST}'/>")
+    await until(lambda: server.log.count("successfully authenticated") == 4)
+    juliet.say(ROMEO, "hi", "m1")
+    await ingest.arrival("hi", JULIET)
+    assert (await juliet.ask("set", QUERY_ALL)).get("type") == "result"
+    assert len(query.requests) == 2
+
+
+@pytest.mark.usefixtures("prompt")
+async def test_a_connection_that_works_is_kept(server: Server) -> None:
+    query = await server.query()
+    await until(lambda: query.pings >= 3)
+    assert server.log.count("successfully authenticated") == 1
+    assert not query.strangers
+
+
+async def test_presences_of_ever_new_addresses_are_not_remembered(
+    start_server: StartServer,
+) -> None:
+    """E1, as far as the module cannot stop them: a gateway on the same server sends them."""
+    gateway = "gateway.example"
+    server = await start_server(modules=[], ingest=[INGEST, gateway])
+    ingest, other = await server.ingest(), await server.ingest(gateway)
+    before = set(ingest.roster.keys())
+    for number in range(500):
+        addresses = f"from='u{number}@{gateway}' to='w{number}@{INGEST}'"
+        for kind in ("", "type='subscribe'", "type='probe'", "type='unavailable'"):
+            other.send_raw(f"<presence {kind} {addresses}/>")
+    other.send_raw(f"<iq type='get' id='last' from='{gateway}' to='{INGEST}'><x xmlns='y'/></iq>")
+    await until(lambda: other.replies)
+    assert set(ingest.roster.keys()) == before
+
+
+class Recorder(asyncio.Transport):
+    """Keeps the bytes that are written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.data += data
+
+
+def bytes_of(component: Component, stanza: str) -> bytes:
+    """Give the bytes that a component sends for a stanza."""
+    transport, component.transport = component.transport, Recorder()
+    component.send_raw(stanza)
+    data = component.transport.data
+    component.transport = transport
+    return data
+
+
+@pytest.mark.parametrize("root", [None, TRIXIE], ids=["own", "debian13"])
+@pytest.mark.parametrize(
+    "cut", ["<iq type='result'", f"to='{HOST}'", "<batch xmlns='urn:s", "ends='0:1'", "/></i"]
+)
+async def test_an_answer_that_the_network_cuts_within_a_tag_is_not_held_back(
+    start_server: StartServer, root: Path | None, cut: str
+) -> None:
+    """B6: expat from 2.6 on, as on Debian 13, waits for twice as much of an incomplete tag."""
+    server = await start_server("stanzalake_freshness_timeout = 60", root=root)
+    ingest, _ = await server.ingest(), await server.query()
+    juliet, romeo = await server.client("juliet"), await server.client("romeo")
+    batches: list[ET.Element] = []
+    ingest.answer = batches.append
+    juliet.say(f"nobody@{HOST}", "hi", "m1")
+    await until(lambda: batches)
+    data = bytes_of(ingest, ingest.taken(batches[0]))
+    at = data.index(cut.encode()) + len(cut)
+    assert ingest.transport is not None
+    ingest.transport.write(data[:at])
+    # Prosody has read the first piece by then.
+    await romeo.ask("get", "<ping xmlns='urn:xmpp:ping'/>")
+    ingest.transport.write(data[at:])
+    # The page waits until the message is with ingest.
+    assert (await juliet.ask("set", QUERY_ALL)).get("type") == "result"
+
+
+@asynccontextmanager
+async def hosted(stanzas: bytes) -> AsyncIterator[tuple[Component, list[int]]]:
+    """Run a component at a host that sends these bytes behind the handshake; count connections."""
+    connections: list[int] = []
+
+    async def host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(1)
+        writer.write(
+            b"<stream:stream xmlns='jabber:component:accept' id='1' "
+            b"xmlns:stream='http://etherx.jabber.org/streams' from='query.stanzalake'>"
+        )
+        await reader.readuntil(b"</handshake>")
+        writer.write(b"<handshake/>" + stanzas)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(host, "127.0.0.1", 0) as server:
+        component = Component(QUERY, "secret", server.sockets[0].getsockname())
+        stop = asyncio.Event()
+        running = asyncio.create_task(component.run(stop))
+        yield component, connections
+        stop.set()
+        await running
+
+
+@pytest.mark.parametrize("stanzas", [b"<message><x xmlns='a}b'/></message>", b"<a></b>", b"<a b>"])
+async def test_a_stream_that_is_broken_is_given_up_and_made_anew(stanzas: bytes) -> None:
+    async with hosted(stanzas) as (_, connections):
+        await until(lambda: len(connections) >= 2)
+
+
+@pytest.mark.usefixtures("prompt")
+async def test_a_host_that_answers_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(component_module, "PING_TIMEOUT", 0.1)
+    async with hosted(b"") as (_, connections):
+        await until(lambda: len(connections) >= 2)
