@@ -66,6 +66,7 @@ check: $(TEST) ## Lint, types, formats, alerts
 	@out=$$($(VENV)/bin/lint-imports --no-logo --no-cache) || { echo "$$out"; exit 1; }
 	@luacheck --quiet prosody deploy/probe.lua tests
 	@docker-compose --env-file tests/support/compose.env config --quiet
+	@amtool check-config deploy/alertmanager/alertmanager.yml >/dev/null
 	@promtool check config deploy/prometheus/prometheus.yml >/dev/null
 	@promtool test rules tests/alerts/*.yml >/dev/null
 

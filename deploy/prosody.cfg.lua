@@ -1,20 +1,28 @@
--- An example, and what the container runs. ENV_NAME is the environment variable NAME (Prosody 0.12).
+-- What the container runs, and an example for a Prosody of your own. ENV_NAME is the environment variable NAME.
 daemonize = false
 pidfile = "/var/lib/prosody/prosody.pid"
-log = "*console"
+log = { info = "*console" }
 plugin_paths = { "/usr/local/lib/prosody/modules" }
+certificates = "/var/lib/prosody/certs"
 authentication = "internal_hashed"
--- By this `prosodyctl deluser` erases the archive, too. All else is stored as default_storage says.
+-- By this `prosodyctl unregister` erases the archive, too. All else is stored as default_storage says.
 storage = { archive = "stanzalake" }
+
 modules_enabled = {
-    "blocklist", "carbons", "disco", "ping", "roster", "saslauth", "smacks", "tls", "http_openmetrics",
+    "admin_shell", "blocklist", "bookmarks", "bosh", "carbons", "cloud_notify", "csi_simple", "dialback", "disco",
+    "http_openmetrics", "limits", "pep", "ping", "private", "roster", "saslauth", "smacks", "time", "tls", "vcard4",
+    "vcard_legacy", "version", "websocket",
 }
+limits = { c2s = { rate = "10kb/s" }, s2sin = { rate = "30kb/s" } }
+c2s_direct_tls_ports = { 5223 }
+s2s_secure_auth = true
+
 statistics = "internal"
 statistics_interval = 15
 http_interfaces = { "*" }
 http_default_host = ENV_STANZALAKE_HOSTS
--- Prometheus comes from another address of the same network; no port is published.
-openmetrics_allow_cidr = "0.0.0.0/0"
+-- Figures are for the network that only Prometheus is on: what comes by a published port is from another one.
+openmetrics_allow_cidr = ENV_STANZALAKE_METRICS_SUBNET
 
 component_interfaces = { "*" }
 -- An archived stanza comes back wrapped twice: above the largest stanza and its wrapping.
@@ -25,10 +33,14 @@ network_settings = { nagle = false }
 VirtualHost(ENV_STANZALAKE_HOSTS)
     modules_enabled = { "stanzalake" } -- in place of "mam"
     stanzalake_id_keys = ENV_STANZALAKE_ID_KEYS
-    -- What is archived: the same as the services are told.
     stanzalake_policy = ENV_PROSODY_ARCHIVE_POLICY
     stanzalake_smart = ENV_PROSODY_MAM_SMART_ENABLE
     stanzalake_exclude_namespaces = ENV_PROSODY_ARCHIVE_EXCLUDE_NAMESPACES
+
+-- Rooms, which keep their archive in Prosody.
+Component("conference." .. ENV_STANZALAKE_HOSTS)("muc")
+    modules_enabled = { "muc_mam" }
+    restrict_room_creation = "local"
 
 Component "ingest.stanzalake"
     component_secret = ENV_STANZALAKE_COMPONENT_SECRET

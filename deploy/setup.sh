@@ -32,6 +32,9 @@ if [ "$purpose" = test ]; then
     need mmdebstrap mmdebstrap
     need iproute2 ip
     need prometheus promtool
+    need prometheus-alertmanager amtool
+    need curl curl
+    need wget wget
     need jq jq
     need openjdk-17-jre-headless java
     need maven mvn

@@ -8,8 +8,6 @@ import asyncio
 import json
 import os
 import re
-import secrets
-import shutil
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from configparser import RawConfigParser
@@ -50,17 +48,17 @@ The kernel then ends every other one and undoes the mounts, whatever has become 
 TALK = """\
 import asyncio
 
+from devstack import conversation
 from devstack.client import Client
-from devstack.conversation import PAGE, faults, hold
 
 
 async def main():
     both = [Client(f"{user}@capulet.lit/one", "wherefore", 5222) for user in ("juliet", "romeo")]
     for client in both:
         await client.online()
-    await hold(*both)
+    await conversation.run(*both)
     for client in both:
-        assert not list(faults(client, await client.archive(PAGE)))
+        assert not list(conversation.problems(client, await client.archive(conversation.PAGE)))
         await client.offline()
 
 
@@ -216,17 +214,3 @@ async def test_installing_as_the_document_says(machine: Machine) -> None:
     await machine.run("cd / && /opt/stanzalake/venv/bin/python -", TALK)
     look = check.text.removesuffix("check\n") + "stats --json"
     assert json.loads(await machine.run(look))["messages"] == 14
-
-
-async def test_the_settings_of_the_containers(tmp_path: Path) -> None:
-    """No engine runs here: docker-compose says whether it could start all that there is."""
-    [block] = section(GUIDE, "As services")
-    copy, up, _ = block.lines
-    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
-    shutil.copy(ROOT / "docker-compose.yml", tmp_path)
-    await output("sh", "-ec", copy, cwd=tmp_path)
-    settings = tmp_path / ".env"
-    secret = secrets.token_hex(24)
-    settings.write_text(settings.read_text().replace("=\n", f"={secret}\n"))
-    check = up.replace("docker compose up", "docker-compose config --quiet")
-    assert await output("sh", "-ec", check, cwd=tmp_path) == ""

@@ -1,10 +1,12 @@
 """What the containers run, run here."""
 
 import asyncio
-import os
+import shutil
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from pathlib import Path
+
+import pytest
 
 from devstack.ports import free_port
 from stanzalake.observability import health
@@ -29,38 +31,47 @@ async def test_the_probe_of_the_services() -> None:
         assert await status(*probe[:-1], f"http://127.0.0.1:{port}/nothing") == 1
 
 
-async def test_prosody_runs_on_the_configuration_of_its_container(tmp_path: Path) -> None:
-    """Its ports and paths are the container's: only those are changed."""
-    ports = {"c2s_ports": free_port(), "component_ports": free_port(), "http_ports": free_port()}
-    config = (ROOT / "deploy" / "prosody.cfg.lua").read_text()
-    config = config.replace("/var/lib/prosody", str(tmp_path)).replace(
-        "/usr/local/lib/prosody/modules", str(ROOT / "prosody")
+ENGINE = """\
+import sys
+
+from stanzalake.store.chdb.engine import Engine, Statement
+
+engine = Engine(f"{sys.argv[1]}/store?config-file={sys.argv[1]}/config.xml")
+print(engine.run(Statement(b"SELECT currentUser()")))
+"""
+WITH_DEFAULT_USER = """\
+<clickhouse>
+    <users><default>
+        <password></password>
+        <networks><ip>::/0</ip></networks>
+        <profile>default</profile>
+        <quota>default</quota>
+    </default></users>
+    <profiles><default/></profiles>
+    <quotas><default/></quotas>
+</clickhouse>
+"""
+
+
+@pytest.mark.parametrize("removed", [False, True])
+async def test_clickhouse_has_no_user_without_a_password(tmp_path: Path, removed: bool) -> None:
+    """The engine reads users.d as a server does, and its own connection is the user default."""
+    (tmp_path / "users.d").mkdir()
+    (tmp_path / "users.xml").write_text(WITH_DEFAULT_USER)
+    config = f"<clickhouse><users_config>{tmp_path}/users.xml</users_config></clickhouse>"
+    (tmp_path / "config.xml").write_text(config)
+    for name in ("users.xml", *(["no-default-user.xml"] if removed else [])):
+        shutil.copy(ROOT / "deploy" / "clickhouse" / name, tmp_path / "users.d")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", ENGINE, str(tmp_path)),
+        env={f"STANZALAKE_{who}_PASSWORD": who for who in ("ADMIN", "PROCESSOR", "QUERY")},
+        cwd=ROOT,
+        stdout=PIPE,
+        stderr=STDOUT,
     )
-    own = [f"{name} = {{ {port} }}" for name, port in ports.items()]
-    own += [f'data_path = "{tmp_path}"', 'interfaces = { "127.0.0.1" }', "s2s_ports = { }"]
-    own += ["https_ports = { }", "c2s_direct_tls_ports = { }", "s2s_direct_tls_ports = { }"]
-    own += ["run_as_root = true"] if os.geteuid() == 0 else []
-    head, mark, hosts = config.partition("VirtualHost(")
-    (tmp_path / "prosody.cfg.lua").write_text("\n".join([head, *own, mark + hosts]))
-    (tmp_path / "certs").mkdir()
-    with (tmp_path / "output").open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *("prosody", "-F", "--config", str(tmp_path / "prosody.cfg.lua")),
-            env={**os.environ, **SECRETS},
-            stdout=output,
-            stderr=output,
-        )
-    probe = ("lua5.4", str(ROOT / "deploy" / "probe.lua"), "127.0.0.1")
-    try:
-        async with asyncio.timeout(20):
-            for port in ports.values():
-                while await status(*probe, str(port)):
-                    assert process.returncode is None, (tmp_path / "output").read_text()
-    finally:
-        process.terminate()
-        await process.wait()
-    said = (tmp_path / "output").read_text()
-    assert "error" not in said.lower(), said
+    out, _ = await process.communicate()
+    assert (process.returncode != 0) == removed, out.decode()
+    assert ("AUTHENTICATION_FAILED" if removed else "default") in out.decode()
 
 
 async def test_systemd_takes_the_unit(tmp_path: Path) -> None:

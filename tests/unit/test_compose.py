@@ -32,8 +32,20 @@ PROSODYS_OWN = {"prosody_archive_size_bytes", "prosody_archive_query_total"}
 def test_every_service_is_there() -> None:
     assert set(SERVICES) == {
         *("prosody", "kafka", "clickhouse", "migrate", "ingest", "processor", "query"),
-        *("prometheus", "grafana"),
+        *("prometheus", "alertmanager", "grafana"),
     }
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_container_is_bounded(name: str) -> None:
+    assert re.fullmatch(r"\d+[mg]", SERVICES[name]["mem_limit"])
+    assert SERVICES[name]["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+
+
+def test_prosody_alone_is_open_to_other_machines() -> None:
+    for name, service in SERVICES.items():
+        ports = [str(port) for port in service.get("ports", ())]
+        assert name == "prosody" or all(port.startswith("127.0.0.1:") for port in ports)
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -83,8 +95,19 @@ def test_what_others_wait_for_has_a_health_check() -> None:
 def test_files_that_are_mounted_are_there() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", ()):
-            source = volume.partition(":")[0]
+            source = re.sub(r"\$\{\w+:-(\w+)\}", r"\1", volume).partition(":")[0]
             assert source in COMPOSE["volumes"] or (ROOT / source).exists(), volume
+
+
+def test_what_the_images_copy_is_not_ignored() -> None:
+    taken = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"
+    }
+    for file in (ROOT / "deploy").glob("*.Dockerfile"):
+        for line in re.findall(r"^COPY (.*) \S+$", file.read_text(), re.MULTILINE):
+            for source in line.split():
+                assert (ROOT / source).exists(), source
+                assert any(Path(source).match(pattern) for pattern in taken), source
 
 
 def names_in(query: str) -> set[str]:
