@@ -1,7 +1,6 @@
 """The ingest component: appends each batch of a tap to the log and answers (docs/protocol.md)."""
 
 import logging
-from collections.abc import Collection
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -9,6 +8,7 @@ from slixmpp.xmlstream.handler import CoroutineCallback
 from slixmpp.xmlstream.matcher import MatchXPath
 
 from ingest.batch import NAMESPACE, decode_batch
+from ingest.taps import Taps
 from stanzalake.errors import StanzalakeError
 from stanzalake.log import watermarks
 from stanzalake.log.base import EVENTS, REJECTED, Log
@@ -20,6 +20,7 @@ from stanzalake.xmpp.component import Component
 MAX_PENDING = 64 * 1024 * 1024
 """Bytes of pending batches per connection; a tap keeps further ones and sends them again."""
 
+_MAX_INSTANCE = 64
 _BATCH = f"{{{NAMESPACE}}}batch"
 _STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 
@@ -33,16 +34,16 @@ class IngestComponent(Component):
         jid: The component's name in Prosody's configuration.
         secret: The component_secret.
         address: Host and port of Prosody's component listener.
-        hosts: The VirtualHosts whose taps may send batches.
         log: The log that receives the events.
+        taps: The taps that may send batches, shared by the connections of the process.
     """
 
     def __init__(
-        self, jid: str, secret: str, address: tuple[str, int], hosts: Collection[str], log: Log
+        self, jid: str, secret: str, address: tuple[str, int], log: Log, taps: Taps
     ) -> None:
         super().__init__(jid, secret, address)
-        self._hosts = frozenset(hosts)
         self._log = log
+        self._taps = taps
         self._pending = 0
         self._append_failure = LogOnce(__name__, self.name)
         self._refused_sender = LogOnce(__name__, self.name)
@@ -54,14 +55,16 @@ class IngestComponent(Component):
             return
         # Anybody may send to a component; only a host itself, not its users, is a tap.
         host = str(iq["from"])
-        if host not in self._hosts or iq["type"] != "set":
+        if host not in self._taps or iq["type"] != "set":
             self._refused_sender.begin("refused a batch from a JID that is no tap")
             self._refuse(iq, "auth", "forbidden")
             return
-        text = iq.xml.findtext(_BATCH) or ""
+        batch = iq.xml.find(_BATCH)
+        text = batch.text or ""
         if self._pending + len(text) > MAX_PENDING:
             self._refuse(iq, "wait", "resource-constraint")
             return
+        self._taps.note(host, batch.get("instance", "")[:_MAX_INSTANCE])
         self._pending += len(text)
         try:
             await self._append(iq, text, host)

@@ -39,7 +39,7 @@ local function answer(jid, journal, settings)
 	local clock = position.new_sequence(now, 0):next();
 	local component = prosody.hosts[jid].modules.component;
 	return st.stanza("checked", {
-		xmlns = xmlns_check, version = version();
+		xmlns = xmlns_check, version = version(), instance = settings.instance;
 		position = ("%d"):format(clock), id = position.new_sealer(settings.id_keys[1])(module.host, clock);
 		policy = POLICIES[settings.policy], smart = tostring(settings.smart);
 		excluded = sorted_names(settings.exclude_namespaces);

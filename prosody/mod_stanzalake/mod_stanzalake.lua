@@ -29,6 +29,7 @@ local foreign = module:require "foreign";
 local forwarding = module:require "forwarding";
 local heartbeats = module:require "heartbeat";
 local inbox = module:require "inbox";
+local instance = module:require "instance";
 local journals = module:require "journal";
 local options = module:require "options";
 local position = module:require "position";
@@ -51,6 +52,7 @@ local function get_option(name) return module:get_option(name); end
 local settings = options.read(get_option, directory.of(module.host));
 
 local journal = journals.open(settings.journal_dir, settings.segment_size, settings.journal_limit);
+settings.instance = instance.of(settings.journal_dir);
 local last = math.max(journal.last_position, journal.last_line and event.position_of(journal.last_line) or 0);
 local sequence = position.new_sequence(now, last);
 

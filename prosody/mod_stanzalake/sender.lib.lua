@@ -74,7 +74,7 @@ function sender_mt:ship(batch)
 		batch.acked, batch.watermarks = true, "";
 		return true;
 	end
-	local payload = { "<batch xmlns='"..xmlns_batch.."'>", base64(text), "</batch>" };
+	local payload = { self.batch_tag, base64(text), "</batch>" };
 	self.ingest:request(jid, payload, self.ack_timeout, function (reply, why) self:answered(batch, reply, why); end);
 	return true;
 end
@@ -207,10 +207,11 @@ function sender_mt:resume()
 end
 
 --   ingest: the ingest components
---   options: window (batches), batch_bytes, ack_timeout (seconds)
+--   options: window (batches), batch_bytes, ack_timeout (seconds), instance (an id)
 local function new(journal, sequence, ingest, options)
 	return setmetatable({
 		journal = journal, sequence = sequence, ingest = ingest;
+		batch_tag = ("<batch xmlns='%s' instance='%s'>"):format(xmlns_batch, options.instance);
 		window = options.window, batch_bytes = options.batch_bytes, ack_timeout = options.ack_timeout;
 		batches = {}, failures = 0, holds = {}, checkpoints = checkpoints.new();
 		-- The offset after each owner's newest line; the lines of other owners end at or before the floor.

@@ -157,7 +157,20 @@ def _tap(
                 f'add "{target.jid}" to stanzalake_ingest or stanzalake_query of VirtualHost '
                 f'"{name}", whichever it is',
             )
+    instances = {a.instance: t.address for t, a in answers.items() if a.instance}
+    if len(instances) > 1:
+        yield _two_prosodys(subject, sorted(instances.values()))
     yield _journal(subject, first)
+
+
+def _two_prosodys(subject: str, addresses: Sequence[tuple[str, int]]) -> Finding:
+    where = " and ".join(f"{host}:{port}" for host, port in addresses)
+    return fault(
+        subject,
+        f"several Prosodys serve it ({where}): their positions collide, and messages are lost as "
+        "repeats",
+        "let one Prosody serve a VirtualHost",
+    )
 
 
 def _version(subject: str, answer: Answer) -> Finding:

@@ -46,6 +46,7 @@ class Answer(NamedTuple):
         mam: Whether mod_mam is loaded as well.
         listed: Whether the host has the component in `stanzalake_ingest` or `stanzalake_query`.
         connected: Whether a process is connected as the component.
+        instance: Id of the journal; empty if the module is too old to have one.
         waiting: Unacknowledged bytes in the journal.
         limit: Maximum size of the journal, bytes.
     """
@@ -60,6 +61,7 @@ class Answer(NamedTuple):
     mam: bool
     listed: bool
     connected: bool
+    instance: str
     waiting: int
     limit: int
 
@@ -181,6 +183,7 @@ def _answer(element: ET.Element, before: int, after: int) -> Answer:
             mam=fields["mam"] == "true",
             listed=fields["listed"] == "true",
             connected=fields["connected"] == "true",
+            instance=fields.get("instance", ""),
             waiting=int(fields["waiting"]),
             limit=int(fields["limit"]),
         )

@@ -50,6 +50,10 @@ EVENTS_TAKEN = _counter(
     "Events from taps, by how they ended",
     outcome=("taken", "rejected"),
 )
+WRITER_CONFLICTS = Counter(
+    "stanzalake_ingest_writer_conflicts_total",
+    "Batches of a Prosody that came while another one served the same VirtualHost",
+)
 APPEND_SECONDS = Histogram(
     "stanzalake_ingest_append_seconds", "Time to make a batch durable in the log", buckets=_SECONDS
 )

@@ -16,6 +16,7 @@ from devstack.prosody import Prosody
 from ingest import component
 from ingest.batch import NAMESPACE
 from ingest.component import IngestComponent
+from ingest.taps import Taps
 from stanzalake.errors import LogUnavailable
 from stanzalake.log.base import EVENTS, REJECTED, Entry
 from stanzalake.log.sqlite import LocalLog
@@ -58,7 +59,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     log = LocalLog(tmp_path / "log.sqlite")
     secret, address = prosody.component_secret, ("127.0.0.1", prosody.component_port)
     components = (
-        IngestComponent(INGEST, secret, address, {TAP}, log),
+        IngestComponent(INGEST, secret, address, log, Taps({TAP})),
         Component(TAP, secret, address),
         Component(STRANGER, secret, address),
     )

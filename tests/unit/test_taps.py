@@ -1,0 +1,52 @@
+"""Two Prosodys that serve one VirtualHost are noticed by the batches that they send in turns."""
+
+import pytest
+
+from ingest.taps import Taps
+
+HOST = "capulet.lit"
+MINUTE = 60
+
+
+@pytest.mark.parametrize(
+    ("batches", "conflict"),
+    [
+        ("aaa", False),
+        ("aab", False),
+        ("aaba", True),
+        ("ab a", False),
+        ("abc", False),
+        ("abcb", True),
+        ("a-b-a", True),
+        ("a---", False),
+    ],
+    ids=[
+        "one",
+        "another takes over",
+        "two in turns",
+        "one comes back after an hour",
+        "a chain of hand-overs",
+        "two of three in turns",
+        "two in turns, and batches of an older module",
+        "an older module",
+    ],
+)
+def test_instances_in_turns_are_a_conflict(
+    batches: str, conflict: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    taps = Taps([HOST], lambda: now)
+    for instance in batches:
+        now += 60 * MINUTE if instance == " " else 1
+        taps.note(HOST, instance.strip(" -"))
+    assert ("two Prosodys write the archives of capulet.lit" in caplog.text) == conflict
+
+
+def test_a_conflict_is_logged_once_for_each_pair(caplog: pytest.LogCaptureFixture) -> None:
+    taps = Taps([HOST, "montague.lit"])
+    for _ in range(10):
+        for instance in "ab":
+            taps.note(HOST, instance)
+            taps.note("montague.lit", "c")
+    assert len(caplog.records) == 1
+    assert "instances a and b" in caplog.text
