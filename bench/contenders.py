@@ -9,11 +9,11 @@ from typing import Protocol
 
 from bench import accounts, rival, usage
 from bench.corpus import HOST, Corpus
-from bench.load import Session
 from bench.rival import OnPostgres
 from devstack.deployment import Deployment
 from devstack.process import ProgramFailed
 from devstack.prosody import Prosody
+from devstack.raw import RawSession
 from stanzalake.config import settings
 from stanzalake.model.position import Sealer
 
@@ -153,12 +153,12 @@ class Stand:
 
     name: str
     contender: Contender
-    sessions: dict[str, Session]
+    sessions: dict[str, RawSession]
 
 
-async def open_sessions(prosody: Prosody, users: Iterable[str]) -> dict[str, Session]:
+async def open_sessions(prosody: Prosody, users: Iterable[str]) -> dict[str, RawSession]:
     """Log users in, whose passwords are their names."""
-    sessions = {user: Session(user, user, HOST, prosody.client_port) for user in users}
+    sessions = {user: RawSession(user, user, HOST, prosody.client_port) for user in users}
     for session in sessions.values():
         await session.open()
     return sessions

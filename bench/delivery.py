@@ -17,10 +17,11 @@ from pathlib import Path
 from bench import load
 from bench.contenders import MOD_MAM, OURS, Contender, contenders, open_sessions
 from bench.corpus import Corpus, Owner
-from bench.load import Result, Session
+from bench.load import Result
 from bench.pages import percentile
 from bench.questions import PAGE, ask, draw
 from bench.report import Cell, Table, Target
+from devstack.raw import RawSession
 
 SIZES = {"quick": 4_000, "usual": 500_000, "full": 5_000_000}
 
@@ -67,7 +68,7 @@ class Readers:
         seconds: Duration of each page.
     """
 
-    sessions: dict[Owner, Session]
+    sessions: dict[Owner, RawSession]
     contender: Contender
     corpus: Corpus
     seconds: list[float] = field(default_factory=list)
@@ -78,7 +79,7 @@ class Readers:
             for owner, session in self.sessions.items():
                 group.create_task(self._read(owner, session))
 
-    async def _read(self, owner: Owner, session: Session) -> None:
+    async def _read(self, owner: Owner, session: RawSession) -> None:
         chance = random.Random(owner.jid)  # noqa: S311  # a seed repeats the questions
         positions = self.corpus.positions(owner)
         for position in cycle(chance.sample(positions, len(positions))):
@@ -131,7 +132,7 @@ async def _run(contender: Contender, corpus: Corpus, seconds: float) -> Figures:
         await contender.stop()
 
 
-async def _talk(sessions: Sequence[Session], seconds: float, seed: int) -> Result:
+async def _talk(sessions: Sequence[RawSession], seconds: float, seed: int) -> Result:
     texts = load.bodies(int(_PAIRS * _RATE * seconds), seed)
     senders, receivers = list(sessions[:_PAIRS]), list(sessions[_PAIRS:])
     return await load.run(senders, receivers, texts, window=_SLOTS, rate=_RATE)

@@ -13,12 +13,13 @@ from urllib.request import urlopen
 
 from bench import usage
 from bench.corpus import HOST
-from bench.load import Session, bodies
+from bench.load import bodies
 from bench.pages import percentile
 from bench.questions import Question, ask
 from bench.report import Cell, Table, Target
 from devstack.deployment import Distributed
 from devstack.ports import free_port
+from devstack.raw import RawSession
 from stanzalake.config import settings
 from stanzalake.model.page import Selection
 from stanzalake.model.position import to_milliseconds
@@ -85,8 +86,8 @@ class Watch:
 class Pairs:
     """Clients that talk, the first with the first, and so on."""
 
-    senders: Sequence[Session]
-    receivers: Sequence[Session]
+    senders: Sequence[RawSession]
+    receivers: Sequence[RawSession]
 
     async def talk(self, rate: int, texts: Sequence[str]) -> float:
         """Send the texts at a rate, as far as it goes; return the seconds taken."""
@@ -122,7 +123,7 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
         for name in names:
             await deployment.prosody.register(name, name)
         await deployment.start()
-        sessions = [Session(name, name, HOST, deployment.client_port) for name in names]
+        sessions = [RawSession(name, name, HOST, deployment.client_port) for name in names]
         for session in sessions:
             await session.open()
         rows = await _rates(

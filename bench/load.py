@@ -1,7 +1,6 @@
 """A load of chat messages over plain TCP: raw clients with stanzas that are built beforehand."""
 
 import asyncio
-import base64
 import math
 import random
 import re
@@ -9,57 +8,11 @@ import time
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from devstack.raw import RawSession
+
 _END = b"</message>"
 _STAMP = re.compile(rb"id='(\d+)'|id=\"(\d+)\"")
 _WORDS = 5000
-
-
-class Session:
-    """A client, logged in by PLAIN, its stream read as bytes.
-
-    Args:
-        user: Local part of its JID.
-        password: The account's.
-        host: Domain of its JID.
-        port: Prosody's port for clients on 127.0.0.1.
-    """
-
-    def __init__(self, user: str, password: str, host: str, port: int) -> None:
-        self.jid = f"{user}@{host}"
-        self._user = user
-        self._password = password
-        self._host = host
-        self._port = port
-
-    async def open(self) -> None:
-        """Log in, bind and become available."""
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
-        await self._stream()
-        token = base64.b64encode(f"\0{self._user}\0{self._password}".encode()).decode()
-        self._write(
-            f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>"
-        )
-        await self.reader.readuntil(b"<success")
-        await self._stream()
-        self._write("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
-        await self.reader.readuntil(b"</iq>")
-        self._write("<presence/>")
-        await self.reader.readuntil(b"presence")
-
-    async def close(self) -> None:
-        """Leave."""
-        self.writer.close()
-        await self.writer.wait_closed()
-
-    async def _stream(self) -> None:
-        self._write(
-            f"<stream:stream to='{self._host}' version='1.0' xmlns='jabber:client' "
-            "xmlns:stream='http://etherx.jabber.org/streams'>"
-        )
-        await self.reader.readuntil(b"</stream:features>")
-
-    def _write(self, text: str) -> None:
-        self.writer.write(text.encode())
 
 
 @dataclass
@@ -89,8 +42,8 @@ def bodies(number: int, seed: int) -> list[str]:
 
 
 async def run(
-    senders: list[Session],
-    receivers: list[Session],
+    senders: list[RawSession],
+    receivers: list[RawSession],
     texts: list[str],
     window: int = 10,
     rate: float = math.inf,
@@ -121,7 +74,7 @@ async def run(
 
 
 async def _send(  # noqa: PLR0913, PLR0917  # what the two ends share
-    sender: Session,
+    sender: RawSession,
     to: str,
     texts: list[str],
     first: int,
@@ -147,7 +100,7 @@ async def _pause(until: float) -> None:
 
 
 async def _receive(
-    receiver: Session,
+    receiver: RawSession,
     count: int,
     sent: list[float],
     result: Result,

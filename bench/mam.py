@@ -14,10 +14,10 @@ from statistics import median
 from bench import usage
 from bench.contenders import MOD_MAM, OURS, Contender, contenders, open_sessions
 from bench.corpus import Corpus, Owner
-from bench.load import Session
 from bench.pages import percentile
 from bench.questions import PAGE, ask, draw
 from bench.report import Cell, Table, Target
+from devstack.raw import RawSession
 
 SIZES = {"quick": 5_000, "usual": 1_000_000, "full": 10_000_000}
 
@@ -47,7 +47,7 @@ class Asked:
     seconds: dict[tuple[int, str], list[float]] = field(default_factory=dict)
     prosody: float = 0.0
     archive: float = 0.0
-    _sessions: dict[str, Session] = field(default_factory=dict)
+    _sessions: dict[str, RawSession] = field(default_factory=dict)
 
     async def restart(self, users: Sequence[str]) -> None:
         """Restart the contender, and log in again."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bench.corpus import DAY, HOST, Owner, peers
-from bench.load import Session
+from devstack.raw import RawSession
 from stanzalake.model.page import Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from stanzalake.xmpp import dates
@@ -66,7 +66,7 @@ def draw(owner: Owner, position: int, chance: random.Random) -> Sequence[Questio
     )
 
 
-async def ask(session: Session, markup: str) -> float:
+async def ask(session: RawSession, markup: str) -> float:
     """Query a session's own archive; return the seconds until the answer.
 
     Raises:

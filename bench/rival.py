@@ -10,11 +10,11 @@ import psycopg
 
 from bench import accounts
 from bench.corpus import HOST
-from bench.load import Session
 from bench.questions import Question, ask
 from devstack.ports import free_port
 from devstack.postgres import Postgres
 from devstack.prosody import Prosody
+from devstack.raw import RawSession
 from stanzalake.model.page import Selection
 from stanzalake.model.position import to_milliseconds
 from stanzalake.store.client import Row
@@ -56,7 +56,7 @@ class Rival:
         accounts.register(self.prosody, users)
         await self.prosody.start()
         # It makes them at the first question.
-        session = Session(users[0], users[0], HOST, self.prosody.client_port)
+        session = RawSession(users[0], users[0], HOST, self.prosody.client_port)
         await session.open()
         await ask(session, Question("", Selection(), backward=True).markup(str))
         await session.close()

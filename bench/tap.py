@@ -22,6 +22,7 @@ from devstack.deployment import HOST, INGEST, Deployment
 from devstack.ports import free_port
 from devstack.postgres import Postgres
 from devstack.prosody import Prosody
+from devstack.raw import RawSession
 
 SIZES = {"quick": 2_000, "usual": 10_000, "full": 100_000}
 PAIRS = (10, 200)
@@ -176,7 +177,7 @@ async def run(
     names = [f"user{n}" for n in range(2 * pairs)]
     async with running(kind, directory, names) as contender:
         prosody = contender.prosody
-        sessions = [load.Session(name, name, HOST, prosody.client_port) for name in names]
+        sessions = [RawSession(name, name, HOST, prosody.client_port) for name in names]
         await asyncio.gather(*(session.open() for session in sessions))
         senders, receivers = sessions[:pairs], sessions[pairs:]
         await load.run(senders, receivers, ["warm"] * (_WARM * pairs))

@@ -46,8 +46,8 @@ class Page(NamedTuple):
     stable: bool
 
 
-class Client(ClientXMPP):
-    """A client of an account.
+class Session(ClientXMPP):
+    """A session of an account without TLS.
 
     Args:
         jid: Full JID.
@@ -61,25 +61,19 @@ class Client(ClientXMPP):
         self.enable_direct_tls = False
         self.enable_plaintext = True
         self["feature_mechanisms"].unencrypted_plain = True
-        self.live: list[ReceivedMessage] = []
         self._port = port
-        self._online = asyncio.Event()
-        self._results: list[ReceivedMessage] = []
-        self._heard = asyncio.Condition()
-        self.add_event_handler("session_start", self._on_start)
-        self.add_event_handler("message", self._on_message)
-        path = f"{{jabber:client}}message/{_RESULT}"
-        self.register_handler(Callback("result", MatchXPath(path), self._on_result))
+        self._bound = asyncio.Event()
+        self.add_event_handler("session_start", lambda _: self._bound.set())
 
-    async def online(self) -> None:
-        """Connect and send presence.
+    async def bind(self) -> None:
+        """Connect and bind the resource, without presence.
 
         Raises:
             TimeoutError: No session within 30 seconds.
         """
         self.connect("127.0.0.1", self._port)
         try:
-            await asyncio.wait_for(self._online.wait(), _TIMEOUT)
+            await asyncio.wait_for(self._bound.wait(), _TIMEOUT)
         except TimeoutError:
             await self.offline()
             raise
@@ -92,6 +86,24 @@ class Client(ClientXMPP):
         if self._run_out_filters is not None:
             self._run_out_filters.cancel()
             await asyncio.wait([self._run_out_filters])
+
+
+class Client(Session):
+    """A client of an account, for conversations and archive queries."""
+
+    def __init__(self, jid: str, password: str, port: int) -> None:
+        super().__init__(jid, password, port)
+        self.live: list[ReceivedMessage] = []
+        self._results: list[ReceivedMessage] = []
+        self._heard = asyncio.Condition()
+        self.add_event_handler("message", self._on_message)
+        path = f"{{jabber:client}}message/{_RESULT}"
+        self.register_handler(Callback("result", MatchXPath(path), self._on_result))
+
+    async def online(self) -> None:
+        """Connect and send presence; raises as `bind` does."""
+        await self.bind()
+        self.send_presence()
 
     async def add_contact(self, contact: str) -> None:
         """Add a bare JID to the roster, for the policy `roster`."""
@@ -152,10 +164,6 @@ class Client(ClientXMPP):
             page = await self.page(page.last, size)
             messages += page.messages
         return messages
-
-    def _on_start(self, _: Any) -> None:
-        self.send_presence()
-        self._online.set()
 
     async def _on_message(self, message: Any) -> None:
         if not message["body"]:

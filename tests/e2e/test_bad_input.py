@@ -47,8 +47,8 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
         juliet.say(ROMEO, SECRET, "m1")
         await romeo.message("m1")
         yield Scene(deployment, juliet, romeo)
-        await juliet.leave()
-        await romeo.leave()
+        await juliet.offline()
+        await romeo.offline()
         log = deployment.log.read_text() + deployment.prosody.log_path.read_text()
         assert SECRET not in log
         assert "raceback" not in log

@@ -47,7 +47,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             client = RawClient(
                 f"{user}@{deployment.host}/one", deployment.passwords[user], deployment.client_port
             )
-            stack.push_async_callback(client.leave)
+            stack.push_async_callback(client.offline)
             await client.online()
             clients.append(client)
         yield World(*clients)

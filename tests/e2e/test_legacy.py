@@ -14,7 +14,7 @@ async def said_and_kept(directory: Path, store: str, body: str) -> list[str | No
         juliet = await session(deployment, "juliet")
         juliet.say(ROMEO, body, body)
         kept = await entries(juliet)
-        await juliet.leave()
+        await juliet.offline()
     return [entry.message.findtext(f"{CLIENT}body") for entry in kept]
 
 

@@ -141,8 +141,8 @@ class Talk:
             assert stamp is not None
             if other is juliet:
                 self.heard[said] = stamp.get("id", "")
-        await juliet.leave()
-        await romeo.leave()
+        await juliet.offline()
+        await romeo.offline()
 
 
 async def held(client: RawClient) -> list[tuple[str, str]]:

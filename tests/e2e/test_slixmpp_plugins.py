@@ -29,8 +29,8 @@ async def juliet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RawC
             juliet.say(f"{ROMEO}/one" if number % 2 else ROMEO, body, f"m{number}")
         await romeo.message("m24")
         yield juliet
-        await juliet.leave()
-        await romeo.leave()
+        await juliet.offline()
+        await romeo.offline()
 
 
 def read(messages: list[Any]) -> list[str]:

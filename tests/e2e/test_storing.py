@@ -1,7 +1,6 @@
 """What an archive keeps of what real clients send, read back over MAM."""
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
@@ -12,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from devstack.deployment import HOST, Deployment
+from devstack.raw import RawSession
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from tests.support.clients import RawClient, parsed, stanza_ids
 from tests.support.deployments import JULIET, ROMEO, Entry, deployed, entries, session
@@ -26,8 +26,6 @@ STORE = "<store xmlns='urn:xmpp:hints'/>"
 NO_STORE = "<no-store xmlns='urn:xmpp:hints'/>"
 BODY = "<body>hello</body>"
 COPY = "*/{urn:xmpp:forward:0}forwarded/{jabber:client}message"
-SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
-STREAM = "http://etherx.jabber.org/streams"
 DELAY = "{urn:xmpp:delay}delay"
 
 
@@ -56,7 +54,7 @@ class Scene(NamedTuple):
         clients = [await session(self.deployment, *one) for one in sessions]
         yield clients
         for client in clients:
-            await client.leave()
+            await client.offline()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -68,8 +66,8 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
         await deployment.prosody.register("nurse", "secret")
         juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
         yield Scene(deployment, juliet, romeo)
-        await juliet.leave()
-        await romeo.leave()
+        await juliet.offline()
+        await romeo.offline()
 
 
 def message(id_: str, content: str, kind: str = "chat", to: str = ROMEO) -> str:
@@ -374,23 +372,10 @@ async def managed(client: RawClient, resume: str = "true") -> str:
 
 async def resume(deployment: Deployment, user: str, stream: str) -> str:
     """Resume a stream of which nothing had arrived; give what comes again, up to a message."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", deployment.client_port)
-    password = base64.b64encode(f"\0{user}\0{deployment.passwords[user]}".encode()).decode()
-    start = (
-        f"<stream:stream xmlns='jabber:client' xmlns:stream='{STREAM}' to='{HOST}' version='1.0'>"
-    )
-    heard = b""
-    for said, end in (
-        (start, b"</stream:features>"),
-        (f"<auth xmlns='{SASL}' mechanism='PLAIN'>{password}</auth>", b"<success"),
-        (start, b"</stream:features>"),
-        (f"<resume xmlns='urn:xmpp:sm:3' h='0' previd='{stream}'/>", b"</message>"),
-    ):
-        writer.write(said.encode())
-        heard = b""
-        while end not in heard:
-            async with asyncio.timeout(10):
-                heard += await reader.readuntil(b">")
-    writer.close()
-    await writer.wait_closed()
-    return heard.decode()
+    session = RawSession(user, deployment.passwords[user], HOST, deployment.client_port)
+    await session.authenticate()
+    session.write(f"<resume xmlns='urn:xmpp:sm:3' h='0' previd='{stream}'/>")
+    async with asyncio.timeout(10):
+        received = await session.reader.readuntil(b"</message>")
+    await session.close()
+    return received.decode()

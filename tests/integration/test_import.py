@@ -160,7 +160,7 @@ async def test_an_archive_of_mod_mam_is_imported_unchanged(old: Old, stanzalake:
             database.execute("PRAGMA journal_mode=WAL")
     juliet = await old.server.client("juliet")
     assert (await juliet.ask("set", PREFS)).get("type") == "result"
-    await juliet.leave()
+    await juliet.offline()
 
     would = await imported(stanzalake, "--dry-run", old.url)
     assert (would["imported"], would["preferences"]) == (6, 1)

@@ -217,7 +217,7 @@ async def test_contacts_are_told_apart_whatever_their_subscription(scene: Scene)
 
 async def test_contacts_of_an_absent_user_are_known(scene: Scene) -> None:
     await scene.romeo.ask("set", f"<query xmlns='jabber:iq:roster'><item jid='{JULIET}'/></query>")
-    await scene.romeo.leave()
+    await scene.romeo.offline()
     scene.juliet.say(ROMEO, "hi", "m1")
     assert (await scene.ingest.arrival("hi", ROMEO)).contact
 
@@ -325,7 +325,7 @@ async def test_the_account_announces_what_it_does(scene: Scene) -> None:
 async def test_an_absent_users_message_waits_with_its_id_in_offline_storage(
     scene: Scene,
 ) -> None:
-    await scene.romeo.leave()
+    await scene.romeo.offline()
     scene.juliet.say(ROMEO, "later", "m1")
     event = await scene.ingest.arrival("later", ROMEO)
     romeo = await scene.server.client("romeo")

@@ -324,7 +324,7 @@ async def test_results_come_to_the_asking_session_alone_and_before_the_end(scene
 async def test_an_answer_to_a_session_that_left_goes_to_no_later_one(scene: Scene) -> None:
     """A client that is cut off and comes back under the same resource asks anew (C1)."""
     lost = [await scene.asked() for _ in range(2)]
-    await scene.juliet.leave()
+    await scene.juliet.offline()
     scene.query.answer = lambda _: ""
     again = await scene.server.client("juliet")
     asked = again.send_iq("set", QUERY_ALL)

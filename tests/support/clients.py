@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from slixmpp import ClientXMPP
+from devstack.client import Session
 
 CLIENT = "{jabber:client}"
 _DEADLINE = 10.0
@@ -14,35 +14,20 @@ _DEADLINE = 10.0
 Test = Callable[[ET.Element], object]
 
 
-class RawClient(ClientXMPP):
-    """One session of one account, plain text on loopback.
+class RawClient(Session):
+    """A session that sends stanzas as they are written.
 
-    Args:
-        jid: Full JID.
-        password: The account's.
-        port: Prosody's port for clients, on 127.0.0.1.
+    Attributes:
+        received: Every stanza, in order.
     """
 
     def __init__(self, jid: str, password: str, port: int) -> None:
-        super().__init__(jid, password)
-        self.enable_starttls = False
-        self.enable_direct_tls = False
-        self.enable_plaintext = True
-        self["feature_mechanisms"].unencrypted_plain = True
+        super().__init__(jid, password, port)
         self.received: list[ET.Element] = []
-        self._port = port
         self._numbers = itertools.count(1)
         self._changed = asyncio.Condition()
         self._notified: set[asyncio.Task[None]] = set()
-        self._started = asyncio.Event()
-        self.add_event_handler("session_start", lambda _: self._started.set())
         self.add_filter("in", self._record)
-
-    async def bind(self) -> None:
-        """Connect and bind the resource, without presence."""
-        self.connect("127.0.0.1", self._port)
-        async with asyncio.timeout(_DEADLINE):
-            await self._started.wait()
 
     async def online(self) -> None:
         """Connect, ask for carbons, and become available."""
@@ -52,10 +37,6 @@ class RawClient(ClientXMPP):
         await self.expect(
             lambda x: x.tag == f"{CLIENT}presence" and x.get("from") == self.boundjid.full
         )
-
-    async def leave(self) -> None:
-        """Close the stream."""
-        await self.disconnect()
 
     def say(self, to: str, body: str, id_: str, extra: str = "") -> None:
         """Send a chat message."""

@@ -27,8 +27,8 @@ async def talk(old: Old, first: int, last: int) -> list[tuple[str, str]]:
         romeo.say(JULIET, f"{number} \U0001f382 &lt;", f"m{number}", "<x xmlns='urn:x' a='1'/>")
         await juliet.message(f"m{number}")
     held = await archive(juliet)
-    await romeo.leave()
-    await juliet.leave()
+    await romeo.offline()
+    await juliet.offline()
     return held
 
 

@@ -61,7 +61,7 @@ class Server:
     async def client(self, user: str, resource: str = "one", available: bool = True) -> RawClient:
         """Give a session of an account."""
         client = RawClient(f"{user}@{HOST}/{resource}", PASSWORD, self.prosody.client_port)
-        self._stack.push_async_callback(client.leave)
+        self._stack.push_async_callback(client.offline)
         await (client.online() if available else client.bind())
         return client
 

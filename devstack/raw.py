@@ -1,0 +1,57 @@
+"""A session of an account over plain TCP, whose stanzas are bytes: no library is in between."""
+
+import asyncio
+import base64
+
+_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+
+
+class RawSession:
+    """A client, logged in by PLAIN, that writes and reads bytes.
+
+    Args:
+        user: Local part of its JID.
+        password: The account's.
+        host: Domain of its JID.
+        port: Prosody's port for clients on 127.0.0.1.
+    """
+
+    def __init__(self, user: str, password: str, host: str, port: int) -> None:
+        self.jid = f"{user}@{host}"
+        self._user = user
+        self._password = password
+        self._host = host
+        self._port = port
+
+    async def authenticate(self) -> None:
+        """Log in, up to where a resource is bound or a stream resumed."""
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
+        await self._stream()
+        token = base64.b64encode(f"\0{self._user}\0{self._password}".encode()).decode()
+        self.write(f"<auth xmlns='{_SASL}' mechanism='PLAIN'>{token}</auth>")
+        await self.reader.readuntil(b"<success")
+        await self._stream()
+
+    async def open(self) -> None:
+        """Log in, bind and become available."""
+        await self.authenticate()
+        self.write("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+        await self.reader.readuntil(b"</iq>")
+        self.write("<presence/>")
+        await self.reader.readuntil(b"presence")
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self.writer.close()
+        await self.writer.wait_closed()
+
+    def write(self, text: str) -> None:
+        """Send some text, as it is."""
+        self.writer.write(text.encode())
+
+    async def _stream(self) -> None:
+        self.write(
+            f"<stream:stream to='{self._host}' version='1.0' xmlns='jabber:client' "
+            "xmlns:stream='http://etherx.jabber.org/streams'>"
+        )
+        await self.reader.readuntil(b"</stream:features>")
