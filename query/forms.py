@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slixmpp import JID
-
 from query.errors import StanzaError
-from stanzalake.xmpp import dates, markup
+from stanzalake.xmpp import dates, jid, markup
 from stanzalake.xmpp.namespaces import DATA, MAM, VALIDATE, tag
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ class Filters:
         groupchat: Whether messages of type groupchat belong to it.
     """
 
-    peer: JID | None = None
+    peer: jid.Jid | None = None
     start: int | None = None
     end: int | None = None
     before_id: str | None = None
@@ -107,7 +105,7 @@ def _boolean(value: str) -> bool:
 
 
 _READERS: Mapping[str, tuple[str, Callable[[Sequence[str]], Any]]] = {
-    "with": ("peer", _single(JID)),
+    "with": ("peer", _single(jid.parse)),
     "start": ("start", _single(partial(dates.parse, up=True))),
     "end": ("end", _single(partial(dates.parse, up=False))),
     "before-id": ("before_id", _single(str)),

@@ -124,7 +124,7 @@ class SearchQuestion:
             low=_first_position(filters.start),
             high=_last_position(filters.end),
             peer=filters.peer.bare if filters.peer else "",
-            resource=filters.peer.resource if filters.peer else "",
+            resource=(filters.peer.resource or "") if filters.peer else "",
             groupchat=filters.groupchat,
             positions=await _stored(archive, filters.ids, places),
         )

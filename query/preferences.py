@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
-from slixmpp import JID
-
 from query.errors import StanzaError
 from query.question import Answer, QueryContext, Reads
+from stanzalake.errors import InvalidJid
 from stanzalake.model.event import MAX_JIDS, DefaultChoice, Preferences
-from stanzalake.xmpp import markup
+from stanzalake.xmpp import jid, markup
 from stanzalake.xmpp.namespaces import MAM, tag
 
 if TYPE_CHECKING:
@@ -84,20 +83,17 @@ def _jids(prefs: "Element", name: str) -> tuple[str, ...]:
     lists = prefs.findall(tag(MAM, name))
     if len(lists) > 1:
         raise StanzaError("bad-request", f"{name} comes more than once")
-    found = [jid for one in lists for jid in one.findall(tag(MAM, "jid"))]
+    found = [entry for one in lists for entry in one.findall(tag(MAM, "jid"))]
     if len(found) > MAX_JIDS:
         raise StanzaError("policy-violation", f"a list has at most {MAX_JIDS} JIDs")
-    return tuple(dict.fromkeys(_normalised(jid.text) for jid in found))
+    return tuple(dict.fromkeys(_normalised(entry.text) for entry in found))
 
 
 def _normalised(written: str | None) -> str:
     try:
-        jid = str(JID((written or "").strip()))
-    except ValueError:
+        return str(jid.parse((written or "").strip()))
+    except InvalidJid:
         raise StanzaError("bad-request", "a list has text that is no JID") from None
-    if not jid:
-        raise StanzaError("bad-request", "a list has an empty JID")
-    return jid
 
 
 def _prefs(default: DefaultChoice, always: Iterable[str], never: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ class InvalidEvent(StanzalakeError):
     code = "invalid-event"
 
 
-class InvalidJid(StanzalakeError):
+class InvalidJid(StanzalakeError, ValueError):
     """Text that Prosody does not take for a JID; the reason does not quote the text."""
 
     code = "invalid-jid"

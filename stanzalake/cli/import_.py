@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from stanzalake.cli.parameters import MOMENT, OWNER, require_hosts
+from stanzalake.cli.parameters import HOST, MOMENT, OWNER, require_hosts
 from stanzalake.config import settings
 from stanzalake.config.settings import Settings
 from stanzalake.errors import ImportIncomplete, SourceUnavailable
@@ -38,7 +38,11 @@ A SOURCE is
 @click.command(name="import", epilog=_EPILOG)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option(
-    "--host", "hosts", multiple=True, help="Only archives of this VirtualHost; repeatable."
+    "--host",
+    "hosts",
+    type=HOST,
+    multiple=True,
+    help="Only archives of this VirtualHost; repeatable.",
 )
 @click.option("--owner", "owners", type=OWNER, multiple=True, help="Only this archive; repeatable.")
 @click.option(

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import click
-from slixmpp import JID
 
 from stanzalake.config.settings import Settings
+from stanzalake.errors import InvalidJid
+from stanzalake.xmpp import jid
 
 
 class _Jid(click.ParamType):
@@ -16,22 +17,37 @@ class _Jid(click.ParamType):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            jid = JID(value)
-        except ValueError:
-            self.fail(f"{value!r} is no JID", param, ctx)
-        if not jid.domain or jid.resource:
-            self.fail(f"{value!r} is no bare JID, which looks like user@example.org", param, ctx)
-        return str(jid.bare)
+            parsed = jid.parse(value)
+        except InvalidJid as error:
+            self.fail(f"{value!r} is not a JID: {error}", param, ctx)
+        if parsed.resource is not None:
+            self.fail(f"{value!r} is not a bare JID, such as user@example.org", param, ctx)
+        return parsed.bare
+
+
+class _Host(click.ParamType):
+    """A domain, normalised."""
+
+    name = "host"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            parsed = jid.parse(value)
+        except InvalidJid as error:
+            self.fail(f"{value!r} is not a host: {error}", param, ctx)
+        if parsed != jid.Jid(None, parsed.domain):
+            self.fail(f"{value!r} is not a host, such as example.org", param, ctx)
+        return parsed.domain
 
 
 class _Owner(_Jid):
     """A bare JID of an account."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        jid = super().convert(value, param, ctx)
-        if "@" not in jid:
-            self.fail(f"{value!r} names no account, which looks like user@example.org", param, ctx)
-        return jid
+        owner = super().convert(value, param, ctx)
+        if "@" not in owner:
+            self.fail(f"{value!r} is not an account, such as user@example.org", param, ctx)
+        return owner
 
 
 class _Moment(click.ParamType):
@@ -76,5 +92,6 @@ def require_order(start: int | None, end: int | None) -> None:
 
 
 JID_TYPE = _Jid()
+HOST = _Host()
 OWNER = _Owner()
 MOMENT = _Moment()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 
 from stanzalake.config.settings import Settings
@@ -167,7 +168,8 @@ class Importer:
 
     def _add_valid(self, item: ArchivedMessage | ArchivedPreferences, batch: _Batch) -> None:
         if isinstance(item, ArchivedPreferences):
-            batch.preferences[item.owner] = preferences.to_event(item)
+            refuse = partial(self._refuse, item.place)
+            batch.preferences[item.owner] = preferences.to_event(item, refuse)
         elif self._expired(item.at):
             self.summary.expired += 1
         else:

@@ -13,9 +13,8 @@ from typing import Any, BinaryIO, Final, get_args
 
 import zstandard
 from lxml import etree
-from slixmpp import JID
 
-from stanzalake.errors import SourceUnavailable
+from stanzalake.errors import InvalidJid, SourceUnavailable
 from stanzalake.importer.source import (
     ArchivedMessage,
     ArchivedPreferences,
@@ -25,7 +24,7 @@ from stanzalake.importer.source import (
     Unreadable,
 )
 from stanzalake.model.event import MAX_STANZA, DefaultChoice
-from stanzalake.xmpp import dates
+from stanzalake.xmpp import dates, jid
 
 _HOST: Final = "{urn:xmpp:pie:0}host"
 _USER: Final = "{urn:xmpp:pie:0}user"
@@ -236,8 +235,8 @@ def _enter(file: _File, element: etree._Element) -> _File:
 
 def _normalised(written: str) -> str:
     try:
-        return str(JID(written).bare)
-    except ValueError:
+        return jid.parse(written).bare
+    except InvalidJid:
         return ""
 
 
@@ -253,15 +252,11 @@ def _preferences(owner: str, prefs: etree._Element, place: str) -> Item:
     default = _DEFAULTS.get(prefs.get("default", ""))
     if default is None:
         return Unreadable(place, "its default is not always, never or roster")
-    try:
-        lists = (_jids(prefs, "always"), _jids(prefs, "never"))
-    except ValueError:
-        return Unreadable(place, "a list has an entry that is not a JID")
-    return ArchivedPreferences(owner, default, *lists, place)
+    return ArchivedPreferences(owner, default, _jids(prefs, "always"), _jids(prefs, "never"), place)
 
 
 def _jids(prefs: etree._Element, name: str) -> tuple[str, ...]:
-    return tuple(str(JID((jid.text or "").strip())) for jid in prefs.iterfind(_JIDS % name))
+    return tuple((entry.text or "").strip() for entry in prefs.iterfind(_JIDS % name))
 
 
 def _size(path: Path) -> int:

@@ -1,33 +1,52 @@
 """Preferences of another archive, ordered before all preferences that their owner sets here."""
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
 
-from stanzalake.errors import InvalidEvent
+from stanzalake.errors import InvalidEvent, InvalidJid
 from stanzalake.importer.source import ArchivedPreferences
 from stanzalake.model.event import VERSION, Preferences
 from stanzalake.model.history import History
 from stanzalake.model.position import from_milliseconds
+from stanzalake.xmpp import jid
 
 _BEFORE_ALL: Final = from_milliseconds(1)
 """Imported preferences have positions below this, in the order of the imports."""
 
 
-def to_event(archived: ArchivedPreferences) -> Preferences:
+def to_event(archived: ArchivedPreferences, refuse: Callable[[str], None]) -> Preferences:
     """Convert archived preferences to an event with the first of all positions.
 
+    Args:
+        archived: The preferences.
+        refuse: Called with the reason for each entry that is not a JID and is left out.
+
     Raises:
-        InvalidEvent: A list is too long, or has an entry that is not a JID.
+        InvalidEvent: A list is too long.
     """
-    fields = archived._asdict()
-    del fields["place"]
+    fields = {
+        "type": "preferences",
+        "v": VERSION,
+        "owner": archived.owner,
+        "position": 1,
+        "default": archived.default,
+        "always": tuple(_normalise(archived.always, refuse)),
+        "never": tuple(_normalise(archived.never, refuse)),
+    }
     try:
-        return msgspec.convert(
-            {"type": "preferences", "v": VERSION, "position": 1, **fields}, Preferences
-        )
+        return msgspec.convert(fields, Preferences)
     except msgspec.ValidationError as error:
         raise InvalidEvent(str(error)) from None
+
+
+def _normalise(entries: Iterable[str], refuse: Callable[[str], None]) -> Iterator[str]:
+    for entry in entries:
+        try:
+            yield str(jid.parse(entry))
+        except InvalidJid as error:
+            refuse(f"an entry of a list is left out: {error}")
 
 
 def append(history: History, imported: Preferences) -> Preferences | None:

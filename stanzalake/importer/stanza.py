@@ -5,9 +5,10 @@ from typing import Any, Final
 import msgspec
 from lxml import etree
 
-from stanzalake.errors import InvalidEvent
+from stanzalake.errors import InvalidEvent, InvalidJid
 from stanzalake.importer.source import ArchivedMessage
 from stanzalake.model.event import MAX_STANZA, VERSION, Message
+from stanzalake.xmpp import jid
 from stanzalake.xmpp import stanza as exclusion
 
 _CLIENT: Final = "jabber:client"
@@ -74,19 +75,21 @@ def _without_own_id(message: etree._Element, text: str, owner: str) -> str:
 def _event(
     archived: ArchivedMessage, position: int, message: etree._Element, stored: str
 ) -> Message:
-    sender, addressee = message.get("from", ""), message.get("to", "")
-    outgoing = _bare(sender or archived.owner) == archived.owner
-    other = (addressee or archived.owner) if outgoing else sender
     kind = message.get("type", "")
     try:
+        sender = jid.parse(message.get("from", archived.owner))
+        addressee = jid.parse(message.get("to", archived.owner))
+        outgoing = sender.bare == archived.owner
+        other = addressee if outgoing else sender
+        peer = jid.parse(archived.peer).bare if archived.peer else other.bare
         return msgspec.convert(
             {
                 "type": "message",
                 "v": VERSION,
                 "owner": archived.owner,
                 "position": position,
-                "peer": archived.peer or _bare(other),
-                "peer_resource": other.partition("/")[2],
+                "peer": peer,
+                "peer_resource": other.resource or "",
                 "direction": "out" if outgoing else "in",
                 "kind": kind if kind in _KINDS else "normal",
                 "contact": True,
@@ -94,12 +97,10 @@ def _event(
             },
             Message,
         )
+    except InvalidJid as error:
+        raise InvalidEvent(f"an address is not a JID: {error}") from None
     except msgspec.ValidationError as error:
         raise InvalidEvent(str(error)) from None
-
-
-def _bare(jid: str) -> str:
-    return jid.partition("/")[0]
 
 
 def _from_json(text: str) -> etree._Element:

@@ -49,7 +49,7 @@ Position = Annotated[
 
 Jids = Annotated[
     tuple[
-        Annotated[str, msgspec.Meta(pattern=r"^[^\s]+$", max_length=3071)],
+        Annotated[str, msgspec.Meta(pattern=r"^[^/]+(/[\s\S]+)?$", max_length=3071)],
         ...,
     ],
     msgspec.Meta(description="Bare or full JIDs, normalised", max_length=MAX_JIDS),

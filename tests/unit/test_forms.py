@@ -6,11 +6,11 @@ from xml.etree.ElementTree import Element, SubElement
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slixmpp import JID
 
 from query import forms
 from query.errors import StanzaError
 from query.forms import Filters
+from stanzalake.xmpp.jid import Jid
 from stanzalake.xmpp.namespaces import DATA, MAM, VALIDATE, tag
 from tests.support.queries import FORM_TYPE, field, form, parsed
 
@@ -37,12 +37,12 @@ def test_an_empty_form_filters_nothing(markup: str) -> None:
 @pytest.mark.parametrize(
     ("markup", "filters"),
     [
-        (field("with", "romeo@montague.lit"), Filters(peer=JID("romeo@montague.lit"))),
+        (field("with", "romeo@montague.lit"), Filters(peer=Jid("romeo", "montague.lit"))),
         (
             field("with", "ROMEO@Montague.LIT/Orchard"),
-            Filters(peer=JID("romeo@montague.lit/Orchard")),
+            Filters(peer=Jid("romeo", "montague.lit", "Orchard")),
         ),
-        (field("with", "montague.lit"), Filters(peer=JID("montague.lit"))),
+        (field("with", "montague.lit"), Filters(peer=Jid(None, "montague.lit"))),
         (field("start", "1970-01-01T00:00:01.0001Z"), Filters(start=1001)),
         (field("end", "1970-01-01T00:00:01.0009Z"), Filters(end=1000)),
         (field("before-id", "b"), Filters(before_id="b")),
