@@ -1,22 +1,21 @@
 """Converts the stanzas of other archives to our events (docs/protocol.md)."""
 
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
-from lxml import etree
 
 from stanzalake.errors import InvalidEvent, InvalidJid
 from stanzalake.importer.source import ArchivedMessage
 from stanzalake.model.event import MAX_STANZA, VERSION, Message
-from stanzalake.xmpp import jid
-from stanzalake.xmpp import stanza as exclusion
+from stanzalake.xmpp import jid, markup, stanza
 
 _CLIENT: Final = "jabber:client"
-_STANZA_ID = "{urn:xmpp:sid:0}stanza-id"
-_XML = "{http://www.w3.org/XML/1998/namespace}"
-_KINDS = frozenset({"chat", "groupchat", "headline", "error"})
-_OPEN = "<message"
-_PARSER = etree.XMLParser(resolve_entities=False)
+_STANZA_ID: Final = f"urn:xmpp:sid:0{stanza.SEPARATOR}stanza-id"
+_KINDS: Final = frozenset({"chat", "groupchat", "headline", "error"})
+_OPEN: Final = "<message"
+_NAME: Final = re.compile(r"[^\s<>&'\"/=\1]+")
 
 
 def to_event(
@@ -35,50 +34,38 @@ def to_event(
     Raises:
         InvalidEvent: Invalid message; the reason never quotes content.
     """
-    message, text = _parse(archived)
-    stored = exclusion.strip(_without_own_id(message, text, archived.owner), exclusions)
-    return None if stored is None else _event(archived, position, message, stored)
+    text = _text(archived)
+    message, *children = stanza.parse(text)
+    own = [child for child in children if _is_own_id(child, archived.owner)]
+    stored = stanza.strip(stanza.cut(text, own), exclusions)
+    return None if stored is None else _event(archived, position, message.attributes, stored)
 
 
-def _parse(archived: ArchivedMessage) -> tuple[etree._Element, str]:
+def _text(archived: ArchivedMessage) -> str:
+    """Return the stanza as XML, with the namespace that Prosody omits as the stream's."""
     if len(archived.stanza) > MAX_STANZA:
         raise InvalidEvent(f"a stanza over the limit of {MAX_STANZA} characters")
-    if archived.form == "json":
-        message = _from_json(archived.stanza)
-        return message, etree.tostring(message, encoding="unicode")
-    try:
-        message = etree.fromstring(archived.stanza, _PARSER)
-    except (etree.XMLSyntaxError, ValueError):
-        raise InvalidEvent("the stanza is not well-formed") from None
-    return message, _add_namespace(message, archived.stanza)
-
-
-def _add_namespace(message: etree._Element, text: str) -> str:
-    """Add the default namespace, which Prosody omits as the stream's."""
-    if message.tag == "message" and text.startswith(_OPEN):
+    text = _from_json(archived.stanza) if archived.form == "json" else archived.stanza.strip()
+    if text.startswith(_OPEN) and stanza.parse(text)[0].name == "message":
         return f"{_OPEN} xmlns='{_CLIENT}'{text.removeprefix(_OPEN)}"
     return text
 
 
-def _without_own_id(message: etree._Element, text: str, owner: str) -> str:
-    """Remove stanza-ids by the owner, which only this archive may assign (XEP-0359 §3, rule 2)."""
-    own = [child for child in message.findall(_STANZA_ID) if child.get("by") == owner]
-    if not own:
-        return text
-    whole = etree.fromstring(text, _PARSER)
-    for child in whole.findall(_STANZA_ID):
-        if child.get("by") == owner:
-            whole.remove(child)
-    return etree.tostring(whole, encoding="unicode")
+def _is_own_id(child: stanza.Element, owner: str) -> bool:
+    """Return whether a child claims to be an id that only this archive assigns (XEP-0359 §3)."""
+    try:
+        return child.name == _STANZA_ID and jid.parse(child.attributes["by"]).bare == owner
+    except (InvalidJid, KeyError):
+        return False
 
 
 def _event(
-    archived: ArchivedMessage, position: int, message: etree._Element, stored: str
+    archived: ArchivedMessage, position: int, attributes: Mapping[str, str], stored: str
 ) -> Message:
-    kind = message.get("type", "")
+    kind = attributes.get("type", "")
     try:
-        sender = jid.parse(message.get("from", archived.owner))
-        addressee = jid.parse(message.get("to", archived.owner))
+        sender = jid.parse(attributes.get("from", archived.owner))
+        addressee = jid.parse(attributes.get("to", archived.owner))
         outgoing = sender.bare == archived.owner
         other = addressee if outgoing else sender
         peer = jid.parse(archived.peer).bare if archived.peer else other.bare
@@ -103,45 +90,36 @@ def _event(
         raise InvalidEvent(str(error)) from None
 
 
-def _from_json(text: str) -> etree._Element:
+def _from_json(text: str) -> str:
     try:
-        return _element(msgspec.json.decode(text), None, _CLIENT)
+        return _element(msgspec.json.decode(text))
     except (msgspec.DecodeError, RecursionError):
         raise InvalidEvent("the stanza is not well-formed JSON") from None
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InvalidEvent("the stanza is not in Prosody's preserialised form") from None
 
 
-def _element(node: Any, parent: etree._Element | None, namespace: str) -> etree._Element:
-    """Build an element from Prosody's preserialised form: name, attr, children in __array."""
-    attributes = dict(node["attr"])
-    namespace = attributes.pop("xmlns", namespace)
-    name: str = f"{{{namespace}}}{node['name']}"
-    nsmap: Any = {None: namespace}  # the stubs know no default namespace
-    if parent is None:
-        element = etree.Element(name, nsmap=nsmap)
-    else:
-        element = etree.SubElement(parent, name, nsmap=nsmap)
-    for key, value in attributes.items():
-        element.set(_attribute(key), value)
-    for child in node.get("__array", ()):
-        if isinstance(child, str):
-            _append_text(element, child)
+def _element(node: Any) -> str:
+    """Format an element in Prosody's preserialised form: name, attr, children in __array."""
+    children = (
+        markup.text(child) if isinstance(child, str) else _element(child)
+        for child in node.get("__array", ())
+    )
+    return markup.element(_name(node["name"]), dict(_attributes(dict(node["attr"]))), *children)
+
+
+def _attributes(attributes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield attributes; Prosody separates a namespace from the name by a control character."""
+    for number, (key, value) in enumerate(attributes.items()):
+        namespace, separator, name = key.rpartition(stanza.SEPARATOR)
+        if separator:
+            yield f"xmlns:ns{number}", namespace
+            yield f"ns{number}:{_name(name)}", value
         else:
-            _element(child, element, namespace)
-    return element
+            yield _name(name), value
 
 
-def _attribute(key: str) -> str:
-    """Return lxml's name of an attribute; Prosody separates a namespace by a control character."""
-    namespace, separator, name = key.partition("\1")
-    if separator:
-        return f"{{{namespace}}}{name}"
-    return _XML + key.removeprefix("xml:") if key.startswith("xml:") else key
-
-
-def _append_text(element: etree._Element, text: str) -> None:
-    if len(element):
-        element[-1].tail = (element[-1].tail or "") + text
-    else:
-        element.text = (element.text or "") + text
+def _name(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError("a name has a character that no name has")
+    return name

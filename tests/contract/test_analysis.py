@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Iterator
 from datetime import date
+from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lxml import etree
 
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
@@ -49,12 +49,10 @@ def elements(draw: st.DrawFn, depth: int = 2) -> str:
 
 @st.composite
 def stanzas(draw: st.DrawFn) -> str:
-    """Give a message as Prosody writes it, or as it is written once something was excluded."""
+    """Give a message as Prosody writes it, or as an XML library does."""
     children = "".join(draw(st.lists(elements(), max_size=4)))
     text = f"<message xmlns='jabber:client' from='a@b'>{children}</message>"
-    return (
-        etree.tostring(etree.fromstring(text), encoding="unicode") if draw(st.booleans()) else text
-    )
+    return ET.canonicalize(text) if draw(st.booleans()) else text
 
 
 @pytest.fixture
@@ -77,7 +75,8 @@ def test_the_body_column_agrees_with_an_xml_parser(messages: Store, given: list[
         {"owner": owner},
     )
     for text, [body] in zip(given, found, strict=True):
-        assert body == (etree.fromstring(text).findtext("{jabber:client}body") or ""), text
+        parsed = ET.fromstring(text)  # noqa: S314  # our own
+        assert body == (parsed.findtext("{jabber:client}body") or ""), text
 
 
 def exchange(second: int, sender: str, recipient: str, archives: str) -> Iterator[Row]:

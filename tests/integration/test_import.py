@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -22,10 +21,15 @@ from tests.support.command import Command
 from tests.support.events import JULIET as JULIET_CAPULET
 from tests.support.mod_mam import Old, exported, imported, talk
 from tests.support.processes import Run
+from tests.support.queries import page, query
 from tests.support.server import JULIET, ROMEO, Server
+from tests.support.stanzas import ODD, REFUSED
 
 _MODULES = 'storage = { archive = "sql", archive_prefs = "sql" }\ndefault_archive_policy = true\n'
 _SQLITE = 'sql = { driver = "SQLite3", database = "prosody.sqlite" }\n'
+FIFTH_EDITION = REFUSED["a name of XML's fifth edition"]
+MAX_C2S = 250_000
+"""Bytes of a stanza that Prosody takes from a client, about."""
 PREFS = (
     "<prefs xmlns='urn:xmpp:mam:2' default='always'>"
     "<always><jid>nurse@localhost</jid></always><never><jid>tybalt@localhost</jid></never></prefs>"
@@ -123,11 +127,55 @@ async def test_an_export_can_be_imported_unchanged(tmp_path: Path) -> None:
     assert len(before) == 6
 
 
-async def lines(stanzalake: Command) -> list[dict[str, str]]:
-    """Give Juliet's messages, with stanzas as XML has them, however they are quoted."""
-    _, out, _ = await stanzalake.run("export", JULIET_CAPULET, "--format", "jsonl")
-    found = [json.loads(line) for line in out.splitlines()]
-    return [{**line, "stanza": ET.canonicalize(line["stanza"])} for line in found]
+async def lines(stanzalake: Command, owner: str = JULIET_CAPULET) -> list[dict[str, str]]:
+    """Give the messages of an archive."""
+    _, out, _ = await stanzalake.run("export", owner, "--format", "jsonl")
+    return [json.loads(line) for line in out.rstrip("\n").split("\n")]
+
+
+async def test_messages_that_parsers_disagree_about_are_imported_from_mod_mam(
+    run: Run, stanzalake: Command, tmp_path: Path
+) -> None:
+    server = await run(Server(tmp_path / "prosody", _MODULES + _SQLITE, modules=("mam",)))
+    romeo = await server.client("romeo")
+    odd = [children for children in ODD.values() if len(children) < MAX_C2S]
+    for number, children in enumerate(odd):
+        romeo.say(JULIET, "b", f"m{number}", children)
+    await romeo.ask("set", query(page("<max>0</max>")))
+    file = server.prosody.data_path / "prosody.sqlite"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute(
+            'INSERT INTO prosodyarchive (host, user, store, key, "when", "with", type, value) '
+            'SELECT host, user, store, \'bad\', "when", "with", type, '
+            "replace(value, '<body>', ?) FROM prosodyarchive WHERE user = 'juliet' LIMIT 1",
+            (FIFTH_EDITION + "<body>",),
+        )
+        database.commit()
+    status, out, err = await stanzalake.run(
+        "import", "--json", "--owner", JULIET, f"sqlite:///{file}"
+    )
+    assert (status, json.loads(out)["imported"], json.loads(out)["unreadable"]) == (1, len(odd), 1)
+    line = err.splitlines()[0]
+    assert "sort_id " in line
+    assert ": the stanza is not well-formed" in line
+    assert len(await lines(stanzalake, JULIET)) == len(odd)
+
+
+async def test_a_message_that_prosody_would_refuse_is_left_out_of_a_file(
+    stanzalake: Command, tmp_path: Path
+) -> None:
+    stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "never"
+    file = tmp_path / "export.xml"
+    portable(file, 3)
+    good = file.read_text()
+    assert good.count("<body>1</body>") == 1
+    file.write_text(good.replace("<body>1</body>", FIFTH_EDITION))
+    status, out, err = await stanzalake.run("import", "--json", str(file))
+    assert (status, json.loads(out)["imported"], json.loads(out)["unreadable"]) == (1, 2, 2)
+    assert f"{file}, line 2: not well-formed" in err
+    assert "Ͱ" not in err
+    assert [text for _, text in await exported(stanzalake, JULIET)] == ["0", "2"]
 
 
 @pytest.mark.parametrize(

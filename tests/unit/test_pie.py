@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import usage
-from stanzalake.errors import SourceUnavailable
+from stanzalake.config.settings import DEFAULT_EXCLUSIONS
+from stanzalake.errors import InvalidStanza, SourceUnavailable
 from stanzalake.importer.pie import Pie
+from stanzalake.importer.pie_parser import Context, parse
 from stanzalake.importer.source import (
     ArchivedMessage,
     ArchivedPreferences,
@@ -20,6 +23,8 @@ from stanzalake.importer.source import (
     Selection,
     Unreadable,
 )
+from stanzalake.xmpp import stanza
+from tests.support.stanzas import ODD, REFUSED
 
 HOST = "capulet.lit"
 JULIET = f"juliet@{HOST}"
@@ -27,12 +32,17 @@ CAPULET = Selection(hosts=frozenset({HOST}))
 MEBIBYTE = 1024 * 1024
 
 
+MESSAGE = (
+    f"<message xmlns='jabber:client' from='romeo@montague.lit/o' to='{JULIET}'>"
+    "<body>{}</body></message>"
+)
+
+
 def result(number: int = 1, stamp: str = "2026-01-31T10:00:00Z", body: str = "hello") -> str:
     return (
         f"<result xmlns='urn:xmpp:mam:2' id='old-{number}'><forwarded xmlns='urn:xmpp:forward:0'>"
         f"<delay xmlns='urn:xmpp:delay' stamp='{stamp}'/>"
-        f"<message xmlns='jabber:client' from='romeo@montague.lit/o' to='{JULIET}'>"
-        f"<body>{body}</body></message></forwarded></result>"
+        f"{MESSAGE.format(body)}</forwarded></result>"
     )
 
 
@@ -78,10 +88,7 @@ def test_messages_are_read_in_the_order_of_the_file(tmp_path: Path) -> None:
     ]
     first = found[0]
     assert isinstance(first, ArchivedMessage)
-    assert first.stanza == (
-        '<message xmlns="jabber:client" from="romeo@montague.lit/o" to="juliet@capulet.lit">'
-        "<body>hello</body></message>"
-    )
+    assert first.stanza == MESSAGE.format("hello")
     assert (first.form, first.peer) == ("xml", "")
     assert first.place == f"{tmp_path / 'export.xml'}, line 1"
 
@@ -143,6 +150,64 @@ def test_a_bad_message_does_not_stop_the_rest(tmp_path: Path, bad: str) -> None:
     assert ids([first, last]) == ["old-1", "old-2"]
 
 
+@pytest.mark.parametrize("kind", [*ODD, *REFUSED])
+def test_a_message_that_parsers_disagree_about_costs_only_itself(tmp_path: Path, kind: str) -> None:
+    content = f"b</body>{(ODD | REFUSED)[kind]}<body>"
+    found = items(tmp_path, document(user(archive(result(1), result(2, body=content), result(3)))))
+    first, odd, last = found
+    assert ids([first, last]) == ["old-1", "old-3"]
+    if kind in ODD:
+        assert isinstance(odd, ArchivedMessage)
+        assert odd.stanza == MESSAGE.format(content)
+    if isinstance(odd, ArchivedMessage):
+        refusal = pytest.raises(InvalidStanza) if kind in REFUSED else nullcontext()
+        with refusal:
+            stanza.strip(odd.stanza, DEFAULT_EXCLUSIONS)
+    else:
+        assert odd == Unreadable(f"{tmp_path / 'export.xml'}, line 1", "not well-formed")
+
+
+def test_lines_are_counted_past_a_message_that_is_not_well_formed(tmp_path: Path) -> None:
+    results = "\n".join((result(1), result(2, body="\n\x0b\n"), "", result(stamp="never")))
+    _, broken, stamp = items(tmp_path, document(user(archive(results))))
+    assert isinstance(broken, Unreadable)
+    assert isinstance(stamp, Unreadable)
+    assert [x.place.rpartition(" ")[2] for x in (broken, stamp)] == ["2", "6"]
+
+
+def test_namespaces_declared_outside_of_a_message_come_along(tmp_path: Path) -> None:
+    text = (
+        "<p:server-data xmlns:p='urn:xmpp:pie:0' xmlns:c='jabber:client' xmlns:o='urn:o&amp;'>"
+        f"<p:host jid='{HOST}'><p:user name='juliet'><archive xmlns='urn:xmpp:pie:0#mam'>"
+        f"{result(0, body='&')}"
+        "<result xmlns='urn:xmpp:mam:2' id='old-1'><f:forwarded xmlns:f='urn:xmpp:forward:0'>"
+        "<delay xmlns='urn:xmpp:delay' stamp='2026-01-31T10:00:00Z'/>"
+        "<c:message from='a@b'><c:body>a</c:body><o:x/></c:message><!-- c:x -->"
+        "</f:forwarded></result></archive></p:user></p:host></p:server-data>"
+    )
+    broken, message = items(tmp_path, text)
+    assert isinstance(broken, Unreadable)
+    assert isinstance(message, ArchivedMessage)
+    root, body, other = stanza.parse(message.stanza)
+    names = ["jabber:client\1message", "jabber:client\1body", "urn:o&\1x"]
+    assert [root.name, body.name, other.name] == names
+
+
+@given(st.integers(1, 40), st.booleans())
+def test_chunks_of_any_size_give_the_same(size: int, broken: bool) -> None:
+    bodies = ["a &lt; b", "&" if broken else "c", "d\n" * 30]
+    prefs = (
+        "<prefs xmlns='urn:xmpp:mam:2' default='always'><never><jid>a@b</jid></never><always>"
+        "<jid>c@d/&lt;<!-- -->e</jid></always></prefs>"
+    )
+    text = document(user(prefs, archive(*(result(n, body=b) for n, b in enumerate(bodies)))))
+    raw = text.encode()
+    chunks = [raw[n : n + size] for n in range(0, len(raw), size)]
+    whole = list(parse([raw], Context()))
+    assert list(parse(chunks, Context())) == whole
+    assert len(whole) == 4
+
+
 def test_compressed_and_included_files_are_read(tmp_path: Path) -> None:
     compressed = tmp_path / "export.xml.zst"
     text = document(user(archive(*map(result, range(100))))).encode()
@@ -175,8 +240,10 @@ def test_compressed_and_included_files_are_read(tmp_path: Path) -> None:
         document("<xi:include href='/etc/passwd'/>"),
         document("<xi:include href='export.xml'/>"),
         document("<xi:include href='missing.xml'/>"),
-        document("<a>" * 5000 + "</a>" * 5000),
-        document("x" * 11 * MEBIBYTE),
+        document("<a>" * 300_000 + "</a>" * 300_000),
+        document().replace("UTF-8", "ISO-8859-1"),
+        document(user(archive(result(), "\x0b"))),
+        document(user(archive(result().removesuffix("</result>")))),
     ],
 )
 def test_a_hostile_or_truncated_file_is_refused(tmp_path: Path, text: str) -> None:
