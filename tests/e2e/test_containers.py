@@ -74,7 +74,8 @@ async def start_prosody(
         volumes["certs"] = certificates
     prosody = Container(pod, "prosody", service, volumes)
     await prosody.start()
-    await until(lambda: "Activated service 'component'" in pod.log("prosody"), 30)
+    for port in ("component", "c2s", "c2s_direct_tls", "http", "https"):
+        await until(partial(said, pod, "prosody", f"Activated service '{port}' on ["), 30)
     return prosody
 
 

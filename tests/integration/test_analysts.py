@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-import shutil
+import sys
+from asyncio.subprocess import PIPE
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Store
 from tests.support.archives import START, row
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of, load, migrated
+from tests.support.documents import ROOT
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.processes import Run
 
@@ -94,9 +96,18 @@ async def guarded(run: Run, tmp_path: Path) -> ClickHouse:
     passwords = PASSWORDS | ANALYSTS_PASSWORDS
     server = ClickHouse(directory=tmp_path, users=USERS, environment=passwords)
     (tmp_path / "users.d").mkdir(mode=0o700)
-    shutil.copy(ANALYSTS, tmp_path / "users.d")
+    (tmp_path / "users.d" / ANALYSTS.name).write_text(for_the_engine())
     await asyncio.to_thread(fill, await run(server))
     return server
+
+
+def for_the_engine() -> str:
+    """Give the analysts' file without what an engine in the process cannot be told.
+
+    It has no access_control_improvements, without which changeable_in_readonly is refused.
+    """
+    bounded = ANALYSTS.read_text().replace("<changeable_in_readonly/>", "")
+    return re.sub(r"<(\w+)></\1>", "", bounded)
 
 
 def fill(server: ClickHouse) -> None:
@@ -186,13 +197,78 @@ async def test_no_plan_shows_the_key_of_the_hashes(guarded: ClickHouse) -> None:
 
 
 def test_analysts_are_read_only_and_bounded() -> None:
-    """The engine of the tests knows the profile, and does not heed it."""
+    """The engine of the tests knows the profile, and heeds it of its own user alone: see below."""
     file = ET.parse(ANALYSTS)  # noqa: S314  # the project's own
     [profile] = file.findall("profiles/*")
     assert profile.findtext("readonly") == "1"
     assert int(profile.findtext("max_memory_usage", "0")) > 0
     assert int(profile.findtext("max_execution_time", "0")) > 0
+    constraints = profile.findall("constraints/*")
+    assert all(x.find("changeable_in_readonly") is not None for x in constraints)
     for user in file.findall("users/*"):
         assert user.findtext("profile") == profile.tag
         for grant in user.findall("grants/query"):
             assert (grant.text or "").startswith("GRANT SELECT ON stanzalake.messages_")
+
+
+ENGINE = """\
+import sys
+
+from stanzalake.store.chdb.engine import Engine, EngineError, Statement
+
+engine = Engine(f"{sys.argv[1]}/store?config-file={sys.argv[1]}/config.xml")
+for settings in sys.argv[2:]:
+    try:
+        engine.run(Statement(f"SELECT 1 SETTINGS {settings}".encode()))
+        print("taken")
+    except EngineError as error:
+        print(error.code)
+"""
+DRIVERS = [
+    "max_execution_time = 60",
+    "max_result_rows = 200, result_overflow_mode = 'break', async_insert = 0",
+    "extremes = 0, max_block_size = 8192, session_timezone = 'Europe/Rome'",
+    "enable_http_compression = 1, http_zlib_compression_level = 3",
+    "send_progress_in_http_headers = 1, http_headers_progress_interval_ms = 1000",
+    "cancel_http_readonly_queries_on_client_close = 1",
+]
+BEYOND = ["max_execution_time = 3600", "max_result_rows = 100000000", "max_block_size = 1000000"]
+READONLY, CONSTRAINED = "164", "452"
+
+
+def configure(directory: Path, profile: str) -> None:
+    """Write a configuration in which the engine's own user has the profile."""
+    directory.mkdir()
+    (directory / "config.xml").write_text(
+        f"<clickhouse><users_config>{directory}/users.xml</users_config></clickhouse>"
+    )
+    (directory / "users.xml").write_text(
+        "<clickhouse><users><default><password/><networks><ip>::/0</ip></networks>"
+        "<profile>stanzalake_analysis</profile><quota>default</quota></default></users>"
+        f"<profiles><default/>{profile}</profiles><quotas><default/></quotas></clickhouse>"
+    )
+
+
+async def outcomes(directory: Path, profile: str, *settings: str) -> list[str]:
+    """Give what the engine makes of settings, when the profile is that of its own user."""
+    configure(directory, profile)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", ENGINE, str(directory), *settings), cwd=ROOT, stdout=PIPE
+    )
+    out, _ = await process.communicate()
+    return out.decode().split()
+
+
+async def test_what_drivers_send_is_taken_within_bounds(tmp_path: Path) -> None:
+    """ClickHouse's own test is that changeable_in_readonly lifts the one of the other."""
+    [profile] = re.findall(
+        "<stanzalake_analysis>.*</stanzalake_analysis>", for_the_engine(), re.DOTALL
+    )
+    bounded = profile.replace("<readonly>1</readonly>", "")
+    found = await outcomes(tmp_path / "bounded", bounded, *DRIVERS, *BEYOND)
+    assert found == ["taken"] * len(DRIVERS) + [CONSTRAINED] * len(BEYOND)
+    named = set(re.findall(r"(\w+) =", " ".join(DRIVERS)))
+    constraints = ET.parse(ANALYSTS).findall("profiles/*/constraints/*")  # noqa: S314  # as above
+    assert named == {constraint.tag for constraint in constraints}
+    unheard = "additional_table_filters = {'stanzalake.messages': 'stanza != 1'}"
+    assert await outcomes(tmp_path / "readonly", profile, unheard) == [READONLY]
