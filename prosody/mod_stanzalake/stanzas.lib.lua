@@ -47,7 +47,7 @@ function parser_mt:parse(text)
 		self:open();
 		return nil;
 	end
-	-- Set by the parser on what has none.
+	-- Of the stream, not of the stanza: answers have none.
 	stanza.attr["xml:lang"] = nil;
 	return stanza;
 end

@@ -1,6 +1,5 @@
 """What an archive keeps of what real clients send, read back over MAM."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
@@ -11,11 +10,11 @@ import pytest
 import pytest_asyncio
 
 from devstack.deployment import HOST, Deployment
-from devstack.raw import RawSession
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from tests.support.clients import RawClient, parsed, stanza_ids
 from tests.support.deployments import JULIET, ROMEO, Entry, deployed, entries, session
 from tests.support.queries import field, form
+from tests.support.streams import manage, resume
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -339,12 +338,12 @@ async def test_with_finds_what_was_sent_and_what_was_received(scene: Scene) -> N
 @pytest.mark.requirement("313-125")
 async def test_what_a_resumed_session_gets_again_is_one_entry(scene: Scene) -> None:
     async with scene.more(("romeo", "two")) as [two]:
-        id_ = await managed(two)
+        id_ = await manage(two)
         scene.juliet.send_raw(message("resumed", BODY, to=f"{ROMEO}/two"))
         live = await two.message("resumed")
         two.abort()
     [(owner, archived)] = stanza_ids(live)
-    again = await resume(scene.deployment, "romeo", id_)
+    again = await resume(two, scene.deployment.client_port, id_)
     assert archived in again
     [[_], [entry]] = await scene.kept("resumed")
     assert (owner, archived) == (ROMEO, entry.id)
@@ -354,7 +353,7 @@ async def test_what_a_resumed_session_gets_again_is_one_entry(scene: Scene) -> N
 @pytest.mark.requirement("313-125")
 async def test_what_a_lost_session_did_not_acknowledge_is_one_entry(scene: Scene) -> None:
     async with scene.more(("nurse", "lost")) as [lost]:
-        await managed(lost, resume="false")
+        await manage(lost, resume="false")
         scene.juliet.send_raw(message("unacknowledged", BODY, to=f"{NURSE}/lost"))
         live = await lost.message("unacknowledged")
         lost.abort()
@@ -362,20 +361,3 @@ async def test_what_a_lost_session_did_not_acknowledge_is_one_entry(scene: Scene
         again = await nurse.message("unacknowledged")
         kept = [e.id for e in await entries(nurse) if e.message.get("id") == "unacknowledged"]
     assert stanza_ids(live) == stanza_ids(again) == [(NURSE, id_) for id_ in kept]
-
-
-async def managed(client: RawClient, resume: str = "true") -> str:
-    """Turn stream management on for a client that never acknowledges; give the stream's id."""
-    client.send_raw(f"<enable xmlns='urn:xmpp:sm:3' resume='{resume}'/>")
-    return (await client.expect(lambda x: x.tag == "{urn:xmpp:sm:3}enabled")).get("id", "")
-
-
-async def resume(deployment: Deployment, user: str, stream: str) -> str:
-    """Resume a stream of which nothing had arrived; give what comes again, up to a message."""
-    session = RawSession(user, deployment.passwords[user], HOST, deployment.client_port)
-    await session.authenticate()
-    session.write(f"<resume xmlns='urn:xmpp:sm:3' h='0' previd='{stream}'/>")
-    async with asyncio.timeout(10):
-        received = await session.reader.readuntil(b"</message>")
-    await session.close()
-    return received.decode()

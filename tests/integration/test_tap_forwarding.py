@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -14,6 +16,7 @@ from tests.support.clients import RawClient, condition
 from tests.support.components import FakeQuery, Forwarded, privileged, result
 from tests.support.server import HOST, INGEST, JULIET, ROMEO, Server, StartServer
 from tests.support.server import QUERY as COMPONENT
+from tests.support.streams import manage, resume
 from tests.support.wait import until
 
 QUERY_ALL = "<query xmlns='urn:xmpp:mam:2' queryid='f27'/>"
@@ -337,6 +340,72 @@ async def test_an_answer_to_a_session_that_left_goes_to_no_later_one(scene: Scen
     assert results(again) == ["r1", "r2", "fin"]
 
 
+async def test_a_page_is_counted_and_comes_again_to_a_resumed_session(scene: Scene) -> None:
+    stream = await manage(scene.juliet)
+    ids = [f"r{number}" for number in range(50)]
+    scene.query.answer = lambda request: scene.query.page(request, *ids)
+    asked = scene.juliet.send_iq("set", QUERY_ALL)
+    await scene.juliet.answer(asked)
+    scene.juliet.abort()
+    again = await resume(scene.juliet, scene.server.prosody.client_port, stream, f"id='{asked}'")
+    assert came_again(again) == ids
+
+
+@pytest.fixture
+async def drowsy(start_server: StartServer, tmp_path: Path) -> Scene:
+    """Give a Prosody that tells when a session hibernates, with room for few stanzas meanwhile."""
+    (tmp_path / "mod_sleep.lua").write_text(
+        'module:hook("smacks-hibernation-start", function () module:log("info", "asleep"); end);\n'
+    )
+    server = await start_server(
+        modules=["stanzalake", "sleep"],
+        module_dirs=[tmp_path],
+        extra_global="smacks_max_queue_size = 30",
+    )
+    return Scene(server, await server.query(), await server.client("juliet"))
+
+
+async def test_a_page_for_a_session_that_sleeps_comes_when_it_is_resumed(drowsy: Scene) -> None:
+    scene, stream = drowsy, await manage(drowsy.juliet)
+    request = await scene.asked()
+    await sleep(scene)
+    scene.query.send_raw(scene.query.page(request, "r1", "r2"))
+    await scene.query.round_trip()
+    end = f"id='{request.asked.get('id')}'"
+    again = await resume(scene.juliet, scene.server.prosody.client_port, stream, end)
+    assert came_again(again) == ["r1", "r2"]
+
+
+async def test_a_page_that_a_sleeping_sessions_queue_cannot_hold_leaves_the_queue_whole(
+    drowsy: Scene,
+) -> None:
+    """An overflown queue could not be resumed, and what the session had missed would be gone."""
+    scene, stream = drowsy, await manage(drowsy.juliet)
+    romeo = await scene.server.client("romeo")
+    request = await scene.asked()
+    await sleep(scene)
+    romeo.say(f"{JULIET}/one", "missed", "m1")
+    await romeo.ask("get", PING)
+    scene.query.send_raw(scene.query.page(request, *(f"r{n}" for n in range(50))))
+    await scene.query.round_trip()
+    end = f"id='{request.asked.get('id')}'"
+    again = await resume(scene.juliet, scene.server.prosody.client_port, stream, end)
+    assert "<resumed" in again
+    assert "missed" in again
+    assert came_again(again) == []
+
+
+def came_again(text: str) -> list[str]:
+    """Give the ids of the results in a stream's text."""
+    return re.findall(r"<result [^>]*id='(r\d+)'", text)
+
+
+async def sleep(scene: Scene) -> None:
+    """Cut Juliet's connection, and wait until Prosody has seen it."""
+    scene.juliet.abort()
+    await until(lambda: "asleep" in scene.server.log)
+
+
 FORGED = {
     "to another user": {"to": f"{ROMEO}/one"},
     "to another session": {"to": f"{JULIET}/two"},
@@ -487,6 +556,43 @@ async def test_an_account_has_so_many_queries_at_once(scene: Scene) -> None:
     for client in (scene.juliet, two):
         await received(client, 257)
     assert (await scene.juliet.ask("set", QUERY_ALL)).get("type") == "result"
+
+
+async def test_one_accounts_flood_does_not_hold_up_another_account(scene: Scene) -> None:
+    """E4: another's page waits for at most two pages of the flood."""
+    scene.query.answer = lambda _: ""
+    sessions = [await scene.server.client("juliet", f"flood{n}") for n in range(5)]
+    for client in sessions:
+        for _ in range(256):
+            client.send_iq("set", QUERY_ALL)
+    for client in sessions:
+        await client.ask("get", PING)
+    romeo = await scene.server.client("romeo")
+    asked = romeo.send_iq("set", QUERY_ALL)
+    await until(lambda: len(scene.query.requests) == 3)
+    assert [r.header["owner"] for r in scene.query.requests] == [JULIET, JULIET, ROMEO]
+    scene.query.send_raw(scene.query.fin(scene.query.requests[2]))
+    assert (await romeo.answer(asked)).get("type") == "result"
+
+
+def resident(pid: int) -> int:
+    """Give a process's memory, in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024  # type: ignore[index]  # it has it
+
+
+async def test_queries_that_wait_are_bounded_in_bytes(scene: Scene) -> None:
+    """E2: their text waits, not their trees, and not more than a few of the largest."""
+    scene.query.answer = lambda _: ""
+    pid = scene.server.prosody.pid
+    before = resident(pid)
+    payload = f"<query xmlns='{MAM}'>{'<a/>' * 30_000}</query>"
+    asked = [scene.juliet.send_iq("set", payload) for _ in range(12)]
+    await scene.juliet.answer(asked[-1], 60)
+    refused = scene.juliet.found(lambda x: x.get("type") == "error")
+    assert {condition(answer) for answer in refused} == {"wait/resource-constraint"}
+    assert len(asked) - len(refused) == 2 + 4
+    assert resident(pid) - before < 80
 
 
 async def test_a_query_of_too_many_bytes_is_refused(scene: Scene) -> None:

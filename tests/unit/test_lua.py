@@ -34,6 +34,10 @@ def test_the_tap_knows_the_state_of_archives() -> None:
     run("test_preferences.lua")
 
 
+def test_requests_and_answers_travel_whole() -> None:
+    run("test_wire.lua")
+
+
 def run(script: str, *arguments: Path) -> None:
     result = subprocess.run(  # noqa: S603  # fixed arguments
         ["lua5.4", _SCRIPTS / script, MODULES / "mod_stanzalake", *arguments],  # noqa: S607  # wherever it is installed

@@ -1,0 +1,308 @@
+-- Tests of requests and answers on their way to and from the query components. Argument: the module's directory.
+
+local MODULE = ...;
+
+local base64 = require "util.encodings".base64.encode;
+local st = require "util.stanza";
+
+local function part(name, env)
+	return assert(loadfile(MODULE.."/"..name, "t", setmetatable(env or {}, { __index = _G })));
+end
+
+local frames = part("frames.lib.lua")();
+local answers = part("answers.lib.lua", { module = { require = function () return frames; end } })();
+local deliveries = part("delivery.lib.lua")();
+local stanzas = part("stanzas.lib.lua")();
+local turns = part("turns.lib.lua")();
+
+local function equal(found, expected)
+	if found ~= expected then
+		error(("expected %s, found %s"):format(tostring(expected), tostring(found)), 2);
+	end
+end
+
+local tests = {};
+
+local function random_bytes(most)
+	local bytes = {};
+	for i = 1, math.random(0, most) do bytes[i] = string.char(math.random(0, 255)); end
+	return table.concat(bytes);
+end
+
+local function random_frames()
+	local list, texts = {}, {};
+	for i = 1, math.random(0, 5) do
+		list[i] = { kind = ("kind"):sub(1, math.random(4)), position = math.random(0), content = random_bytes(40) };
+		list[i].position = list[i].position & math.maxinteger;
+		texts[i] = frames.write(list[i].kind, list[i].position, list[i].content);
+	end
+	return list, table.concat(texts);
+end
+
+function tests.frames_come_back_as_they_were_written()
+	for _ = 1, 500 do
+		local list, text = random_frames();
+		local found = assert(frames.read(text));
+		equal(#found, #list);
+		for i, frame in ipairs(found) do
+			equal(frame.kind, list[i].kind);
+			equal(frame.position, list[i].position);
+			equal(frame.content, list[i].content);
+		end
+	end
+end
+
+function tests.damaged_frames_are_an_error_or_other_frames()
+	for _ = 1, 2000 do
+		local _, text = random_frames();
+		local at = math.random(0, #text);
+		local damaged = text:sub(1, at)..random_bytes(3)..text:sub(at + math.random(0, 3));
+		local found, err = frames.read(damaged);
+		assert(type(found) == "table" or type(err) == "string");
+	end
+end
+
+function tests.hostile_frames_are_an_error()
+	local hostile = {
+		"iq", "iq 0 3\nab", "iq 0 "..("9"):rep(20).."\nab", "iq 0 "..("9"):rep(400).."\nab", "iq 0 9223372036854775807\nab";
+		"iq 0 -1\nab", "iq 1e3 0\n", "iq 99999999999999999999 0\n", "IQ 0 0\n", " 0 0\n", "iq 0 0\r\n", "iq 0 2\nabc", "\0";
+	};
+	for _, text in ipairs(hostile) do
+		local found, err = frames.read(text);
+		equal(found, nil);
+		equal(type(err), "string");
+	end
+end
+
+local function element(text, number, of)
+	return st.stanza("answer", { part = tostring(number), of = tostring(of) }):text(base64(text));
+end
+
+function tests.an_answer_is_put_together_from_its_parts()
+	local text = frames.write("state", 7, '{"activated":true,"always":["a@b"],"never":[]}')
+		..frames.write("message", 8, "<message/>")..frames.write("iq", 0, "<iq/>");
+	for size = 1, #text do
+		local answer, of = answers.new(), (#text + size - 1) // size;
+		for number = 1, of do
+			assert(answer:add(element(text:sub((number - 1) * size + 1, number * size), number, of)));
+		end
+		local opened = assert(answer:open());
+		equal(opened.iq, "<iq/>");
+		equal(opened.messages[1].content, "<message/>");
+		equal(opened.state.position, 7);
+		equal(opened.state.always[1], "a@b");
+		equal(opened.state.default, nil);
+	end
+end
+
+function tests.an_answer_without_a_part_or_in_another_order_is_an_error()
+	local answer = answers.new();
+	equal(answer:add(element("x", 2, 3)), nil);
+	assert(answer:add(element("x", 1, 3)));
+	equal(answer:add(element("x", 1, 3)), nil);
+	equal(answer:open(), nil);
+	equal(answers.new():open(), nil);
+end
+
+function tests.an_answer_is_bounded()
+	local answer, most = answers.new(), 16 * 1024 * 1024;
+	local large = element(("x"):rep(most // 4), 1, 9);
+	for number = 1, 4 do
+		large.attr.part = tostring(number);
+		assert(answer:add(large));
+	end
+	large.attr.part = "5";
+	local ok, err = answer:add(large);
+	equal(ok, nil);
+	assert(err:find("too large"));
+end
+
+function tests.stanzas_are_parsed_one_by_one()
+	local parser = stanzas.new();
+	for number = 1, 3 do
+		local stanza = parser:parse(("<message id='%d'><x xmlns='a b'/><body>é</body></message>"):format(number));
+		equal(stanza.attr.id, tostring(number));
+		equal(stanza.attr["xml:lang"], nil);
+		equal(stanza.attr.xmlns, nil);
+		equal(stanza:get_child_text("body"), "é");
+	end
+end
+
+function tests.a_stanza_that_cannot_be_parsed_costs_no_other()
+	local parser = stanzas.new();
+	local broken = {
+		"", " ", "text", "<message>", "<message/><message/>", "</message>", "<message></iq>", "</stream:stream>";
+		"<message/>x</stream:stream>", "<!-- --><message/>", "<message><!-- --></message>", "<?x?><message/>";
+		"<!DOCTYPE x><message/>", "<\u{370}/>", "<message><\u{370}/></message>", "<message>\0</message>", "<message a='b";
+		"<message>\xff</message>", "<message>&x;</message>", "<x:message/>";
+	};
+	for _, text in ipairs(broken) do
+		equal(parser:parse(text), nil);
+		equal(parser:parse("<message id='1'/>").attr.id, "1");
+	end
+end
+
+function tests.a_parser_is_made_anew_before_it_remembers_too_many_names()
+	local parser = stanzas.new();
+	local first, name = parser.stream, ("n"):rep(100000);
+	for number = 1, 20 do assert(parser:parse("<message><"..name..number.."/></message>")); end
+	assert(parser.stream ~= first);
+	assert(parser.fed < 2 * 1024 * 1024);
+end
+
+-- Adds a request that counts as begun until it is finished.
+local function add(queue, account, begun, bytes)
+	if not queue:has_room(account, bytes or 1) then return false; end
+	queue:add(account, bytes or 1, function () begun[#begun + 1] = account; end);
+	return true;
+end
+
+function tests.an_account_has_few_requests_at_work()
+	local queue, begun = turns.new(), {};
+	for _ = 1, 5 do add(queue, "a", begun); end
+	equal(table.concat(begun), "aa");
+	queue:finish("a");
+	equal(table.concat(begun), "aaa");
+	for _ = 1, 2 do queue:finish("a"); end
+	equal(table.concat(begun), "aaaaa");
+	for _ = 1, 2 do queue:finish("a"); end
+	equal(next(queue.queues), nil);
+	equal(queue.bytes, 0);
+	equal(queue.at_work, 0);
+end
+
+function tests.accounts_take_turns_when_all_places_are_taken()
+	local queue, begun = turns.new(), {};
+	for number = 1, 128 do
+		for _ = 1, 2 do add(queue, number, begun); end
+	end
+	for _ = 1, 50 do add(queue, "a", begun); end
+	add(queue, "b", begun);
+	equal(#begun, 256);
+	for number = 1, 4 do queue:finish(number); end
+	equal(begun[257], "a");
+	equal(begun[258], "b");
+	equal(begun[259], "a");
+	equal(#begun, 259);
+end
+
+function tests.a_request_that_is_done_at_once_lets_the_next_one_begin()
+	local queue, count = turns.new(), 0;
+	for _ = 1, 500 do
+		queue:add("a", 1, function ()
+			count = count + 1;
+			queue:finish("a");
+		end);
+	end
+	equal(count, 500);
+end
+
+function tests.what_waits_is_bounded()
+	local queue, begun = turns.new(), {};
+	local count = 0;
+	while add(queue, "a", begun) do count = count + 1; end
+	equal(count, 2 + 512);
+	equal(add(queue, "b", begun), true);
+	count = 0;
+	while add(queue, "c", begun, 128 * 1024) do count = count + 1; end
+	equal(count, 2 + 4);
+	count = 0;
+	while queue:has_room(count, 128 * 1024) do
+		for _ = 1, 6 do add(queue, count, begun, 128 * 1024); end
+		count = count + 1;
+	end
+	assert(queue.bytes <= 64 * 1024 * 1024);
+	assert(count > 100);
+end
+
+-- Time that passes by as much as each step takes.
+local function new_scene()
+	local scene = { time = 0, timers = {}, steps = {} };
+	scene.delivery = deliveries.new(function () return scene.time; end, function (_, callback)
+		table.insert(scene.timers, callback);
+		return callback;
+	end);
+	function scene:page(session, name, steps, seconds)
+		self.delivery:add(session, function ()
+			if steps == 0 then return false; end
+			steps, self.time = steps - 1, self.time + seconds;
+			table.insert(self.steps, name);
+			return true;
+		end, function (err) table.insert(self.steps, err and "error" or "end "..name); end);
+	end
+	-- Runs the timers once, as one round of Prosody's loop; gives the time that it took.
+	function scene:round()
+		local began, due = self.time, self.timers;
+		self.timers = {};
+		for _, callback in ipairs(due) do
+			if callback() == 0 then table.insert(self.timers, callback); end
+		end
+		return self.time - began;
+	end
+	function scene:run()
+		local longest, rounds = 0, 0;
+		while self.timers[1] do longest, rounds = math.max(longest, self:round()), rounds + 1; end
+		return longest, rounds;
+	end
+	return scene;
+end
+
+function tests.a_page_holds_the_loop_for_a_slice_at_a_time()
+	local scene = new_scene();
+	scene:page({}, "a", 100, 0.001);
+	local longest, rounds = scene:run();
+	assert(longest <= 0.0111, longest);
+	assert(rounds >= 10);
+	equal(scene.steps[#scene.steps], "end a");
+end
+
+function tests.many_pages_hold_it_no_longer_together()
+	local scene = new_scene();
+	for number = 1, 20 do scene:page({}, tostring(number), 20, 0.001); end
+	assert((scene:run()) <= 0.0111);
+end
+
+function tests.a_small_page_does_not_wait_for_a_large_one()
+	local scene = new_scene();
+	scene:page({}, "a", 1000, 0.001);
+	scene:page({}, "b", 2, 0.001);
+	scene:round();
+	equal(table.concat(scene.steps, " ", 1, 6), "a b a b a end b");
+end
+
+function tests.a_session_gets_its_pages_one_after_the_other()
+	local scene, session = new_scene(), {};
+	scene:page(session, "a", 2, 0.001);
+	scene:page(session, "b", 2, 0.001);
+	scene:run();
+	equal(table.concat(scene.steps, " "), "a a end a b b end b");
+	scene:page(session, "c", 1, 0.001);
+	scene:run();
+	equal(scene.steps[#scene.steps], "end c");
+end
+
+function tests.an_error_ends_one_page()
+	local scene = new_scene();
+	scene.delivery:add({}, function () error("oh"); end, function (err) equal(err:match("oh$"), "oh"); end);
+	scene:page({}, "a", 1, 0.001);
+	scene:run();
+	equal(table.concat(scene.steps, " "), "a end a");
+end
+
+function tests.what_is_left_is_handed_out_at_the_end()
+	local scene = new_scene();
+	scene:page({}, "a", 100, 0.001);
+	scene.delivery:close();
+	equal(#scene.steps, 101);
+	scene:run();
+end
+
+local failed = 0;
+for name, test in pairs(tests) do
+	local ok, err = xpcall(test, debug.traceback);
+	if not ok then
+		failed = failed + 1;
+		print(name..": "..err);
+	end
+end
+os.exit(failed == 0);
