@@ -56,7 +56,8 @@ bench-check: $(TEST) ## Run each part of the benchmarks once, in its smallest si
 
 fuzz: $(TEST) ## Damage the input of everything that reads what others wrote: SECONDS=600
 	@end=$$(($$(date +%s) + $(SECONDS))); while [ $$(date +%s) -lt $$end ]; do \
-		$(PYTHON) -m pytest -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 tests/unit || exit; \
+		$(PYTHON) -m pytest -q -m hypothesis --hypothesis-profile=fuzz --timeout=0 tests/unit \
+			tests/e2e/test_arbitrary_stanzas.py || exit; \
 	done
 
 check: $(TEST) ## Lint, types, formats, alerts

@@ -31,9 +31,11 @@ local function position_of(line)
 	return math.tointeger(tonumber(line:match('"position":(%d+)')));
 end
 
+local xmlns_xml = "http://www.w3.org/XML/1998/namespace";
+
 -- Used again for every stanza: what tables leave behind costs Prosody more than the work.
 local parts = {};
-local part_count, has_prefix;
+local part_count, has_prefix, has_xmlns_xml;
 
 local function write(part)
 	part_count = part_count + 1;
@@ -54,6 +56,7 @@ local function write_attributes(attributes, outer_xmlns)
 	for name, value in pairs(attributes) do
 		if name ~= "xmlns" or value ~= outer_xmlns then
 			has_prefix = has_prefix or name:find("\1", 1, true);
+			has_xmlns_xml = has_xmlns_xml or value == xmlns_xml;
 			write(" "..name.."='"..escape(value).."'");
 		end
 	end
@@ -74,11 +77,14 @@ local function write_element(element, outer_xmlns)
 	if #element > 0 then write("</"..element.name..">"); end
 end
 
--- Gives the same as tostring, and asks it where an attribute has a prefix.
+-- Gives the same as tostring, and asks it where an attribute has a prefix. The second result is true if that text may
+-- not be well-formed: tostring binds prefixes to XML's own namespace, which is forbidden, and writes line feeds as they
+-- are, which are spaces to a parser, so that two names may become one.
 local function text_of(stanza)
-	part_count, has_prefix = 0, false;
+	part_count, has_prefix, has_xmlns_xml = 0, false, false;
 	write_element(stanza);
-	return has_prefix and tostring(stanza) or table.concat(parts, "", 1, part_count);
+	local text = has_prefix and tostring(stanza) or table.concat(parts, "", 1, part_count);
+	return text, (has_prefix or has_xmlns_xml) and true;
 end
 
 return { encode = encode, position_of = position_of, text_of = text_of };

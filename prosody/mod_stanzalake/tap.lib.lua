@@ -8,6 +8,7 @@ local st = require "util.stanza";
 
 local eligible = module:require "eligibility".eligible;
 local event = module:require "event";
+local stanzas = module:require "stanzas";
 
 local host = module.host;
 local bare_sessions = prosody.bare_sessions;
@@ -101,13 +102,15 @@ local function is_eligible(data, user, owner, peer)
 		and exists(user, owner);
 end
 
--- The stanza as the archive keeps it: Prosody takes `to` off a message to the sender's own account.
-local function text_of(stanza, owner)
+-- The stanza as the archive keeps it: Prosody takes `to` off a message to the sender's own account. Nil if no parser
+-- takes what Prosody writes: it would end the stream of each client that reads it.
+function tap_mt:text_of(stanza, owner)
 	local attr = stanza.attr;
 	local xmlns, to = attr.xmlns, attr.to;
 	attr.xmlns, attr.to = "jabber:client", to or owner;
-	local text = event.text_of(stanza);
+	local text, is_doubtful = event.text_of(stanza);
 	attr.xmlns, attr.to = xmlns, to;
+	if is_doubtful and not self.parser:parse(text) then return nil; end
 	return text;
 end
 
@@ -162,7 +165,8 @@ function tap_mt:archive(data, user, other, direction)
 	local peer_node, peer_host, peer_resource = jid.split(other);
 	local peer = peer_node and peer_node.."@"..peer_host or peer_host;
 	if not is_eligible(data, user, owner, peer) then return; end
-	local contact, text = is_contact(user, peer), text_of(stanza, owner);
+	local contact, text = is_contact(user, peer), self:text_of(stanza, owner);
+	if not text then return; end
 	local position = self.sequence:next();
 	record.position, record.owner, record.peer, record.peer_resource = position, owner, peer, peer_resource or "";
 	record.direction, record.kind = direction, KINDS[stanza.attr.type] or "normal";
@@ -232,7 +236,7 @@ end
 --   seal: gives the id of an owner and a position
 local function new(journal, sequence, seal, sender)
 	return setmetatable({
-		journal = journal, sequence = sequence, seal = seal, sender = sender;
+		journal = journal, sequence = sequence, seal = seal, sender = sender, parser = stanzas.new();
 		count = counter("messages", "Messages written to the journal, once for each owner");
 		count_drop = counter("dropped", "Messages for which the journal had no room, or that were too large");
 	}, tap_mt);

@@ -37,6 +37,7 @@ def to_event(
     text = _text(archived)
     message, *children = stanza.parse(text)
     own = [child for child in children if _is_own_id(child, archived.owner)]
+    stanza.require_serialisable(text)
     stored = stanza.strip(stanza.cut(text, own), exclusions)
     return None if stored is None else _event(archived, position, message.attributes, stored)
 

@@ -17,6 +17,8 @@ SEPARATOR = "\1"
 
 _MESSAGE = f"jabber:client{SEPARATOR}message"
 _ANY = ("",)
+_XML = "http://www.w3.org/XML/1998/namespace"
+_XML_ATTRIBUTES = {f"{_XML}{SEPARATOR}{name}" for name in ("lang", "space", "base", "id")}
 _SPELLINGS = frozenset("&<>'\" \t\r\n")
 """Characters with several spellings in an attribute, besides a character reference."""
 
@@ -81,6 +83,25 @@ def cut(text: str, elements: Iterable[Element]) -> str:
         kept.append(raw[position : element.start])
         position = element.end
     return b"".join([*kept, raw[position:]]).decode()
+
+
+def require_serialisable(text: str) -> None:
+    """Check that Prosody can pass on a stanza: what its util.stanza writes is well-formed again.
+
+    Raises:
+        InvalidStanza: It would end the stream of each client that reads it.
+    """
+    parser = expat.ParserCreate(None, SEPARATOR)
+    parser.StartElementHandler = _require_serialisable
+    _run(parser, _encode(text))
+
+
+def _require_serialisable(name: str, attributes: Mapping[str, str]) -> None:
+    names = [name, *(attribute for attribute in attributes if attribute not in _XML_ATTRIBUTES)]
+    namespaces = {qualified.rpartition(SEPARATOR)[0] for qualified in names}
+    # Written as they are: parsers turn them into spaces, which may make two names the same.
+    if _XML in namespaces or any(set("\t\n\r") & set(namespace) for namespace in namespaces):
+        raise InvalidStanza("the stanza has namespaces that Prosody cannot pass on")
 
 
 @functools.cache

@@ -31,3 +31,10 @@ REFUSED = {
     "two colons": "<a:b:c xmlns:a='1'/>",
 }
 """Markup that Prosody refuses, and other parsers may not."""
+
+UNSERIALISABLE = {
+    "an attribute in the namespace of XML": "<x xml:foo='1'/>",
+    "an element in the namespace of XML": "<xml:x/>",
+    "attributes that differ in a line feed": "<x xmlns:p='a&#10;b' xmlns:q='a b' p:z='' q:z=''/>",
+}
+"""Markup that Prosody accepts, and does not write in a form that any parser accepts."""

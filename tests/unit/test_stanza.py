@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.errors import InvalidStanza
-from stanzalake.xmpp.stanza import parse, strip
+from stanzalake.xmpp.stanza import parse, require_serialisable, strip
 from tests.support.events import stanza
 from tests.support.mutations import damaged
 from tests.support.prosody_parser import ProsodyParser, prosody_parser
-from tests.support.stanzas import ODD, REFUSED
+from tests.support.stanzas import ODD, REFUSED, UNSERIALISABLE
 
 STATES = "http://jabber.org/protocol/chatstates"
 ACTIVE = f"<active xmlns='{STATES}'/>"
@@ -156,6 +156,30 @@ def test_a_damaged_message_is_judged_as_by_prosody(prosody: ProsodyParser, raw: 
     else:
         assert result is not None
         assert result.stanzas == 1
+
+
+@pytest.mark.parametrize("kind", UNSERIALISABLE)
+def test_markup_that_prosody_cannot_pass_on_is_refused(kind: str, prosody: ProsodyParser) -> None:
+    text = EMPTY.format(f"<body/>{UNSERIALISABLE[kind]}")
+    result = prosody.parse(text)
+    assert result is not None
+    with pytest.raises(InvalidStanza):
+        parse(result.text)
+    with pytest.raises(InvalidStanza):
+        require_serialisable(text)
+
+
+@given(damaged([*SEEDS, *(EMPTY.format(x).encode() for x in UNSERIALISABLE.values())]))
+def test_anything_else_is_passed_on_as_a_stanza(prosody: ProsodyParser, raw: bytes) -> None:
+    text = raw.decode(errors="replace")
+    try:
+        strip(text, frozenset())
+        require_serialisable(text)
+    except InvalidStanza:
+        return
+    result = prosody.parse(text)
+    assert result is not None
+    assert parse(result.text)
 
 
 class Child(NamedTuple):
