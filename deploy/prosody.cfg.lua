@@ -25,8 +25,6 @@ http_default_host = ENV_STANZALAKE_HOSTS
 openmetrics_allow_cidr = ENV_STANZALAKE_METRICS_SUBNET
 
 component_interfaces = { "*" }
--- An archived stanza comes back wrapped twice: above the largest stanza and its wrapping.
-component_stanza_size_limit = 10 * 1024 * 1024
 -- A page goes out in several pieces: with nagle the last one waits for the client's acknowledgement.
 network_settings = { nagle = false }
 

@@ -19,7 +19,6 @@ TREE = Path(__file__).parents[1]
 MODULES = TREE / "prosody"
 """The directory of mod_stanzalake."""
 
-_STANZA_LIMIT = 10 * 1024 * 1024
 
 _CONFIG = """\
 run_as_root = {run_as_root}
@@ -34,7 +33,6 @@ interfaces = {{ {loopback} }}
 component_interfaces = {{ {loopback} }}
 c2s_ports = {{ {client_port} }}
 component_ports = {{ {component_port} }}
-component_stanza_size_limit = {stanza_limit}
 network_settings = {{ nagle = false }}
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
@@ -222,7 +220,6 @@ class Prosody(Server):
             component_port=self.component_port,
             # Another archive of Prosody's keeps its messages in a store of the same name.
             storage='{ archive = "stanzalake" }' if "stanzalake" in self.modules else '"internal"',
-            stanza_limit=_STANZA_LIMIT,
             disabled='"tls"' if self.federates else '"s2s", "dialback", "tls"',
             extra_global=self.extra_global,
             host=_lua(self.host),

@@ -7,6 +7,8 @@ local frames = module:require "frames";
 
 -- Bytes of one answer: a page has up to 4 MiB of stanzas, and 250 times what surrounds a stanza.
 local MAX_BYTES = 16 * 1024 * 1024;
+-- Bytes of all answers that have not been handed out.
+local MAX_TOTAL = 64 * 1024 * 1024;
 
 local answer_mt = {};
 answer_mt.__index = answer_mt;
@@ -18,7 +20,9 @@ function answer_mt:add(element)
 	local text = decode_base64(element:get_text() or "");
 	if not text then return nil, "an answer that is not base64"; end
 	self.bytes, self.parts = self.bytes + #text, parts;
+	self.total.bytes = self.total.bytes + #text;
 	if self.bytes > MAX_BYTES then return nil, "an answer that is too large"; end
+	if self.total.bytes > MAX_TOTAL then return nil, "busy"; end
 	self.texts[part] = text;
 	return true;
 end
@@ -32,10 +36,11 @@ end
 
 -- Gives its messages (as frames), the text of the iq and the owner's state, each if it has it; or nil and the reason.
 function answer_mt:open()
-	if #self.texts ~= self.parts then return nil, "an answer without its last part"; end
+	if not self.parts or #self.texts ~= self.parts then return nil, "an answer without its last part"; end
 	local list, err = frames.read(table.concat(self.texts));
 	if not list then return nil, err; end
-	local opened = { messages = {} };
+	local opened = { messages = {}, close = function () self:close(); end };
+	self.texts = {};
 	for _, frame in ipairs(list) do
 		if frame.kind == "message" then
 			table.insert(opened.messages, frame);
@@ -49,8 +54,14 @@ function answer_mt:open()
 	return opened;
 end
 
-local function new()
-	return setmetatable({ texts = {}, bytes = 0 }, answer_mt);
+-- Forgets the answer, once it is handed out or given up.
+function answer_mt:close()
+	self.total.bytes, self.bytes = self.total.bytes - self.bytes, 0;
+end
+
+--   total: what all answers share; it counts their bytes
+local function new(total)
+	return setmetatable({ texts = {}, bytes = 0, total = total }, answer_mt);
 end
 
 return { new = new };

@@ -11,6 +11,9 @@ local position = module:require "position";
 
 local xmlns_check = "urn:stanzalake:check:1";
 
+-- Of Prosody 0.12 and 13.
+local DEFAULT_STANZA_LIMIT = 512 * 1024;
+
 local function knows_secret(session, token)
 	local secret = module:context(session.host):get_option_string("component_secret");
 	return secret and hashes.equals(hashes.sha1(session.streamid..secret, true), token);
@@ -34,6 +37,13 @@ local function sorted_names(namespaces)
 	return table.concat(names, " ");
 end
 
+-- What mod_component takes in one stanza of a component.
+local function stanza_limit()
+	local global = module:context("*");
+	local s2s_limit = global:get_option_number("s2s_stanza_size_limit", DEFAULT_STANZA_LIMIT);
+	return global:get_option_number("component_stanza_size_limit", s2s_limit);
+end
+
 -- What is sealed belongs to the host itself, which has no archive: the id proves the key and opens nothing.
 local function answer(jid, journal, settings)
 	local clock = position.new_sequence(now, 0):next();
@@ -43,6 +53,7 @@ local function answer(jid, journal, settings)
 		position = ("%d"):format(clock), id = position.new_sealer(settings.id_keys[1])(module.host, clock);
 		policy = POLICIES[settings.policy], smart = tostring(settings.smart);
 		excluded = sorted_names(settings.exclude_namespaces);
+		stanza_limit = ("%d"):format(stanza_limit());
 		mam = tostring(prosody.hosts[module.host].modules.mam ~= nil);
 		listed = tostring((set.new(settings.ingest) + set.new(settings.query)):contains(jid));
 		connected = tostring(component.connected);

@@ -33,6 +33,13 @@ local function timeout(request)
 	return st.error_reply(request.iq, "wait", "remote-server-timeout");
 end
 
+local function busy(request)
+	return st.error_reply(request.iq, "wait", "resource-constraint");
+end
+
+-- By the reason why there is no answer; any other is told to the operator.
+local errors = { timeout = timeout, busy = busy };
+
 local function text_of(stanza)
 	stanza.attr.xmlns = "jabber:client";
 	local text = event.text_of(stanza);
@@ -80,10 +87,11 @@ end
 
 -- Gives the text of a request.
 --   kind: "request" for a user's iq, "state" for an owner's state
-local function text_of_request(kind, request, stable, watermarks)
+--   newest: the position of the owner's newest message, if it is known
+local function text_of_request(kind, request, stable, watermarks, newest)
 	local header = encode_json {
 		owner = request.owner, asker = request.asker, stable = stable;
-		watermarks = watermarks, newest = request.newest, state = request.tracked;
+		watermarks = watermarks, newest = newest, state = request.tracked;
 	};
 	local text = frames.write(kind, request.position, header);
 	return request.text and text..frames.write("iq", 0, request.text) or text;
@@ -94,9 +102,9 @@ local function payload_of(text)
 end
 
 -- Asks a component.
---   answered: called once, with the opened answer, or with nil and the reason
+--   answered: called once, with the opened answer, which is to be closed, or with nil and the reason
 function forwarding_mt:ask(text, answered)
-	local component, answer = self.query:pick(), answers.new();
+	local component, answer = self.query:pick(), answers.new(self.undelivered);
 	if not component then return answered(nil, "away"); end
 	local function take(stanza)
 		local element = stanza:get_child("answer", xmlns_query);
@@ -105,9 +113,11 @@ function forwarding_mt:ask(text, answered)
 		return not ok and err or nil;
 	end
 	self.query:request(component, payload_of(text), self.query_timeout, function (reply, why)
+		local opened;
 		why = why or reply.attr.type == "error" and "an error" or take(reply);
-		if why then return answered(nil, why); end
-		answered(answer:open());
+		if not why then opened, why = answer:open(); end
+		if not opened then answer:close(); end
+		answered(opened, why);
 	end, take);
 end
 
@@ -132,33 +142,39 @@ local function state_of_error(iq)
 	return false;
 end
 
+-- Sends one message of a page, or leaves it out if Prosody does not take it.
+function forwarding_mt:send_result(request, frame)
+	local message = self.parser:parse(frame.content);
+	if message and is_result(message, request) then
+		request.origin.send(message);
+		return;
+	end
+	self.count_unreadable(1);
+	module:log("error", "A message of %s is left out of a page: Prosody does not take its stanza (position %d)",
+		request.owner, frame.position);
+end
+
+-- Hands a page to its session, a message at a time, and then the answer to the iq.
 function forwarding_mt:deliver(request, opened, iq)
 	local messages, number = opened.messages, 0;
 	local function step()
-		if not is_there(request) then return false; end
-		if not has_room(request.origin, #messages - number + 1, self.max_queue) then
+		local left = #messages - number;
+		if left == 0 or not is_there(request) then return false; end
+		if not has_room(request.origin, left + 1, self.max_queue) then
 			iq = timeout(request);
 			return false;
 		end
 		number = number + 1;
-		local frame = messages[number];
-		if not frame then return false; end
-		local message = self.parser:parse(frame.content);
-		if message and is_result(message, request) then
-			request.origin.send(message);
-		else
-			self.count_unreadable(1);
-			module:log("error", "A message of %s is left out of a page: Prosody does not take its stanza (position %d)",
-				request.owner, frame.position);
-		end
+		self:send_result(request, messages[number]);
 		return true;
 	end
 	self.delivery:add(request.origin, step, function (err)
+		opened:close();
 		if err then
 			module:log("error", "A page for %s was not delivered: %s", request.asker, err);
 			iq = refusal(request);
 		end
-		if is_stable_page(iq) then request.origin.mam_requested = true; end
+		if is_there(request) and is_stable_page(iq) then request.origin.mam_requested = true; end
 		self:finish(request, iq);
 	end);
 end
@@ -166,7 +182,8 @@ end
 function forwarding_mt:answered(request, opened, why)
 	local iq = opened and opened.iq and self.parser:parse(opened.iq);
 	if not iq or not answers_request(iq, request) then
-		if why == "timeout" then return self:finish(request, timeout(request)); end
+		if opened then opened:close(); end
+		if errors[why] then return self:finish(request, errors[why](request)); end
 		module:log("warn", "A query was not answered properly: %s", why or "wrong reply");
 		return self:finish(request, refusal(request));
 	end
@@ -185,7 +202,7 @@ function forwarding_mt:begin(request)
 	if self.closed then return self:finish(request, refusal(request)); end
 	self.sender:hold(request.owner, self.freshness_timeout, function (stable, watermarks)
 		if self.closed then return self:finish(request, refusal(request)); end
-		local text = text_of_request("request", request, stable, watermarks);
+		local text = text_of_request("request", request, stable, watermarks, self.sender:newest_position(request.owner));
 		request.text = nil;
 		self:ask(text, function (...) self:answered(request, ...); end);
 	end);
@@ -240,6 +257,7 @@ end
 function forwarding_mt:ask_state(owner, answered)
 	local request = { owner = owner, asker = module.host, position = self.sequence:next(), tracked = true };
 	self:ask(text_of_request("state", request, true), function (opened)
+		if opened then opened:close(); end
 		answered(opened and opened.state or nil);
 	end);
 end
@@ -282,6 +300,7 @@ local function new(sender, sequence, query, options, preferences)
 	return setmetatable({
 		sender = sender, sequence = sequence, query = query, preferences = preferences;
 		freshness_timeout = options.freshness_timeout, query_timeout = options.query_timeout;
+		undelivered = { bytes = 0 };
 		turns = turns.new(), parser = stanzas.new(), delivery = deliveries.new(now, function (...)
 			return module:add_timer(...);
 		end);

@@ -152,15 +152,20 @@ function sender_mt:save_soon()
 	end);
 end
 
--- Notes the journal offset after an owner's newest line.
+-- Notes the journal offset after an owner's newest line, whose position is the sequence's last.
 function sender_mt:wrote(owner, offset)
 	if not self.newest[owner] then self.owners = self.owners + 1; end
 	if self.owners > MAX_OWNERS then
-		self.newest, self.owners, self.floor = {}, 0, offset;
+		self.newest, self.positions, self.owners, self.floor = {}, {}, 0, offset;
 	else
-		self.newest[owner] = offset;
+		self.newest[owner], self.positions[owner] = offset, self.sequence.last;
 	end
 	self:schedule(COALESCE);
+end
+
+-- Returns the position of an owner's newest line, or nil if it is not known.
+function sender_mt:newest_position(owner)
+	return self.positions[owner];
 end
 
 -- Calls back once all present lines of an owner are acknowledged.
@@ -215,7 +220,7 @@ local function new(journal, sequence, ingest, options)
 		window = options.window, batch_bytes = options.batch_bytes, ack_timeout = options.ack_timeout;
 		batches = {}, failures = 0, holds = {}, checkpoints = checkpoints.new();
 		-- The offset after each owner's newest line; the lines of other owners end at or before the floor.
-		newest = {}, owners = 0, floor = journal.written;
+		newest = {}, positions = {}, owners = 0, floor = journal.written;
 		-- Events that vanished from the journal since the start.
 		lost = 0, count_drop = module:measure("dropped", "counter");
 	}, sender_mt);

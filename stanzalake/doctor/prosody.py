@@ -12,6 +12,8 @@ from stanzalake.model.event import VERSION
 from stanzalake.model.position import Sealer
 
 _NO_TAP = "unsupported-stanza-type"
+MIN_STANZA_LIMIT = 300 * 1024
+"""Bytes of the largest stanza that the query component sends: a part of 192 KiB as base64."""
 
 
 class Target(NamedTuple):
@@ -145,6 +147,8 @@ def _tap(
             f'take "mam" out of modules_enabled for VirtualHost "{name}", also out of the global '
             "list, and restart Prosody",
         )
+    if first.stanza_limit is not None and first.stanza_limit < MIN_STANZA_LIMIT:
+        yield _stanza_limit(subject, first.stanza_limit)
     yield _key(subject, name, first, settings)
     if settings.query_jid in {target.jid for target in answers}:
         yield _rules(subject, name, first, settings)
@@ -170,6 +174,16 @@ def _two_prosodys(subject: str, addresses: Sequence[tuple[str, int]]) -> Finding
         f"several Prosodys serve it ({where}): their positions collide, and messages are lost as "
         "repeats",
         "let one Prosody serve a VirtualHost",
+    )
+
+
+def _stanza_limit(subject: str, limit: int) -> Finding:
+    return fault(
+        subject,
+        f"Prosody takes stanzas of {limit:,} bytes from components: large pages cut the query "
+        "component's stream",
+        f"let component_stanza_size_limit be at least {MIN_STANZA_LIMIT:,}; without that option, "
+        "s2s_stanza_size_limit is in force for components, too",
     )
 
 

@@ -43,6 +43,8 @@ class Answer(NamedTuple):
             old to have this field and the next two.
         smart: stanzalake_smart.
         excluded: Excluded namespaces, including the defaults.
+        stanza_limit: Bytes of a component's stanza that Prosody takes; None if the module is too
+            old to have this field.
         mam: Whether mod_mam is loaded as well.
         listed: Whether the host has the component in `stanzalake_ingest` or `stanzalake_query`.
         connected: Whether a process is connected as the component.
@@ -58,6 +60,7 @@ class Answer(NamedTuple):
     policy: str
     smart: bool
     excluded: frozenset[str]
+    stanza_limit: int | None
     mam: bool
     listed: bool
     connected: bool
@@ -180,6 +183,7 @@ def _answer(element: ET.Element, before: int, after: int) -> Answer:
             policy=fields.get("policy", ""),
             smart=fields.get("smart") == "true",
             excluded=frozenset(fields.get("excluded", "").split()),
+            stanza_limit=int(fields["stanza_limit"]) if "stanza_limit" in fields else None,
             mam=fields["mam"] == "true",
             listed=fields["listed"] == "true",
             connected=fields["connected"] == "true",

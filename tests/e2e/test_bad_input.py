@@ -198,6 +198,14 @@ def delegated(requester: str) -> str:
     )
 
 
+async def test_a_body_that_grows_six_times_on_its_way_is_readable(scene: Scene) -> None:
+    """B7: Prosody writes an apostrophe in six bytes, and takes 512 KiB of a component's stanza."""
+    scene.juliet.say(ROMEO, "'" * 100_000, "apostrophes")
+    await scene.romeo.message("apostrophes")
+    [*_, last] = await entries(scene.romeo)
+    assert last.message.findtext("{jabber:client}body") == "'" * 100_000
+
+
 SPOOFS = {
     "a request to query": (QUERY, delegated(f"{ROMEO}/one"), UNAVAILABLE),
     "a request of one's own": (QUERY, delegated(f"{JULIET}/one"), UNAVAILABLE),

@@ -216,6 +216,17 @@ async def test_mod_mam_beside_mod_stanzalake_is_a_fault(
     assert 'take "mam" out' in found.remedy
 
 
+@pytest.mark.parametrize("option", ["component_stanza_size_limit", "s2s_stanza_size_limit"])
+async def test_a_stanza_limit_under_a_pages_parts_is_a_fault(
+    start_prosody: StartProsody, tmp_path: Path, option: str
+) -> None:
+    """B7: the stream would be cut at every large page."""
+    prosody = await start_prosody(extra_global=f"{option} = 256 * 1024")
+    found = only_fault(await look(beside(prosody, tmp_path)))
+    assert "262,144 bytes" in found.text
+    assert "component_stanza_size_limit" in found.remedy
+
+
 async def test_clock_skew_of_prosody_is_a_fault(
     start_prosody: StartProsody, tmp_path: Path
 ) -> None:

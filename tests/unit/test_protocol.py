@@ -1,5 +1,6 @@
 """Requests of the module, and how they are refused."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from query import protocol
 from query.errors import StanzaError
 from query.request import Reply, Result
+from stanzalake.doctor.prosody import MIN_STANZA_LIMIT
 from stanzalake.xmpp import frames
 from stanzalake.xmpp.frames import Frame
 from stanzalake.xmpp.namespaces import CLIENT
@@ -86,6 +88,11 @@ def test_an_answer_over_the_limit_is_an_error_for_the_user() -> None:
     [outer] = envelope.seal(Reply("result", "<fin/>", too_much))
     [frame] = answered([parsed(outer)])
     assert b"resource-constraint" in frame.content
+
+
+def test_a_part_fits_the_limit_that_check_asks_for() -> None:
+    part = len(base64.b64encode(b"x" * protocol.PART_BYTES))
+    assert part + 1024 < MIN_STANZA_LIMIT < 512 * 1024
 
 
 def test_an_answer_has_no_markup_of_the_user() -> None:

@@ -82,7 +82,7 @@ function tests.an_answer_is_put_together_from_its_parts()
 	local text = frames.write("state", 7, '{"activated":true,"always":["a@b"],"never":[]}')
 		..frames.write("message", 8, "<message/>")..frames.write("iq", 0, "<iq/>");
 	for size = 1, #text do
-		local answer, of = answers.new(), (#text + size - 1) // size;
+		local answer, of = answers.new { bytes = 0 }, (#text + size - 1) // size;
 		for number = 1, of do
 			assert(answer:add(element(text:sub((number - 1) * size + 1, number * size), number, of)));
 		end
@@ -96,16 +96,16 @@ function tests.an_answer_is_put_together_from_its_parts()
 end
 
 function tests.an_answer_without_a_part_or_in_another_order_is_an_error()
-	local answer = answers.new();
+	local answer = answers.new { bytes = 0 };
 	equal(answer:add(element("x", 2, 3)), nil);
 	assert(answer:add(element("x", 1, 3)));
 	equal(answer:add(element("x", 1, 3)), nil);
 	equal(answer:open(), nil);
-	equal(answers.new():open(), nil);
+	equal(answers.new { bytes = 0 }:open(), nil);
 end
 
 function tests.an_answer_is_bounded()
-	local answer, most = answers.new(), 16 * 1024 * 1024;
+	local answer, most = answers.new { bytes = 0 }, 16 * 1024 * 1024;
 	local large = element(("x"):rep(most // 4), 1, 9);
 	for number = 1, 4 do
 		large.attr.part = tostring(number);
@@ -115,6 +115,20 @@ function tests.an_answer_is_bounded()
 	local ok, err = answer:add(large);
 	equal(ok, nil);
 	assert(err:find("too large"));
+end
+
+function tests.answers_that_are_not_handed_out_are_bounded_together()
+	local total, held = { bytes = 0 }, {};
+	for number = 1, 16 do
+		held[number] = answers.new(total);
+		assert(held[number]:add(element(("x"):rep(4 * 1024 * 1024), 1, 1)));
+	end
+	local ok, err = answers.new(total):add(element("x", 1, 1));
+	equal(ok, nil);
+	equal(err, "busy");
+	for _, answer in ipairs(held) do answer:close(); end
+	equal(total.bytes, 1);
+	assert(answers.new(total):add(element("x", 1, 1)));
 end
 
 function tests.stanzas_are_parsed_one_by_one()
