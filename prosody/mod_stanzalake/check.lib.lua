@@ -45,12 +45,13 @@ local function stanza_limit()
 end
 
 -- What is sealed belongs to the host itself, which has no archive: the id proves the key and opens nothing.
-local function answer(jid, journal, settings)
+local function answer(jid, journal, sequence, settings)
 	local clock = position.new_sequence(now, 0):next();
 	local component = prosody.hosts[jid].modules.component;
 	return st.stanza("checked", {
 		xmlns = xmlns_check, version = version(), instance = settings.instance;
-		position = ("%d"):format(clock), id = position.new_sealer(settings.id_keys[1])(module.host, clock);
+		position = ("%d"):format(clock), last = ("%d"):format(sequence.last);
+		id = position.new_sealer(settings.id_keys[1])(module.host, clock);
 		policy = POLICIES[settings.policy], smart = tostring(settings.smart);
 		excluded = sorted_names(settings.exclude_namespaces);
 		stanza_limit = ("%d"):format(stanza_limit());
@@ -61,12 +62,12 @@ local function answer(jid, journal, settings)
 	});
 end
 
-local function start(journal, settings)
+local function start(journal, sequence, settings)
 	module:hook("stanza/"..xmlns_check..":check", function (data)
 		local session, stanza = data.origin, data.stanza;
 		if session.type ~= "component_unauthed" then return; end
 		if knows_secret(session, stanza:get_text() or "") then
-			session.send(answer(session.host, journal, settings));
+			session.send(answer(session.host, journal, sequence, settings));
 		else
 			session:close("not-authorized");
 		end

@@ -8,10 +8,12 @@ local now = require "util.time".now;
 local set = require "util.set";
 local sleep = require "socket".sleep;
 
+local ahead = module:require "ahead";
 local backlog = module:require "backlog";
 local directory = module:require "directory";
 local heartbeat = module:require "heartbeat";
 local inboxes = module:require "inbox";
+local journals = module:require "journal";
 local status = module:require "status";
 
 local USAGE = [[
@@ -29,6 +31,10 @@ Usage: prosodyctl mod_stanzalake COMMAND
 
  expire [--wait SECONDS] [HOST ...]
     Removes what has expired now, not at the next round.
+
+ rewind HOST FILE
+    Puts the positions of a host back to the clock, after a clock that was wrong put them ahead of it. FILE is
+    what `stanzalake ahead` printed. Prosody has to be stopped, and its journal to be taken by ingest before.
 
 HOST is a VirtualHost with mod_stanzalake; without one, all of them are meant.
 --wait: how long to wait until the request is in the log (30); 0 is not at all. It is carried out in any case:
@@ -176,9 +182,45 @@ function commands.delete(args)
 	return code;
 end
 
+-- Reads the output of `stanzalake ahead`. Returns the owners of a host, or nil and the reason.
+local function read_owners(path, host)
+	local file, err = io.open(path, "rb");
+	if not file then return nil, err; end
+	local expected, count, owners = file:read("l"), 0, {};
+	for owner in file:lines() do
+		count = count + 1;
+		if jid.host(owner) == host then owners[owner] = true; end
+	end
+	file:close();
+	if expected ~= ("owners %d"):format(count) then
+		return nil, path.." is not the whole output of `stanzalake ahead`";
+	end
+	return owners;
+end
+
+function commands.rewind(args)
+	local path = args[2];
+	if not path or args[3] then return MISUSED, "rewind needs a HOST and a FILE"; end
+	local hosts, err = chosen_hosts { args[1] };
+	if not hosts then return FAILED, err; end
+	local host, where = hosts[1], directory.of(hosts[1]);
+	if heartbeat.read(where).running then return FAILED, "stop Prosody first"; end
+	local journal = journals.open(where, math.maxinteger, math.maxinteger);
+	if journal.acked < journal.written then
+		return FAILED, "events wait in the journal: start Prosody, and stop it once `status` says that nothing waits";
+	end
+	local owners, why = read_owners(path, host);
+	if not owners then return FAILED, why; end
+	local ok, reason = ahead.rewind(journal, owners, now());
+	if not ok then return FAILED, reason; end
+	say("%s: positions go on from the clock, those of the accounts in %s from where they are.", host, path);
+	return FINE;
+end
+
 local known_options = {
 	status = { json = "flag" };
 	expire = { wait = "seconds" };
+	rewind = {};
 	delete = { yes = "flag", account = "flag", wait = "seconds" };
 };
 

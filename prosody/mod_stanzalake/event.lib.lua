@@ -31,6 +31,12 @@ local function position_of(line)
 	return math.tointeger(tonumber(line:match('"position":(%d+)')));
 end
 
+-- Of the owner no more than \ is escaped.
+local function owner_of(line)
+	local owner = line:match('"owner":"([^"]*)"');
+	return owner and owner:gsub("\\\\", "\\");
+end
+
 local xmlns_xml = "http://www.w3.org/XML/1998/namespace";
 
 -- Used again for every stanza: what tables leave behind costs Prosody more than the work.
@@ -87,4 +93,4 @@ local function text_of(stanza)
 	return text, (has_prefix or has_xmlns_xml) and true;
 end
 
-return { encode = encode, position_of = position_of, text_of = text_of };
+return { encode = encode, position_of = position_of, owner_of = owner_of, text_of = text_of };

@@ -221,7 +221,7 @@ function forwarding_mt:new_request(origin, stanza)
 	if #text > MAX_IQ then return nil, "modify", "policy-violation"; end
 	if not self.turns:has_room(owner, #text) then return nil, "wait", "resource-constraint"; end
 	return {
-		origin = origin, owner = owner, asker = stanza.attr.from, text = text, position = self.sequence:next();
+		origin = origin, owner = owner, asker = stanza.attr.from, text = text, position = self.sequence:next(owner);
 		-- Without its children, which take many times the bytes of their text.
 		iq = st.clone(stanza, true);
 	};
@@ -255,7 +255,7 @@ end
 -- Asks for an owner's state.
 --   answered: called once, with the state, or with nil if it is not known
 function forwarding_mt:ask_state(owner, answered)
-	local request = { owner = owner, asker = module.host, position = self.sequence:next(), tracked = true };
+	local request = { owner = owner, asker = module.host, position = self.sequence:next(owner), tracked = true };
 	self:ask(text_of_request("state", request, true), function (opened)
 		if opened then opened:close(); end
 		answered(opened and opened.state or nil);

@@ -5,6 +5,8 @@ local json = require "util.json";
 -- Seconds between two, and seconds without one after which the module does not run.
 local INTERVAL = 2;
 local SILENCE = 15;
+-- Seconds from which on a position ahead of the clock is no matter of clocks that are set.
+local MAX_AHEAD = 3600;
 
 local heartbeat_mt = {};
 heartbeat_mt.__index = heartbeat_mt;
@@ -26,13 +28,25 @@ function heartbeat_mt:look(now)
 	if acked ~= self.acked then self.acked, self.acked_at = acked, now; end
 end
 
+-- Logs once that a clock was wrong, which shows in positions that are far ahead.
+function heartbeat_mt:check_sequence()
+	local ahead = self.sender.sequence:ahead();
+	local is_far = ahead > MAX_AHEAD;
+	if is_far and not self.ahead then
+		module:log("error", "The last position is %.1f hours ahead of the clock: until then every message bears that "
+			.."time. See docs/operating.md, Positions ahead of the clock", ahead / 3600);
+	end
+	self.ahead = is_far and math.floor(ahead) or nil;
+end
+
 function heartbeat_mt:beat(running)
 	local now = os.time();
 	self:look(now);
+	self:check_sequence();
 	self.journal:check_newest();
 	local text = json.encode {
 		at = now, running = running, acked_at = self.acked_at;
-		trouble = self.trouble, since = self.trouble and self.since, lost = self.sender.lost;
+		trouble = self.trouble, since = self.trouble and self.since, lost = self.sender.lost, ahead = self.ahead;
 		ingest = connected(self.settings.ingest), query = connected(self.settings.query);
 	};
 	local file = io.open(self.path.."~", "wb");

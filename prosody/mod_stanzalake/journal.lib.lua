@@ -94,6 +94,7 @@ function journal_mt:recover_acked()
 	if file then file:close(); end
 	self.acked = math.tointeger(tonumber(acked)) or 0;
 	self.last_position = math.tointeger(tonumber(position)) or 0;
+	self.last_ahead = math.tointeger(tonumber((rest or ""):match("^ahead (%d+)\n"))) or 0;
 	local saved = {};
 	for offset, count in (rest or ""):gmatch("(%d+) (%d+)\n") do
 		saved[math.tointeger(tonumber(offset)) or 0] = math.tointeger(tonumber(count));
@@ -274,6 +275,19 @@ function journal_mt:read(offset, bytes, limit)
 	return text, behind;
 end
 
+-- Iterates over the lines of the newest segment.
+function journal_mt:newest_lines()
+	local start = self.starts[#self.starts];
+	local text = start and read_all(self:segment_path(start)):sub(1, self.written - start) or "";
+	return text:gmatch("[^\n]+");
+end
+
+-- Deletes all segments, whose lines must be acknowledged.
+function journal_mt:remove_segments()
+	for _, start in ipairs(self.starts) do os.remove(self:segment_path(start)); end
+	self.starts = {};
+end
+
 -- Acknowledges everything before an offset. The newest segment with a line stays, for its last position.
 function journal_mt:release(offset)
 	local starts = self.starts;
@@ -286,8 +300,8 @@ function journal_mt:release(offset)
 end
 
 -- Returns the lines of the file `acked`: the acknowledged offset and the last position, then the numbers of lines.
-function journal_mt:summary(position)
-	local lines = { ("%d %d\n"):format(self.acked, position) };
+function journal_mt:summary(position, ahead)
+	local lines = { ("%d %d\n"):format(self.acked, position), ahead and ("ahead %d\n"):format(ahead) };
 	local function add(offset)
 		local count = self:count_at(offset);
 		if count then lines[#lines + 1] = ("%d %d\n"):format(offset, count); end
@@ -299,11 +313,12 @@ function journal_mt:summary(position)
 end
 
 -- Saves the acknowledged offset, and the last position of the sequence.
-function journal_mt:save(position)
+--   ahead: the last position of owners who are ahead of the clock, if there are any
+function journal_mt:save(position, ahead)
 	local path = self.directory.."/acked";
 	local file, err = io.open(path.."~", "wb");
 	if not file then return nil, err; end
-	local ok, write_err = file:write(self:summary(position));
+	local ok, write_err = file:write(self:summary(position, ahead));
 	local closed, close_err = file:close();
 	if not (ok and closed) then return nil, write_err or close_err; end
 	return os.rename(path.."~", path);

@@ -21,10 +21,10 @@ end
 local get_modules_for_host = require "core.modulemanager".get_modules_for_host;
 local now = require "util.time".now;
 
+local ahead = module:require "ahead";
 local check = module:require "check";
 local components = module:require "components";
 local directory = module:require "directory";
-local event = module:require "event";
 local foreign = module:require "foreign";
 local forwarding = module:require "forwarding";
 local heartbeats = module:require "heartbeat";
@@ -53,8 +53,7 @@ local settings = options.read(get_option, directory.of(module.host));
 
 local journal = journals.open(settings.journal_dir, settings.segment_size, settings.journal_limit);
 settings.instance = instance.of(settings.journal_dir);
-local last = math.max(journal.last_position, journal.last_line and event.position_of(journal.last_line) or 0);
-local sequence = position.new_sequence(now, last);
+local sequence = position.new_sequence(now, ahead.recover(journal));
 
 local ingest, query = components.new(settings.ingest), components.new(settings.query);
 local shipping = sender.new(journal, sequence, ingest, settings);
@@ -63,7 +62,7 @@ tap.new(journal, sequence, position.new_sealer(settings.id_keys[1]), shipping):s
 local forwarder = forwarding.new(shipping, sequence, query, settings);
 forwarder:start();
 ingest:start(function () shipping:resume(); end);
-check.start(journal, settings);
+check.start(journal, sequence, settings);
 requests.new(inbox.new(settings.journal_dir), journal, sequence, shipping):start();
 
 local heartbeat = heartbeats.new(journal, shipping, settings);

@@ -9,17 +9,25 @@ local URL_SAFE = { ["+"] = "-", ["/"] = "_", ["="] = "" };
 local sequence_mt = {};
 sequence_mt.__index = sequence_mt;
 
--- One strictly increasing sequence for a host.
---   now: gives unix time in seconds; it may step back
+-- One sequence for a host, strictly increasing for each owner.
+--   now: returns unix time in seconds; it may step back
 --   last: the last position ever handed out
-local function new_sequence(now, last)
-	return setmetatable({ now = now, last = last }, sequence_mt);
+--   ahead: optional { last, owners }: owners, as keys, who go on behind a position ahead of the clock (see rewind)
+local function new_sequence(now, last, ahead)
+	return setmetatable({ now = now, last = last, ahead_owners = ahead }, sequence_mt);
 end
 
-function sequence_mt:next()
+function sequence_mt:next(owner)
 	local milliseconds = math.floor(self.now() * 1000);
-	self.last = math.max(milliseconds << SEQUENCE_BITS, self.last + 1);
-	return self.last;
+	local ahead = self.ahead_owners;
+	local own = ahead and ahead.owners[owner] and ahead or self;
+	own.last = math.max(milliseconds << SEQUENCE_BITS, own.last + 1);
+	return own.last;
+end
+
+-- Returns by how many seconds the last position is ahead of the clock.
+function sequence_mt:ahead()
+	return math.max(0, (self.last >> SEQUENCE_BITS) / 1000 - self.now());
 end
 
 local function xor(a, b)

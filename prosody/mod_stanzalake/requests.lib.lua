@@ -48,7 +48,7 @@ requests_mt.__index = requests_mt;
 
 -- Gives true once the event is in the journal, or nil and the reason.
 function requests_mt:write(request)
-	local place, err = self.journal:append(encoders[request.type](request, self.sequence:next()));
+	local place, err = self.journal:append(encoders[request.type](request, self.sequence:next(request.owner)));
 	if not place then return nil, err; end
 	self.sender:wrote(request.owner, place);
 	module:log("info", "To the archive: %s of %s, by %s", request.type, request.owner, request.by or "prosodyctl");

@@ -140,7 +140,8 @@ function sender_mt:advance()
 end
 
 function sender_mt:save()
-	local ok, err = self.journal:save(self.sequence.last);
+	local ahead = self.sequence.ahead_owners;
+	local ok, err = self.journal:save(self.sequence.last, ahead and ahead.last);
 	if not ok then module:log("warn", "Acknowledged events will be sent again after a restart: %s", err); end
 end
 

@@ -32,7 +32,8 @@ local function of(host)
 		oldest = waiting.oldest and datetime(waiting.oldest);
 		acknowledged = state.acked_at and datetime(state.acked_at);
 		requests = #inboxes.new(settings.journal_dir):names();
-		lost = state.lost, trouble = state.trouble, since = state.since and datetime(state.since);
+		lost = state.lost, ahead_seconds = state.ahead;
+		trouble = state.trouble, since = state.since and datetime(state.since);
 		ingest = state.ingest, query = state.query;
 	};
 end
@@ -45,7 +46,8 @@ local function any_connected(components)
 end
 
 local function is_well(state)
-	return state.running and not state.trouble and (state.lost or 0) == 0 and state.share < NEARLY_FULL
+	return state.running and not state.trouble and (state.lost or 0) == 0 and not state.ahead_seconds
+		and state.share < NEARLY_FULL
 		and any_connected(state.ingest) and any_connected(state.query) or false;
 end
 
@@ -71,6 +73,9 @@ local function show(host, state)
 	if state.running then
 		show_components("ingest", state.ingest);
 		show_components("query", state.query);
+	end
+	if state.ahead_seconds then
+		say("  %-13s the last position is %.1f hours ahead of the clock", "AHEAD", state.ahead_seconds / 3600);
 	end
 	if (state.lost or 0) > 0 then
 		say("  %-13s %d events vanished from the journal since the last start", "LOST", state.lost);

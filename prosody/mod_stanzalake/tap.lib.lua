@@ -167,7 +167,7 @@ function tap_mt:archive(data, user, other, direction)
 	if not is_eligible(data, user, owner, peer) then return; end
 	local contact, text = is_contact(user, peer), self:text_of(stanza, owner);
 	if not text then return; end
-	local position = self.sequence:next();
+	local position = self.sequence:next(owner);
 	record.position, record.owner, record.peer, record.peer_resource = position, owner, peer, peer_resource or "";
 	record.direction, record.kind = direction, KINDS[stanza.attr.type] or "normal";
 	record.contact, record.stanza = contact, text;

@@ -12,6 +12,7 @@ import click
 
 import processor.app
 from stanzalake.cli import (
+    ahead,
     backup,
     check,
     delete,
@@ -40,7 +41,7 @@ _SECTIONS = {
     "Services": ("up", "ingest", "processor", "query"),
     "Set-up": ("check", "settings", "migrate", "import"),
     "Archives": ("stats", "search", "export", "delete", "expire", "backup", "restore"),
-    "The log": ("events", "rejected"),
+    "The log": ("events", "rejected", "ahead"),
 }
 
 
@@ -144,6 +145,7 @@ def migrate(env_file: Path | None) -> None:
         click.echo(f"applied {name}")
 
 
+cli.add_command(ahead.command)
 cli.add_command(backup.command)
 cli.add_command(check.command)
 cli.add_command(delete.command)

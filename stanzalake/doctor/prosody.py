@@ -9,11 +9,13 @@ from stanzalake.doctor import clock, tap
 from stanzalake.doctor.finding import Finding, fault, fine, unknown, warning
 from stanzalake.doctor.tap import Answer, Refused, Unreachable
 from stanzalake.model.event import VERSION
-from stanzalake.model.position import Sealer
+from stanzalake.model.position import Sealer, to_milliseconds
 
 _NO_TAP = "unsupported-stanza-type"
 MIN_STANZA_LIMIT = 300 * 1024
 """Bytes of the largest stanza that the query component sends: a part of 192 KiB as base64."""
+_MAX_AHEAD = 3_600_000
+"""Milliseconds from which on a position ahead of the clock is a fault."""
 
 
 class Target(NamedTuple):
@@ -153,6 +155,7 @@ def _tap(
     if settings.query_jid in {target.jid for target in answers}:
         yield _rules(subject, name, first, settings)
     yield clock.check(subject, *first.clock)
+    yield from _sequence(subject, first)
     for target, answer in answers.items():
         if not answer.listed:
             yield fault(
@@ -165,6 +168,17 @@ def _tap(
     if len(instances) > 1:
         yield _two_prosodys(subject, sorted(instances.values()))
     yield _journal(subject, first)
+
+
+def _sequence(subject: str, answer: Answer) -> Iterator[Finding]:
+    ahead = to_milliseconds(answer.last) - to_milliseconds(answer.position)
+    if ahead > _MAX_AHEAD:
+        yield fault(
+            f"{subject}, positions",
+            f"the last one is {ahead / 3_600_000:.1f} hours ahead of Prosody's clock: until then "
+            "every message bears that time",
+            "see docs/operating.md, Positions ahead of the clock",
+        )
 
 
 def _two_prosodys(subject: str, addresses: Sequence[tuple[str, int]]) -> Finding:

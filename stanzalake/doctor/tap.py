@@ -37,7 +37,8 @@ class Answer(NamedTuple):
     Attributes:
         version: Version of the events that the tap writes.
         position: The tap's clock as a position.
-        id: That position, sealed for the host with the tap's key.
+        last: The last assigned position; the clock's if the module is too old.
+        id: The clock's position, sealed for the host with the tap's key.
         clock: Milliseconds that the tap's clock is ahead of this machine's, and the uncertainty.
         policy: stanzalake_policy, as PROSODY_ARCHIVE_POLICY writes it; empty if the module is too
             old to have this field and the next two.
@@ -55,6 +56,7 @@ class Answer(NamedTuple):
 
     version: int
     position: int
+    last: int
     id: str
     clock: tuple[int, int]
     policy: str
@@ -178,6 +180,7 @@ def _answer(element: ET.Element, before: int, after: int) -> Answer:
         return Answer(
             version=int(fields["version"]),
             position=position,
+            last=int(fields.get("last", position)),
             id=fields["id"],
             clock=(to_milliseconds(position) - here, (after - before) // 2_000_000),
             policy=fields.get("policy", ""),

@@ -16,6 +16,12 @@ splitByChar('@', owner)[-1] AS host, count() AS messages, uniq(owner),
 fromUnixTimestamp64Milli(toInt64(bitShiftRight(min(position), 16)), 'UTC'),
 fromUnixTimestamp64Milli(toInt64(bitShiftRight(max(position), 16)), 'UTC')"""
 _DAYS = f"intDiv(bitShiftRight(position, 16), {1000 * _DAY}) AS day, count()"
+_OWNERS_AHEAD = """
+SELECT DISTINCT owner FROM (
+    SELECT owner FROM {messages:Identifier} WHERE position > {position:UInt64}
+    UNION ALL SELECT owner FROM {preferences:Identifier} WHERE position > {position:UInt64}
+    UNION ALL SELECT owner FROM {erasures:Identifier} WHERE position > {position:UInt64}
+) ORDER BY owner"""
 _SINCE = "position >= {low:UInt64}"
 
 
@@ -116,6 +122,16 @@ def read(
     return Statistics(
         hosts=_hosts(store, oldest), days=_days(store, oldest, now, days), disk=_disk(store)
     )
+
+
+def owners_ahead(store: Store, position: int) -> Sequence[str]:
+    """Return the owners with a message, preferences or an erasure above a position.
+
+    Raises:
+        StoreUnavailable: No answer; may work later.
+    """
+    rows = store.select(_OWNERS_AHEAD, {"position": position})
+    return [owner for (owner,) in rows]
 
 
 def _hosts(store: Store, oldest: int) -> Sequence[Host]:

@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from stanzalake.model.event import Activation, Erasure
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import messages as reading
 from stanzalake.store import statistics
 from stanzalake.store.client import Row, Store
+from stanzalake.store.histories import Histories
 from stanzalake.store.messages import MessageRange, Messages
 from tests.support.archives import START, row
 
@@ -91,3 +93,15 @@ def test_statistics_count_hosts_days_and_disk(messages: Store) -> None:
     [there] = [one for one in later.hosts if one.host == host]
     assert (there.messages, there.owners) == (1, 1)
     assert [day.messages for day in later.days] == [0, 1]
+
+
+def test_owners_with_a_position_above_a_limit_are_listed(messages: Store, owner: str) -> None:
+    host, limit = f"ahead-of-{owner.partition('@')[2]}", from_milliseconds(START + 1000)
+    names = [f"{name}@{host}" for name in ("behind", "erased", "message", "preferences")]
+    behind, erased, message, preferences = names
+    messages.insert([at(behind, 0), at(message, 0), at(message, 2000), at(message, 2001)])
+    erasure = Erasure(v=1, owner=erased, position=limit + 1, end=limit)
+    Histories(messages).write([erasure])
+    Histories(messages).write([Activation(v=1, owner=preferences, position=limit + 1)])
+    found = [o for o in statistics.owners_ahead(messages, limit) if o.endswith(host)]
+    assert found == [erased, message, preferences]

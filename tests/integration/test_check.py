@@ -23,6 +23,7 @@ from stanzalake.config import settings
 from stanzalake.doctor import Service
 from stanzalake.doctor.finding import Finding, Outcome
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
+from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of
@@ -235,6 +236,19 @@ async def test_clock_skew_of_prosody_is_a_fault(
     assert found.subject == f"host {HOST}, clock"
     assert found.text.startswith(("89.", "90."))
     assert "NTP" in found.remedy
+
+
+async def test_positions_far_ahead_of_the_clock_are_a_fault(
+    start_prosody: StartProsody, tmp_path: Path
+) -> None:
+    prosody = await start_prosody()
+    await prosody.stop()
+    ahead = from_milliseconds(1000 * int(time.time() + 2 * 3600))
+    (prosody.data_path / HOST / "stanzalake" / "acked").write_text(f"0 {ahead}\n")
+    await prosody.start()
+    found = only_fault(await look(beside(prosody, tmp_path)))
+    assert found.subject == f"host {HOST}, positions"
+    assert found.text.startswith("the last one is 2.0 hours ahead")
 
 
 async def test_components_that_no_host_uses_are_a_fault(

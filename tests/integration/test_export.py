@@ -156,7 +156,13 @@ async def test_bad_arguments_are_status_2(stanzalake: Command, arguments: tuple[
     assert (await stanzalake.run("export", *arguments))[0] == 2
 
 
-@pytest.mark.parametrize("command", [("stats",), ("export", JULIET)])
+async def test_ahead_lists_the_owners_with_messages_ahead_of_the_clock(filled: Command) -> None:
+    status, out, err = await filled.run("ahead")
+    assert (status, err) == (0, "")
+    assert out == "owners 0\n"
+
+
+@pytest.mark.parametrize("command", [("stats",), ("export", JULIET), ("ahead",)])
 async def test_a_missing_store_is_reported_and_not_created(
     stanzalake: Command, tmp_path: Path, command: tuple[str, ...]
 ) -> None:

@@ -1,18 +1,22 @@
 """`prosodyctl mod_stanzalake` beside a real Prosody, and without it."""
 
 import json
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import pytest
 
 from stanzalake.model.event import Erasure, Expiry
+from stanzalake.model.position import from_milliseconds
 from tests.support.components import FakeIngest
 from tests.support.server import HOST, INGEST, JULIET, QUERY, ROMEO, Server
 from tests.support.wait import until
 
 FINE, FAILED, MISUSED, WAITING = range(4)
+YEAR = 365 * 86_400
 
 
 async def control(server: Server, *arguments: str, typed: str = "") -> tuple[int, str]:
@@ -140,17 +144,95 @@ WRONG = {
     "two accounts": ["delete", "--yes", JULIET, ROMEO],
     "no seconds": ["expire", "--wait"],
     "seconds that are none": ["expire", "--wait", "soon"],
+    "no file": ["rewind", HOST],
     "seconds in the past": ["expire", "--wait", "-1"],
 }
+
+
+def be_ahead(server: Server) -> int:
+    """Leave a last position that is a year ahead in the journal; give it."""
+    ahead = from_milliseconds(1000 * int(time.time() + YEAR))
+    line = f'{{"type":"message","v":1,"position":{ahead},"owner":"{JULIET}"}}\n'
+    (server.journal / f"{0:020d}.ndjson").write_text(line)
+    (server.journal / "acked").write_text(f"{len(line)} {ahead}\n")
+    return ahead
+
+
+async def said_position(server: Server, ingest: FakeIngest, user: str, body: str) -> int:
+    """Give the position of a user's note to self."""
+    owner = f"{user}@{HOST}"
+    client = await server.client(user, body)
+    client.say(owner, body, body)
+    return (await ingest.arrival(body, owner)).position
+
+
+async def refused(server: Server, reason: str, *arguments: str) -> None:
+    code, said = await control(server, *arguments)
+    assert code == FAILED
+    assert reason in said
+
+
+async def test_rewind_puts_all_but_the_owners_ahead_back_to_the_clock(
+    server: Server, tmp_path: Path
+) -> None:
+    await server.prosody.stop()
+    ahead = be_ahead(server)
+    await server.prosody.start()
+    await until(lambda: server.log.count("hours ahead of the clock") == 1)
+    _, state = await status(server)
+    assert state["ahead_seconds"] > YEAR - 3600
+    listed = tmp_path / "ahead.txt"
+    listed.write_text(f"owners 2\n{JULIET}\nmercutio@elsewhere.lit\n")
+    rewind = ("rewind", HOST, str(listed))
+    await refused(server, "stop Prosody first", *rewind)
+    ingest = await server.ingest()
+    assert await said_position(server, ingest, "romeo", "r1") > ahead
+    await until(lambda: taken(server))
+    await ingest.stop()
+    await server.prosody.stop()
+    listed.write_text(f"owners 3\n{JULIET}\n{ROMEO}\n")
+    await refused(server, "not the whole output", *rewind)
+    # As if romeo had nothing in the archive.
+    listed.write_text(f"owners 1\n{JULIET}\n")
+    code, said = await control(server, *rewind)
+    assert code == FINE, said
+    await refused(server, "no position is ahead of the clock", *rewind)
+    positions = {"juliet": ahead + 1, "romeo": from_milliseconds(1000 * int(time.time()))}
+    for number in range(3):
+        await server.prosody.start()
+        ingest = await server.ingest()
+        for user, last in positions.items():
+            positions[user] = await said_position(server, ingest, user, f"{user}{number}")
+            assert positions[user] > last
+        await ingest.stop()
+        await (server.prosody.stop() if number else server.prosody.kill())
+    assert positions["juliet"] - ahead < from_milliseconds(600_000)
+    assert positions["romeo"] < from_milliseconds(1000 * int(time.time() + 60))
+    assert server.log.count("hours ahead of the clock") == 1
+
+
+def taken(server: Server) -> bool:
+    """Tell whether ingest has acknowledged all of the journal."""
+    acked = int((server.journal / "acked").read_text().split()[0])
+    *_, newest = sorted(server.journal.glob("*.ndjson"))
+    return acked == int(newest.stem) + newest.stat().st_size
+
+
+async def test_rewind_refuses_while_events_wait(server: Server, tmp_path: Path) -> None:
+    juliet = await server.client("juliet")
+    juliet.say(JULIET, "waiting", "m1")
+    await juliet.message("m1")
+    await server.prosody.stop()
+    listed = tmp_path / "ahead.txt"
+    listed.write_text("owners 0\n")
+    await refused(server, "events wait in the journal", "rewind", HOST, str(listed))
 
 
 async def test_a_wrong_command_line_does_nothing(server: Server) -> None:
     for what, arguments in WRONG.items():
         code, said = await control(server, *arguments)
-        assert (code, "prosodyctl mod_stanzalake" in said or "USER@HOST" in said) == (
-            MISUSED,
-            True,
-        ), what
+        assert code == MISUSED, what
+        assert any(hint in said for hint in ("prosodyctl mod_stanzalake", "USER@HOST", "a FILE"))
     for arguments in (["status", QUERY], ["expire", "b.c"], ["delete", "--yes", "a@b.c"]):
         code, said = await control(server, *arguments)
         assert (code, f"these are: {HOST}" in said) == (FAILED, True), said
