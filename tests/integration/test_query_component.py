@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from hashlib import sha1
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +27,7 @@ from tests.support.archives import START
 from tests.support.clients import CLIENT, RawClient, condition
 from tests.support.queries import field, form, page, query
 from tests.support.server import HOST, JULIET, KEY, QUERY, ROMEO, Server, StartServer
+from tests.support.wait import until
 
 SEALER = Sealer([KEY])
 SECRET = "wherefore"
@@ -82,6 +85,7 @@ async def serving(server: Server, directory: Path) -> AsyncIterator[LocalLog]:
             "STANZALAKE_QUERY_JID": QUERY,
             "PROSODY_ARCHIVE_STORE": next(_tables),
             "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
+            "STANZALAKE_ACCESS_LOG": str(directory / "access.log"),
         }
     )
     store, log = Store("chdb://:memory:", given.store), LocalLog(directory / "log.sqlite", None)
@@ -260,6 +264,42 @@ async def test_many_queries_at_once_are_all_answered_each_in_its_order(scene: Sc
         results = [x.find(f"*[@queryid='{number}']") for x in before]
         assert [x.get("id") for x in results if x is not None] == [id_of(n) for n in range(3)]
     assert len(scene.juliet.found(lambda x: x.find(tag(MAM, "result")) is not None)) == 3 * 50
+
+
+class Access(NamedTuple):
+    """A request in the access log: the owner, and the milliseconds of its begin and end."""
+
+    owner: str
+    begin: float
+    end: float
+
+
+def accesses(directory: Path) -> list[Access]:
+    """Give the searches in the access log."""
+    lines = map(json.loads, (directory / "access.log").read_text().splitlines())
+    times = [(x, 1000 * datetime.fromisoformat(x["at"]).timestamp()) for x in lines]
+    return [
+        Access(x["owner"], at, at + x["milliseconds"]) for x, at in times if x["action"] == "search"
+    ]
+
+
+@pytest.mark.parametrize("scene", ["ours"], indirect=True)
+async def test_pages_of_others_wait_for_few_of_a_flood(scene: Scene, tmp_path: Path) -> None:
+    """E4: an account asks for 1,280 pages at once from five sessions."""
+    sessions = [await scene.server.client("juliet", f"flood{n}") for n in range(5)]
+    for client in sessions:
+        for _ in range(256):
+            client.send_iq("set", query())
+    await until(lambda: len(accesses(tmp_path)) > 10)
+    for _ in range(5):
+        assert (await scene.romeo.ask("set", query())).get("type") == "result"
+    found = accesses(tmp_path)
+    flood = [access.end for access in found if access.owner == JULIET]
+    own = [access for access in found if access.owner == ROMEO]
+    assert len(own) == 5
+    for access in own:
+        assert sum(access.begin < end < access.end for end in flood) <= 6
+    assert len(flood) < 514, "the flood was over before"
 
 
 @pytest.mark.requirement("114-01", "114-02", "114-04")

@@ -55,6 +55,10 @@ ACCEPT = "jabber:component:accept"
 SETTINGS = settings.load()
 
 
+NURSE = f"nurse@{HOST}"
+ASKED_BY_NURSE = f"<iq xmlns='{CLIENT}' type='set' id='q1' from='{NURSE}/x'>{query()}</iq>"
+
+
 class StreamEnd(asyncio.Transport):
     """Keeps what is written to it."""
 
@@ -261,9 +265,11 @@ async def test_what_was_asked_on_a_lost_connection_is_not_answered_on_the_next(
 
 @pytest.mark.requirement("313-103", "313-104")
 async def test_a_page_that_did_not_wait_long_enough_says_so(granted: Stage) -> None:
+    """A5: never that it is the last one, or its client would not ask for the rest."""
     granted.log.settle = lambda: False
     granted.ask(query())
-    assert (await granted.inner())[0].get("stable") == "false"
+    fin = (await granted.inner())[0]
+    assert (fin.get("stable"), fin.get("complete")) == ("false", None)
 
 
 @pytest.mark.requirement("313-103")
@@ -273,7 +279,8 @@ async def test_a_page_without_a_log_says_so(granted: Stage) -> None:
 
     granted.log.settle = away
     granted.ask(query())
-    assert (await granted.inner())[0].get("stable") == "false"
+    fin = (await granted.inner())[0]
+    assert (fin.get("stable"), fin.get("complete")) == ("false", None)
 
 
 @pytest.mark.parametrize(
@@ -344,6 +351,23 @@ async def test_a_failure_inside_is_answered_and_keeps_its_details(
     assert isinstance(error, StanzalakeError | TimeoutError) or "secret" not in said.text
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable("the store is away"), TimeoutError()])
+async def test_requests_that_are_put_off_are_told_once_with_the_reason(
+    granted: Stage, said: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """E5: a line each, without a reason, hid what was wrong."""
+    granted.failure = error
+    for number in range(3):
+        granted.ask(query(), id=f"X{number}")
+    await granted.answers(3)
+    granted.failure = None
+    granted.ask(query(), id="X3")
+    await granted.answers(4)
+    begun, ended = (record.message for record in said.records)
+    assert begun.endswith(f"put off: {str(error) or 'no answer in time'}")
+    assert ended.endswith("working again")
+
+
 @pytest.mark.requirement("355-34")
 async def test_a_store_that_does_not_answer_is_not_waited_for(
     granted: Stage, monkeypatch: pytest.MonkeyPatch
@@ -373,6 +397,40 @@ async def test_too_many_requests_are_told_to_come_again(
     assert sorted(answer.get("id", "") for answer in answers) == ["X0", "X1", "X2"]
     granted.ask(query(), id="X3")
     await granted.answers(4)
+
+
+async def test_an_owner_with_many_slow_pages_holds_up_no_other_owner(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E4, at the component: as several hosts ask it."""
+
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(stage.archive, "read", hang)
+    for number in range(50):
+        stage.bring(forwarded(query()), id=f"X{number}")
+    await until(lambda: len(stage.owners) == component_module.OWNER_PAGES_AT_ONCE)
+    stage.archive = MemoryArchive([], owner=NURSE)
+    stage.bring(forwarded(query(), owner=NURSE, asker=f"{NURSE}/x", iq=ASKED_BY_NURSE), id="N")
+    [answer] = await stage.answers()
+    assert answer.get("id") == "N"
+    assert stage.owners == [JULIET] * component_module.OWNER_PAGES_AT_ONCE + [NURSE]
+
+
+async def test_an_owner_has_so_many_requests_at_a_component(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(component_module, "MAX_OWNER_REQUESTS", 2)
+    stage.log.held.clear()
+    for number in range(3):
+        stage.bring(forwarded(query()), id=f"X{number}")
+    stage.bring(forwarded(query(), owner=NURSE, asker=f"{NURSE}/x", iq=ASKED_BY_NURSE), id="N")
+    [refused] = await stage.answers()
+    assert refused.get("id") == "X2"
+    assert b"resource-constraint" in answered([refused])[0].content
+    stage.log.held.set()
+    await stage.answers(4)
 
 
 async def test_a_full_stream_holds_pages_back(granted: Stage) -> None:
