@@ -67,8 +67,10 @@ check: $(TEST) ## Lint, types, formats, alerts
 	@out=$$($(VENV)/bin/lint-imports --no-logo --no-cache) || { echo "$$out"; exit 1; }
 	@luacheck --quiet prosody deploy/probe.lua tests
 	@docker-compose --env-file tests/support/compose.env config --quiet
+	@docker-compose --env-file tests/support/compose.env --file docker-compose.yml \
+		--file docker-compose.production.yml config --quiet
 	@amtool check-config deploy/alertmanager/alertmanager.yml >/dev/null
-	@promtool check config deploy/prometheus/prometheus.yml >/dev/null
+	@promtool check config deploy/prometheus/prometheus.yml deploy/prometheus/production.yml >/dev/null
 	@promtool test rules tests/alerts/*.yml >/dev/null
 
 format: $(TEST) ## Format the code

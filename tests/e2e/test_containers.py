@@ -1,10 +1,12 @@
 """docker-compose.yml, as docs/installing.md has it started: it serves a client over TLS."""
 
+import os
 import re
 import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,12 +14,21 @@ from typing import Any
 
 import pytest
 
-from tests.support.compose import Container, Pod, resolve, start_clickhouse, start_kafka
+from tests.support.compose import (
+    Container,
+    Pod,
+    kill_broker,
+    resolve,
+    start_broker,
+    start_clickhouse,
+    start_kafka,
+)
 from tests.support.documents import ROOT, section
 from tests.support.wait import until
 
 HOST = "localhost"
 USERS = ("juliet", "romeo")
+PRODUCTION = "docker-compose.production.yml"
 STANZALAKE = (sys.executable, "-m", "stanzalake")
 
 TALK = """\
@@ -55,7 +66,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.fixture
 async def pod(tmp_path: Path) -> AsyncIterator[Pod]:
-    pod = Pod(tmp_path, sorted(resolve()["services"]))
+    pod = Pod(tmp_path, sorted(resolve(PRODUCTION)["services"]))
     try:
         await pod.start()
         yield pod
@@ -169,6 +180,8 @@ def environment(services: Mapping[str, Any], name: str, number: int) -> dict[str
 def fill_in(directory: Path, copy: str) -> Path:
     """Make the file of settings as the document says, with a secret wherever one is wanted."""
     shutil.copytree(ROOT / "deploy", directory / "deploy")
+    for file in ROOT.glob("docker-compose*.yml"):
+        shutil.copy(file, directory)
     subprocess.run(["sh", "-ec", copy], cwd=directory, check=True)  # noqa: S603, S607  # ours
     settings = directory / ".env"
     settings.write_text(
@@ -201,10 +214,11 @@ async def test_all_of_docker_compose_serves_as_the_document_says(pod: Pod) -> No
     [block] = section("docs/installing.md", "In containers")
     copy, up, register, check = block.commands
     assert up == "docker compose up --detach"
-    services = resolve(settings=fill_in(pod.directory, copy))["services"]
+    services = resolve(settings=fill_in(pod.directory, copy), directory=pod.directory)["services"]
     await start_kafka(pod, services["kafka"])
     await start_clickhouse(pod, services["clickhouse"])
     prosody = await start_prosody(pod, services["prosody"])
+    await pod.works("bash", "-c", "</dev/tcp/kafka/9092")  # the image's check is not here
     await start_services(pod, services)
     for user in USERS:
         words = register.replace("juliet", user).replace("PASSWORD", "wherefore").split()
@@ -216,3 +230,70 @@ async def test_all_of_docker_compose_serves_as_the_document_says(pod: Pod) -> No
     await pod.run(*STANZALAKE, *words[5:], environment=environment(services, "ingest", 9))
     log = await pod.run("cat", services["query"]["environment"]["STANZALAKE_ACCESS_LOG"])
     assert log.count('"outcome":"answered"') >= len(USERS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_production_goes_on_without_one_of_its_brokers(pod: Pod) -> None:
+    [copy] = [x for x in section("docs/installing.md", "In containers")[0].commands if "cp " in x]
+    make, up = section("docs/scaling.md", "In containers")[0].commands
+    settings = fill_in(pod.directory, copy)
+    await pod.run("sh", "-ec", f"cd {pod.directory} && {make}")
+    assert up.endswith(f"--file docker-compose.yml --file {PRODUCTION} up --detach")
+    services = resolve(PRODUCTION, settings=settings, directory=pod.directory)["services"]
+    inside = pod.directory / "deploy" / "inside"
+    for name in ("kafka", "kafka-2", "kafka-3"):
+        await start_broker(pod, name, services[name], inside)
+    both = pod.directory / "clickhouse.pem"
+    both.write_text("".join((inside / f"clickhouse.{x}").read_text() for x in ("key", "crt")))
+    await start_clickhouse(pod, services["clickhouse"], 8443, both)
+    prosody = await start_prosody(pod, services["prosody"])
+    for user in USERS:
+        await prosody.run("prosodyctl", "register", user, HOST, "wherefore")
+    await pod.run("sh", "-ec", f"mount -t tmpfs tmpfs /run && cp -r {inside} /run/inside")
+    for name in ("kafka", "kafka-2", "kafka-3"):
+        await pod.healthy(services[name])
+    await start_services(pod, services)
+    certificate = await made_certificate(pod, prosody)
+    await talk(pod, certificate, "yes")
+    await kill_broker(pod, "kafka")
+    await talk(pod, certificate, "yes")
+
+
+DAY = 86400
+STUBS = {True: '#!/bin/sh\nmkdir "$BACKUP_DIRECTORY/$2"\n', False: "#!/bin/sh\nexit 1\n"}
+"""What stands in for `stanzalake backup NAME`."""
+
+
+@pytest.mark.parametrize("works", STUBS)
+async def test_a_backup_is_made_each_night_and_its_age_is_told(pod: Pod, works: bool) -> None:
+    backups, programs = pod.directory / "backups", pod.directory / "bin"
+    for age in (2, 30):
+        (backups / f"nightly-{age}").mkdir(parents=True)
+        os.utime(backups / f"nightly-{age}", (time.time() - age * DAY,) * 2)
+    programs.mkdir()
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "stanzalake").write_text(STUBS[works])
+    (programs / "stanzalake").chmod(0o755)
+    settings = {
+        **resolve(PRODUCTION)["services"]["backup"]["environment"],
+        "BACKUP_DIRECTORY": str(backups),
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "TMPDIR": str(pod.directory),
+    }
+    begun = time.time()
+    await pod.spawn("backup", "sh", ROOT / "deploy" / "backup.sh", environment=settings)
+    told = pod.directory / "figures" / "metrics.txt"
+    wanted = begun - DAY if works else 0
+    await until(lambda: told.exists() and float(told.read_text().split()[1]) > wanted, 30)
+    look = "curl --silent --fail --retry 100 --retry-connrefused http://127.0.0.1:9411/metrics.txt"
+    name, newest = (await pod.run(*look.split())).split()
+    assert name == "stanzalake_backup_last_success_timestamp_seconds"
+    kept = {directory.name for directory in backups.iterdir()}
+    if works:
+        assert float(newest) >= int(begun)
+        assert "nightly-2" in kept
+        assert "nightly-30" not in kept
+    else:
+        assert begun - 3 * DAY < float(newest) < begun - DAY
+        assert kept == {"nightly-2", "nightly-30"}

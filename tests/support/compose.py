@@ -38,6 +38,25 @@ exec cat
 The kernel then ends every other one and undoes the mounts, whatever has become of the test.
 """
 
+_BROKER = """\
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /opt
+mkdir -p /run/inside /opt/kafka/bin
+cp "$1/kafka.pem" "$1/ca.crt" /run/inside
+for pair in storage:kafka.tools.StorageTool server-start:kafka.Kafka; do
+    program=/opt/kafka/bin/kafka-${pair%:*}.sh
+    java="java -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+    printf '#!/bin/sh\\nexec %s -cp "%s/*" %s "$@"\\n' "$java" "$0" "${pair#*:}" > "$program"
+    chmod +x "$program"
+done
+mount --bind "$2" /var/lib
+mkdir -p /var/lib/kafka/data
+echo $$ > /var/lib/pid
+shift 2
+exec "$@"
+"""
+"""What a broker finds in its container: Kafka's programs, the certificates, a volume."""
+
 _CONTAINER = """\
 mount -t overlay overlay -o "lowerdir=$0,upperdir=$1/upper,workdir=$1/work" "$1/root"
 mount -t proc proc "$1/root/proc"
@@ -45,12 +64,18 @@ mount --rbind /dev "$1/root/dev"
 """
 
 
-def resolve(*files: str, settings: Path = SETTINGS) -> dict[str, Any]:
-    """Give the configuration as docker-compose understands it, variables replaced."""
-    chosen = [word for file in files or ("docker-compose.yml",) for word in ("--file", file)]
+def resolve(*overlays: str, settings: Path = SETTINGS, directory: Path = ROOT) -> dict[str, Any]:
+    """Give the configuration as docker-compose understands it, variables replaced.
+
+    Args:
+        overlays: Files over docker-compose.yml.
+        settings: The file of variables.
+        directory: Where the files are, and what they mount.
+    """
+    chosen = [word for file in ("docker-compose.yml", *overlays) for word in ("--file", file)]
     shown = subprocess.run(  # noqa: S603  # our own files
         ["docker-compose", "--env-file", settings, *chosen, "config"],  # noqa: S607  # wherever it is
-        cwd=ROOT,
+        cwd=directory,
         capture_output=True,
         text=True,
         check=True,
@@ -70,7 +95,12 @@ class Pod:
     def __init__(self, directory: Path, names: Sequence[str]) -> None:
         self.directory = directory
         self._hosts = directory / "hosts"
-        self._hosts.write_text(f"127.0.0.1 localhost {os.uname().nodename} {' '.join(names)}\n")
+        brokers = [name for name in names if name.startswith("kafka")]
+        others = [name for name in names if name not in brokers]
+        lines = [f"127.0.0.1 localhost {os.uname().nodename} {' '.join(others)}"]
+        # Brokers have the same ports, and addresses of their own.
+        lines += [f"127.0.1.{number} {name}" for number, name in enumerate(brokers, 1)]
+        self._hosts.write_text("".join(f"{line}\n" for line in lines))
         self._init: Process | None = None
         self._inside: tuple[str, ...] = ()
         self._others: list[Process] = []
@@ -111,14 +141,19 @@ class Pod:
         assert process.returncode == 0, f"{command}: {printed.decode(errors='replace')}"
         return printed.decode(errors="replace")
 
-    async def healthy(self, service: Mapping[str, Any], seconds: float = 60) -> None:
+    async def healthy(self, service: Mapping[str, Any]) -> None:
         """Wait until a service's health check succeeds, as what depends on it does."""
         kind, *check = service["healthcheck"]["test"]
-        assert kind == "CMD"
-        async with asyncio.timeout(seconds):
+        if kind == "CMD-SHELL":
+            check = ["sh", "-c", check[0].replace("$$", "$")]
+        await self.works(*check, environment=service["environment"])
+
+    async def works(self, *command: str, environment: Mapping[str, str] | None = None) -> None:
+        """Run a command until it works, for two minutes at most."""
+        async with asyncio.timeout(120):
             while True:
                 with suppress(AssertionError):
-                    await self.run(*check)
+                    await self.run(*command, environment=environment)
                     return
 
     async def spawn(
@@ -240,13 +275,40 @@ async def start_kafka(pod: Pod, service: Mapping[str, Any]) -> None:
     await pod.spawn("kafka.server", *java, "kafka.Kafka", file)
 
 
-async def start_clickhouse(pod: Pod, service: Mapping[str, Any]) -> None:
+def volume_of(pod: Pod, name: str) -> Path:
+    """Give the directory of a broker's volume."""
+    return pod.directory / f"volume-{name}"
+
+
+async def start_broker(pod: Pod, name: str, service: Mapping[str, Any], inside: Path) -> None:
+    """Start a broker by the script that its container is started by."""
+    volume = volume_of(pod, name)
+    volume.mkdir()
+    [script] = [x.split(":")[0] for x in service["volumes"] if "start-kafka" in x]
+    arguments = (str(CLASSES), inside, volume, "bash", script)
+    await pod.spawn(
+        name,
+        *("unshare", "--mount", "sh", "-ec", _BROKER, *arguments),
+        environment=service["environment"],
+    )
+
+
+async def kill_broker(pod: Pod, name: str) -> None:
+    """Kill a broker."""
+    await pod.run("kill", "-KILL", (volume_of(pod, name) / "pid").read_text().strip())
+
+
+async def start_clickhouse(
+    pod: Pod, service: Mapping[str, Any], port: int = 8123, certificate: Path | None = None
+) -> None:
     """Start the engine behind ClickHouse's HTTP interface, on a service's files."""
     data = pod.directory / "clickhouse"
+    tls = () if certificate is None else ("--certificate", certificate)
     lay_out(service["volumes"], data)
     await pod.spawn(
         "clickhouse.server",
-        *(sys.executable, "-m", "devstack.clickhouse_server", "--port", "8123", "--data", data),
+        *(sys.executable, "-m", "devstack.clickhouse_server", "--data", data),
+        *("--port", str(port), *tls),
         environment={**service["environment"], "PYTHONPATH": str(ROOT)},
     )
 

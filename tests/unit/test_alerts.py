@@ -15,7 +15,8 @@ from tests.support.documents import anchors
 ROOT = Path(__file__).parents[2]
 ALERTS: list[dict[str, Any]] = [
     rule
-    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
+    for file in (ROOT / "deploy/prometheus").glob("*alerts.yml")
+    for group in yaml.safe_load(file.read_text())["groups"]
     for rule in group["rules"]
     if "alert" in rule
 ]

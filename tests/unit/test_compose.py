@@ -15,6 +15,7 @@ from stanzalake.observability.metrics import ALL
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+PRODUCTION = yaml.safe_load((ROOT / "docker-compose.production.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if "STANZALAKE_PROSODY" in str(service))
 ENDS = ("total", "created")
@@ -76,10 +77,11 @@ def _substitute(match: re.Match[str]) -> str:
     return "x" * 32 if match[1] is None else match[1]
 
 
-def test_no_secret_is_in_the_file() -> None:
-    for line in (ROOT / "docker-compose.yml").read_text().splitlines():
-        if re.search(r"(PASSWORD|SECRET|KEYS)\w*:", line):
-            assert re.search(r"\$\{\w+:\?", line), line
+def test_no_secret_is_in_the_files() -> None:
+    for file in ("docker-compose.yml", "docker-compose.production.yml"):
+        for line in (ROOT / file).read_text().splitlines():
+            if re.search(r"(PASSWORD|SECRET|KEYS)\w*:|--sasl.password", line):
+                assert re.search(r"\$\{\w+:\?", line), line
     for line in (ROOT / "deploy" / "compose.env").read_text().splitlines():
         assert not re.match(r"\w*(PASSWORD|SECRET|KEYS)=.", line)
 
@@ -108,6 +110,26 @@ def test_what_the_images_copy_is_not_ignored() -> None:
             for source in line.split():
                 assert (ROOT / source).exists(), source
                 assert any(Path(source).match(pattern) for pattern in taken), source
+
+
+def test_production_adds_bounded_containers_and_known_settings() -> None:
+    added = set(PRODUCTION["services"]) - set(SERVICES)
+    assert added == {"kafka-2", "kafka-3", "kafka-exporter", "backup"}
+    for name in added:
+        assert re.fullmatch(r"\d+[mg]", PRODUCTION["services"][name]["mem_limit"])
+        assert PRODUCTION["services"][name]["logging"]["options"]["max-size"] == "10m"
+        assert "ports" not in PRODUCTION["services"][name]
+    known = {variable for variable, _, _ in settings.variables()}
+    for name in OURS:
+        assert set(PRODUCTION["services"][name]["environment"]) <= known
+
+
+def test_production_scrapes_all_that_is_scraped_without_it() -> None:
+    scraped = [
+        yaml.safe_load((ROOT / "deploy/prometheus" / name).read_text())["scrape_configs"]
+        for name in ("prometheus.yml", "production.yml")
+    ]
+    assert scraped[1][: len(scraped[0])] == scraped[0]
 
 
 def names_in(query: str) -> set[str]:

@@ -19,6 +19,7 @@ from tests.support.documents import DOCUMENTS, ROOT, anchors, blocks, section
 RUN = {
     ("docs/installing.md", "On Debian, in one process"): "tests/e2e/test_installing.py",
     ("docs/installing.md", "In containers"): "tests/e2e/test_containers.py",
+    ("docs/scaling.md", "In containers"): "tests/e2e/test_containers.py",
     ("docs/moving.md", "The move"): "tests/e2e/test_migration.py",
     ("docs/moving.md", "Going back"): "tests/integration/test_migrator.py",
     ("docs/operating.md", "The access log"): "tests/integration/test_access_log.py",
