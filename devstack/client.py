@@ -62,21 +62,27 @@ class Session(ClientXMPP):
         self.enable_plaintext = True
         self["feature_mechanisms"].unencrypted_plain = True
         self._port = port
-        self._bound = asyncio.Event()
-        self.add_event_handler("session_start", lambda _: self._bound.set())
+        self._settled = asyncio.Event()
+        self._bound = False
+        self.add_event_handler("session_start", self._on_session)
+        for event in ("connection_failed", "disconnected"):
+            self.add_event_handler(event, lambda _: self._settled.set())
 
     async def bind(self) -> None:
         """Connect and bind the resource, without presence.
 
         Raises:
+            ConnectionError: The connection was refused or lost before.
             TimeoutError: No session within 30 seconds.
         """
         self.connect("127.0.0.1", self._port)
         try:
-            await asyncio.wait_for(self._bound.wait(), _TIMEOUT)
-        except TimeoutError:
-            await self.offline()
-            raise
+            await asyncio.wait_for(self._settled.wait(), _TIMEOUT)
+        finally:
+            if not self._bound:
+                await self.offline()
+        if not self._bound:
+            raise ConnectionError(f"no session of {self.requested_jid}")
 
     async def offline(self) -> None:
         """Disconnect."""
@@ -86,6 +92,10 @@ class Session(ClientXMPP):
         if self._run_out_filters is not None:
             self._run_out_filters.cancel()
             await asyncio.wait([self._run_out_filters])
+
+    def _on_session(self, _: Any) -> None:
+        self._bound = True
+        self._settled.set()
 
 
 class Client(Session):

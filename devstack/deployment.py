@@ -100,10 +100,14 @@ class Deployment:
         await self.prepare()
         self.prosody.write_config()
         for user in USERS:
-            self.passwords[user] = self.secret(f"password-{user}")
-            await self.prosody.register(user, self.passwords[user])
+            await self.register(user)
         await self.prosody.start()
         await self.start_service()
+
+    async def register(self, user: str) -> None:
+        """Register an account; Prosody may be running or not."""
+        self.passwords[user] = self.secret(f"password-{user}")
+        await self.prosody.register(user, self.passwords[user])
 
     async def prepare(self) -> None:
         """Start the services' dependencies; there are none for the embedded archive."""

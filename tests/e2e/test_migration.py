@@ -105,8 +105,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
     prosody.modules, prosody.extra_host = ("mam",), OLD
     prosody.write_config()
     for user in ("juliet", "romeo"):
-        deployment.passwords[user] = deployment.secret(user)
-        await prosody.register(user, deployment.passwords[user])
+        await deployment.register(user)
     await prosody.start()
     operator = Operator(deployment)
     yield operator

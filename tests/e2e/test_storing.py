@@ -61,8 +61,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
     exclusions = ",".join([*DEFAULT_EXCLUSIONS, UNWANTED])
     directory = tmp_path_factory.mktemp("storing")
     async with deployed(directory, PROSODY_ARCHIVE_EXCLUDE_NAMESPACES=exclusions) as deployment:
-        deployment.passwords["nurse"] = "secret"
-        await deployment.prosody.register("nurse", "secret")
+        await deployment.register("nurse")
         juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
         yield Scene(deployment, juliet, romeo)
         await juliet.offline()

@@ -68,8 +68,7 @@ async def measure(directory: Path, mode: str, rounds: int, messages: int) -> Tal
     try:
         await deployment.start()
         for user in CROWD:
-            deployment.passwords[user] = deployment.secret(f"password-{user}")
-            await deployment.prosody.register(user, deployment.passwords[user])
+            await deployment.register(user)
         async with _loaded(deployment):
             return await _rounds(deployment, rounds, messages)
     finally:

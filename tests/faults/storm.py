@@ -2,9 +2,10 @@
 
     python -m tests.faults.storm --mode kafka --rounds 50 --seed 7
 
-Pairs of clients send numbered messages without a pause, while parts of the deployment are hit in
-random order. At the end both archives of every pair must hold every message that was delivered,
-once, in order, under the id that was seen live, and no process may have ended by itself.
+Pairs of clients send numbered messages without a pause, and a hostile user attacks, while parts of
+the deployment are hit in random order. At the end both archives of every pair must hold every
+message that was delivered, once, in order, under the id that was seen live, and no process may have
+ended by itself.
 
 There is one broker; tests/faults/test_coordinator.py is for several.
 """
@@ -14,6 +15,7 @@ import random
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ import click
 
 from devstack.deployment import Deployment, Distributed
 from devstack.service import Service
+from tests.faults.hostile import USER, Hostile
 from tests.faults.talk import Findings, Talk
 from tests.support.proxy import Proxy
 
@@ -181,11 +184,13 @@ class Outcome:
 
     Attributes:
         hits: What was hit, in order.
+        attacks: What the hostile user sent, and how often.
         talks: The pairs.
         findings: What is wrong.
     """
 
     hits: list[str]
+    attacks: Counter[str]
     talks: list[Talk]
     findings: Findings
 
@@ -195,7 +200,8 @@ class Outcome:
         delivered = sum(len(talk.delivered) for talk in self.talks)
         gap = max(talk.longest_gap for talk in self.talks)
         summary = (
-            f"rounds {len(self.hits)}, kills {kills}, messages sent {sent}, delivered {delivered}, "
+            f"rounds {len(self.hits)}, kills {kills}, attacks {self.attacks.total()}, "
+            f"messages sent {sent}, delivered {delivered}, "
             f"lost {self.findings.lost}, doubled {self.findings.doubled}, longest gap {gap:.1f} s"
         )
         return "\n".join([summary, *self.findings.problems])
@@ -206,9 +212,12 @@ async def rage(directory: Path, mode: str, rounds: int, seed: int, longest: floa
     ground = Ground(directory, mode)
     async with ground.held() as deployment:
         storm = Storm(ground, random.Random(seed), longest)  # noqa: S311  # a seed repeats a storm
+        hostile = Hostile(deployment, "romeo", random.Random(seed))  # noqa: S311
+        await deployment.register(USER)
         talks = [Talk("juliet", "romeo"), Talk("romeo", "juliet")]
         stop = asyncio.Event()
         running = [asyncio.ensure_future(talk.run(deployment, stop)) for talk in talks]
+        running.append(asyncio.ensure_future(hostile.run(stop)))
         try:
             for _ in range(rounds):
                 await storm.hit()
@@ -219,7 +228,7 @@ async def rage(directory: Path, mode: str, rounds: int, seed: int, longest: floa
         findings = await look_through(deployment, talks)
         storm.look()
         findings.problems += [f"{name} ended by itself" for name in sorted(storm.fallen)]
-        return Outcome(storm.hits, talks, findings)
+        return Outcome(storm.hits, hostile.attacks, talks, findings)
 
 
 async def look_through(deployment: Deployment, talks: list[Talk]) -> Findings:

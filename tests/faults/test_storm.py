@@ -17,3 +17,4 @@ async def test_nothing_is_lost_or_doubled(tmp_path: Path, mode: str, rounds: int
     print(f"mode {mode}, seed {seed}: {outcome.hits}\n{outcome}")  # noqa: T201  # a failure is repeated by it
     assert outcome.findings.problems == []
     assert all(len(talk.delivered) > 50 for talk in outcome.talks)
+    assert outcome.attacks.total() > 10

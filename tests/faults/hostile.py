@@ -1,0 +1,152 @@
+"""A hostile user: odd XML, floods and huge requests, sent all the time by several sessions.
+
+Nothing of it may cost anybody else more than a moment (faults of the kinds B and E).
+"""
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+
+from devstack.deployment import Deployment
+from devstack.raw import RawSession
+
+USER = "mercutio"
+SESSIONS = 3
+
+_INTERVAL = 0.1
+_RECONNECT = 0.2
+_PATIENCE = 10.0
+_CHUNK = 65_536
+_LARGE = 240_000
+"""Bytes that fit the c2s stanza limit of Prosody's default, 256 KiB."""
+_MAM = "urn:xmpp:mam:2"
+
+_numbers = itertools.count()
+
+
+def _message(to: str, content: str) -> str:
+    return f"<message to='{to}' type='chat'>{content}</message>"
+
+
+def _iq(content: str, to: str = "") -> str:
+    address = f" to='{to}'" if to else ""
+    return f"<iq type='set' id='h{next(_numbers)}'{address}>{content}</iq>"
+
+
+def _nested(depth: int) -> str:
+    return "<a>" * depth + "</a>" * depth
+
+
+NAMESPACES = {
+    "a namespace that is no URI": "<x xmlns='my app'/>",
+    "a namespace of other letters": "<x xmlns='http://exämple.com/'/>",
+    "a namespace with a brace": "<x xmlns='a}b'/>",
+}
+PAYLOADS = {
+    "deep nesting": f"<x xmlns='urn:x'>{_nested(300)}</x>",
+    "a long name": f"<{'n' * 60_000} xmlns='urn:x'/>",
+    "a long attribute": f"<x xmlns='urn:x' a='{'v' * 12_000}'/>",
+    "a body of apostrophes": f"<body>{chr(39) * 100_000}</body>",
+    "a body of line feeds": "<body>" + "\n" * (_LARGE // 2) + "</body>",
+}
+REQUESTS = {
+    "a large query": f"<query xmlns='{_MAM}'>{'<a/>' * (_LARGE // 4)}</query>",
+    "an odd query": f"<query xmlns='{_MAM}'>{NAMESPACES['a namespace with a brace']}</query>",
+    "long preferences": f"<prefs xmlns='{_MAM}' default='always'><never>"
+    + "".join(f"<jid>{n}{'j' * 1000}@x</jid>" for n in range(200))
+    + "</never></prefs>",
+}
+QUERIES, MESSAGES = 256, 600
+"""At once."""
+
+
+def _presence(component: str) -> str:
+    return f"<presence to='w{next(_numbers)}@{component}'/>"
+
+
+def _flood() -> str:
+    return "".join(_iq(f"<query xmlns='{_MAM}'/>") for _ in range(QUERIES))
+
+
+def _ways(deployment: Deployment, victim: str) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Give every attack with its name."""
+    yield "a flood of queries", _flood
+    odd = _message(victim, NAMESPACES["a namespace that is no URI"] + "<body/>")
+    yield "a flood of odd messages", lambda: odd * MESSAGES
+    for name, content in REQUESTS.items():
+        yield name, partial(_iq, content)
+    for name, content in PAYLOADS.items():
+        yield name, partial(_message, victim, content)
+    for name, content in NAMESPACES.items():
+        # Not to the victim: a client's library may not take what a server delivers.
+        yield name, partial(_message, f"{USER}@{deployment.host}", f"{content}<body/>")
+    for component in (*deployment.prosody.ingest, *deployment.prosody.query):
+        yield f"presence to {component}", partial(_presence, component)
+        yield f"a request to {component}", partial(_iq, REQUESTS["an odd query"], component)
+        for name, content in NAMESPACES.items():
+            yield f"{name} to {component}", partial(_message, component, content)
+
+
+class Hostile:
+    """Attacks until told to stop, with new sessions whenever the old ones are ended.
+
+    Args:
+        deployment: What is attacked; the account USER is registered there.
+        victim: Who gets messages that a client can read.
+        chance: Where the order comes from.
+
+    Attributes:
+        attacks: How often each was made.
+    """
+
+    def __init__(self, deployment: Deployment, victim: str, chance: random.Random) -> None:
+        self.attacks: Counter[str] = Counter()
+        self._deployment = deployment
+        self._chance = chance
+        self._ways = dict(_ways(deployment, f"{victim}@{deployment.host}"))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Attack until told to stop."""
+        await asyncio.gather(*(self._persist(stop) for _ in range(SESSIONS)))
+
+    async def _persist(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+                await self._attack(stop)
+            await asyncio.sleep(_RECONNECT)
+
+    async def _attack(self, stop: asyncio.Event) -> None:
+        deployment = self._deployment
+        session = RawSession(
+            USER, deployment.passwords[USER], deployment.host, deployment.client_port
+        )
+        async with asyncio.timeout(_PATIENCE):
+            await session.open()
+        try:
+            while not stop.is_set():
+                name = self._chance.choice(list(self._ways))
+                async with asyncio.timeout(_PATIENCE):
+                    await _send(session, self._ways[name]())
+                self.attacks[name] += 1
+                await asyncio.sleep(_INTERVAL)
+        finally:
+            session.writer.transport.abort()
+
+
+async def _send(session: RawSession, attack: str) -> None:
+    """Send something, and wait until the server has been through it.
+
+    More at a time would be an attack on Prosody, which has its own limits (mod_limits).
+    """
+    ping = f"ping-{next(_numbers)}"
+    session.write(f"{attack}<iq type='get' id='{ping}'><ping xmlns='urn:xmpp:ping'/></iq>")
+    received = b""
+    while ping.encode() not in received:
+        more = await session.reader.read(_CHUNK)
+        if not more:
+            raise ConnectionResetError
+        received = received[-_CHUNK:] + more
