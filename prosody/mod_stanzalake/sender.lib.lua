@@ -9,7 +9,8 @@ local xmlns_batch = "urn:stanzalake:batch:1";
 local COALESCE = 0.02;
 local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30;
 local SAVE_INTERVAL = 1;
-local MAX_OWNERS = 65536;
+-- Bytes of the names of owners whose newest line is remembered.
+local MAX_OWNERS = 4 * 1024 * 1024;
 
 local sender_mt = {};
 sender_mt.__index = sender_mt;
@@ -75,7 +76,7 @@ function sender_mt:ship(batch)
 		return true;
 	end
 	local payload = { self.batch_tag, base64(text), "</batch>" };
-	self.ingest:request(jid, payload, self.ack_timeout, function (reply, why) self:answered(batch, reply, why); end);
+	self.ingest:request(jid, payload, self.ack_timeout, function (reply, why) self:on_answer(batch, reply, why); end);
 	return true;
 end
 
@@ -109,7 +110,7 @@ local function trouble_of(reply, why)
 	return condition ~= "bad-request" and "ingest answers "..(condition or "an error without a condition") or nil;
 end
 
-function sender_mt:answered(batch, reply, why)
+function sender_mt:on_answer(batch, reply, why)
 	local trouble = trouble_of(reply, why);
 	if trouble then
 		batch.shipped = false;
@@ -155,7 +156,7 @@ end
 
 -- Notes the journal offset after an owner's newest line, whose position is the sequence's last.
 function sender_mt:wrote(owner, offset)
-	if not self.newest[owner] then self.owners = self.owners + 1; end
+	if not self.newest[owner] then self.owners = self.owners + #owner; end
 	if self.owners > MAX_OWNERS then
 		self.newest, self.positions, self.owners, self.floor = {}, {}, 0, offset;
 	else

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,8 @@ from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 from stanzalake.observability.log_once import LogOnce
 
 _SCAN_RECORDS = 1000
-_MAX_KEYS = 65_536
+_MAX_KEYS = 4 * 1024 * 1024
+"""Bytes of the keys whose newest record is remembered."""
 _UPKEEP_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class LocalLog:
         self._retention = retention
         self._clock = clock
         self._damage: LogDamaged | None = None
+        self._key_bytes = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-log")
         self._change = asyncio.Condition()
         self._upkeep: asyncio.Task[None] | None = None
@@ -70,10 +72,7 @@ class LocalLog:
             return {}
         end = await self._call(self._file.append, topic, entries, self._clock())
         self._ends[topic] = end
-        newest, _ = self._key_ends
-        newest.update(dict.fromkeys(((topic, entry.key) for entry in entries), end))
-        if len(newest) > _MAX_KEYS:
-            self._key_ends = self._no_key_ends()
+        self._remember(topic, {entry.key for entry in entries}, end)
         await self._notify()
         return {PARTITION: end}
 
@@ -134,6 +133,13 @@ class LocalLog:
         await self._call(self._file.commit, topic, group, next_offset)
         self._commits[topic, group] = next_offset
         await self._notify()
+
+    def _remember(self, topic: str, keys: Collection[str], end: int) -> None:
+        newest, _ = self._key_ends
+        self._key_bytes += sum(len(key) for key in keys if (topic, key) not in newest)
+        newest.update(dict.fromkeys(((topic, key) for key in keys), end))
+        if self._key_bytes > _MAX_KEYS:
+            self._key_ends, self._key_bytes = self._no_key_ends(), 0
 
     def _no_key_ends(self) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
         """Return no key's end offset, and for all other keys the end of their topic."""

@@ -117,7 +117,7 @@ async def test_after_a_restart_every_key_waits_for_the_whole_topic(tmp_path: Pat
 async def test_evicted_keys_wait_for_the_whole_topic(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_MAX_KEYS", 2)
+    monkeypatch.setattr(sqlite, "_MAX_KEYS", len("a@bb@b"))
     log = LocalLog(tmp_path / "log")
     await log.append(EVENTS, [Entry(f"{name}@b", b"1") for name in "abc"])
     for name in "abcd":
