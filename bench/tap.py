@@ -140,6 +140,7 @@ def _prosody(kind: str, directory: Path, storage: str) -> Prosody:
         component_port=free_port(),
         modules=modules,
         ingest=(INGEST,),
+        policy="true",
         extra_host=accounts.PLAIN + storage,
     )
 

@@ -18,6 +18,9 @@ USERS = ("juliet", "romeo")
 INGEST = "ingest.stanzalake"
 QUERY = "query.stanzalake"
 
+_KNOWN_WAIT = 20.0
+_POLL = 0.02
+
 
 def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
@@ -144,7 +147,21 @@ class Deployment:
         client = Client(f"{user}@{self.host}/{resource}", self.passwords[user], self.client_port)
         await client.online()
         self._clients.append(client)
+        await self.known(user)
         return client
+
+    async def known(self, user: str) -> None:
+        """Wait until Prosody knows an account's preferences, and so announces ids.
+
+        Without the archive's processes it learns of none.
+
+        Raises:
+            TimeoutError: It does not within 20 seconds.
+        """
+        if all(service.alive for service in self.services.values()):
+            async with asyncio.timeout(_KNOWN_WAIT):
+                while not self.prosody.state_file(user).exists():  # noqa: ASYNC110  # files set no event
+                    await asyncio.sleep(_POLL)
 
     def secret(self, name: str) -> str:
         """Return a secret that is kept in the directory."""

@@ -184,6 +184,11 @@ class Prosody(Server):
         output, _ = await process.communicate(typed.encode())
         return await process.wait(), output.decode(errors="replace")
 
+    def state_file(self, user: str) -> Path:
+        """Give the file that mod_stanzalake keeps once it knows an account's preferences."""
+        host = "".join(c if c.isalnum() else f"%{ord(c):02x}" for c in self.host)
+        return self.data_path / host / "stanzalake_preferences" / f"{user}.dat"
+
     async def start(self) -> None:
         """Start the process and wait until it serves both ports.
 

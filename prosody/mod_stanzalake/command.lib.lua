@@ -36,6 +36,10 @@ Usage: prosodyctl mod_stanzalake COMMAND
     Puts the positions of a host back to the clock, after a clock that was wrong put them ahead of it. FILE is
     what `stanzalake ahead` printed. Prosody has to be stopped, and its journal to be taken by ingest before.
 
+ refresh [--wait SECONDS] [USER@HOST | HOST ...]
+    Has Prosody ask the query service again what accounts want archived. It learns of their own choices by itself;
+    this is for after `stanzalake import` or `stanzalake restore` changed them.
+
 HOST is a VirtualHost with mod_stanzalake; without one, all of them are meant.
 --wait: how long to wait until the request is in the log (30); 0 is not at all. It is carried out in any case:
 if Prosody does not run, at its next start.
@@ -103,8 +107,8 @@ local function wait_for(condition, deadline)
 	return true;
 end
 
--- Waits until a request is in the log. Returns the exit status.
-local function follow(host, path, wait)
+-- Waits until a request is carried out, or in the log if it is an event. Returns the exit status.
+local function follow(host, path, wait, is_event)
 	local deadline, where = now() + wait, directory.of(host);
 	if wait == 0 then
 		say("%s: requested.", host);
@@ -117,6 +121,10 @@ local function follow(host, path, wait)
 	if not wait_for(function () return not lfs.attributes(path, "mode"); end, deadline) then
 		say("%s: requested, but Prosody has not taken it up within %g s; its log says why. It stays requested.", host, wait);
 		return WAITING;
+	end
+	if not is_event then
+		say("%s: done.", host);
+		return FINE;
 	end
 	-- The request was written before its file was deleted.
 	local offset = backlog.read(where).written;
@@ -135,7 +143,7 @@ local function request(host, event, wait)
 		complain("%s: cannot be requested: %s", host, err);
 		return FAILED;
 	end
-	return follow(host, path, wait);
+	return follow(host, path, wait, event.type ~= "refresh");
 end
 
 local function is_confirmed(owner)
@@ -217,7 +225,31 @@ function commands.rewind(args)
 	return FINE;
 end
 
+-- Returns the normalised accounts and hosts of a command line, else all hosts; or nil and the reason.
+local function chosen_owners(args)
+	local owners, named = {}, {};
+	for i, arg in ipairs(args) do
+		local user, host, resource = jid.prepped_split(arg);
+		if not host or resource then return nil, arg.." is neither USER@HOST nor HOST"; end
+		owners[i], named[i] = jid.join(user, host), host;
+	end
+	local hosts, err = chosen_hosts(named);
+	if not hosts then return nil, err; end
+	return owners[1] and owners or hosts;
+end
+
+function commands.refresh(args)
+	local owners, err = chosen_owners(args);
+	if not owners then return FAILED, err; end
+	local code = FINE;
+	for _, owner in ipairs(owners) do
+		code = math.max(code, request(jid.host(owner), { type = "refresh", owner = owner }, args.wait));
+	end
+	return code;
+end
+
 local known_options = {
+	refresh = { wait = "seconds" };
 	status = { json = "flag" };
 	expire = { wait = "seconds" };
 	rewind = {};

@@ -135,10 +135,11 @@ function forwarding_mt:finish(request, answer)
 	self.turns:finish(request.owner);
 end
 
--- The state behind an error: one that may pass leaves open whether the change was made.
-local function state_of_error(iq)
+-- The state behind an error: one that may pass leaves open whether the change was made, and an archive has begun before
+-- its page turns out not to exist.
+local function state_of_error(iq, change)
 	local kind, condition = iq:get_error();
-	if kind == "wait" or condition == "internal-server-error" then return nil; end
+	if change == "activation" or kind == "wait" or condition == "internal-server-error" then return nil; end
 	return false;
 end
 
@@ -183,12 +184,13 @@ function forwarding_mt:answered(request, opened, why)
 	local iq = opened and opened.iq and self.parser:parse(opened.iq);
 	if not iq or not answers_request(iq, request) then
 		if opened then opened:close(); end
+		if why == "away" then self:settle(request, false); end
 		if errors[why] then return self:finish(request, errors[why](request)); end
 		module:log("warn", "A query was not answered properly: %s", why or "wrong reply");
 		return self:finish(request, refusal(request));
 	end
 	if iq.attr.type == "error" then
-		self:settle(request, state_of_error(iq));
+		self:settle(request, state_of_error(iq, request.change));
 	else
 		self:settle(request, opened.state);
 	end
@@ -198,8 +200,10 @@ end
 -- Begins a request whose turn has come.
 function forwarding_mt:begin(request)
 	request.timer:stop();
-	if request.answered or not is_there(request) then return self:finish(request); end
-	if self.closed then return self:finish(request, refusal(request)); end
+	if self.closed or request.answered or not is_there(request) then
+		self:settle(request, false);
+		return self:finish(request, refusal(request));
+	end
 	self.sender:hold(request.owner, self.freshness_timeout, function (stable, watermarks)
 		if self.closed then return self:finish(request, refusal(request)); end
 		local text = text_of_request("request", request, stable, watermarks, self.sender:newest_position(request.owner));
@@ -229,9 +233,9 @@ end
 
 -- Tells that a request may change the owner's state. Gives false if that cannot be noted: then it must not be made.
 function forwarding_mt:track(request, change)
-	if not self.preferences or not change then return true; end
+	if not change then return true; end
 	local tracked = self.preferences:pending(request.owner, request.position, change);
-	request.tracked = tracked or nil;
+	request.tracked, request.change = tracked or nil, change;
 	return tracked ~= nil;
 end
 
@@ -256,9 +260,13 @@ end
 --   answered: called once, with the state, or with nil if it is not known
 function forwarding_mt:ask_state(owner, answered)
 	local request = { owner = owner, asker = module.host, position = self.sequence:next(owner), tracked = true };
-	self:ask(text_of_request("state", request, true), function (opened)
-		if opened then opened:close(); end
-		answered(opened and opened.state or nil);
+	-- The erasure of an account may still be in the journal.
+	self.sender:hold(owner, self.freshness_timeout, function (stable, watermarks)
+		if not stable or self.closed then return answered(nil); end
+		self:ask(text_of_request("state", request, true, watermarks), function (opened)
+			if opened then opened:close(); end
+			answered(opened and opened.state);
+		end);
 	end);
 end
 
@@ -268,17 +276,11 @@ function forwarding_mt:on_part(stanza)
 	return true;
 end
 
--- Clients that use the archive get their offline messages from it.
-local function on_offline_broadcast(data)
-	return data.origin.mam_requested;
-end
-
 function forwarding_mt:start()
 	for _, name in ipairs { "query", "prefs", "metadata" } do
 		module:hook("iq/self/"..xmlns_mam..":"..name, function (data) return self:on_iq(data); end);
 	end
 	module:hook("message/host", function (data) return self:on_part(data.stanza); end, 1);
-	module:hook("message/offline/broadcast", on_offline_broadcast);
 	self.query:start();
 end
 
@@ -291,7 +293,7 @@ end
 
 --   query: the query components
 --   options: freshness_timeout, query_timeout (seconds)
---   preferences: told of requests that may change an owner's state; or nil. Its methods:
+--   preferences: told of requests that may change an owner's state. Its methods:
 --     pending(owner, position, change): a request is about to be forwarded; change is "preferences" or "activation";
 --       gives whether it is to be told how that ended, or nil if it cannot note it
 --     settled(owner, position, state): it has ended, see settle; a state has activated, always, never, position, and

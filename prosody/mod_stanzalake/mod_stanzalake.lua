@@ -31,8 +31,10 @@ local heartbeats = module:require "heartbeat";
 local inbox = module:require "inbox";
 local instance = module:require "instance";
 local journals = module:require "journal";
+local offline = module:require "offline";
 local options = module:require "options";
 local position = module:require "position";
+local preferences = module:require "preferences";
 local requests = module:require "requests";
 local sender = module:require "sender";
 local tap = module:require "tap";
@@ -58,12 +60,19 @@ local sequence = position.new_sequence(now, ahead.recover(journal));
 local ingest, query = components.new(settings.ingest), components.new(settings.query);
 local shipping = sender.new(journal, sequence, ingest, settings);
 
-tap.new(journal, sequence, position.new_sealer(settings.id_keys[1]), shipping):start();
-local forwarder = forwarding.new(shipping, sequence, query, settings);
+local forwarder;
+local states = preferences.new(module:open_store("stanzalake_preferences"), function (owner, answered)
+	forwarder:ask_state(owner, answered);
+end, now, settings);
+forwarder = forwarding.new(shipping, sequence, query, settings, states);
+
+tap.new(journal, sequence, position.new_sealer(settings.id_keys[1]), shipping, states, settings):start();
+states:start();
+offline.start();
 forwarder:start();
 ingest:start(function () shipping:resume(); end);
 check.start(journal, sequence, settings);
-requests.new(inbox.new(settings.journal_dir), journal, sequence, shipping):start();
+requests.new(inbox.new(settings.journal_dir), journal, sequence, shipping, states):start();
 
 local heartbeat = heartbeats.new(journal, shipping, settings);
 heartbeat:start();

@@ -182,15 +182,15 @@ function preferences_mt:reset(owner)
 	if not ok then module:log("error", "Preferences of %s cannot be removed: %s", owner, err); end
 end
 
--- Has an owner asked for again, as somebody else changed the state of the archive.
-function preferences_mt:forget(owner)
+-- Has the query component asked for an owner again, after something else changed the state of the archive.
+function preferences_mt:refresh(owner)
 	local record = self:load(owner);
 	record.known = false;
 	return self:save(owner, record);
 end
 
--- Has every owner asked for again.
-function preferences_mt:forget_all()
+-- The same for all owners.
+function preferences_mt:refresh_all()
 	self.generation = self.generation + 1;
 	self.cache:clear();
 	return self.store:set(nil, { generation = self.generation });

@@ -1,6 +1,5 @@
--- Requests: that an archive be erased or what has expired be removed, written to the journal as events.
---
--- They come from prosodyctl by way of the inbox, and from accounts that are removed.
+-- Requests of prosodyctl, by way of the inbox, and of accounts that are removed: erasures and expiries, which are
+-- written to the journal as events, and refreshes of what the tap knows of archives.
 
 local get_provider = require "core.usermanager".get_provider;
 local jid = require "util.jid";
@@ -38,6 +37,11 @@ function validators.expiry(request)
 	return request.owner == host;
 end
 
+function validators.refresh(request)
+	local user, domain, resource = jid.prepped_split(request.owner);
+	return domain == host and not resource and jid.join(user, domain) == request.owner;
+end
+
 local function valid(request)
 	local check = type(request) == "table" and validators[request.type];
 	return check and type(request.owner) == "string" and check(request);
@@ -51,6 +55,7 @@ function requests_mt:write(request)
 	local place, err = self.journal:append(encoders[request.type](request, self.sequence:next(request.owner)));
 	if not place then return nil, err; end
 	self.sender:wrote(request.owner, place);
+	if request.account then self.preferences:reset(request.owner); end
 	module:log("info", "To the archive: %s of %s, by %s", request.type, request.owner, request.by or "prosodyctl");
 	return true;
 end
@@ -65,7 +70,13 @@ local function end_sessions(owner)
 	end
 end
 
+function requests_mt:refresh(owner)
+	if jid.node(owner) then return self.preferences:refresh(owner); end
+	return self.preferences:refresh_all();
+end
+
 function requests_mt:carry_out(request)
+	if request.type == "refresh" then return self:refresh(request.owner); end
 	if request.account then end_sessions(request.owner); end
 	return self:write(request);
 end
@@ -120,9 +131,9 @@ function requests_mt:start()
 	end);
 end
 
-local function new(inbox, journal, sequence, sender)
+local function new(inbox, journal, sequence, sender, preferences)
 	return setmetatable({
-		inbox = inbox, journal = journal, sequence = sequence, sender = sender, memory = {};
+		inbox = inbox, journal = journal, sequence = sequence, sender = sender, preferences = preferences, memory = {};
 	}, requests_mt);
 end
 

@@ -1,5 +1,5 @@
--- The tap: writes every eligible message to the journal, once for each archive that it belongs to, and
--- announces its id on the copy that goes on.
+-- The tap: writes each message that may be kept to the journal, once for each archive that it belongs to, and announces
+-- the id of one that will be kept on the copy that goes on. To Prosody, any other message is not archived.
 
 local rostermanager = require "core.rostermanager";
 local user_exists = require "core.usermanager".user_exists;
@@ -9,6 +9,7 @@ local st = require "util.stanza";
 local eligible = module:require "eligibility".eligible;
 local event = module:require "event";
 local stanzas = module:require "stanzas";
+local verdict_of = module:require "verdict".verdict;
 
 local host = module.host;
 local bare_sessions = prosody.bare_sessions;
@@ -159,19 +160,23 @@ end
 -- line and its last use nothing is called that could archive another message.
 local record = {};
 
--- Archives the message for one owner.
+-- Archives the message for one owner, unless it is certain that the processor would drop it. Where that cannot be told,
+-- the processor decides, and nothing is announced.
 function tap_mt:archive(data, user, other, direction)
 	local stanza, owner = data.stanza, user.."@"..host;
 	local peer_node, peer_host, peer_resource = jid.split(other);
 	local peer = peer_node and peer_node.."@"..peer_host or peer_host;
 	if not is_eligible(data, user, owner, peer) then return; end
-	local contact, text = is_contact(user, peer), self:text_of(stanza, owner);
+	local contact, state = is_contact(user, peer), self.preferences:get(owner);
+	local verdict = verdict_of(stanza, peer, other, contact, state, self.server);
+	if verdict == "no" then return self.count_filtered(1); end
+	local text = self:text_of(stanza, owner);
 	if not text then return; end
 	local position = self.sequence:next(owner);
 	record.position, record.owner, record.peer, record.peer_resource = position, owner, peer, peer_resource or "";
 	record.direction, record.kind = direction, KINDS[stanza.attr.type] or "normal";
 	record.contact, record.stanza = contact, text;
-	if self:write(record, owner) then self:announce(data, user, owner, position, direction); end
+	if self:write(record, owner) and verdict == "yes" then self:announce(data, user, owner, position, direction); end
 end
 
 function tap_mt:on_outgoing(data)
@@ -203,12 +208,6 @@ function tap_mt:on_incoming(data)
 	self:archive(data, user, from, "in");
 end
 
--- A message that mod_offline did not take is not lost if it is archived: no bounce.
-local function on_offline(data)
-	local owner = data.username.."@"..host;
-	return data.stanza:get_child_with_attr("stanza-id", xmlns_sid, "by", owner) and true or nil;
-end
-
 local function on_should_store(data)
 	local should, why = eligible(data.stanza);
 	data.reason = why;
@@ -226,7 +225,6 @@ function tap_mt:start()
 	end
 	module:hook("route/remote", on_remote, 0);
 	module:hook("archive-should-store", on_should_store, -1);
-	module:hook("message/offline/handle", on_offline, -2);
 end
 
 local function counter(name, description)
@@ -234,10 +232,14 @@ local function counter(name, description)
 end
 
 --   seal: gives the id of an owner and a position
-local function new(journal, sequence, seal, sender)
+--   options: policy, smart, exclude_namespaces
+local function new(journal, sequence, seal, sender, preferences, options)
 	return setmetatable({
-		journal = journal, sequence = sequence, seal = seal, sender = sender, parser = stanzas.new();
+		journal = journal, sequence = sequence, seal = seal, sender = sender, preferences = preferences;
+		parser = stanzas.new();
+		server = { policy = options.policy, smart = options.smart, excluded = options.exclude_namespaces };
 		count = counter("messages", "Messages written to the journal, once for each owner");
+		count_filtered = counter("filtered", "Messages that no archive keeps, by policy, preferences or exclusion");
 		count_drop = counter("dropped", "Messages for which the journal had no room, or that were too large");
 	}, tap_mt);
 end

@@ -12,6 +12,7 @@ from devstack.deployment import Deployment, Distributed
 from devstack.ports import free_port
 from devstack.prosody import Prosody
 from tests.support.processes import Run
+from tests.support.wait import until
 
 SECOND = "montague.localhost"
 ALL = {"PROSODY_ARCHIVE_POLICY": "true"}
@@ -90,6 +91,7 @@ async def test_one_process_serves_several_prosodys(run: Run, tmp_path: Path) -> 
         client_port=ports[0],
         component_port=ports[1],
         component_secret="",
+        policy="true",
     )
     deployment = Deployment(tmp_path, settings=ALL)
     own = deployment.settings["STANZALAKE_PROSODY"]
@@ -107,6 +109,7 @@ async def test_one_process_serves_several_prosodys(run: Run, tmp_path: Path) -> 
     juliet = await deployment.client("juliet")
     nurse = Client(f"nurse@{SECOND}/x", "secret", second.client_port)
     await nurse.online()
+    await until(second.state_file("nurse").exists)
     juliet.say("juliet@localhost", "a note to myself")
     nurse.say(f"nurse@{SECOND}", "another one")
     await juliet.wait_received(1)

@@ -303,6 +303,8 @@ async def test_a_message_to_oneself_is_one_entry(scene: Scene) -> None:
 @pytest.mark.behaviour(7)
 @pytest.mark.requirement("313-125")
 async def test_a_message_to_somebody_away_is_one_entry(scene: Scene) -> None:
+    async with scene.more(("nurse", "before")):
+        pass
     scene.juliet.send_raw(message("later", BODY, to=NURSE))
     await entries(scene.juliet)
     async with scene.more(("nurse", "one")) as [nurse]:

@@ -42,16 +42,17 @@ async def start_measured(start_server: StartServer, port: int, options: str = ""
 async def test_prometheus_sees_what_the_tap_does(start_server: StartServer) -> None:
     port = free_port()
     server = await start_measured(start_server, port, f"stanzalake_journal_limit = {LIMIT}")
-    counters = ("messages_total", "dropped_total", "forbidden_total", "unreadable_total")
-    zeros = {**dict.fromkeys(counters, 0), "unacknowledged_bytes": 0}
+    counters = ("messages", "filtered", "dropped", "forbidden", "unreadable")
+    zeros = {**{f"{name}_total": 0 for name in counters}, "unacknowledged_bytes": 0}
     assert await scrape(port) == {**zeros, "journal_limit_bytes": LIMIT}
     juliet = await server.client("juliet")
     juliet.say(ROMEO, "hi", "m1")
+    juliet.send_raw(f"<message to='{ROMEO}'><propose xmlns='urn:xmpp:jingle-message:0'/></message>")
     juliet.say(JULIET, "kept", "m2")
     await juliet.message("m2")
     (segment,) = server.journal.glob("*.ndjson")
     samples = await scrape(port)
-    assert samples["messages_total"] == 3
+    assert (samples["messages_total"], samples["filtered_total"]) == (3, 2)
     assert samples["unacknowledged_bytes"] == segment.stat().st_size
     juliet.say(JULIET, "x" * LIMIT, "m3")
     await juliet.message("m3")

@@ -85,6 +85,24 @@ async def test_expire_requests_an_expiry(server: Server, ingest: FakeIngest) -> 
     assert len(asked_for(ingest)) == 2
 
 
+@pytest.mark.parametrize("target", [(), (HOST,), (JULIET.upper(),), (ROMEO, JULIET)])
+async def test_refresh_has_the_query_component_asked_again(
+    server: Server, target: tuple[str, ...]
+) -> None:
+    query = await server.query()
+    juliet = await server.client("juliet")
+    code, said = await control(server, "refresh", *target)
+    assert (code, f"{HOST}: done." in said) == (FINE, True), said
+    juliet.say(JULIET, "hi", "m1")
+    await until(lambda: [r.header["owner"] for r in query.asked].count(JULIET) == 2)
+
+
+async def test_refresh_of_what_is_no_account_or_host(server: Server) -> None:
+    for target, reason in ((f"{JULIET}/one", "neither"), ("nobody@else.lit", "no VirtualHost")):
+        code, said = await control(server, "refresh", target)
+        assert (code, reason in said) == (FAILED, True), said
+
+
 async def test_wait_0_returns_at_once(server: Server) -> None:
     code, said = await control(server, "delete", "--wait", "0", "--yes", JULIET)
     assert (code, f"{HOST}: requested." in said) == (FINE, True), said

@@ -46,6 +46,7 @@ class Scene(NamedTuple):
 @pytest.fixture
 async def scene(server: Server) -> AsyncIterator[Scene]:
     ingest = await server.ingest()
+    await server.query()
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     yield Scene(server, ingest, juliet, romeo)
     assert "Traceback" not in server.log
@@ -144,6 +145,7 @@ async def test_a_chat_with_a_domain_is_archived_in_both_directions(
     start_server: StartServer,
 ) -> None:
     server = await start_server(f'Component "{GATEWAY}"\ncomponent_secret = "{PASSWORD}"')
+    await server.query()
     ingest, juliet = await server.ingest(), await server.client("juliet")
     bot = await server.component(GATEWAY, PASSWORD)
     juliet.say(GATEWAY, "ping", "m1")
@@ -302,6 +304,7 @@ async def test_a_carbon_of_a_gateways_message_carries_the_id_to_the_only_session
         'modules_enabled = { "privilege" }',
         modules=["stanzalake", "privilege"],
     )
+    await server.query()
     ingest, juliet = await server.ingest(), await server.client("juliet")
     gateway = await server.component(GATEWAY, PASSWORD)
     gateway.send_raw(privileged_message(GATEWAY, HOST, JULIET, ROMEO, "<body>typed there</body>"))
@@ -337,6 +340,8 @@ async def test_without_offline_storage_an_archived_message_does_not_bounce(
     start_server: StartServer,
 ) -> None:
     server = await start_server('modules_disabled = { "offline" }')
+    await server.query()
+    await (await server.client("romeo")).offline()
     ingest, juliet = await server.ingest(), await server.client("juliet")
     juliet.say(ROMEO, "later", "m1")
     await ingest.arrival("later", ROMEO)
@@ -355,7 +360,9 @@ async def test_other_modules_hear_of_what_was_archived(
         "end);\n"
     )
     server = await start_server(modules=["stanzalake", "listener"], module_dirs=[tmp_path])
+    await server.query()
     ingest, juliet = await server.ingest(), await server.client("juliet")
+    await server.client("romeo")
     juliet.say(ROMEO, "hi", "m1")
     for user, owner in (("juliet", JULIET), ("romeo", ROMEO)):
         event = await ingest.arrival("hi", owner)

@@ -32,6 +32,7 @@ def bodies(ingest: FakeIngest, owner: str) -> list[str]:
 
 
 async def test_events_written_without_ingest_are_shipped_later(server: Server) -> None:
+    await server.query()
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     await say_and_wait(juliet, romeo, "a", "b")
     assert stanza_ids(await romeo.message("a"))
@@ -97,6 +98,7 @@ async def test_a_crash_repeats_only_unacknowledged_events(
     start_server: StartServer,
 ) -> None:
     server = await start_server(FAST)
+    await server.query()
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     first = await server.ingest()
     await say_and_wait(juliet, romeo, "a")
@@ -172,7 +174,8 @@ async def test_positions_increase_when_the_clock_steps_back(server: Server) -> N
     ingest, juliet = await server.ingest(), await server.client("juliet")
     juliet.say(ROMEO, "a", "a")
     await ingest.arrival("a", ROMEO)
-    assert [e.position for e in ingest.events] == [future + 1, future + 2]
+    first, second = (e.position for e in ingest.events)
+    assert future < first < second < 2**63
 
 
 async def test_acknowledged_segments_are_deleted_except_the_newest(
@@ -203,6 +206,7 @@ async def test_a_full_journal_delivers_without_ids_until_there_is_room(
     start_server: StartServer,
 ) -> None:
     server = await start_server("stanzalake_journal_limit = 65536")
+    await server.query()
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     names = [f"m{number}" for number in range(12)]
     for name in names:
@@ -212,7 +216,8 @@ async def test_a_full_journal_delivers_without_ids_until_there_is_room(
     assert not ids[-1]
     assert server.log.count("delivered but not archived") == 1
     ingest = await server.ingest()
-    await until((server.journal / "acked").exists)
+    acked = server.journal / "acked"
+    await until(lambda: acked.exists() and not acked.read_text().startswith("0 "))
     await say_and_wait(juliet, romeo, "room")
     assert stanza_ids(await romeo.message("room"))
     await ingest.arrival("room", ROMEO)

@@ -175,16 +175,20 @@ class FakeQuery(Fake):
     """Takes forwarded requests.
 
     Attributes:
-        requests: The requests that came.
+        requests: The users' requests that came.
+        asked: The requests for owners' states that came.
         strangers: Stanzas that are none of the module's requests.
-        answer: Gives the stanzas to send for a request; nothing for silence.
+        answer: Gives the stanzas to send for a user's request; nothing for silence.
+        tell: The same for a request for a state.
     """
 
     def __init__(self, jid: str, secret: str, port: int) -> None:
         super().__init__(jid, secret, port)
         self.requests: list[Forwarded] = []
+        self.asked: list[Forwarded] = []
         self.strangers: list[ET.Element] = []
         self.answer: Callable[[Forwarded], str] = self.fin
+        self.tell: Callable[[Forwarded], str] = self.state
         self.add_filter("in", self._receive)
 
     def reply(
@@ -197,6 +201,19 @@ class FakeQuery(Fake):
         results = [Frame("message", m.encode(), n) for n, m in enumerate(messages, 1)]
         return self.parts(request, [*results, Frame("iq", f"<iq {text}>{payload}</iq>".encode())])
 
+    def preferences(self, request: Forwarded, default: str) -> str:
+        """Give the answer to preferences that have come into force."""
+        state = {"activated": True, "default": default, "always": [], "never": []}
+        iq = (
+            f"<iq type='result' id='{request.asked.get('id')}' to='{request.asked.get('from')}'>"
+            f"<prefs xmlns='{MAM}' default='{default}'><always/><never/></prefs></iq>"
+        )
+        frames_ = [
+            Frame("state", json.dumps(state).encode(), request.position),
+            Frame("iq", iq.encode()),
+        ]
+        return self.parts(request, frames_)
+
     def fin(self, request: Forwarded) -> str:
         """Give the answer of an empty page."""
         return self.reply(request, FIN)
@@ -204,6 +221,11 @@ class FakeQuery(Fake):
     def page(self, request: Forwarded, *ids: str) -> str:
         """Give the answer of a page of messages, by their ids."""
         return self.reply(request, FIN, [result(request, id_) for id_ in ids])
+
+    def state(self, request: Forwarded, position: int = 0, **changes: object) -> str:
+        """Give the answer with an owner's state; by default of one who never asked or chose."""
+        state = {"activated": False, "always": [], "never": [], **changes}
+        return self.parts(request, [Frame("state", json.dumps(state).encode(), position)])
 
     def parts(self, request: Forwarded, content: Sequence[Frame], number: int = 1) -> str:
         """Give the answer of frames, in so many parts."""
@@ -226,8 +248,12 @@ class FakeQuery(Fake):
     def _receive(self, stanza: Any) -> Any:
         xml = stanza.xml
         if xml.tag == f"{ACCEPT}iq" and len(xml) and xml[0].tag == f"{{{QUERY}}}request":
-            self.requests.append(Forwarded.of(xml))
-            if answer := self.answer(self.requests[-1]):
+            request = Forwarded.of(xml)
+            kept, give = (
+                (self.asked, self.tell) if request.iq is None else (self.requests, self.answer)
+            )
+            kept.append(request)
+            if answer := give(request):
                 self.send_raw(answer)
             # slixmpp answers what it does not know.
             return None

@@ -33,9 +33,8 @@ class Entry(NamedTuple):
 
 
 @asynccontextmanager
-async def deployed(directory: Path, **settings: str) -> AsyncIterator[Deployment]:
-    """Run a deployment that archives for everybody, unless the settings say otherwise."""
-    deployment = Deployment(directory, settings={"PROSODY_ARCHIVE_POLICY": "true", **settings})
+async def running(deployment: Deployment) -> AsyncIterator[Deployment]:
+    """Run a deployment, and stop it however the block ends."""
     try:
         await deployment.start()
         yield deployment
@@ -43,11 +42,20 @@ async def deployed(directory: Path, **settings: str) -> AsyncIterator[Deployment
         await deployment.stop()
 
 
+@asynccontextmanager
+async def deployed(directory: Path, **settings: str) -> AsyncIterator[Deployment]:
+    """Run a deployment that archives for everybody, unless the settings say otherwise."""
+    wanted = {"PROSODY_ARCHIVE_POLICY": "true", **settings}
+    async with running(Deployment(directory, settings=wanted)) as deployment:
+        yield deployment
+
+
 async def session(deployment: Deployment, user: str, resource: str = "one") -> RawClient:
     """Give a session of an account, available and with carbons."""
     jid = f"{user}@{HOST}/{resource}"
     client = RawClient(jid, deployment.passwords[user], deployment.client_port)
     await client.online()
+    await deployment.known(user)
     return client
 
 

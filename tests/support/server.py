@@ -8,6 +8,7 @@ from devstack.ports import free_port
 from devstack.prosody import Prosody
 from tests.support.clients import RawClient
 from tests.support.components import Fake, FakeIngest, FakeQuery
+from tests.support.wait import until
 
 HOST = "localhost"
 JULIET = f"juliet@{HOST}"
@@ -31,7 +32,12 @@ class Server:
     """
 
     def __init__(self, directory: Path, options: str = "", **prosody: object) -> None:
-        arguments: dict[str, object] = {"host": HOST, "id_keys": [KEY], **prosody}
+        arguments: dict[str, object] = {
+            "host": HOST,
+            "id_keys": [KEY],
+            "policy": "true",
+            **prosody,
+        }
         self.prosody = Prosody(
             directory=directory,
             client_port=free_port(),
@@ -40,6 +46,8 @@ class Server:
             **arguments,  # type: ignore[arg-type]  # the tests name them rightly
         )
         self._stack = AsyncExitStack()
+        self._tells_states = False
+        self._known: set[str] = set()
 
     async def start(self) -> None:
         """Start Prosody, with the accounts juliet and romeo."""
@@ -59,10 +67,13 @@ class Server:
         await self.prosody.start()
 
     async def client(self, user: str, resource: str = "one", available: bool = True) -> RawClient:
-        """Give a session of an account."""
+        """Give a session of an account, whose state the tap knows if a query component tells it."""
         client = RawClient(f"{user}@{HOST}/{resource}", PASSWORD, self.prosody.client_port)
         self._stack.push_async_callback(client.offline)
         await (client.online() if available else client.bind())
+        if self._tells_states and user not in self._known:
+            await until(self.prosody.state_file(user).exists)
+            self._known.add(user)
         return client
 
     async def ingest(self, jid: str = INGEST) -> FakeIngest:
@@ -84,6 +95,7 @@ class Server:
         fake = FakeQuery(jid, self.prosody.component_secret, self.prosody.component_port)
         self._stack.push_async_callback(fake.stop)
         await fake.start()
+        self._tells_states = True
         return fake
 
     @property

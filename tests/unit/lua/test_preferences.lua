@@ -258,20 +258,20 @@ function tests.a_page_tells_no_preferences()
 	equal(default_of(run), "never");
 end
 
-function tests.an_owner_who_is_forgotten_is_asked_for()
+function tests.a_refreshed_owner_is_asked_for_again()
 	local store = new_store();
 	local run = start_known(store);
-	run.known:forget(OWNER);
+	run.known:refresh(OWNER);
 	equal(default_of(run), nil);
 	run.questions[2].answer(chosen(BASE, "never"));
 	equal(default_of(run), "never");
 	equal(default_of(start(store)), "never");
 end
 
-function tests.owners_who_are_all_forgotten_are_asked_for_also_after_a_restart()
+function tests.all_owners_are_refreshed_also_after_a_restart()
 	local store = new_store();
 	local run = start_known(store);
-	run.known:forget_all();
+	run.known:refresh_all();
 	equal(default_of(run), nil);
 	run = start(store);
 	equal(default_of(run), nil);
@@ -280,11 +280,11 @@ function tests.owners_who_are_all_forgotten_are_asked_for_also_after_a_restart()
 	equal(default_of(start(store)), "none");
 end
 
-function tests.a_request_in_flight_outlasts_that_its_owner_is_forgotten()
+function tests.a_request_in_flight_outlasts_a_refresh()
 	local store = new_store();
 	local run = start_known(store);
 	run.known:pending(OWNER, BASE, "preferences");
-	run.known:forget_all();
+	run.known:refresh_all();
 	equal(default_of(run), nil);
 	equal(#run.questions, 1);
 	run.known:settled(OWNER, BASE, chosen(BASE, "never"));
