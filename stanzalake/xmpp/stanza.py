@@ -55,9 +55,11 @@ def strip(text: str, namespaces: frozenset[str]) -> str | None:
     Raises:
         InvalidStanza: Not a message that Prosody's parser accepts.
     """
-    for sign in _signs(namespaces):
-        if sign in text:
+    for hint in _hints(namespaces):
+        if hint in text:
             return _strip_children(text, namespaces)
+    if _may_disguise(text):
+        return _strip_children(text, namespaces)
     names = _element_names(_encode(text))
     _require_message(names[-1])
     return text if len(names) > 1 else None
@@ -105,10 +107,20 @@ def _require_serialisable(name: str, attributes: Mapping[str, str]) -> None:
 
 
 @functools.cache
-def _signs(namespaces: frozenset[str]) -> Sequence[str]:
-    """Return texts, one of which is in any stanza with an excluded child or forbidden XML."""
+def _hints(namespaces: frozenset[str]) -> Sequence[str]:
+    """Return texts, one of which is in any plainly written stanza with an excluded child."""
     ambiguous = not _SPELLINGS.isdisjoint("".join(namespaces))
-    return ("",) if ambiguous else ("<!", "<?", "&#", *namespaces)
+    return ("",) if ambiguous else tuple(namespaces)
+
+
+def _may_disguise(text: str) -> bool:
+    """Return whether a stanza may have markup that XMPP forbids, or character references."""
+    # To look for a single character first is much faster, and most stanzas have none of these.
+    return (
+        ("!" in text and "<!" in text)
+        or ("?" in text and "<?" in text)
+        or ("#" in text and "&#" in text)
+    )
 
 
 @functools.cache
@@ -215,17 +227,14 @@ class _Scanner:
         depth = self._started - len(self._ended)
         self._started += 1
         if depth == 1:
-            self._on_child(name, attributes)
+            if self._begun:
+                self._on_next()
+            self.children += 1
+            if name.startswith(self._prefixes):
+                self._begun = name, attributes, self._parser.CurrentByteIndex
+                self._parser.EndElementHandler = self._on_end
         elif depth == 0:
             self.root = name, attributes
-
-    def _on_child(self, name: str, attributes: Mapping[str, str]) -> None:
-        if self._begun:
-            self._on_next()
-        self.children += 1
-        if name.startswith(self._prefixes):
-            self._begun = name, attributes, self._parser.CurrentByteIndex
-            self._parser.EndElementHandler = self._on_end
 
     def _on_end(self, name: str) -> None:
         """Handle the end of a child to be found, of an element in it, or of the root after it."""
