@@ -14,6 +14,7 @@ _HEADER = (
 )
 _IQ = re.compile(rb"<iq ([^>]*)>")
 _ID = re.compile(rb"id=[\"']listener-\d+[\"']")
+_KEEP_ALIVE = re.compile(rb"id=[\"']keep-alive[\"']")
 _ERROR = re.compile(rb"type=[\"']error[\"']")
 _TAIL = 4096
 """Bytes that a start tag fits."""
@@ -27,21 +28,17 @@ class Listener:
         requests: Contents of iqs of type set.
         window: Requests without an answer at most.
         host: Who asks.
-        greeting: Stanzas sent to the component first.
 
     Attributes:
         begun: Set once the component is connected.
         done: Seconds from the first request to the last answer.
     """
 
-    def __init__(
-        self, jid: str, requests: Sequence[str], window: int, host: str, greeting: str = ""
-    ) -> None:
+    def __init__(self, jid: str, requests: Sequence[str], window: int, host: str) -> None:
         self._jid = jid
         self._requests = requests
         self._slots = asyncio.Semaphore(window)
         self._host = host
-        self._greeting = greeting
         self.begun = asyncio.Event()
         self.done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
@@ -64,11 +61,11 @@ class Listener:
             writer.write(b"<handshake/>")
             await reader.read()  # the other component of the same process has nothing to do
             return
-        writer.write(f"<handshake/>{self._greeting}".encode())
+        writer.write(b"<handshake/>")
         start = time.perf_counter()
         self.begun.set()
         try:
-            await asyncio.gather(self._send(writer), self._hear(reader))
+            await asyncio.gather(self._send(writer), self._hear(reader, writer))
         except ConnectionError as error:
             self.done.set_exception(error)
         else:
@@ -84,7 +81,7 @@ class Listener:
             )
             await writer.drain()
 
-    async def _hear(self, reader: asyncio.StreamReader) -> None:
+    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left, answered = b"", 0
         while answered < len(self._requests):
             data = await reader.read(1 << 16)
@@ -95,6 +92,8 @@ class Listener:
                 if _ERROR.search(iq[1]):
                     raise ConnectionError("the component answered by an error")
                 end = iq.end()
+                if _KEEP_ALIVE.search(iq[1]):
+                    writer.write(b"<iq %b/>" % iq[1])
                 if _ID.search(iq[1]):
                     answered += 1
                     self._slots.release()

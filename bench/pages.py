@@ -5,6 +5,8 @@ arrive and parts are merged.
 """
 
 import asyncio
+import base64
+import json
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -25,7 +27,10 @@ from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store
-from stanzalake.xmpp.namespaces import CLIENT, DELEGATION, FORWARD, MAM, PRIVILEGE
+from stanzalake.xmpp import frames
+from stanzalake.xmpp.frames import Frame
+from stanzalake.xmpp.namespaces import CLIENT
+from stanzalake.xmpp.namespaces import QUERY as QUERY_NAMESPACE
 
 SIZES = {"quick": 5_000, "usual": 1_000_000, "full": 10_000_000}
 
@@ -36,12 +41,6 @@ _WRITE_SECONDS = 0.5
 _WRITE_ROWS = 100
 _ASKED = 2_000
 _WINDOW = 16
-_GREETING = (
-    f"<message from='{HOST}' to='{QUERY}'><delegation xmlns='{DELEGATION}'>"
-    f"<delegated namespace='{MAM}'/></delegation></message>"
-    f"<message from='{HOST}' to='{QUERY}'><privilege xmlns='{PRIVILEGE}'>"
-    "<perm access='message' type='outgoing'/></privilege></message>"
-)
 
 
 class Timing(NamedTuple):
@@ -188,7 +187,7 @@ async def _write(given: Settings, corpus: Corpus, stop: asyncio.Event) -> None:
 
 async def _serve(directory: Path, corpus: Corpus, number: int) -> tuple[float, dict[str, float]]:
     """Measure the pages per second of a query component, and its memory."""
-    listener = Listener(QUERY, _requests(corpus, number), _WINDOW, HOST, _GREETING)
+    listener = Listener(QUERY, _requests(corpus, number), _WINDOW, HOST)
     port = await listener.listen()
     service = archive(directory, f"127.0.0.1:{port}").service("up", "up")
     await service.launch()
@@ -208,13 +207,14 @@ def _requests(corpus: Corpus, number: int) -> Sequence[str]:
         for owner in sample(corpus, chance):
             moment = from_milliseconds(corpus.end - chance.randrange(corpus.span))
             last, *_, week = draw(owner, moment, chance)
-            requests += [_envelope(owner, one) for one in (last, week)]
+            requests += [_request(owner, one) for one in (last, week)]
     return requests[:number]
 
 
-def _envelope(owner: Owner, question: Question) -> str:
-    return (
-        f"<delegation xmlns='{DELEGATION}'><forwarded xmlns='{FORWARD}'>"
-        f"<iq xmlns='{CLIENT}' type='set' id='q' from='{owner.jid}/phone'>"
-        f"{question.markup(str)}</iq></forwarded></delegation>"
-    )
+def _request(owner: Owner, question: Question) -> str:
+    asker = f"{owner.jid}/phone"
+    header = json.dumps({"owner": owner.jid, "asker": asker})
+    iq = f"<iq xmlns='{CLIENT}' type='set' id='q' from='{asker}'>{question.markup(str)}</iq>"
+    position = from_milliseconds(int(1000 * time.time()))
+    data = frames.write([Frame("request", header.encode(), position), Frame("iq", iq.encode())])
+    return f"<request xmlns='{QUERY_NAMESPACE}'>{base64.b64encode(data).decode()}</request>"
