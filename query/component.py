@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from stanzalake.config.settings import Settings
 
 MAX_REQUESTS = 1024
-"""Requests in work or waiting on one connection; more are told to come again."""
+"""Requests at work or waiting on a connection; more are refused with resource-constraint."""
 MAX_OWNER_REQUESTS = 256
-"""Those of one owner among them."""
+"""Requests of a single owner among them."""
 
 ANSWER_WITHIN = 30.0
-"""Seconds after which a request is told to come again, the wait for freshness not counted."""
+"""Seconds to answer a request, the wait for freshness not counted; then resource-constraint."""
 PAGES_AT_ONCE = 8
-"""Pages in memory on one connection, and statements for them that a server has at a time."""
+"""Pages read and sent at a time on a connection."""
 OWNER_PAGES_AT_ONCE = 2
-"""Those of one owner among them."""
+"""Pages of a single owner among them."""
 
 DRAIN_WITHIN = 5.0
-"""Seconds for which the requests in work may go on once the service is to stop."""
+"""Seconds to finish requests when the service stops."""
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Component(component.Component):
         self.add_event_handler("disconnected", self._forget)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then finish what is in work and close the stream."""
+        """Serve until `stop` is set, then finish the requests at work and close the stream."""
         closing = asyncio.Event()
         running = asyncio.create_task(super().run(closing))
         stopping = asyncio.create_task(stop.wait())
@@ -107,15 +107,15 @@ class Component(component.Component):
         await running
 
     def pause_writing(self) -> None:
-        """Stop reading pages: the stream takes them slower than the store gives them (asyncio)."""
+        """Pause sending: the stream is slower than the store (asyncio)."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Go on (asyncio)."""
+        """Resume sending (asyncio)."""
         self._writable.set()
 
     def _forget(self, _: Any) -> None:
-        """Drop what belonged to the stream: its requests cannot be answered on another one."""
+        """Drop the state of a stream: no other stream can carry answers to its requests."""
         for request in self._requests:
             request.cancel()
         self._grants.forget()
@@ -230,7 +230,7 @@ class Component(component.Component):
         """Wait for the events before a request; return whether the store has them all."""
         if question.reads == "nothing" and not (request.wants_state and question.activates):
             return request.stable
-        # The host does not know where state is in the log: this service appended it.
+        # State was appended to the log by this service, so the host has no watermark of it.
         by_host = question.reads == "messages" and not request.wants_state
         up_to = request.watermarks if by_host else NO_WATERMARKS
         return request.stable and await self._freshness.reached(request.owner, up_to)

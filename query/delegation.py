@@ -27,7 +27,7 @@ class Envelope:
 
     Attributes:
         request: The forwarded request.
-        outer: The iq that carried it, without children.
+        outer: The carrying iq, without children.
     """
 
     request: Request
@@ -66,7 +66,7 @@ def open_request(outer: "Element") -> Envelope:
     """Take a request out of its envelope.
 
     Raises:
-        StanzaError: bad-request, for the outer iq: there is no request in it to be answered.
+        StanzaError: bad-request, for the outer iq: it holds no request that could be answered.
     """
     iq = outer.find(f"{REQUEST}/{tag(FORWARD, 'forwarded')}/{tag(CLIENT, 'iq')}")
     requester = "" if iq is None else iq.get("from", "")

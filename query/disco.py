@@ -1,4 +1,4 @@
-"""What the component tells of itself and adds to its hosts and their users (XEP-0030, XEP-0355)."""
+"""Service discovery of the component, its hosts and their users (XEP-0030, XEP-0355)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -47,14 +47,14 @@ _INFO = {
     HOST_NODE: "",
     USER_NODE: _features(_USER_FEATURES),
 }
-"""A host has no archive of its own: what mam:2 means is added to its users only."""
+"""Contents by node. Only users have archives, so a host gets no feature."""
 
 
 def answer(query: "Element") -> str:
     """Give the answer to a disco#info or disco#items query, as markup.
 
     Raises:
-        StanzaError: item-not-found for a node that there is not.
+        StanzaError: item-not-found for an unknown node.
     """
     node = query.get("node")
     if node not in _INFO:

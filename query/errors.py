@@ -33,11 +33,11 @@ _TYPES = MappingProxyType(
 
 
 class StanzaError(Exception):
-    """A request that is answered with an error.
+    """A request to be answered with an error.
 
     Args:
         condition: A defined condition.
-        text: For the client's developer. Never quotes the request or tells of the inside.
+        text: For the client's developer; quotes neither the request nor internals.
     """
 
     def __init__(self, condition: Condition, text: str = "") -> None:
@@ -46,7 +46,7 @@ class StanzaError(Exception):
         self.text = text
 
     def markup(self) -> str:
-        """Give the <error/> element."""
+        """Build the ``<error/>`` element."""
         defined = markup.element(self.condition, {"xmlns": STANZAS})
         attributes = {"type": _TYPES[self.condition]}
         return markup.element("error", attributes, defined, self._explanation())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_FIELDS = 64
 MAX_IDS = 1000
 MAX_VALUE = 3071
-"""Characters of one value at most: the longest JID (RFC 6122 §2.1)."""
+"""Characters of a value at most: the longest JID (RFC 6122 §2.1)."""
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -28,10 +28,10 @@ class Filters:
         peer: The other party; a bare JID stands for all its resources.
         start: First millisecond, unix time.
         end: Last millisecond, unix time.
-        before_id: Only what is older than this id.
-        after_id: Only what is newer than this id.
+        before_id: Only messages older than this id.
+        after_id: Only messages newer than this id.
         ids: Only these.
-        groupchat: Whether messages of type groupchat belong to it.
+        groupchat: Whether to include messages of type groupchat.
     """
 
     peer: jid.Jid | None = None

@@ -31,8 +31,8 @@ class Freshness:
 
         Args:
             owner: The archive's owner.
-            up_to: Offsets after the owner's events, by partition, as far as known; without one, the
-                end of the partition is waited for.
+            up_to: Offsets after the owner's events, by partition, as far as known; the end of
+                any other partition is waited for.
         """
         with FRESHNESS_SECONDS.time():
             reached = await self._wait_committed(owner, up_to)

@@ -1,4 +1,4 @@
-"""What the hosts have granted on this connection (XEP-0355 §4.2, XEP-0356 §4.2)."""
+"""Permissions that hosts grant on a connection (XEP-0355 §4.2, XEP-0356 §4.2)."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class Grants:
-    """Remembers the last announcement of each kind of each host.
+    """Keeps the last announcement of each kind of each host.
 
     Args:
-        hosts: The only ones whose announcements count; anybody can send the component a message.
+        hosts: The hosts whose announcements count; anybody can send the component a message.
     """
 
     def __init__(self, hosts: Iterable[str]) -> None:
@@ -22,15 +22,15 @@ class Grants:
         self._sending: set[str] = set()
 
     def known(self, host: str | None) -> bool:
-        """Tell whether an address is exactly one of the hosts."""
+        """Return whether an address is exactly that of a host."""
         return host in self._hosts
 
     def complete(self, host: str) -> bool:
-        """Tell whether a host gave both: its users' requests, and sending them the results."""
+        """Return whether a host delegates its users' requests and lets results be sent to them."""
         return host in self._delegated and host in self._sending
 
     def hear(self, message: "Element") -> None:
-        """Take in a message from a host; one that announces nothing changes nothing."""
+        """Apply the announcements in a message from a host."""
         host = message.get("from")
         if host is None or not self.known(host):
             return
@@ -40,7 +40,7 @@ class Grants:
             _keep(self._sending, host, _lets_send(announcement))
 
     def forget(self) -> None:
-        """Forget everything: the connection is gone."""
+        """Revoke everything, when the connection ends."""
         self._delegated.clear()
         self._sending.clear()
 

@@ -60,7 +60,7 @@ class SearchQuestion:
         filters: Conditions on the messages.
         paging: The requested page.
         flipped: Whether the page is sent newest first.
-        queryid: The client's own name for the search; None if it has none.
+        queryid: The client's name for the search, if any.
     """
 
     filters: forms.Filters
@@ -77,7 +77,7 @@ class SearchQuestion:
         return self.filters.peer is not None
 
     async def answer(self, context: QueryContext) -> Answer:
-        """Give one page (XEP-0313 §4)."""
+        """Read a page (XEP-0313 §4)."""
         selection, window = await self._resolve(context.archive)
         limit = (
             context.limit if self.paging.limit is None else min(self.paging.limit, context.limit)
@@ -132,7 +132,7 @@ class SearchQuestion:
 
 
 def question(request: Request) -> Question:
-    """Parse a request; it does not hold its payload afterwards.
+    """Parse a request, and detach its payload.
 
     Raises:
         StanzaError: The request is forbidden or makes no sense.
@@ -212,7 +212,7 @@ def _edge(window: Selection, paging: rsm.Paging) -> int:
 def _between(
     selection: Selection, after: str | None, before: str | None, places: Mapping[str, int]
 ) -> Selection:
-    """Narrow a selection to what lies strictly between two ids, if given."""
+    """Narrow a selection to the positions strictly between two ids, if given."""
     low = places[after] + 1 if after else 0
     high = places[before] - 1 if before else MAX_POSITION
     return replace(selection, low=max(low, selection.low), high=min(high, selection.high))

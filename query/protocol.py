@@ -1,8 +1,8 @@
 """The protocol between mod_stanzalake and the query component, urn:stanzalake:query:1.
 
 Everything that a user wrote travels as base64 text in both directions (docs/protocol.md): no
-stanza of a user can break, delay or overflow the component's stream. A reply is one answer to its
-request, in parts that fit Prosody's default limit for a component's stanzas.
+stanza of a user can break, delay or overflow the component's stream. A request has a single
+answer, in parts that fit Prosody's default limit for a component's stanzas.
 """
 
 import base64
@@ -55,7 +55,7 @@ class Envelope:
 
     Attributes:
         request: The forwarded request.
-        id: Id of the iq that carried it.
+        id: Id of the carrying iq.
         component: The addressed component.
     """
 
@@ -66,7 +66,7 @@ class Envelope:
     def seal(self, reply: Reply) -> Iterator[str]:
         """Give the answer: all parts but the last as messages, the last as the iq's result.
 
-        An error for the user travels inside; without a user, the iq itself is answered with it.
+        An error for the user travels inside; without a user, the iq itself is.
         """
         if self.request.iq is None and reply.kind == "error":
             yield markup.element("iq", {"type": "error", **self._addresses()}, reply.payload)

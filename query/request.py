@@ -1,4 +1,4 @@
-"""A user's request to an archive, and the envelope in which it came and its reply goes back."""
+"""Requests of users to archives, their replies, and the envelopes of both."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ class Request:
     """A forwarded request.
 
     Attributes:
-        host: The VirtualHost that forwarded it.
+        host: The forwarding VirtualHost.
         owner: Bare JID whose archive the request is about.
-        requester: Full JID of the requesting session; the host itself if it wants the state only.
+        requester: Full JID of the requesting session; the host itself for a state alone.
         iq: The user's iq of type get or set, with id; None if only the state is wanted.
         stable: False if events older than the request may still be missing from the log.
         position: Position among the owner's events; None if the host assigns none.
         watermarks: Log offsets that cover the owner's messages, as far as the host knows them.
-        newest: Position of the owner's newest message; None if the host does not know it.
+        newest: Position of the owner's newest message; None if unknown to the host.
         wants_state: Whether the reply is to carry the owner's state.
     """
 
@@ -104,7 +104,7 @@ class Reply(NamedTuple):
     Attributes:
         kind: Type of the iq for the user: "result" or "error".
         payload: Children of that iq, as markup.
-        results: Messages that precede it, in sending order.
+        results: Messages before the iq, in sending order.
         state: The owner's state; None if not requested or not known.
     """
 

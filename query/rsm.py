@@ -1,4 +1,4 @@
-"""Result Set Management (XEP-0059): the requested page of a result, and the returned one."""
+"""Result Set Management (XEP-0059): requested and returned pages of a result."""
 
 import re
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ class Paging:
     """A requested page.
 
     Attributes:
-        limit: Items in the page at most; None if the client leaves it to the server.
+        limit: Items in the page at most; None for the server's default.
         after: The id that the page follows; None for the set's beginning.
         before: The id that the page precedes; None for the set's end.
         backward: Whether the page is filled from its newest item. A client that names both
-            ends goes on from the older one, as Movim does.
+            ends continues from the older, as Movim does.
         index: How many of the set's items come before the page.
     """
 
@@ -62,7 +62,7 @@ def emit(
 
     Args:
         count: Items of the whole set.
-        index: Index of the page's first item in the set, from 0; None to leave it out.
+        index: Index of the page's first item in the set, from 0; None for no index.
         first: Id of the page's oldest item; None if the page is empty.
         last: Id of its newest item; None if the page is empty.
     """

@@ -26,9 +26,9 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
 
     Args:
         settings: All settings.
-        log: Where it is asked how far the processor is; stays open.
-        store: Where the archives are, used from threads of the service's own; stays open.
-        stop: Set to end the service; what is in work is finished first.
+        log: The log, for the processors' commits and for state changes; stays open.
+        store: The store, used from the service's own threads; stays open.
+        stop: Set to stop the service, which finishes the requests at work.
     """
     sealer = Sealer(settings.id_key_list)
     threads = _EMBEDDED_THREADS if settings.embedded_store else PAGES_AT_ONCE
@@ -51,7 +51,7 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
 
 
 async def _measure(reader: ArchiveReader, stop: asyncio.Event) -> None:
-    """Show the archive's size; what cannot be measured keeps its last value."""
+    """Update the metric of the archive's size, as long as the store can measure."""
     while not stop.is_set():
         with suppress(StanzalakeError):
             ARCHIVE_SIZE.set(await reader.size())

@@ -21,10 +21,9 @@ def _now() -> int:
 
 @dataclass(frozen=True)
 class StatePublisher:
-    """Publishes changes of one owner's state under the position of one request.
+    """Publishes changes of an owner's state under the position of a request.
 
-    A change is in force for messages behind the request once a method returns: they come behind
-    it in the log, too.
+    Once a method returns, the change is in force for later messages: they follow in the log, too.
 
     Attributes:
         owner: Bare JID of the archive.
@@ -44,7 +43,7 @@ class StatePublisher:
         """Publish preferences.
 
         Raises:
-            LogUnavailable: They may or may not be in the log: publish them again.
+            LogUnavailable: They may or may not be in the log: publish again.
         """
         preferences = Preferences(
             v=VERSION,
@@ -61,7 +60,7 @@ class StatePublisher:
         """Publish that the owner asked for the archive.
 
         Raises:
-            LogUnavailable: The activation may or may not be in the log: publish it again.
+            LogUnavailable: The activation may or may not be in the log: publish again.
         """
         activation = Activation(v=VERSION, owner=self.owner, position=self.position)
         await self._publish(activation)
@@ -77,7 +76,7 @@ class StatePublishers:
     Args:
         log: The log to append to.
         policy: The server's policy for owners without preferences.
-        smart: Whether an archive begins only when its owner asks for it.
+        smart: Whether archives begin only with their owners' first request.
         clock: Returns the unix time in milliseconds, for requests without a position.
     """
 
@@ -100,7 +99,7 @@ class StatePublishers:
         return StatePublisher(request.owner, position, self._default, self._log)
 
     async def activate(self, publisher: StatePublisher, archive: Archive) -> History | None:
-        """Activate an owner's archive, unless it already is or always was.
+        """Activate an owner's archive, unless already active.
 
         Returns:
             The history with the activation; None without smart archiving.

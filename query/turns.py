@@ -10,7 +10,7 @@ from operator import itemgetter
 
 @dataclass(slots=True)
 class _Queue:
-    """Requests of one owner: how many are at work, and those that wait."""
+    """Number of an owner's requests at work, and the waiting requests."""
 
     working: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
@@ -24,7 +24,7 @@ class Turns:
 
     Args:
         limit: Requests at work at a time.
-        owner_limit: Those of one owner among them.
+        owner_limit: Requests of a single owner among them.
     """
 
     def __init__(self, limit: int, owner_limit: int) -> None:
@@ -34,7 +34,7 @@ class Turns:
 
     @asynccontextmanager
     async def take(self, owner: str) -> AsyncIterator[None]:
-        """Wait for a turn of this owner, and hold it for the block."""
+        """Wait for a turn of this owner, kept for the block."""
         queue = self._queues.setdefault(owner, _Queue())
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.waiting.append(turn)

@@ -32,7 +32,7 @@ class _Parser(ET.XMLPullParser):  # type: ignore[type-arg]  # not generic at run
     """Parses a stream without delay, and remembers an error.
 
     Attributes:
-        broken: Whether the stream is not well-formed; nothing more of it will be parsed.
+        broken: Whether the stream is not well-formed, which ends all parsing.
     """
 
     broken = False
@@ -55,8 +55,7 @@ class _Parser(ET.XMLPullParser):  # type: ignore[type-arg]  # not generic at run
 class Component(ComponentXMPP):
     """A component that connects, reconnects with growing waits, and logs each change once.
 
-    slixmpp keeps the stream. Presences are dropped before it sees them: its roster would remember
-    every JID for ever.
+    slixmpp keeps the stream. It never sees presences, as its roster would remember every JID.
 
     Args:
         jid: The component's name in Prosody's configuration.
@@ -140,7 +139,7 @@ class Component(ComponentXMPP):
         return stanza
 
     async def _keep_alive(self) -> None:
-        """Send a ping to the component itself now and then, and expect it back.
+        """Ping the component itself, through Prosody, at intervals.
 
         A ping to a host (XEP-0199) would be answered on this stream even after Prosody has
         forgotten whose stream it is, as when its module ``component`` is reloaded.
@@ -166,7 +165,7 @@ class Component(ComponentXMPP):
             self._drop("Prosody has forgotten the connection")
 
     def _drop(self, reason: str) -> None:
-        """Give up the connection; the next one is made as after any other end."""
+        """Abort the connection, so that the component reconnects."""
         self._refusal = reason
         self.abort()
 

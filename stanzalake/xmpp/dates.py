@@ -25,18 +25,18 @@ _WIDEST_ZONE = 14 * _HOUR
 
 
 def parse(written: str, *, up: bool) -> int:
-    """Give the unix time of a DateTime in milliseconds.
+    """Return the unix time of a DateTime in milliseconds.
 
-    Without a fraction it is a whole second: clients that write none cut the stamps that they were
-    given to the second, and mean to reach the message that had them.
+    A DateTime without a fraction stands for the whole second: clients that write none have cut
+    the stamp of a message to the second, and mean to include the message.
 
     Args:
         written: CCYY-MM-DDThh:mm:ss[.s+] and a zone, as XML Schema's dateTime (XEP-0082 §3.2).
-        up: Which millisecond stands for it: the first that is not before it if true, else the
-            last that is not behind it.
+        up: Whether to round up: to the first millisecond not before the DateTime, instead of the
+            last not after.
 
     Raises:
-        ValueError: It is no such date.
+        ValueError: Not such a date.
     """
     match = _DATE.fullmatch(written)
     if match is None:
@@ -54,7 +54,7 @@ def parse(written: str, *, up: bool) -> int:
 
 
 def emit(milliseconds: int) -> str:
-    """Give a unix time in milliseconds as a DateTime in UTC, to the millisecond."""
+    """Format a unix time in milliseconds as a DateTime in UTC, to the millisecond."""
     days, time = divmod(milliseconds, _DAY)
     cycles, rest = divmod(days - _EPOCH_DAYS, _CYCLE_DAYS)
     day = _CYCLE_START + timedelta(days=rest)

@@ -1,7 +1,7 @@
 """Frames: byte strings of stated length in a row, as requests and answers carry them as base64.
 
 A frame is a line ``KIND POSITION LENGTH`` and LENGTH bytes (docs/protocol.md). Text written by
-users travels in frames only, so no XML parser on the way has to accept it.
+users travels in frames only, so no XML parser on the way has to agree.
 """
 
 import base64
@@ -46,7 +46,7 @@ def read(data: bytes) -> Sequence[Frame]:
 
 
 def read_base64(text: str, limit: int) -> Sequence[Frame]:
-    """Split base64 text into the frames that it encodes.
+    """Split base64 text into its frames.
 
     Args:
         text: Standard base64 with padding, without white space.

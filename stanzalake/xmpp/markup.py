@@ -1,4 +1,4 @@
-"""XML as text: what the query service sends is built here and nowhere parsed again.
+"""XML as text, for all stanzas that the query service sends.
 
 No whitespace stands between elements: Prosody's mod_delegation counts text as a child.
 """
@@ -11,12 +11,12 @@ _ENTITIES = {"\r": "&#13;"}
 
 
 def element(name: str, attributes: Mapping[str, str | None], *children: str) -> str:
-    """Give an element.
+    """Build an element.
 
     Args:
-        name: Its name, without a prefix.
-        attributes: Names and plain values, xmlns among them; those of None are left out.
-        children: Its content, as markup.
+        name: Name without a prefix.
+        attributes: Plain values by name, including xmlns; None leaves an attribute out.
+        children: Content, as markup.
     """
     given = "".join(
         f" {key}={quoteattr(value, _ENTITIES)}"
@@ -28,7 +28,7 @@ def element(name: str, attributes: Mapping[str, str | None], *children: str) -> 
 
 
 def text(value: str) -> str:
-    """Give plain text as markup."""
+    """Escape plain text."""
     return escape(value, _ENTITIES)
 
 
@@ -38,12 +38,12 @@ def childless(element: Element) -> Element:
 
 
 def reply(iq: Element, kind: str, content: str) -> str:
-    """Give the answer to an iq: same id, to and from swapped (RFC 6120 §8.2.3).
+    """Build the reply to an iq: same id, to and from swapped (RFC 6120 §8.2.3).
 
     Args:
-        iq: What is answered.
+        iq: The request.
         kind: "result" or "error".
-        content: The answer's children, as markup.
+        content: Children, as markup.
     """
     attributes = {
         "type": kind,

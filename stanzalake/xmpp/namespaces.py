@@ -20,5 +20,5 @@ VALIDATE = "http://jabber.org/protocol/xdata-validate"
 
 
 def tag(namespace: str, name: str) -> str:
-    """Give an element's name as ElementTree has it."""
+    """Return an element's name in ElementTree's form."""
     return f"{{{namespace}}}{name}"

@@ -184,7 +184,9 @@ async def test_an_error_reaches_the_client(scene: Scene, payload: str, expected:
         ("set", f"<prefs xmlns='{MAM}' default='always'/>"),
     ],
 )
-async def test_nobody_asks_the_archive_of_another(scene: Scene, kind: str, payload: str) -> None:
+async def test_foreign_and_unknown_archives_are_refused_alike(
+    scene: Scene, kind: str, payload: str
+) -> None:
     refusals = {
         condition(await scene.romeo.ask(kind, payload, to=to))
         for to in (JULIET, f"nobody@{HOST}", HOST)
@@ -303,7 +305,7 @@ async def test_pages_of_others_wait_for_few_of_a_flood(scene: Scene, tmp_path: P
 
 
 @pytest.mark.requirement("114-01", "114-02", "114-04")
-async def test_the_handshake_is_all_that_is_said_before_its_answer() -> None:
+async def test_only_the_handshake_is_sent_before_its_answer() -> None:
     said: list[str] = []
     answered = asyncio.Event()
 

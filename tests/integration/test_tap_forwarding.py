@@ -427,7 +427,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize("case", FORGED)
-async def test_a_page_reaches_nobody_but_who_asked_for_it(scene: Scene, case: str) -> None:
+async def test_a_page_reaches_only_the_session_that_asked(scene: Scene, case: str) -> None:
     romeo = await scene.server.client("romeo")
     two = await scene.server.client("juliet", "two")
 

@@ -97,7 +97,7 @@ def test_a_date_is_emitted_in_utc_to_the_millisecond() -> None:
 
 @pytest.mark.requirement("313-54")
 @given(st.integers(min_value=0, max_value=2**48 - 1))
-def test_what_is_emitted_is_understood_as_the_same_moment(milliseconds: int) -> None:
+def test_a_formatted_date_parses_to_the_same_moment(milliseconds: int) -> None:
     written = dates.emit(milliseconds)
     assert dates.parse(written, up=True) == milliseconds == dates.parse(written, up=False)
 

@@ -67,7 +67,7 @@ def test_arbitrary_bytes_are_frames_or_an_error(data: bytes) -> None:
         b"iq 0 2\nabc",
     ],
 )
-def test_data_that_is_no_frame_is_an_error(data: bytes) -> None:
+def test_malformed_frames_are_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="frame"):
         frames.read(data)
 

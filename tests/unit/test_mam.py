@@ -101,7 +101,7 @@ async def test_a_message_that_was_taken_away_leaves_its_place() -> None:
         page("<max>0</max>"),
     ],
 )
-async def test_what_was_taken_away_counts_and_anchors_as_before(content: str) -> None:
+async def test_a_removed_message_still_counts_and_anchors(content: str) -> None:
     gone = MemoryArchive(r if r is not ROWS[6] else r._replace(stanza="") for r in ROWS)
     whole, rest = [await answer(archive, query(content)) for archive in (ARCHIVE, gone)]
     assert whole.payload == rest.payload
@@ -422,7 +422,7 @@ async def test_another_order_is_not_implemented() -> None:
     assert await refusal(query(order)) == "feature-not-implemented"
 
 
-async def test_what_stands_elsewhere_in_the_query_is_ignored() -> None:
+async def test_misplaced_elements_are_ignored() -> None:
     stray = "\n <after>x</after> <other xmlns='urn:other'/> "
     reply = await search(ARCHIVE, page("<max>2</max>"), stray, form())
     assert reply.bodies == ["1", "2"]
@@ -437,7 +437,7 @@ async def test_what_stands_elsewhere_in_the_query_is_ignored() -> None:
         query(page("<max>-1</max>")),
     ],
 )
-async def test_what_makes_no_sense_is_a_bad_request(payload: str) -> None:
+async def test_an_invalid_query_is_a_bad_request(payload: str) -> None:
     assert await refusal(payload) == "bad-request"
 
 

@@ -36,7 +36,9 @@ async def say(payload: str, log: HeardLog | None = None) -> Element:
     return parsed((await answer(MemoryArchive([]), payload, publisher=publisher)).payload)
 
 
-def wishes(default: DefaultChoice, always: tuple[str, ...] = (), position: int = 1) -> Preferences:
+def preferences(
+    default: DefaultChoice, always: tuple[str, ...] = (), position: int = 1
+) -> Preferences:
     return Preferences(
         v=VERSION, owner=JULIET, position=position, default=default, always=always, never=()
     )
@@ -50,8 +52,8 @@ async def test_the_servers_default_is_shown_until_something_is_set() -> None:
 
 
 @pytest.mark.requirement("441-03")
-async def test_the_last_wishes_are_shown() -> None:
-    history = (wishes("never", (ROMEO,)), wishes("always", (TYBALT,), position=2))
+async def test_the_last_preferences_are_shown() -> None:
+    history = (preferences("never", (ROMEO,)), preferences("always", (TYBALT,), position=2))
     archive = MemoryArchive([], said=history)
     shown = parsed((await answer(archive, prefs(default=None), "get")).payload)
     assert (shown.get("default"), jids(shown, "always")) == ("always", [TYBALT])
@@ -59,7 +61,7 @@ async def test_the_last_wishes_are_shown() -> None:
 
 @pytest.mark.behaviour(53)
 @pytest.mark.requirement("441-06", "441-20")
-async def test_what_is_set_is_echoed_as_it_is_applied() -> None:
+async def test_set_preferences_are_echoed_as_applied() -> None:
     log = HeardLog()
     content = (
         f"\n {listed('always', 'ROMEO@Montague.LIT', ROMEO)} "
@@ -104,7 +106,7 @@ async def test_another_default_is_refused(default: str | None) -> None:
         listed("always", ROMEO) * 2,
     ],
 )
-async def test_what_is_no_list_of_jids_is_refused(content: str) -> None:
+async def test_an_invalid_list_of_jids_is_refused(content: str) -> None:
     log = HeardLog()
     with pytest.raises(StanzaError, match="bad-request"):
         await say(prefs(content), log)

@@ -16,7 +16,7 @@ from tests.support.events import JULIET
 from tests.support.queries import BALCONY, HOST, answered, carried, forwarded, parsed, query
 
 
-def test_a_request_says_all_that_the_host_knows() -> None:
+def test_all_fields_of_a_request_are_read() -> None:
     outer = forwarded(query(), position=9, stable=False, watermarks="3:12 7:98", newest=8)
     request = protocol.open_request(outer).request
     assert (request.host, request.owner, request.requester) == (HOST, JULIET, BALCONY)
@@ -41,7 +41,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize("header", HEADERS, ids=str)
-def test_a_header_that_makes_no_sense_is_a_bad_request(header: dict[str, Any]) -> None:
+def test_an_invalid_header_is_a_bad_request(header: dict[str, Any]) -> None:
     with pytest.raises(StanzaError, match="bad-request"):
         protocol.open_request(forwarded(query(), **header))
 
@@ -60,7 +60,7 @@ IQS = [
 
 
 @pytest.mark.parametrize("iq", IQS)
-def test_an_iq_that_is_no_request_is_a_bad_request(iq: str) -> None:
+def test_an_invalid_iq_is_a_bad_request(iq: str) -> None:
     with pytest.raises(StanzaError, match="bad-request"):
         protocol.open_request(forwarded(query(), iq=iq))
 
@@ -71,7 +71,7 @@ HEADER = frames.write([Frame("request", f'{{"owner":"{JULIET}","asker":"{BALCONY
 @pytest.mark.parametrize(
     "data", [b"", b"x", HEADER, HEADER[:-1], HEADER + HEADER, b"request 0 2\n[]", b"iq 0 0\n"]
 )
-def test_a_request_that_cannot_be_read_is_a_bad_request(data: bytes) -> None:
+def test_an_unreadable_request_is_a_bad_request(data: bytes) -> None:
     with pytest.raises(StanzaError, match="bad-request"):
         protocol.open_request(carried(data))
 

@@ -248,7 +248,7 @@ async def test_a_new_connection_needs_new_grants(granted: Stage) -> None:
 
 
 @pytest.mark.requirement("114-08")
-async def test_what_was_asked_on_a_lost_connection_is_not_answered_on_the_next(
+async def test_requests_of_a_lost_connection_are_not_answered_on_the_next(
     granted: Stage,
 ) -> None:
     granted.log.held.clear()
@@ -291,7 +291,7 @@ async def test_a_page_without_a_log_says_so(granted: Stage) -> None:
         (f"<prefs xmlns='{MAM}'/>", "get", {}),
     ],
 )
-async def test_only_what_the_host_has_sent_is_waited_for_except_for_preferences(
+async def test_only_preferences_wait_for_more_than_the_hosts_watermarks(
     granted: Stage, payload: str, kind: str, up_to: dict[int, int]
 ) -> None:
     """Preferences were appended by a query service, so that the host knows nothing of them."""
@@ -469,7 +469,7 @@ async def test_every_other_iq_gets_one_error(
     assert condition(answer[0]) == expected
 
 
-async def test_an_address_below_the_component_is_no_service(granted: Stage) -> None:
+async def test_other_addresses_of_the_components_domain_are_unavailable(granted: Stage) -> None:
     granted.hear(
         f"<iq type='get' id='1' from='{HOST}' to='x@{COMPONENT}'><query xmlns='{DISCO_INFO}'/></iq>"
     )
@@ -520,7 +520,7 @@ async def test_a_bounced_result_is_told_once_and_without_its_content(
 
 
 @pytest.mark.requirement("355-34")
-async def test_stopping_finishes_what_is_in_work_and_takes_no_more(
+async def test_stopping_finishes_requests_at_work_and_refuses_new_ones(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def stay(_: object, stop: asyncio.Event) -> None:

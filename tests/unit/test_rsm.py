@@ -68,7 +68,7 @@ def test_no_set_asks_for_the_first_page() -> None:
         "<index>1</index><before/>",
     ],
 )
-def test_what_makes_no_sense_is_a_bad_request(content: str) -> None:
+def test_an_invalid_set_is_a_bad_request(content: str) -> None:
     with pytest.raises(StanzaError) as raised:
         parse(content)
     assert raised.value.condition == "bad-request"
