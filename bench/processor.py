@@ -19,6 +19,7 @@ from stanzalake.config import settings
 from stanzalake.config.settings import Settings
 from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Entry, Log
+from stanzalake.log.kafka import connection
 from stanzalake.log.kafka.commits import partition_of
 from stanzalake.model.event import encode
 from stanzalake.store.client import Store
@@ -71,7 +72,7 @@ async def drained(log: Log, given: Settings, corpus: Corpus) -> None:
 async def _read(given: Settings, number: int) -> list[Cell]:
     consumer = AIOKafkaConsumer(
         EVENTS,
-        **opening.client_arguments(given),
+        **connection.client_arguments(given),
         auto_offset_reset="earliest",
         fetch_max_bytes=1 << 24,
         max_partition_fetch_bytes=1 << 21,

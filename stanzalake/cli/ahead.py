@@ -8,7 +8,7 @@ import click
 
 from stanzalake.config import settings
 from stanzalake.model.position import from_milliseconds
-from stanzalake.runtime.services import open_archive
+from stanzalake.operations.archive import open_archive
 from stanzalake.store import statistics
 
 

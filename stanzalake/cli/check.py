@@ -5,14 +5,16 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from stanzalake import doctor as checks
 from stanzalake.config import settings
-from stanzalake.doctor import Service
-from stanzalake.doctor.finding import Finding, Outcome
+from stanzalake.doctor.finding import Finding, Outcome, failed
 from stanzalake.errors import SettingsError
+
+if TYPE_CHECKING:
+    from stanzalake.doctor.checks import Service
 
 _SIGNS = {Outcome.FINE: "✓", Outcome.WARNING: "!", Outcome.FAULT: "✗", Outcome.UNKNOWN: "?"}
 _FAILED = 1
@@ -28,7 +30,7 @@ _FAILED = 1
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def command(env_file: Path | None, service: Service, *, as_json: bool) -> None:
+def command(env_file: Path | None, service: "Service", *, as_json: bool) -> None:
     """Check whether a deployment works, and how to repair each fault.
 
     Every check runs, even if others fail. Nothing is changed; running services stay connected and
@@ -53,11 +55,13 @@ def command(env_file: Path | None, service: Service, *, as_json: bool) -> None:
     Status 1 if anything does not work.
     """  # noqa: D301  # click's mark for text that keeps its lines
     findings = asyncio.run(_report(env_file, service, as_json=as_json))
-    if checks.failed(findings):
+    if failed(findings):
         sys.exit(_FAILED)
 
 
-async def _report(env_file: Path | None, service: Service, *, as_json: bool) -> list[Finding]:
+async def _report(env_file: Path | None, service: "Service", *, as_json: bool) -> list[Finding]:
+    from stanzalake.doctor import checks  # noqa: PLC0415  # not needed for --help and completion
+
     try:
         values = settings.load(env_file=env_file)
     except SettingsError as error:

@@ -12,8 +12,8 @@ from stanzalake.errors import NotCarriedOut
 from stanzalake.model.event import Erasure
 from stanzalake.model.position import to_milliseconds
 from stanzalake.observability.access_log import operator, record_access
+from stanzalake.operations.archive import open_archive
 from stanzalake.operations.erasure import Eraser
-from stanzalake.runtime.services import open_archive
 from stanzalake.store.deletion import MessageSummary
 from stanzalake.xmpp import dates
 

@@ -10,7 +10,7 @@ from stanzalake.cli.disk import wait_until_clean
 from stanzalake.config import settings
 from stanzalake.config.settings import Settings
 from stanzalake.model.position import seconds_ago
-from stanzalake.runtime.services import open_archive
+from stanzalake.operations.archive import open_archive
 from stanzalake.store.deletion import Deletion
 
 

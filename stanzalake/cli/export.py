@@ -18,7 +18,7 @@ from stanzalake.model.event import Preferences
 from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
 from stanzalake.observability.access_log import Access, record_access
 from stanzalake.operations import export
-from stanzalake.runtime.services import open_archive
+from stanzalake.operations.archive import open_archive
 from stanzalake.store.client import Row, Store
 from stanzalake.store.histories import Histories
 from stanzalake.store.messages import MessageRange, Messages
@@ -54,7 +54,7 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     start: int | None,
     end: int | None,
 ) -> None:
-    """Export the archive of JID as that user sees the archive: oldest message first, each once.
+    """Export the archive of JID as that user sees it, oldest message first.
 
     Messages keep their ids. Expired and erased messages are not exported. The archive is read page
     by page, whatever its size, and includes messages that arrive meanwhile. Dates are UTC. Works

@@ -12,7 +12,7 @@ from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_order
 from stanzalake.config import settings
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from stanzalake.observability.access_log import record_access
-from stanzalake.runtime.services import open_archive
+from stanzalake.operations.archive import open_archive
 from stanzalake.store import search
 from stanzalake.store.search import SearchQuery, SearchResult
 from stanzalake.xmpp import dates
@@ -44,12 +44,12 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     *,
     as_json: bool,
 ) -> None:
-    """Find messages whose body contains TEXT, in all archives or one: the newest last.
+    """Find messages whose body contains TEXT, in all archives or one.
 
-    Case-insensitive. Prints an excerpt of each message: for people who may read private messages.
-    The access log records each use, without TEXT. A message between two users of this server is in
-    two archives and found in both. A full scan of the period, some ten million messages a second.
-    Dates are UTC.
+    Case-insensitive; the newest is last. Prints an excerpt of each message: for people who may read
+    private messages. The access log records each use, without TEXT. A message between two users of
+    this server is in two archives and found in both. A full scan of the period, some ten million
+    messages a second. Dates are UTC.
 
     Works beside `stanzalake up`. Status 0 even if nothing is found.
     """

@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from stanzalake.config import settings
-from stanzalake.runtime.services import open_archive
+from stanzalake.operations.archive import open_archive
 from stanzalake.store import statistics
 from stanzalake.store.statistics import Day, Host, Statistics
 

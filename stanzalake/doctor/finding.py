@@ -1,5 +1,6 @@
 """Findings of checks, with remedies."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -48,3 +49,8 @@ def fault(subject: str, text: str, remedy: str) -> Finding:
 def unknown(subject: str, text: str, remedy: str = "") -> Finding:
     """Report a check that could not be made."""
     return Finding(subject, Outcome.UNKNOWN, text, remedy)
+
+
+def failed(findings: Iterable[Finding]) -> bool:
+    """Return whether any finding is a fault."""
+    return any(finding.outcome is Outcome.FAULT for finding in findings)

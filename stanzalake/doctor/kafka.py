@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from stanzalake.config.settings import Settings
 from stanzalake.doctor.finding import Finding, fault, fine, warning
 from stanzalake.errors import LogRefused, LogUnavailable
-from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED
-from stanzalake.log.kafka import admin
+from stanzalake.log.kafka import admin, connection
 from stanzalake.log.kafka.admin import KafkaState, Topic
 from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
 
@@ -32,11 +31,11 @@ def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
     """Return the check of brokers, topics and group for a service."""
 
     async def check(settings: Settings) -> Sequence[Finding]:
-        wanted = opening.topics(settings)
+        wanted = connection.topics(settings)
         names = [wanted.prefix + topic for topic in (EVENTS, REJECTED)]
         group = wanted.prefix + PROCESSOR_GROUP
         try:
-            client = opening.client_arguments(settings)
+            client = connection.client_arguments(settings)
             state = await admin.describe(client, names, group, names[0])
         except LogUnavailable as error:
             remedy = (

@@ -1,16 +1,11 @@
 """Opens the log that the settings select: an SQLite file or Kafka."""
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from stanzalake.config.settings import Settings
-from stanzalake.errors import SettingsError
 from stanzalake.log.base import Log
-from stanzalake.log.kafka.log import KafkaLog
-from stanzalake.log.kafka.topics import Topics
 from stanzalake.log.sqlite import LocalLog
 
 
@@ -25,7 +20,12 @@ async def open_log(settings: Settings) -> AsyncIterator[Log]:
     """
     log: Log
     if settings.kafka_bootstrap_servers:
-        log = await KafkaLog.open(client_arguments(settings), topics(settings))
+        # aiokafka takes longer to load than most commands take to run.
+        from stanzalake.log.kafka import connection  # noqa: PLC0415
+        from stanzalake.log.kafka.log import KafkaLog  # noqa: PLC0415
+
+        arguments, topics = connection.client_arguments(settings), connection.topics(settings)
+        log = await KafkaLog.open(arguments, topics)
     else:
         log = LocalLog(local_file(settings), settings.log_retention)
     try:
@@ -37,57 +37,3 @@ async def open_log(settings: Settings) -> AsyncIterator[Log]:
 def local_file(settings: Settings) -> Path:
     """Return the path of the embedded log."""
     return settings.data_dir / "log.sqlite"
-
-
-def client_arguments(settings: Settings) -> dict[str, Any]:
-    """Return the connection arguments of every aiokafka client.
-
-    Raises:
-        SettingsError: A certificate file cannot be read.
-    """
-    arguments: dict[str, Any] = {
-        "bootstrap_servers": [
-            _address(host, port) for host, port in settings.kafka_bootstrap_servers
-        ],
-        "client_id": "stanzalake",
-        "security_protocol": settings.kafka_security_protocol,
-    }
-    if settings.kafka_security_protocol.endswith("SSL"):
-        arguments["ssl_context"] = _tls(settings)
-    if settings.kafka_password is not None:
-        arguments["sasl_mechanism"] = settings.kafka_sasl_mechanism
-        arguments["sasl_plain_username"] = settings.kafka_username
-        arguments["sasl_plain_password"] = settings.kafka_password.get_secret_value()
-    return arguments
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _tls(settings: Settings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.kafka_ca_file)
-    except OSError as error:
-        raise SettingsError(
-            f"STANZALAKE_KAFKA_CA_FILE={settings.kafka_ca_file} cannot be used: {error}"
-        ) from None
-    if settings.kafka_cert_file is not None:
-        try:
-            context.load_cert_chain(settings.kafka_cert_file, settings.kafka_key_file, password="")
-        except OSError as error:
-            raise SettingsError(
-                f"STANZALAKE_KAFKA_CERT_FILE={settings.kafka_cert_file} and its key "
-                f"{settings.kafka_key_file} cannot be used: {error}"
-            ) from None
-    return context
-
-
-def topics(settings: Settings) -> Topics:
-    """Return the topics' configuration as set."""
-    return Topics(
-        partitions=settings.kafka_partitions,
-        replication=settings.kafka_replication,
-        retention=settings.log_retention,
-        prefix=settings.kafka_topic_prefix,
-    )

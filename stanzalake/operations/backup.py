@@ -8,7 +8,6 @@ from stanzalake.config.settings import Settings
 from stanzalake.errors import SettingsError
 from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
-from stanzalake.log.kafka import admin as kafka_admin
 from stanzalake.log.sqlite_file import PARTITION
 from stanzalake.store import migrations
 from stanzalake.store.backups import Backups
@@ -75,8 +74,11 @@ def _restore(settings: Settings, name: str) -> int:
 async def _rewind(settings: Settings) -> None:
     """Reset the processors' offsets to the start of the log."""
     if settings.kafka_bootstrap_servers:
+        # aiokafka takes longer to load than most commands take to run.
+        from stanzalake.log.kafka import admin, connection  # noqa: PLC0415
+
         names = (settings.kafka_topic_prefix + name for name in (EVENTS, PROCESSOR_GROUP))
-        await kafka_admin.reset_to_earliest(opening.client_arguments(settings), *names)
+        await admin.reset_to_earliest(connection.client_arguments(settings), *names)
         return
     async with opening.open_log(settings) as log:
         consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)

@@ -3,15 +3,15 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import ingest.service
 import processor.service
 import query.service
 from stanzalake.config.settings import Settings
-from stanzalake.errors import SettingsError, StoreUnavailable
+from stanzalake.errors import SettingsError
 from stanzalake.log import opening
 from stanzalake.log.base import Log
 from stanzalake.observability import health
@@ -48,27 +48,6 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         yield store
     finally:
         await asyncio.to_thread(store.close)
-
-
-@contextmanager
-def open_archive(settings: Settings, *, admin: bool = False) -> Iterator[Store]:
-    """Open an existing store for a command, even beside a running `stanzalake up`.
-
-    Args:
-        settings: All settings.
-        admin: Whether the command alters tables.
-
-    Raises:
-        StoreUnavailable: No answer, or there is no embedded store yet.
-        SchemaBehind: Migrations of this version are pending.
-    """
-    if settings.store_dir is not None and not settings.store_dir.is_dir():
-        raise StoreUnavailable(
-            f"there is no store {settings.store_dir}: STANZALAKE_DATA_DIR says where it is"
-        )
-    with closing((Store.for_admin if admin else Store.of)(settings)) as store:
-        migrations.check(store)
-        yield store
 
 
 def require_kafka(settings: Settings) -> None:

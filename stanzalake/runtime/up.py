@@ -13,10 +13,9 @@ from stanzalake.config import data_dir
 from stanzalake.config.settings import Settings
 from stanzalake.log import opening
 from stanzalake.observability import health
+from stanzalake.operations.archive import migrate
 from stanzalake.runtime.services import open_store, run_all, until_stopped
-from stanzalake.store import migrations
 from stanzalake.store.chdb import sharing
-from stanzalake.store.client import Store
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +57,6 @@ def _shared(settings: Settings) -> AbstractAsyncContextManager[None]:
     if settings.store_dir is None:
         return nullcontext()
     return sharing.share_store(settings.data_dir, settings.store_dir)
-
-
-def migrate(settings: Settings) -> list[str]:
-    """Apply pending migrations, and return their names."""
-    store = Store.for_admin(settings)
-    try:
-        return migrations.apply(store, settings)
-    finally:
-        store.close()
 
 
 def _log_configuration(settings: Settings) -> None:

@@ -18,10 +18,11 @@ from devstack.clickhouse import ClickHouse
 from devstack.kafka import Kafka
 from devstack.ports import free_port
 from devstack.prosody import Prosody
-from stanzalake import doctor as checks
 from stanzalake.config import settings
-from stanzalake.doctor import Service
-from stanzalake.doctor.finding import Finding, Outcome
+from stanzalake.doctor import checks
+from stanzalake.doctor import store as store_check
+from stanzalake.doctor.checks import Service
+from stanzalake.doctor.finding import Finding, Outcome, failed
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
@@ -170,7 +171,7 @@ async def test_every_fault_of_prosody_is_found(start_prosody: StartProsody, tmp_
 
 async def test_a_rotated_id_key_is_accepted(start_prosody: StartProsody, tmp_path: Path) -> None:
     values = beside(await start_prosody(), tmp_path, STANZALAKE_ID_KEYS=f"{OTHER_KEY},{KEY}")
-    assert not checks.failed(await look(values))
+    assert not failed(await look(values))
 
 
 async def test_rules_that_differ_between_prosody_and_the_services(
@@ -182,7 +183,7 @@ async def test_rules_that_differ_between_prosody_and_the_services(
         "PROSODY_MAM_SMART_ENABLE": "true",
         "PROSODY_ARCHIVE_EXCLUDE_NAMESPACES": "urn:a,urn:b",
     }
-    assert not checks.failed(await look(beside(prosody, tmp_path, **same)))
+    assert not failed(await look(beside(prosody, tmp_path, **same)))
     for name in same:
         others = {other: value for other, value in same.items() if other != name}
         found = only_fault(await look(beside(prosody, tmp_path, **others)))
@@ -619,6 +620,6 @@ async def test_a_check_does_not_create_a_store(
     """The engine's directory is where the settings say, however the DSN is written."""
     monkeypatch.chdir(tmp_path)
     values = settings.load(Command(tmp_path).settings | {"STANZALAKE_CLICKHOUSE_DSN": "chdb://new"})
-    [finding] = await checks.store.checker("up")(values)
+    [finding] = await store_check.checker("up")(values)
     assert f"{tmp_path / 'new'} is not there yet" in finding.text
     assert not (tmp_path / "new").exists()

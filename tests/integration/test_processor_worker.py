@@ -14,7 +14,7 @@ from devstack.service import Service
 from stanzalake.config import settings
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
 from stanzalake.log.kafka.log import KafkaLog
-from stanzalake.runtime.up import migrate
+from stanzalake.operations.archive import migrate
 from stanzalake.store.client import Store
 from tests.support.events import encoded
 from tests.support.kafka_log import open_kafka, unique_prefix

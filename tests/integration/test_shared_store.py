@@ -226,3 +226,13 @@ async def post(
         ) as answer,
     ):
         return answer.status, await answer.text()
+
+
+@pytest.mark.usefixtures("up")
+async def test_a_command_beside_up_loads_no_engine_and_no_service(stanzalake: Command) -> None:
+    stanzalake.settings["PYTHONPROFILEIMPORTTIME"] = "1"
+    status, _, err = await stanzalake.run("stats")
+    assert status == 0
+    modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in err.splitlines()}
+    assert "clickhouse_connect" in modules
+    assert not modules & {"chdb", "faust", "slixmpp", "aiokafka", "ingest", "processor", "query"}

@@ -7,8 +7,8 @@ import pytest
 
 from ingest.component import IngestComponent
 from ingest.taps import Taps
-from stanzalake import doctor
 from stanzalake.config import settings
+from stanzalake.doctor import checks
 from stanzalake.doctor.finding import Outcome
 from stanzalake.log.base import EVENTS
 from stanzalake.log.sqlite import LocalLog
@@ -72,7 +72,7 @@ async def test_check_finds_that_several_prosodys_serve_a_host(
     async def faults(*of: int) -> list[str]:
         prosody = ",".join(f"127.0.0.1:{port}" for port in of)
         given = settings.load({**values, "STANZALAKE_PROSODY": prosody})
-        found = [finding async for finding in doctor.run(given, "up")]
+        found = [finding async for finding in checks.run(given, "up")]
         return [one.text for one in found if one.outcome is Outcome.FAULT and HOST in one.subject]
 
     assert await faults(ports[0]) == []

@@ -143,7 +143,9 @@ def test_every_command_that_is_named_is_there(mention: str) -> None:
             options = command.get_params(click.Context(command))
             assert any(word in option.opts for option in options), word
         elif isinstance(command, click.Group):
-            command = command.commands[word]
+            found = command.get_command(click.Context(command), word)
+            assert found is not None, word
+            command = found
 
 
 def test_files_and_headings_that_the_documents_name_are_there() -> None:

@@ -9,7 +9,7 @@ import certifi
 import pytest
 
 from stanzalake.errors import SettingsError
-from stanzalake.log import opening
+from stanzalake.log.kafka import connection
 from tests.support.settings import load
 
 BROKERS = "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS"
@@ -31,7 +31,7 @@ def test_without_brokers_the_log_is_embedded() -> None:
 
 def test_plain_text_is_the_default() -> None:
     values = load(**{BROKERS: "kafka-1:9092, [::1]:9093"})
-    arguments = opening.client_arguments(values)
+    arguments = connection.client_arguments(values)
     assert arguments["bootstrap_servers"] == ["kafka-1:9092", "[::1]:9093"]
     assert arguments["security_protocol"] == "PLAINTEXT"
     assert not {"ssl_context", "sasl_mechanism", "sasl_plain_password"} & arguments.keys()
@@ -39,7 +39,7 @@ def test_plain_text_is_the_default() -> None:
 
 def test_log_in_over_tls() -> None:
     values = load(**{BROKERS: "kafka:9092", PROTOCOL: "SASL_SSL", **LOGIN, CA: certifi.where()})
-    arguments = opening.client_arguments(values)
+    arguments = connection.client_arguments(values)
     assert arguments["sasl_mechanism"] == "SCRAM-SHA-512"
     assert arguments["sasl_plain_username"] == "stanzalake"
     assert arguments["sasl_plain_password"] == "juliet!"
@@ -95,8 +95,8 @@ def certificate(tmp_path: Path) -> tuple[str, str]:
 def test_a_client_certificate(certificate: tuple[str, str]) -> None:
     cert, key = certificate
     brokers = {BROKERS: "kafka:9092", PROTOCOL: "SSL"}
-    assert opening.client_arguments(load(**brokers, **{CERT: cert, KEY: key}))["ssl_context"]
+    assert connection.client_arguments(load(**brokers, **{CERT: cert, KEY: key}))["ssl_context"]
     with pytest.raises(SettingsError, match=f"{CERT}=.* cannot be used"):
-        opening.client_arguments(load(**brokers, **{CERT: key, KEY: cert}))
+        connection.client_arguments(load(**brokers, **{CERT: key, KEY: cert}))
     with pytest.raises(SettingsError, match=f"{CA}=.* cannot be used"):
-        opening.client_arguments(load(**brokers, **{CA: key}))
+        connection.client_arguments(load(**brokers, **{CA: key}))

@@ -1,0 +1,79 @@
+"""Commands load only what they use."""
+
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from stanzalake.cli.main import cli
+
+ENGINES = ("faust", "chdb", "slixmpp", "aiokafka", "sqlalchemy")
+SLOW = (*ENGINES, "clickhouse_connect", "aiohttp", "pydantic", "rich")
+COMMANDS = cli.list_commands(click.Context(cli))
+
+
+def loaded(*arguments: str, **environment: str) -> set[str]:
+    """Run the command line in a process of its own; return the packages it has imported."""
+    script = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*sys.modules, sep='\\n', file=sys.stderr))\n"
+        "from stanzalake.cli.main import main\n"
+        f"sys.argv = {['stanzalake', *arguments]}\n"
+        "main()\n"
+    )
+    result = run(script, **environment)
+    assert result.stdout
+    return packages(result.stderr)
+
+
+def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603  # our own
+        [sys.executable, "-c", script],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def packages(modules: str) -> set[str]:
+    return {name.partition(".")[0] for name in modules.splitlines()}
+
+
+def completion(*words: str) -> dict[str, str]:
+    return {
+        "_STANZALAKE_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(("stanzalake", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+
+
+def test_help_and_completion_of_commands_import_no_command() -> None:
+    assert not loaded("--help") & {*SLOW}
+    assert not loaded(**completion("st")) & {*SLOW}
+
+
+def test_settings_import_nothing_but_the_settings() -> None:
+    assert not loaded("settings", "--help") & {*SLOW} - {"pydantic"}
+
+
+def test_completion_of_options_imports_no_engine() -> None:
+    script = (
+        "import click, sys\n"
+        "from stanzalake.cli.main import cli\n"
+        "context = click.Context(cli)\n"
+        "commands = [cli.get_command(context, name) for name in cli.list_commands(context)]\n"
+        "print(*sys.modules, sep='\\n')"
+    )
+    assert not packages(run(script).stdout) & {*ENGINES}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_list_of_commands_has_the_first_sentence_of_each(command: str) -> None:
+    context = click.Context(cli)
+    found = cli.get_command(context, command)
+    assert found is not None
+    text = " ".join(cli.get_help(context).split())
+    assert f"{command} {found.get_short_help_str(300)}" in text
