@@ -137,6 +137,12 @@ class OutputFailed(StanzalakeError):
     code = "output-failed"
 
 
+class OutputClosed(StanzalakeError):
+    """The reader of a command's output needs no more."""
+
+    code = "output-closed"
+
+
 class NotCarriedOut(StanzalakeError):
     """A recorded request was not carried out in time."""
 

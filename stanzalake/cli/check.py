@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stanzalake.cli.output import encodable
 from stanzalake.config import settings
 from stanzalake.doctor.finding import Finding, Outcome, failed
 from stanzalake.errors import SettingsError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from stanzalake.doctor.checks import Service
 
 _SIGNS = {Outcome.FINE: "✓", Outcome.WARNING: "!", Outcome.FAULT: "✗", Outcome.UNKNOWN: "?"}
+_PLAIN = {Outcome.FINE: "+", Outcome.WARNING: "!", Outcome.FAULT: "x", Outcome.UNKNOWN: "?"}
 _FAILED = 1
 
 
@@ -85,6 +87,7 @@ def _print(finding: Finding, *, as_json: bool) -> None:
 
 
 def _lines(finding: Finding) -> Iterator[str]:
-    yield f"{_SIGNS[finding.outcome]} {finding.subject}: {finding.text}"
+    sign = encodable(_SIGNS[finding.outcome], _PLAIN[finding.outcome])
+    yield f"{sign} {finding.subject}: {finding.text}"
     if finding.remedy:
-        yield f"    → {finding.remedy}"
+        yield f"    {encodable('→', '->')} {finding.remedy}"

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_order
+from stanzalake.cli.progress import progress
 from stanzalake.config import settings
 from stanzalake.config.settings import Settings
 from stanzalake.errors import NotFound
@@ -93,15 +92,13 @@ _FORMS = {"xep0227": _xep0227, "jsonl": _json_lines}
 
 def _report_progress(rows: Iterable[Row], total: int, access: Access) -> Iterator[Row]:
     """Pass rows through, counting them for the progress bar and the access log."""
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=total)
+    with progress() as display:
+        task = display.add_task("messages", total=total)
         for row in rows:
             yield row
             access.messages += 1
             access.size += len(row.stanza.encode())
-            progress.advance(task)
+            display.advance(task)
 
 
 @contextmanager

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from stanzalake.cli.parameters import HOST, MOMENT, OWNER, require_hosts
+from stanzalake.cli.progress import progress
 from stanzalake.config import settings
 from stanzalake.config.settings import Settings
 from stanzalake.errors import ImportIncomplete, SourceUnavailable
@@ -148,13 +147,11 @@ def _stop() -> Iterator[Callable[[], bool]]:
 
 
 def _run(importer: Importer, name: str, source: Source, stopped: Callable[[], bool]) -> None:
-    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task(name, total=source.size())
+    with progress() as display:
+        task = display.add_task(name, total=source.size())
 
         def update() -> bool:
-            progress.update(task, completed=source.done(), total=source.size())
+            display.update(task, completed=source.done(), total=source.size())
             return stopped()
 
         importer.run(source, update)

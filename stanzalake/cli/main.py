@@ -8,8 +8,9 @@ from typing import NoReturn
 
 import click
 
+from stanzalake.cli import output
 from stanzalake.cli.group import LazyGroup, Sections
-from stanzalake.errors import SettingsError, StanzalakeError
+from stanzalake.errors import OutputClosed, OutputFailed, SettingsError, StanzalakeError
 from stanzalake.observability.quiet import silence_libraries
 
 EXIT_FAILED = 1
@@ -78,24 +79,34 @@ def main() -> NoReturn:
     """Run the command line; failures become a message on stderr and an exit status."""
     # Every file may hold messages or secrets: the log, the store, backups, exports.
     os.umask(0o077)
+    output.guard()
+    status = _run()
+    try:
+        output.flush()
+    except StanzalakeError as error:
+        status = status or _report(error)
+    sys.exit(status)
+
+
+def _run() -> int:
     try:
         cli(standalone_mode=False)
+    except SystemExit as error:  # a command's own status
+        return int(error.code or 0)
     except click.ClickException as error:
         error.show()
-        sys.exit(EXIT_UNUSABLE)
+        return EXIT_UNUSABLE
     except click.Abort:  # Ctrl-C, or "no" to a question
         click.echo("stanzalake: stopped", err=True)
-        sys.exit(EXIT_FAILED)
-    except SettingsError as error:
-        _fail(error, EXIT_UNUSABLE)
+        return EXIT_FAILED
     except StanzalakeError as error:
-        _fail(error, EXIT_FAILED)
+        return _report(error)
     except BaseExceptionGroup as group:
         expected, others = group.split(StanzalakeError)
         if others is not None or expected is None:
             raise
-        _fail(_first(expected), EXIT_FAILED)
-    sys.exit(0)
+        return _report(_first(expected))
+    return 0
 
 
 def _first(group: BaseExceptionGroup[StanzalakeError]) -> StanzalakeError:
@@ -103,7 +114,12 @@ def _first(group: BaseExceptionGroup[StanzalakeError]) -> StanzalakeError:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _fail(error: StanzalakeError, status: int) -> NoReturn:
+def _report(error: StanzalakeError) -> int:
+    """Print an error, and return the exit status."""
+    if isinstance(error, OutputClosed | OutputFailed):
+        output.discard()
+    if isinstance(error, OutputClosed):
+        return 0
     for line in str(error).splitlines():
         click.echo(f"stanzalake: {line}", err=True)
-    sys.exit(status)
+    return EXIT_UNUSABLE if isinstance(error, SettingsError) else EXIT_FAILED

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from stanzalake.cli.output import encodable
 from stanzalake.config import settings
 from stanzalake.operations.archive import open_archive
 from stanzalake.store import statistics
@@ -91,9 +92,16 @@ def _days(days: Sequence[Day]) -> Table:
     table.add_column("messages", justify="right")
     table.add_column()
     for day in days:
-        bar = Bar(most, 0, day.messages, width=_BAR_WIDTH)
-        table.add_row(f"{day.day}", f"{day.messages:,}", bar)
+        table.add_row(f"{day.day}", f"{day.messages:,}", _bar(day.messages / most))
     return table
+
+
+def _bar(share: float) -> Bar | str:
+    return (
+        Bar(1, 0, share, width=_BAR_WIDTH)
+        if encodable("█", "")
+        else "#" * round(share * _BAR_WIDTH)
+    )
 
 
 def _format_time(moment: datetime) -> str:

@@ -61,6 +61,18 @@ def _seconds(value: object) -> object:
     return duration.parse(value) if isinstance(value, str) else value
 
 
+def _interval(value: object) -> object:
+    seconds = _seconds(value)
+    if seconds is None:
+        raise ValueError("expected seconds, or a number with min, h, d or w")
+    return seconds
+
+
+def _policy(value: object) -> object:
+    """Translate the values of mod_mam's `default_archive_policy`."""
+    return {"always": "true", "never": "false"}.get(str(value), value)
+
+
 def _switch(value: object) -> object:
     if value in ("true", "false"):
         return value == "true"
@@ -190,10 +202,10 @@ class Settings(BaseModel):
         "1y",
         f"How long a message is kept: {duration.ALLOWED}",
     )
-    policy: Literal["false", "roster", "true"] = _setting(
+    policy: Annotated[Literal["false", "roster", "true"], BeforeValidator(_policy)] = _setting(
         "PROSODY_ARCHIVE_POLICY",
         "roster",
-        "What is archived of a user who set nothing: false, roster or true",
+        "What is archived of a user who set nothing: false (or never), roster, true (or always)",
     )
     max_query_results: int = _setting(
         "PROSODY_ARCHIVE_MAX_QUERY_RESULTS",
@@ -202,10 +214,10 @@ class Settings(BaseModel):
         ge=1,
         le=1000,
     )
-    cleanup_interval: int = _setting(
+    cleanup_interval: Annotated[int, BeforeValidator(_interval)] = _setting(
         "PROSODY_ARCHIVE_CLEANUP_INTERVAL",
         86_400,
-        "Seconds between removals of expired bytes; readers never see them meanwhile",
+        "Seconds (or 12h, 1d) between removals of expired bytes; readers never see them meanwhile",
         ge=60,
         le=366 * 86_400,
     )

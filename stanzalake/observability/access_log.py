@@ -9,11 +9,12 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
+from pathlib import Path
 
 import msgspec
 
@@ -24,6 +25,8 @@ from stanzalake.observability.log_once import LogOnce
 STANDARD_ERROR = "-"
 
 _MAX_JID = 3071
+_LOGIN_ID = Path("/proc/self/loginuid")
+_NO_LOGIN = 2**32 - 1
 
 
 @dataclass(kw_only=True)
@@ -31,7 +34,7 @@ class Access:
     """A request to an archive, or an operator's command.
 
     Attributes:
-        by: Full JID of the requester, or ``operator:`` and the name of the system's user.
+        by: Full JID of the requester, or ``operator:`` and a user name, which is only a claim.
         owner: Bare JID of the archive's owner; empty for all archives.
         action: Kind of request or command: search, form, metadata, export, delete, ...
         through: The component or command.
@@ -39,6 +42,7 @@ class Access:
         outcome: Result; ``interrupted`` until completion.
         messages: Number of messages returned or removed.
         size: Bytes of their stanzas.
+        users: Real user ids of an operator's process, by field; empty for requests.
     """
 
     by: str
@@ -49,6 +53,7 @@ class Access:
     outcome: str = "interrupted"
     messages: int = 0
     size: int = 0
+    users: Mapping[str, int] = field(default_factory=dict)
     _at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _began: float = field(default_factory=time.monotonic)
 
@@ -62,6 +67,7 @@ class Access:
         facts = {
             "at": self._at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "by": self.by[:_MAX_JID],
+            **self.users,
             "owner": self.owner[:_MAX_JID],
             "action": self.action,
             "through": self.through,
@@ -142,7 +148,11 @@ def record_access(settings: Settings, action: str, owner: str = "") -> Iterator[
     """
     log = AccessLog(settings.access_log or STANDARD_ERROR)
     access = Access(
-        by=f"operator:{operator()}", owner=owner, action=action, through=f"stanzalake {action}"
+        by=f"operator:{operator()}",
+        owner=owner,
+        action=action,
+        through=f"stanzalake {action}",
+        users=_user_ids(),
     )
     try:
         yield access
@@ -156,5 +166,15 @@ def record_access(settings: Settings, action: str, owner: str = "") -> Iterator[
 
 
 def operator() -> str:
-    """Return the name of the user at the keyboard, also behind sudo."""
+    """Return the name of the user at the keyboard, as the environment claims, also behind sudo."""
     return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def _user_ids() -> Mapping[str, int]:
+    """Return the real user id, and that of the login behind sudo or su where the kernel knows."""
+    users = {"uid": os.getuid()}
+    with suppress(OSError, ValueError):
+        login = int(_LOGIN_ID.read_text())
+        if login != _NO_LOGIN:
+            users["login_uid"] = login
+    return users

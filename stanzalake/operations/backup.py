@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 from stanzalake.config import data_dir
 from stanzalake.config.settings import Settings
-from stanzalake.errors import SettingsError
+from stanzalake.errors import NotFound, SettingsError
 from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
 from stanzalake.log.sqlite_file import PARTITION
@@ -48,8 +48,12 @@ async def restore(settings: Settings, name: str) -> int:
     Raises:
         DataDirInUse: A process uses the embedded store or log.
         LogRefused: Processors are running.
-        StoreRefused: No such backup, or an incompatible one.
+        NotFound: No such backup.
+        StoreRefused: The backup is incompatible.
     """
+    if name:
+        _require_single(settings)
+        _require_backup(settings, name)
     embedded = settings.embedded_store or not settings.kafka_bootstrap_servers
     with data_dir.hold_data_dir(settings.data_dir) if embedded else nullcontext():
         erasures = await asyncio.to_thread(_restore, settings, name)
@@ -61,7 +65,6 @@ def _restore(settings: Settings, name: str) -> int:
     store = Store.for_admin(settings)
     try:
         if name:
-            _require_single(settings)
             Backups(store).restore(name)
         migrations.apply(store, settings)
         erasures = Erasures(store).since(0)
@@ -83,6 +86,13 @@ async def _rewind(settings: Settings) -> None:
     async with opening.open_log(settings) as log:
         consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
         await consumer.commit({PARTITION: 0})
+
+
+def _require_backup(settings: Settings, name: str) -> None:
+    """Require a backup of the embedded store, before a store is created to restore it into."""
+    directory = settings.data_dir / "backups"
+    if settings.embedded_store and not (directory / name).exists():
+        raise NotFound(f"there is no backup {name} in {directory}")
 
 
 def _require_single(settings: Settings) -> None:

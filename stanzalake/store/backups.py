@@ -7,11 +7,13 @@ import time
 import uuid
 from collections.abc import Callable
 
-from stanzalake.errors import StoreRefused
+from stanzalake.errors import NotFound, StanzalakeError, StoreRefused
 from stanzalake.store.client import Store
 from stanzalake.store.statement import identifier, literal
 
 _POLL_SECONDS = 0.1
+_EXISTS, _NOT_FOUND = "Code: 598.", "Code: 599."
+"""ClickHouse's BACKUP_ALREADY_EXISTS and BACKUP_NOT_FOUND."""
 _RUNNING = {"CREATING_BACKUP", "RESTORING"}
 _DONE = {"BACKUP_CREATED", "RESTORED"}
 # Existing rows stay: readers deduplicate a row that is in both. Table definitions may differ by
@@ -42,6 +44,7 @@ class Backups:
             base: File name of a full backup, for an incremental one; empty for none.
 
         Raises:
+            NotFound: There is no such backup.
             StoreRefused: The name exists, or ClickHouse may not write there.
             StoreUnavailable: No answer; may work later.
         """
@@ -73,6 +76,13 @@ class Backups:
         # The list is in the server's memory.
         [(status, error)] = rows or [("", "ClickHouse was restarted meanwhile")]
         if status not in _RUNNING | _DONE:
-            reason = error.partition(", Stack trace")[0] or status
-            raise StoreRefused(f"ClickHouse could not do it: {reason}")
+            raise _error(error.partition(", Stack trace")[0] or status)
         return status in _RUNNING
+
+
+def _error(reason: str) -> StanzalakeError:
+    if reason.startswith(_NOT_FOUND):
+        return NotFound("there is no such backup where ClickHouse keeps them")
+    if reason.startswith(_EXISTS):
+        return StoreRefused("there is a backup of this name already")
+    return StoreRefused(f"ClickHouse could not do it: {reason}")

@@ -264,3 +264,31 @@ def test_backup_names_must_be_file_names(name: str) -> None:
     result = CliRunner().invoke(cli, ["backup", name])
     assert result.exit_code == 2
     assert "not a plain file name" in result.output
+
+
+async def test_restoring_an_unknown_backup_is_one_line_and_creates_nothing(tmp_path: Path) -> None:
+    stanzalake = Command(tmp_path)
+    status, out, err = await stanzalake.run("restore", "nope")
+    data = tmp_path / "data"
+    assert (status, out) == (1, "")
+    assert err == f"stanzalake: there is no backup nope in {data / 'backups'}\n"
+    assert not data.exists()
+
+
+async def test_a_server_reports_an_unknown_and_a_repeated_backup_in_one_line(
+    run: Run, tmp_path: Path
+) -> None:
+    server = await run(
+        ClickHouse(directory=tmp_path / "clickhouse", config=configuration(tmp_path))
+    )
+    stanzalake = Command(tmp_path)
+    stanzalake.settings["STANZALAKE_CLICKHOUSE_DSN"] = server.dsn()
+    assert (await stanzalake.run("migrate"))[0] == 0
+    assert (await stanzalake.run("backup", "monday"))[0] == 0
+    assert (await stanzalake.run("backup", "monday"))[::2] == (
+        1,
+        "stanzalake: there is a backup of this name already\n",
+    )
+    status, _, err = await stanzalake.run("restore", "nope")
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert "there is no such backup" in err

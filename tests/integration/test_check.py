@@ -291,7 +291,7 @@ async def test_a_silent_listener_does_not_delay_the_check(tmp_path: Path) -> Non
 async def test_all_invalid_settings_are_reported_together(tmp_path: Path) -> None:
     stanzalake = Command(tmp_path)
     stanzalake.settings |= {
-        "PROSODY_ARCHIVE_EXPIRES_AFTER": "12h",
+        "PROSODY_ARCHIVE_EXPIRES_AFTER": "a while",
         "PROSODY_ARCHIVE_POLICY": "perhaps",
         "STANZALAKE_TYPO": "1",
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from xml.etree.ElementTree import tostring
 import pytest
 
 from stanzalake.errors import SettingsError, StoreUnavailable
+from stanzalake.observability import access_log
 from stanzalake.observability.access_log import Access, AccessLog, record_access
 from tests.support.events import JULIET, ROMEO
 from tests.support.queries import BALCONY, COMPONENT, envelope, field, form, query
@@ -127,6 +129,7 @@ def test_a_command_is_logged_with_the_operators_name(
         raise KeyboardInterrupt
     exported, searched, deleted = lines(tmp_path / "log")
     assert exported["by"] == "operator:laurence"
+    assert exported["uid"] == os.getuid()
     assert (exported["owner"], exported["messages"], exported["outcome"]) == (JULIET, 7, "done")
     assert (searched["owner"], searched["outcome"]) == ("", "failed")
     assert deleted["outcome"] == "interrupted"
@@ -148,3 +151,19 @@ def test_a_command_that_cannot_be_logged_does_nothing(tmp_path: Path) -> None:
         record_access(load(STANZALAKE_ACCESS_LOG=str(tmp_path)), "search"),
     ):
         pytest.fail("it was done")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "login"), [("1000\n", 1000), ("4294967295\n", None), (None, None)]
+)
+def test_a_command_is_logged_with_the_user_who_logged_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str | None, login: int | None
+) -> None:
+    file = tmp_path / "loginuid"
+    if kernel is not None:
+        file.write_text(kernel)
+    monkeypatch.setattr(access_log, "_LOGIN_ID", file)
+    with record_access(load(STANZALAKE_ACCESS_LOG=str(tmp_path / "log")), "export", JULIET):
+        pass
+    [line] = lines(tmp_path / "log")
+    assert line.get("login_uid") == login

@@ -20,6 +20,12 @@ from tests.support.settings import KEY, REQUIRED, load
         ("2592000", 2_592_000),
         ("never", None),
         (" 2 W ", 1_209_600),
+        ("12h", 43_200),
+        ("30 days", 2_592_000),
+        ("2 weeks", 1_209_600),
+        ("3 Months", 8_035_200),
+        ("1 year", 31_556_952),
+        ("90 minutes", 5_400),
     ],
 )
 def test_a_duration_is_parsed_in_mod_mams_units(text: str, seconds: int | None) -> None:
@@ -28,12 +34,20 @@ def test_a_duration_is_parsed_in_mod_mams_units(text: str, seconds: int | None) 
 
 
 @pytest.mark.parametrize(
-    "text", ["12h", "", "0", "0d", "-1d", "1.5d", "d", "51y", "9" * 13, "1d1w"]
+    "text", ["12 parsecs", "", "0", "0d", "-1d", "1.5d", "d", "51y", "9" * 13, "1d1w"]
 )
 def test_an_invalid_duration_names_the_variable(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(PROSODY_ARCHIVE_EXPIRES_AFTER=text)
     assert str(caught.value).startswith(f"PROSODY_ARCHIVE_EXPIRES_AFTER={text} cannot be used:")
+
+
+def test_mod_mams_policies_and_periods_are_accepted() -> None:
+    values = load(PROSODY_ARCHIVE_POLICY="always", PROSODY_ARCHIVE_CLEANUP_INTERVAL="12h")
+    assert (values.policy, values.cleanup_interval) == ("true", 43_200)
+    assert load(PROSODY_ARCHIVE_POLICY="never").policy == "false"
+    with pytest.raises(SettingsError, match="PROSODY_ARCHIVE_CLEANUP_INTERVAL=never cannot"):
+        load(PROSODY_ARCHIVE_CLEANUP_INTERVAL="never")
 
 
 def test_the_defaults_are_those_of_the_guide() -> None:
