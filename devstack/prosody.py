@@ -165,18 +165,23 @@ class Prosody(Server):
         if code:
             raise ProgramFailed(f"prosodyctl register {user}: {output}")
 
-    async def control(self, *arguments: str, typed: str = "") -> tuple[int, str]:
+    async def control(
+        self, *arguments: str, typed: str = "", within: Sequence[str] = ()
+    ) -> tuple[int, str]:
         """Run prosodyctl, whether Prosody runs or not.
 
         Args:
             arguments: The command line.
             typed: Text for the standard input.
+            within: Command line that runs prosodyctl.
 
         Returns:
             Exit status and output.
         """
         process = await asyncio.create_subprocess_exec(
-            *inside(self.root, "prosodyctl", "--config", str(self.config_path), *arguments),
+            *inside(
+                self.root, *within, "prosodyctl", "--config", str(self.config_path), *arguments
+            ),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

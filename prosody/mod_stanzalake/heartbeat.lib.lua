@@ -88,4 +88,4 @@ local function read(directory)
 	return alive and values or { running = false };
 end
 
-return { new = new, read = read };
+return { new = new, read = read, path_of = path_of };

@@ -3,6 +3,7 @@
 local config = require "core.configmanager";
 local datetime = require "util.datetime".datetime;
 local human_size = require "util.human.units".format;
+local lfs = require "lfs";
 
 local backlog = module:require "backlog";
 local directory = module:require "directory";
@@ -10,6 +11,8 @@ local heartbeat = module:require "heartbeat";
 local inboxes = module:require "inbox";
 local options = module:require "options";
 
+-- The errno of a file that does not exist.
+local ENOENT = 2;
 -- The share of the journal's limit that counts as a fault.
 local NEARLY_FULL = 0.8;
 
@@ -21,10 +24,24 @@ local function read_settings(host)
 	return options.read(function (name) return config.get(host, name); end, directory.of(host));
 end
 
+-- Returns the reason for which a journal cannot be read, or nil; one that does not exist yet is empty.
+local function unreadable(journal_dir)
+	local mode, err, errno = lfs.attributes(journal_dir, "mode");
+	if not mode then return errno ~= ENOENT and err or nil; end
+	local ok, reason, handle = pcall(lfs.dir, journal_dir);
+	if not ok then return reason; end
+	handle:close();
+	local file, reason_of_file, errno_of_file = io.open(heartbeat.path_of(journal_dir), "rb");
+	if file then file:close(); end
+	return not file and errno_of_file ~= ENOENT and reason_of_file or nil;
+end
+
 -- Returns the status of a host's tap, as `status --json` shows it.
 local function of(host)
 	local ok, settings = pcall(read_settings, host);
 	if not ok then return { error = settings }; end
+	local reason = unreadable(settings.journal_dir);
+	if reason then return { error = reason..": run prosodyctl as root or as Prosody's user" }; end
 	local state, waiting = heartbeat.read(settings.journal_dir), backlog.read(settings.journal_dir);
 	return {
 		running = state.running, waiting_bytes = waiting.waiting, limit_bytes = settings.journal_limit;

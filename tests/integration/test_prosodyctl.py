@@ -319,3 +319,19 @@ async def test_the_status_of_a_stopped_prosody(server: Server) -> None:
     assert state["waiting_bytes"] > 0
     assert state["oldest"]
     assert "does NOT run" in (await control(server, "status"))[1]
+
+
+@pytest.mark.parametrize("name", ["", "status"])
+async def test_an_unreadable_journal_is_an_error(server: Server, name: str) -> None:
+    await server.ingest()
+    await until((server.journal / "status").exists)
+    # Root may read everything, unless these two capabilities are dropped.
+    as_owner = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    path = server.journal / name
+    before = path.stat().st_mode
+    path.chmod(0)
+    code, said = await server.prosody.control("mod_stanzalake", "status", within=as_owner)
+    path.chmod(before)
+    assert code == WAITING
+    assert "Permission denied: run prosodyctl as root or as Prosody's user" in said
+    assert "does NOT run" not in said
