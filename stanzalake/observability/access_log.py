@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from stanzalake.config.settings import Settings
-from stanzalake.errors import SettingsError
+from stanzalake.errors import OutputClosed, SettingsError
 from stanzalake.observability.log_once import LogOnce
 
 STANDARD_ERROR = "-"
@@ -157,6 +157,8 @@ def record_access(settings: Settings, action: str, owner: str = "") -> Iterator[
     try:
         yield access
         access.outcome = "done" if access.outcome == "interrupted" else access.outcome
+    except OutputClosed:
+        raise
     except Exception:
         access.outcome = "failed"
         raise

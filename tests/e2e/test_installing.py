@@ -184,7 +184,8 @@ async def configure(machine: Machine, fragment: str) -> None:
     for name in ("ID_KEYS", "COMPONENT_SECRET"):
         option = rf'((?:stanzalake_)?{name.lower()} = )"\.\.\."'
         fragment = re.sub(option, rf'\1"{lines[f"STANZALAKE_{name}"]}"', fragment)
-    head, host, tail = (await machine.run(f"cat {CONFIG}")).partition("\nVirtualHost ")
+    config = re.sub(r"\nplugin_paths = .*", "", await machine.run(f"cat {CONFIG}"))
+    head, host, tail = config.partition("\nVirtualHost ")
     await machine.run(f"cat > {CONFIG}", f"{head}\n{fragment}{host}{tail}")
     await machine.run("cat > /etc/prosody/conf.d/test.cfg.lua", WITHOUT_TLS)
 

@@ -226,7 +226,7 @@ async def test_backup_and_restore_of_a_server_by_command(run: Run, tmp_path: Pat
     assert await archived(stanzalake.settings) == before
     status, _, err = await stanzalake.run("restore", "friday")
     assert (status, len(err.splitlines())) == (1, 1)
-    assert "BACKUP_NOT_FOUND" in err
+    assert "there is no such backup" in err
 
 
 def test_a_backup_that_the_server_lost_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

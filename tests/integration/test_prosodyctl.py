@@ -1,6 +1,7 @@
 """`prosodyctl mod_stanzalake` beside a real Prosody, and without it."""
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from stanzalake.model.event import Erasure, Expiry
 from stanzalake.model.position import from_milliseconds
 from tests.support.components import FakeIngest
+from tests.support.documents import section
 from tests.support.server import HOST, INGEST, JULIET, QUERY, ROMEO, Server
 from tests.support.wait import until
 
@@ -335,3 +337,28 @@ async def test_an_unreadable_journal_is_an_error(server: Server, name: str) -> N
     assert code == WAITING
     assert "Permission denied: run prosodyctl as root or as Prosody's user" in said
     assert "does NOT run" not in said
+
+
+async def check_config(server: Server, config: str) -> list[str]:
+    server.prosody.config_path.write_text(f"run_as_root = true\n{config}")
+    (server.prosody.directory / "conf.d").mkdir(exist_ok=True)
+    _, said = await server.prosody.control("check", "config")
+    return [line for line in said.partition("Checking config...")[2].split("\n") if line]
+
+
+async def test_check_config_finds_only_what_the_document_explains(server: Server) -> None:
+    [lua] = section("docs/installing.md", "On Debian, in one process", "lua")
+    lines = lua.text.replace("...", "a key for tests that is long enough")
+    debian = (server.prosody.root or Path("/")) / "etc" / "prosody" / "prosody.cfg.lua"
+    config = re.sub(r"\nplugin_paths = .*", "", debian.read_text())
+    before, host, after = config.partition("\nVirtualHost")
+    old = await check_config(server, config)
+    new = [x for x in await check_config(server, f"{before}\n{lines}{host}{after}") if x not in old]
+    assert new[:3] == [
+        "    Your configuration contains the following unreferenced components:",
+        f"        {INGEST}",
+        f"        {QUERY}",
+    ]
+    explanation = new[3:]
+    assert explanation[0].startswith("    Clients may not be able to discover these services")
+    assert len(explanation) == 4
