@@ -18,11 +18,16 @@ async def damaged_log(path: Path, group: str) -> None:
         await log.append(EVENTS, [Entry("a@b", value) for value in values])
     await (await log.consumer(EVENTS, group)).commit({0: 101})
     await log.close()
+    damage(path)
+
+
+def damage(path: Path) -> None:
+    """Overwrite a page of records in the middle of a log."""
     with closing(sqlite3.connect(path)) as connection:
-        [[page]] = connection.execute(
-            "SELECT pageno FROM dbstat WHERE name = 'records' AND pagetype = 'leaf'"
-            " ORDER BY path LIMIT 1 OFFSET 40"
-        )
+        pages = connection.execute(
+            "SELECT pageno FROM dbstat WHERE name = 'records' AND pagetype = 'leaf' ORDER BY path"
+        ).fetchall()
+    [page] = pages[len(pages) // 2]
     with path.open("r+b") as file:
         file.seek((page - 1) * _PAGE)
         file.write(b"\xff" * _PAGE)
