@@ -90,7 +90,7 @@ end
 --   newest: the position of the owner's newest message, if it is known
 local function text_of_request(kind, request, stable, watermarks, newest)
 	local header = encode_json {
-		owner = request.owner, asker = request.asker, stable = stable;
+		owner = request.owner, asker = request.asker, id = request.iq and request.iq.attr.id, stable = stable;
 		watermarks = watermarks, newest = newest, state = request.tracked;
 	};
 	local text = frames.write(kind, request.position, header);

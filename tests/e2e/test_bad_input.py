@@ -132,6 +132,7 @@ REQUESTS = {
     "two payloads": ("set", query() + query(), BAD),
     "node": ("set", query(attributes="node='n'"), UNKNOWN),
     "long queryid": ("set", query(attributes=f"queryid='{'q' * 100_000}'"), BAD),
+    "a brace in a namespace": ("set", query("<x xmlns='a}b'/>"), BAD),
     "too many bytes": ("set", query("<a/>" * 40_000), "modify/policy-violation"),
     "metadata set": ("set", f"<metadata xmlns='{MAM}'/>", UNKNOWN),
     "no default": ("set", f"<prefs xmlns='{MAM}'/>", BAD),
