@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from devstack.debian import TRIXIE
 from stanzalake.xmpp.frames import Frame
 from stanzalake.xmpp.namespaces import MAM, QUERY
 from tests.support.clients import RawClient, condition
@@ -291,6 +292,20 @@ async def test_a_stanza_that_prosody_does_not_take_costs_its_reader_that_stanza(
     assert f"A message of {JULIET} is left out of a page" in scene.server.log
     assert "(position 2)" in scene.server.log
     assert "old" not in scene.server.log
+
+
+async def test_a_long_attribute_holds_up_no_page(start_server: StartServer) -> None:
+    """B6: expat from 2.6 on, as on Debian 13, waits for the rest of a tag that came in pieces."""
+    server = await start_server(root=TRIXIE)
+    query, juliet = await server.query(), await server.client("juliet")
+    romeo = await server.client("romeo")
+    long = f"<body/><x xmlns='urn:x' a='{'b' * 12_000}'/>"
+    query.answer = lambda request: query.reply(
+        request, f"<fin xmlns='{MAM}'/>", [result(request, "r1").replace("<body>", f"{long}<body>")]
+    )
+    for client in (juliet, romeo):
+        await client.ask("set", QUERY_ALL)
+        assert results(client) == ["r1", "fin"]
 
 
 async def test_a_query_whose_component_goes_is_answered_at_once(scene: Scene) -> None:
