@@ -23,7 +23,8 @@ AS_ROOT = () if os.geteuid() == 0 else ("sudo",)
 CONFIG = "/etc/prosody/prosody.cfg.lua"
 COPY = "root/stanzalake"
 DIRECTORIES = {"StateDirectory": "/var/lib", "RuntimeDirectory": "/run"}
-SOURCE = "deb http://deb.debian.org/debian bookworm main"
+RELEASES = ("bookworm", "trixie")
+SOURCE = "deb http://deb.debian.org/debian {} main"
 TARGETS = ("Created-By: Packages", "Origin: Debian")
 FORMAT = "deb $(REPO_URI) $(RELEASE) $(COMPONENT)"
 TRUSTED = [
@@ -81,24 +82,27 @@ class Machine:
 
     Args:
         root: The directory.
+        release: Which one.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, release: str) -> None:
         self._root = root
+        self._release = release
         self._processes: list[Process] = []
         self._inside: tuple[str, ...] = ()
 
     async def make(self) -> None:
         """Install Debian with Prosody from where this machine has its own, and a copy of ours."""
         sources = await output("apt-get", "indextargets", "--format", FORMAT, *TARGETS)
+        sources = re.sub(rf" ({'|'.join(RELEASES)})", f" {self._release}", sources)
         downloads = await output("apt-config", "dump", "Acquire::http", "Acquire::https")
         copy = f'tar --create --exclude "./.*" . | tar --extract --directory "$1/{COPY}"'
         await output(
             *(*AS_ROOT, "mmdebstrap", "--variant=minbase", "--include=prosody,systemd"),
             *("--dpkgopt=force-unsafe-io", f'--aptopt=APT::Get::Assume-Yes "true";\n{downloads}'),
             *("--skip=cleanup/apt/lists", f'--customize-hook=mkdir "$1/{COPY}" && {copy}'),
-            *(*TRUSTED, "", str(self._root), "-"),
-            given=sources or SOURCE,
+            *(*TRUSTED, self._release, str(self._root), "-"),
+            given=sources or SOURCE.format(self._release),
             cwd=ROOT,
         )
 
@@ -167,9 +171,9 @@ class Machine:
         return self._root.with_name(f"{unit}.log")
 
 
-@pytest.fixture
-async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
-    machine = Machine(tmp_path / "debian")
+@pytest.fixture(params=RELEASES)
+async def machine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Machine]:
+    machine = Machine(tmp_path / "debian", request.param)
     try:
         await machine.make()
         yield machine

@@ -48,8 +48,8 @@ class RawClient(Session):
     def send_raw(self, data: str | bytes) -> None:
         """Send markup, and white space behind it if it is large.
 
-        From 2.6 on expat holds back a tag that the network has cut in pieces until twice as much has
-        come: Prosody would answer with the next stanza.
+        From 2.6 on expat holds back a tag that the network has cut in pieces until twice as much
+        has come: Prosody would answer with the next stanza.
         """
         raw = data.encode() if isinstance(data, str) else data
         super().send_raw(raw + b" " * len(raw) if len(raw) > _SMALL else raw)
