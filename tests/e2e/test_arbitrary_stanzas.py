@@ -151,6 +151,8 @@ async def say(talk: Talk, contents: Sequence[str]) -> list[Archived]:
     for content in contents:
         talk.romeo.write(f"<message to='{JULIET}' type='chat'>{content}</message>")
     talk.romeo.write(f"<message to='{JULIET}' type='chat' id='{marker}'><body/></message>")
+    # expat from 2.6 on holds back a tag that came in pieces, until twice as much has come.
+    talk.romeo.write(" " * max(map(len, ["", *contents])))
     received = await talk.juliet.receive_until(lambda tag: tag.get("id") == marker)
     return [announced(message) for message in received if head(message).name == MESSAGE]
 
