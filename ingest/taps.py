@@ -45,7 +45,7 @@ class Taps:
         return host in self._hosts
 
     def note(self, host: str, instance: str) -> None:
-        """Note a batch; report an instance that goes on after another one took over.
+        """Note a batch; report an instance that goes on after another took over.
 
         Args:
             host: The VirtualHost.

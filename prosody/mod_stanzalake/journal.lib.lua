@@ -33,7 +33,7 @@ local function segment_path(directory, start)
 	return directory.."/"..SEGMENT_NAME:format(start);
 end
 
--- Gives where each segment of a directory begins, in order.
+-- Returns the start of each segment in a directory, in order.
 local function find_segments(directory)
 	local starts = {};
 	for name in lfs.dir(directory) do

@@ -47,7 +47,7 @@ class Record(NamedTuple):
 
 
 class Consumer(Protocol):
-    """A reader of one topic for one group, from the group's last commit on."""
+    """A group's reader of a topic, starting at the group's last commit."""
 
     async def read(self, limit: int, timeout: float) -> Sequence[Record]:
         """Return the next records, in order within each partition; empty on a timeout.

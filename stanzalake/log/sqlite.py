@@ -1,4 +1,4 @@
-"""The embedded log: an SQLite file with one partition, for the services of one process."""
+"""The embedded log: an SQLite file with a single partition, for the services of a process."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ def _now() -> int:
 
 
 class LocalLog:
-    """A log in one file, for the services of one process.
+    """A log in a file, for the services of a process.
 
     Other processes may read and append; the next read of this process returns their records.
 
@@ -202,7 +202,7 @@ class LocalLog:
 
 
 class LocalConsumer:
-    """A reader of one topic of a LocalLog for one group."""
+    """A group's reader of a topic of a LocalLog."""
 
     def __init__(self, log: LocalLog, topic: str, group: str, start: int) -> None:
         self._log = log

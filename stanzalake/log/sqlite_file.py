@@ -1,4 +1,4 @@
-"""The embedded log's file: SQL, durability and disk space. Synchronous, for one thread."""
+"""The embedded log's file: SQL, durability and disk space. Synchronous, for a single thread."""
 
 import sqlite3
 import time
@@ -23,7 +23,7 @@ _PIECE_PAGES = 1024
 _FREE_PAGES = 4096
 """Free pages that stay in the file for the next records: 16 MiB."""
 _SMALL_PAGES = 16_384
-"""Used pages of a file that is small enough to be rewritten in one piece: 64 MiB."""
+"""Used pages of a file that is small enough to be rewritten at once: 64 MiB."""
 _WAL_BYTES = 16 * 1024 * 1024
 _INCREMENTAL = 2
 _PROGRESS_STEPS = 100_000

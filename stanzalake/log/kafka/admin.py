@@ -125,7 +125,7 @@ async def reset_to_earliest(client: Mapping[str, Any], topic: str, group: str) -
 
 
 async def _log_in(client: Mapping[str, Any]) -> None:
-    """Connect to one broker directly: the start of a client hides why a log-in failed."""
+    """Connect to a broker directly: the start of a client hides why a log-in failed."""
     options = {name: value for name, value in client.items() if name != "bootstrap_servers"}
     failure: Exception = TimeoutError()
     for address in client["bootstrap_servers"]:

@@ -124,7 +124,7 @@ def decode(raw: bytes | None) -> str:
 
 
 class _RateLimit(logging.Handler):
-    """Passes each kind of message once a minute, one level lower.
+    """Passes each kind of message once a minute, at a lower level.
 
     aiokafka logs at every attempt, and logs as errors failures that it retries.
     """
@@ -134,7 +134,7 @@ class _RateLimit(logging.Handler):
         self._passed: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a message on, unless one of its kind was passed within a minute."""
+        """Pass a message on, unless its kind was passed within the last minute."""
         now = time.monotonic()
         kind = str(record.msg)
         if now - self._passed.get(kind, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:

@@ -1,4 +1,4 @@
-"""Waits for a group's commits on a topic, with one poll per partition for all waiters."""
+"""Waits for a group's commits on a topic, with a poll per partition that all waiters share."""
 
 import asyncio
 from collections.abc import Collection, Mapping

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class KafkaConsumer(ConsumerRebalanceListener):
-    """A reader of one topic of a KafkaLog for one group.
+    """A group's reader of a topic of a KafkaLog.
 
     Membership does not depend on reads: while the store is away nobody reads, and the assignment
     stays. A failed aiokafka client is replaced at the next read.

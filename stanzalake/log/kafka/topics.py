@@ -20,7 +20,7 @@ _FRAME = 64 * 1024
 """Bytes for key, headers and framing beside a record's value."""
 
 MAX_REQUEST = READ_BYTES + _FRAME
-"""Bytes of one produced batch: a dead letter may be larger than any event."""
+"""Bytes of a produced batch: a dead letter may be larger than any event."""
 
 _FOREVER = -1
 _SEGMENTS = 4
