@@ -37,7 +37,7 @@ def lines(title: str, kind: str = "sh") -> list[list[str]]:
 
 
 [MAKE], [MAKE_SQL] = lines("Making one"), lines("Making one", "sql")
-(RESTORE, FOLLOW), [RESTORE_SQL] = lines("Restoring one"), lines("Restoring one", "sql")
+(RESTORE, _, FOLLOW), [RESTORE_SQL] = lines("Restoring one"), lines("Restoring one", "sql")
 
 
 class Service:
