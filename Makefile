@@ -24,7 +24,7 @@ PYTEST  := $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-lo
 ON_DEBIAN_13 := tests/e2e $(addprefix tests/integration/test_, tap.py tap_*.py prosody*.py \
 	account_removal.py check.py import.py ingest.py migrator.py query_component.py) tests/faults/test_crashes.py
 
-.PHONY: help up demo test test-slow faults freshness fuzz bench bench-check check format clean
+.PHONY: help up demo manual test test-slow faults freshness fuzz bench bench-check check format clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -50,6 +50,9 @@ freshness: $(TEST) ## Ask for the last page right behind 1,000 messages, again a
 
 bench: $(TEST) ## What is measured, all contenders in one run: PART=pages, SIZE=quick or FULL=1, AGAINST=a git revision
 	@$(PYTHON) -m bench $(PART) --size $(if $(FULL),full,$(SIZE)) $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(AGAINST),--against $(AGAINST))
+
+manual: $(SERVE) ## Write the manual pages and completion scripts of share/ from the commands
+	@$(PYTHON) -m stanzalake.cli.manual share
 
 bench-check: $(TEST) ## Run each part of the benchmarks once, in its smallest size: does it work, not how fast
 	@$(PYTHON) -m pytest tests/integration/test_bench.py

@@ -36,6 +36,7 @@ if [ "$purpose" = test ]; then
     need curl curl
     need wget wget
     need jq jq
+    need groff-base groff
     need openjdk-17-jre-headless java
     need maven mvn
 fi

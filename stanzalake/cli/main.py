@@ -27,6 +27,7 @@ _SECTIONS: Sections = {
     "Set-up": {
         "check": "Check whether a deployment works, and how to repair each fault.",
         "settings": "Show every setting with its effective value.",
+        "completion": "Print the completion script of a shell.",
         "migrate": "Apply pending schema migrations, and the settings that the schema depends on.",
         "import": "Import archives and archiving preferences of another server.",
     },

@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
+from stanzalake.cli import manual
 from stanzalake.cli.main import cli
 
+SHARE = Path(__file__).parents[2] / "share"
 ENGINES = ("faust", "chdb", "slixmpp", "aiokafka", "sqlalchemy")
 SLOW = (*ENGINES, "clickhouse_connect", "aiohttp", "pydantic", "rich")
 COMMANDS = cli.list_commands(click.Context(cli))
@@ -77,3 +80,39 @@ def test_the_list_of_commands_has_the_first_sentence_of_each(command: str) -> No
     assert found is not None
     text = " ".join(cli.get_help(context).split())
     assert f"{command} {found.get_short_help_str(300)}" in text
+
+
+def test_manual_pages_and_completion_scripts_are_up_to_date() -> None:
+    """`make manual` writes them."""
+    written = {str(f.relative_to(SHARE)): f.read_text() for f in SHARE.rglob("*") if f.is_file()}
+    assert dict(manual.files()) == written
+
+
+@pytest.mark.parametrize("page", sorted((SHARE / "man" / "man1").iterdir()), ids=lambda p: p.name)
+def test_a_manual_page_formats_without_warnings(page: Path) -> None:
+    command = ["groff", "-k", "-man", "-Tutf8", "-ww", str(page)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  # ours
+    assert result.stderr == ""
+    assert "Stanzalake manual" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("stanzalake st", ["stats"]), ("stanzalake stats --d", ["--days"]), ("stanzalake x", [])],
+)
+def test_bash_completes_commands_and_options(words: str, completed: list[str]) -> None:
+    script = (
+        f"source {SHARE / 'bash-completion/completions/stanzalake'}\n"
+        f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
+        "_stanzalake_completion stanzalake\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    result = subprocess.run(  # noqa: S603  # our own
+        ["bash", "-c", script],  # noqa: S607  # wherever it is installed
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == completed
