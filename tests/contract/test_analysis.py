@@ -65,7 +65,7 @@ def store(dsn: str) -> Iterator[Store]:
 
 
 @pytest.mark.parametrize("dsn", ["chdb://:memory:"], scope="session")  # the engine is the same one
-@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.lists(stanzas(), max_size=4))
 def test_the_body_column_agrees_with_an_xml_parser(messages: Store, given: list[str]) -> None:
     owner = next(_owners)

@@ -207,7 +207,7 @@ def keep(messages: Store, runner: asyncio.Runner) -> Iterator[Keep]:
     "313-08", "313-25", "313-39", "313-85", "313-90", "313-98", "313-99", "313-100", "313-107",
     "313-108", "59-02", "59-05", "59-06", "59-07", "59-20", "59-26",
 )  # fmt: skip
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(rows=row_lists(), asked=st.lists(searches(), min_size=8, max_size=8))
 def test_every_page_agrees_with_the_model(
     keep: Keep, runner: asyncio.Runner, rows: list[Row], asked: list[Search]
@@ -220,7 +220,7 @@ def test_every_page_agrees_with_the_model(
 
 
 @pytest.mark.requirement("59-11", "313-85", "313-92", "313-105")
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(rows=row_lists(), size=st.integers(1, CAP), peer=st.sampled_from(PEERS))
 def test_paging_in_either_direction_gives_every_item_once(
     keep: Keep, runner: asyncio.Runner, rows: list[Row], size: int, peer: str
