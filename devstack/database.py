@@ -36,7 +36,7 @@ class Database(Server):
     scheme: ClassVar[str]
     """Of its URLs, as operators write them."""
     driver: ClassVar[str]
-    """What Prosody calls it."""
+    """Name of Prosody's driver."""
 
     @property
     def url(self) -> str:

@@ -85,7 +85,7 @@ class Prosody(Server):
             domain that is an address needs no DNS (RFC 6120 §3.2.3).
         client_port: Port for clients, plain text.
         component_port: Port for external components.
-        component_secret: What every component authenticates with.
+        component_secret: Secret of every component.
         id_keys: Keys that seal message ids, the sealing one first.
         ingest: Names of the ingest components.
         query: Names of the query components.

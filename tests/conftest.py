@@ -1,4 +1,4 @@
-"""What tests of several tiers share: their order, Hypothesis's profiles, and one Kafka."""
+"""Fixtures of all tiers, the order of the tests, and Hypothesis's profiles."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -56,7 +56,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 
 @pytest.fixture
 async def run() -> AsyncIterator[Run]:
-    """Give the function that starts what a test needs, and stops it behind the test."""
+    """Return a function that starts a program; every program is stopped after the test."""
     async with AsyncExitStack() as stack:
 
         async def start(part: S) -> S:

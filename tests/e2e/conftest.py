@@ -1,4 +1,4 @@
-"""One deployment for the tests of a module: starting it is what takes time."""
+"""Fixtures of the end-to-end tests."""
 
 from pathlib import Path
 

@@ -1,10 +1,10 @@
-"""Freshness: whoever sends messages and asks for the last page at once finds all of them.
+"""Freshness: a last page that is requested right behind messages holds all of them.
 
     python -m tests.faults.freshness --mode kafka --rounds 200
 
-Each round one client sends a burst and asks for its last page in the same breath; the receiver asks
-as soon as it has seen the last message live. Other users talk all the while, and one who says
-nothing asks right behind them, when the pipe is at its fullest, to see what that costs it.
+Each round one client sends a burst and requests its last page at once; the receiver requests its
+own as soon as the last message has arrived live. Other users send all the time, and an idle user
+requests a page right behind the burst, when the pipeline is fullest, to measure its wait.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ _PAGE = 50
 
 @dataclass
 class Tally:
-    """What the rounds came to.
+    """Result of the rounds.
 
     Attributes:
-        messages: In each burst.
-        rounds: So many.
-        misses: Pages that lack a message of the burst, or have one twice or out of order.
-        late: Pages that say that they may lack something.
-        asked: Seconds for each page of the two who talk.
-        idle: Seconds for each page of the one who says nothing.
+        messages: Messages in a burst.
+        rounds: Number of rounds.
+        misses: Pages with a message of the burst missing, repeated or out of order.
+        late: Unstable pages.
+        asked: Seconds for each page of sender and receiver.
+        idle: Seconds for each page of the idle user.
     """
 
     messages: int
@@ -63,7 +63,7 @@ def _spread(seconds: list[float]) -> str:
 
 
 async def measure(directory: Path, mode: str, rounds: int, messages: int) -> Tally:
-    """Run the rounds on a deployment of their own, with a load beside them."""
+    """Run the rounds on a new deployment under load."""
     deployment = MODES[mode](directory, settings=_SETTINGS)
     try:
         await deployment.start()
@@ -103,7 +103,7 @@ async def _burst(sender: Client, receiver: Client, idle: Client, tally: Tally) -
     bodies = [f"{tally.rounds} {number}" for number in range(tally.messages)]
     heard = len(receiver.live) + len(bodies)
     to = f"to='{receiver.boundjid.bare}' type='chat'"
-    # One piece, so that the question is behind the last message by nothing.
+    # One write, so that the request directly follows the last message.
     sender.send_raw("".join(f"<message {to}><body>{body}</body></message>" for body in bodies))
     expected = bodies[-_PAGE:]
     await asyncio.gather(
@@ -131,9 +131,9 @@ async def _ask(client: Client, expected: list[str], tally: Tally, times: list[fl
 @click.command()
 @click.option("--mode", type=click.Choice(list(MODES)), default="embedded", show_default=True)
 @click.option("--rounds", default=200, show_default=True)
-@click.option("--messages", default=1000, show_default=True, help="In each round.")
+@click.option("--messages", default=1000, show_default=True, help="Messages in a burst.")
 def main(mode: str, rounds: int, messages: int) -> None:
-    """Ask for the last page right behind a burst; status 1 if a message of it is missing."""
+    """Request the last page right behind a burst; exit with status 1 if a message is missing."""
     with tempfile.TemporaryDirectory(prefix="stanzalake-freshness-") as directory:
         tally = asyncio.run(measure(Path(directory), mode, rounds, messages))
     click.echo(f"mode {mode}, {tally}")

@@ -1,7 +1,4 @@
-"""A hostile user: odd XML, floods and huge requests, sent all the time by several sessions.
-
-Nothing of it may cost anybody else more than a moment (faults of the kinds B and E).
-"""
+"""A hostile user: odd XML, floods and large requests, sent all the time by several sessions."""
 
 import asyncio
 import itertools
@@ -73,7 +70,7 @@ def _flood() -> str:
 
 
 def _ways(deployment: Deployment, victim: str) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Give every attack with its name."""
+    """Yield the name of each attack, and the function that writes its stanzas."""
     yield "a flood of queries", _flood
     odd = _message(victim, NAMESPACES["a namespace that is no URI"] + "<body/>")
     yield "a flood of odd messages", lambda: odd * MESSAGES
@@ -82,7 +79,7 @@ def _ways(deployment: Deployment, victim: str) -> Iterator[tuple[str, Callable[[
     for name, content in PAYLOADS.items():
         yield name, partial(_message, victim, content)
     for name, content in NAMESPACES.items():
-        # Not to the victim: a client's library may not take what a server delivers.
+        # Not to the victim, whose library may refuse markup that Prosody delivers.
         yield name, partial(_message, f"{USER}@{deployment.host}", f"{content}<body/>")
     for component in (*deployment.prosody.ingest, *deployment.prosody.query):
         yield f"presence to {component}", partial(_presence, component)
@@ -92,15 +89,15 @@ def _ways(deployment: Deployment, victim: str) -> Iterator[tuple[str, Callable[[
 
 
 class Hostile:
-    """Attacks until told to stop, with new sessions whenever the old ones are ended.
+    """Attacks a deployment, with new sessions whenever the server ends the old ones.
 
     Args:
-        deployment: What is attacked; the account USER is registered there.
-        victim: Who gets messages that a client can read.
-        chance: Where the order comes from.
+        deployment: The target; the account USER is registered there.
+        victim: Local part of the user who receives messages.
+        chance: Source of the attacks' order.
 
     Attributes:
-        attacks: How often each was made.
+        attacks: Number of each attack.
     """
 
     def __init__(self, deployment: Deployment, victim: str, chance: random.Random) -> None:
@@ -110,7 +107,7 @@ class Hostile:
         self._ways = dict(_ways(deployment, f"{victim}@{deployment.host}"))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Attack until told to stop."""
+        """Attack until `stop` is set."""
         await asyncio.gather(*(self._persist(stop) for _ in range(SESSIONS)))
 
     async def _persist(self, stop: asyncio.Event) -> None:
@@ -138,9 +135,9 @@ class Hostile:
 
 
 async def _send(session: RawSession, attack: str) -> None:
-    """Send something, and wait until the server has been through it.
+    """Send an attack, and wait until Prosody has read it.
 
-    More at a time would be an attack on Prosody, which has its own limits (mod_limits).
+    More at a time would test Prosody's own limits (mod_limits).
     """
     ping = f"ping-{next(_numbers)}"
     session.write(f"{attack}<iq type='get' id='{ping}'><ping xmlns='urn:xmpp:ping'/></iq>")

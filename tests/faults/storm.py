@@ -26,6 +26,7 @@ from typing import Protocol
 import click
 
 from devstack.deployment import Deployment, Distributed
+from devstack.process import running
 from devstack.service import Service
 from tests.faults.hostile import USER, Hostile
 from tests.faults.talk import Findings, Talk
@@ -33,8 +34,8 @@ from tests.support.proxy import Proxy
 
 MODES = {"embedded": Deployment, "kafka": Distributed}
 _SETTINGS = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_ARCHIVE_MAX_QUERY_RESULTS": "1000"}
-_BREATH = 0.3
-_CALM_SECONDS = 60.0
+_PAUSE = 0.3
+_READ_SECONDS = 60.0
 _REBALANCES = 2
 
 Fault = Callable[[], Awaitable[None]]
@@ -50,12 +51,12 @@ class Part(Protocol):
     def signal(self, number: signal.Signals) -> None: ...
 
 
-class Ground:
+class Target:
     """A deployment whose services reach Prosody and ClickHouse through proxies.
 
     Attributes:
-        deployment: The whole of it.
-        proxies: By what stands behind them.
+        deployment: The deployment.
+        proxies: The proxies, by the servers behind them.
     """
 
     def __init__(self, directory: Path, mode: str) -> None:
@@ -69,22 +70,21 @@ class Ground:
         self.deployment = MODES[mode](directory, settings=settings)
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator[Deployment]:
-        """Run all of it."""
+    async def running(self) -> AsyncIterator[Deployment]:
+        """Run the deployment and its proxies."""
         await self.proxies["prosody"].start(self.deployment.prosody.component_port)
         if isinstance(self.deployment, Distributed):
             await self.proxies["clickhouse"].start(self.deployment.clickhouse.port)
         try:
-            await self.deployment.start()
-            yield self.deployment
+            async with running(self.deployment):
+                yield self.deployment
         finally:
-            await self.deployment.stop()
             for proxy in self.proxies.values():
                 proxy.cut()
 
     @property
     def servers(self) -> dict[str, Part]:
-        """What the services stand on."""
+        """The servers that the services depend on."""
         servers: dict[str, Part] = {"prosody": self.deployment.prosody}
         if isinstance(self.deployment, Distributed):
             servers |= {"kafka": self.deployment.kafka, "clickhouse": self.deployment.clickhouse}
@@ -92,51 +92,51 @@ class Ground:
 
 
 class Storm:
-    """Hits the parts of a deployment, one at a time.
+    """Injects faults into a deployment, one at a time.
 
     Args:
-        ground: What is hit.
-        chance: Where the order comes from.
-        longest: Seconds for which a part is away or frozen, at the most.
+        target: The deployment.
+        chance: Source of the faults' order.
+        longest: Seconds for which a part is away or frozen, at most.
 
     Attributes:
-        hits: What was hit, in order.
-        fallen: Services that ended by themselves.
+        faults: Names of the injected faults, in order.
+        ended: Services that ended by themselves.
     """
 
-    def __init__(self, ground: Ground, chance: random.Random, longest: float) -> None:
-        self._ground = ground
-        self._services = ground.deployment.services
+    def __init__(self, target: Target, chance: random.Random, longest: float) -> None:
+        self._target = target
+        self._services = target.deployment.services
         self._chance = chance
         self._longest = longest
         self._bag: list[tuple[str, Fault]] = []
-        self.hits: list[str] = []
-        self.fallen: set[str] = set()
+        self.faults: list[str] = []
+        self.ended: set[str] = set()
 
-    async def hit(self) -> None:
-        """Hit one part in one way, and put it up again; every way comes before one comes again."""
+    async def inject(self) -> None:
+        """Inject a fault and end it; every fault comes before one is repeated."""
         if not self._bag:
             self._bag = list(self._faults())
             self._chance.shuffle(self._bag)
         name, fault = self._bag.pop()
-        self.hits.append(name)
+        self.faults.append(name)
         await fault()
-        self.look()
+        self.check_services()
 
-    def look(self) -> None:
-        """Notice services that ended by themselves."""
-        self.fallen |= {name for name, service in self._services.items() if not service.alive}
+    def check_services(self) -> None:
+        """Record services that ended by themselves."""
+        self.ended |= {name for name, service in self._services.items() if not service.alive}
 
     def _faults(self) -> Iterator[tuple[str, Fault]]:
         for name in ("kill", "freeze", "stop and start"):
             service = self._chance.choice(list(self._services))
             yield f"{name} {service}", partial(self._ways[name], self._services[service])
-        for server, part in self._ground.servers.items():
+        for server, part in self._target.servers.items():
             yield f"kill {server}", partial(self._kill, part)
             yield f"freeze {server}", partial(self._freeze, part)
-        for server, proxy in self._ground.proxies.items():
+        for server, proxy in self._target.proxies.items():
             yield f"cut off {server}", partial(self._cut, proxy)
-        if isinstance(self._ground.deployment, Distributed):
+        if isinstance(self._target.deployment, Distributed):
             yield "rebalance", self._rebalance
 
     @property
@@ -170,8 +170,8 @@ class Storm:
         await proxy.mend()
 
     async def _rebalance(self) -> None:
-        """Send more processors into the group and out of it, faster than it can settle."""
-        service = self._ground.deployment.service
+        """Have more processors join and leave the group, faster than it can rebalance."""
+        service = self._target.deployment.service
         guests = [service(f"guest-{n}", "processor") for n in range(_REBALANCES)]
         for _ in range(_REBALANCES):
             await asyncio.gather(*(guest.start() for guest in guests))
@@ -180,38 +180,38 @@ class Storm:
 
 @dataclass
 class Outcome:
-    """What a storm came to.
+    """Result of a storm.
 
     Attributes:
-        hits: What was hit, in order.
-        attacks: What the hostile user sent, and how often.
-        talks: The pairs.
-        findings: What is wrong.
+        faults: Names of the injected faults, in order.
+        attacks: Number of each of the hostile user's attacks.
+        talks: The conversations.
+        findings: Faults of the archives and of services.
     """
 
-    hits: list[str]
+    faults: list[str]
     attacks: Counter[str]
     talks: list[Talk]
     findings: Findings
 
     def __str__(self) -> str:
-        kills = sum(hit.startswith("kill") for hit in self.hits)
+        kills = sum(fault.startswith("kill") for fault in self.faults)
         sent = sum(talk.sent for talk in self.talks)
         delivered = sum(len(talk.delivered) for talk in self.talks)
         gap = max(talk.longest_gap for talk in self.talks)
         summary = (
-            f"rounds {len(self.hits)}, kills {kills}, attacks {self.attacks.total()}, "
+            f"rounds {len(self.faults)}, kills {kills}, attacks {self.attacks.total()}, "
             f"messages sent {sent}, delivered {delivered}, "
             f"lost {self.findings.lost}, doubled {self.findings.doubled}, longest gap {gap:.1f} s"
         )
         return "\n".join([summary, *self.findings.problems])
 
 
-async def rage(directory: Path, mode: str, rounds: int, seed: int, longest: float) -> Outcome:
-    """Run a storm and look at what is left."""
-    ground = Ground(directory, mode)
-    async with ground.held() as deployment:
-        storm = Storm(ground, random.Random(seed), longest)  # noqa: S311  # a seed repeats a storm
+async def run_storm(directory: Path, mode: str, rounds: int, seed: int, longest: float) -> Outcome:
+    """Run a storm and check the archives."""
+    target = Target(directory, mode)
+    async with target.running() as deployment:
+        storm = Storm(target, random.Random(seed), longest)  # noqa: S311  # a seed repeats a storm
         hostile = Hostile(deployment, "romeo", random.Random(seed))  # noqa: S311
         await deployment.register(USER)
         talks = [Talk("juliet", "romeo"), Talk("romeo", "juliet")]
@@ -220,23 +220,23 @@ async def rage(directory: Path, mode: str, rounds: int, seed: int, longest: floa
         running.append(asyncio.ensure_future(hostile.run(stop)))
         try:
             for _ in range(rounds):
-                await storm.hit()
-                await asyncio.sleep(_BREATH)
+                await storm.inject()
+                await asyncio.sleep(_PAUSE)
         finally:
             stop.set()
             await asyncio.gather(*running)
-        findings = await look_through(deployment, talks)
-        storm.look()
-        findings.problems += [f"{name} ended by itself" for name in sorted(storm.fallen)]
-        return Outcome(storm.hits, hostile.attacks, talks, findings)
+        findings = await check_archives(deployment, talks)
+        storm.check_services()
+        findings.problems += [f"{name} ended by itself" for name in sorted(storm.ended)]
+        return Outcome(storm.faults, hostile.attacks, talks, findings)
 
 
-async def look_through(deployment: Deployment, talks: list[Talk]) -> Findings:
-    """Hold both archives of every pair against what was delivered."""
+async def check_archives(deployment: Deployment, talks: list[Talk]) -> Findings:
+    """Compare both archives of every conversation with the delivered messages."""
     findings = Findings()
     for owner in ("juliet", "romeo"):
         reader = await deployment.client(owner, "reader")
-        async with asyncio.timeout(_CALM_SECONDS):
+        async with asyncio.timeout(_READ_SECONDS):
             archive = await reader.archive(1000)
         for talk in talks:
             talk.check(owner, archive, findings)
@@ -246,20 +246,20 @@ async def look_through(deployment: Deployment, talks: list[Talk]) -> Findings:
 
 @click.command()
 @click.option("--mode", type=click.Choice(list(MODES)), default="embedded", show_default=True)
-@click.option("--rounds", default=30, show_default=True, help="How often something is hit.")
-@click.option("--seed", type=int, help="Repeats a storm; a new one each time if none is given.")
+@click.option("--rounds", default=30, show_default=True, help="Number of faults.")
+@click.option("--seed", type=int, help="Repeats a storm; random if not given.")
 @click.option(
     "--longest",
     default=12.0,
     show_default=True,
-    help="Seconds for which a part is away at most; over 10, Kafka gives up a frozen processor.",
+    help="Seconds for which a part is away at most; over 10, Kafka expels a frozen processor.",
 )
 def main(mode: str, rounds: int, seed: int | None, longest: float) -> None:
-    """Hit a deployment under load, and end with status 1 if a message is lost or doubled."""
+    """Inject faults under load, and exit with status 1 if a message is lost or doubled."""
     seed = seed if seed is not None else random.SystemRandom().randrange(10**6)
     click.echo(f"mode {mode}, seed {seed}")
     with tempfile.TemporaryDirectory(prefix="stanzalake-storm-") as directory:
-        outcome = asyncio.run(rage(Path(directory), mode, rounds, seed, longest))
+        outcome = asyncio.run(run_storm(Path(directory), mode, rounds, seed, longest))
     click.echo(str(outcome))
     sys.exit(bool(outcome.findings.problems))
 

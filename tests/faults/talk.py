@@ -1,4 +1,4 @@
-"""Talks: pairs of clients that send numbered messages through whatever happens to the server."""
+"""Conversations of numbered messages that go on through faults of the server."""
 
 import asyncio
 import time
@@ -12,12 +12,12 @@ _RECONNECT = 0.2
 
 @dataclass
 class Findings:
-    """What is wrong with archives.
+    """Faults of archives.
 
     Attributes:
-        lost: Messages that were delivered, and are not there.
-        doubled: Messages that are there more than once, each time over the first.
-        problems: All that is wrong, in words.
+        lost: Number of delivered messages that are missing.
+        doubled: Number of repeats.
+        problems: A sentence for each fault.
     """
 
     lost: int = 0
@@ -27,15 +27,15 @@ class Findings:
 
 @dataclass
 class Talk:
-    """One pair: what was sent, what arrived, and when something last did.
+    """A conversation in one direction.
 
     Attributes:
-        sender: A user.
-        receiver: Another one.
+        sender: Local part of the sender.
+        receiver: Local part of the receiver.
         interval: Seconds between two messages.
-        sent: How many messages were handed to Prosody.
-        delivered: What the receiver got: the id of each body.
-        longest_gap: Seconds for which nothing arrived, at the most.
+        sent: Number of messages handed to Prosody.
+        delivered: Archive id of each delivered body.
+        longest_gap: Longest time without a delivery, in seconds.
     """
 
     sender: str
@@ -47,7 +47,7 @@ class Talk:
     _since: float = field(default_factory=time.monotonic)
 
     async def run(self, deployment: Deployment, stop: asyncio.Event) -> None:
-        """Talk until told to stop, with new sessions whenever the old ones end."""
+        """Send until `stop` is set, with new sessions whenever the old ones end."""
         while not stop.is_set():
             clients: list[Client] = []
             try:
@@ -79,7 +79,7 @@ class Talk:
                 self.delivered[message.body] = message.id
 
     def check(self, owner: str, archive: list[ReceivedMessage], findings: Findings) -> None:
-        """Hold an owner's archive against what was delivered."""
+        """Compare an owner's archive with the delivered messages."""
         mine = [message for message in archive if message.sender == f"{self.sender}@{HOST}"]
         numbers = [int(message.body.split()[1]) for message in mine]
         ids = {message.body: message.id for message in mine}

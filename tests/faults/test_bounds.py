@@ -27,25 +27,25 @@ LIMITS = {"embedded": 1024, "kafka": 640}
 """MiB for one process; the embedded one has ClickHouse's engine in it."""
 
 
-def resident(pid: int, what: str = "VmHWM") -> int:
-    """Give a process's memory in KiB: the most it had, or with VmRSS what it has now."""
+def resident(pid: int, field: str = "VmHWM") -> int:
+    """Return a process's peak memory in KiB, or its current memory (VmRSS)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    [line] = [line for line in lines if line.startswith(f"{what}:")]
+    [line] = [line for line in lines if line.startswith(f"{field}:")]
     return int(line.split()[1])
 
 
 def size(directory: Path) -> int:
-    """Give the bytes of a directory's files."""
+    """Return the total size of a directory's files in bytes."""
     return sum(file.stat().st_size for file in directory.iterdir())
 
 
 def peak(deployment: Deployment) -> int:
-    """Give the most memory that one of the archive's processes had, in MiB."""
+    """Return the peak memory of the largest service in MiB."""
     return max(resident(service.pid) for service in deployment.services.values()) // MIB
 
 
 async def append_backlog(log: Log) -> None:
-    """Fill a log with what would be over half a GiB if a reader took it at once."""
+    """Append records of more than half a GiB to a log."""
     now = time.time_ns() // 1_000_000
     stanza = f"<message xmlns='jabber:client' type='chat'><body>{TEXT}</body></message>"
     owners = [f"juliet@{HOST}", *(f"user{number}@{HOST}" for number in range(1, OWNERS))]
@@ -59,7 +59,7 @@ async def append_backlog(log: Log) -> None:
 async def test_a_large_backlog_is_drained_in_bounded_memory(
     run: Run, tmp_path: Path, mode: str
 ) -> None:
-    """In one partition, so that one processor has all of it."""
+    """One partition gives all of it to one processor."""
     deployment = await run(
         MODES[mode](tmp_path, settings={**ALL, "STANZALAKE_KAFKA_PARTITIONS": "1"})
     )
@@ -72,7 +72,7 @@ async def test_a_large_backlog_is_drained_in_bounded_memory(
         pass
     assert len(await juliet.archive(250)) == BACKLOG // OWNERS
     most = peak(deployment)
-    print(f"mode {mode}, {BACKLOG} events, at most {most} MiB")  # noqa: T201  # says how near it is
+    print(f"mode {mode}, {BACKLOG} events, at most {most} MiB")  # noqa: T201  # the distance to the limit
     assert most < LIMITS[mode]
 
 
@@ -92,8 +92,8 @@ async def test_a_flood_without_ingest_is_kept_on_disk(run: Run, tmp_path: Path, 
     while not (await juliet.latest()).stable:
         pass
     most = peak(deployment)
-    print(f"a journal of {journalled} KiB, Prosody grew by {grown} KiB")  # noqa: T201  # says how near it is
-    print(f"mode {mode}, the archive had at most {most} MiB")  # noqa: T201  # says how near it is
+    print(f"a journal of {journalled} KiB, Prosody grew by {grown} KiB")  # noqa: T201  # the distance to the limit
+    print(f"mode {mode}, the archive had at most {most} MiB")  # noqa: T201  # the distance to the limit
     kept = await juliet.archive(250)
     assert len(kept) == FLOOD
     assert grown < journalled // 2

@@ -8,7 +8,9 @@ from tests.faults.freshness import MODES, measure
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_page_right_behind_a_burst_has_all_of_it(tmp_path: Path, mode: str) -> None:
+async def test_a_page_right_behind_a_burst_holds_all_of_its_messages(
+    tmp_path: Path, mode: str
+) -> None:
     tally = await measure(tmp_path, mode, rounds=20, messages=200)
-    print(f"mode {mode}, {tally}")  # noqa: T201  # what freshness costs is worth a look
+    print(f"mode {mode}, {tally}")  # noqa: T201  # the cost of freshness
     assert tally.misses == 0

@@ -1,4 +1,4 @@
-"""Disks that are full: nothing crashes, nothing is lost, and it goes on by itself."""
+"""Full disks: no crash, no loss, and recovery without an operator."""
 
 import resource
 from pathlib import Path
@@ -18,7 +18,7 @@ async def pair(deployment: Deployment) -> tuple[Client, Client]:
 
 
 def fill_disk(pid: int) -> None:
-    """Let a process write no byte to any file: what a full disk does, without one."""
+    """Make every write of a process fail, as on a full disk."""
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
 
@@ -26,10 +26,10 @@ def free_disk(pid: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-async def say(sender: Client, receiver: Client, what: str) -> list[str]:
-    """Send messages, and return once they were delivered."""
+async def say(sender: Client, receiver: Client, topic: str) -> list[str]:
+    """Send messages, and return once they are delivered."""
     heard = len(receiver.live) + COUNT
-    bodies = [f"{what} {number}" for number in range(COUNT)]
+    bodies = [f"{topic} {number}" for number in range(COUNT)]
     for body in bodies:
         sender.say(receiver.boundjid.bare, body)
     await receiver.wait_received(heard)
@@ -41,7 +41,7 @@ async def archived(reader: Client) -> list[str]:
 
 
 async def all_there(deployment: Deployment, reader: Client, expected: list[str]) -> None:
-    """Wait for a stable page, which has all of them, from the process that ran all the time."""
+    """Wait for a stable page of all messages, from services that never ended."""
     page = await reader.latest(len(expected))
     while not page.stable:
         page = await reader.latest(len(expected))
@@ -50,7 +50,7 @@ async def all_there(deployment: Deployment, reader: Client, expected: list[str])
     assert all(service.alive for service in deployment.services.values())
 
 
-async def test_the_disk_of_the_embedded_archive(run: Run, tmp_path: Path) -> None:
+async def test_the_embedded_archive_recovers_from_a_full_disk(run: Run, tmp_path: Path) -> None:
     deployment = Deployment(tmp_path, settings=ALL)
     deployment.prosody.extra_host = "stanzalake_freshness_timeout = 1"
     juliet, romeo = await pair(await run(deployment))
@@ -66,7 +66,9 @@ async def test_the_disk_of_the_embedded_archive(run: Run, tmp_path: Path) -> Non
     await all_there(deployment, romeo, sent)
 
 
-async def test_the_disk_of_clickhouse(run: Run, tmp_path: Path) -> None:
+async def test_the_archive_recovers_from_a_full_disk_of_clickhouse(
+    run: Run, tmp_path: Path
+) -> None:
     clickhouse = await run(ClickHouse(directory=tmp_path / "clickhouse"))
     settings = {**ALL, "STANZALAKE_CLICKHOUSE_DSN": clickhouse.dsn()}
     deployment = await run(Deployment(tmp_path, settings=settings))
@@ -81,8 +83,9 @@ async def test_the_disk_of_clickhouse(run: Run, tmp_path: Path) -> None:
     await all_there(deployment, juliet, sent)
 
 
-async def test_the_disk_of_the_journal(run: Run, tmp_path: Path) -> None:
-    """What does not fit is delivered without an id, not archived, and said; the rest is."""
+async def test_messages_that_do_not_fit_the_journal_are_delivered_without_an_id(
+    run: Run, tmp_path: Path
+) -> None:
     deployment = await run(Deployment(tmp_path, settings=ALL))
     juliet, romeo = await pair(deployment)
     segment = deployment.prosody.data_path / "localhost" / "stanzalake" / f"{0:020}.ndjson"

@@ -167,11 +167,11 @@ async def test_added_partitions_are_looked_up(
     async with asyncio.timeout(SOON):
         while await count_partitions(admin, prefix + EVENTS) != 2 * PARTITIONS:
             pass
-    on_rebalance = next(
+    moved = next(
         o for o in OWNERS if partition_of(o, 2 * PARTITIONS) != partition_of(o, PARTITIONS)
     )
-    await log.append(EVENTS, [Entry(on_rebalance, b"x")])
-    assert not await log.wait_committed(EVENTS, GROUP, on_rebalance, 0)
+    await log.append(EVENTS, [Entry(moved, b"x")])
+    assert not await log.wait_committed(EVENTS, GROUP, moved, 0)
 
 
 async def test_the_largest_event_and_the_largest_dead_letter_fit(log: KafkaLog) -> None:

@@ -42,7 +42,7 @@ class MemoryArchive:
         given: Rows of any owners, in any order, repeats included.
         owner: Whose archive it is.
         oldest: Lowest position that is not expired.
-        said: What its owner said of it, oldest first.
+        said: The owner's history, oldest first.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class MemoryArchive:
 
 
 class HeardLog:
-    """A log that keeps what is said to it.
+    """A log that keeps appended events.
 
     Attributes:
         heard: The events.
-        failure: What appending raises instead, if a test sets it.
+        failure: Raised by `append` if set.
     """
 
     def __init__(self) -> None:

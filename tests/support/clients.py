@@ -1,4 +1,4 @@
-"""An XMPP client that sends what a test writes and keeps everything that it receives."""
+"""An XMPP client that sends stanzas as text and keeps every received stanza."""
 
 import asyncio
 import itertools
@@ -58,7 +58,7 @@ class RawClient(Session):
         """Give the first stanza received, since the start, that fits.
 
         Raises:
-            AssertionError: None came in time; the text has what did.
+            AssertionError: None came in time; the text has the received stanzas.
         """
         try:
             async with asyncio.timeout(within), self._changed:

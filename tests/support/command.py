@@ -67,7 +67,7 @@ class Command:
     async def run(
         self, *arguments: str, within: Sequence[str] = (), deadline: float = SOON
     ) -> tuple[int, str, str]:
-        """Run a command to its end; give its status and what it said on stdout and stderr."""
+        """Run a command to its end; return its exit status, stdout and stderr."""
         process = await self.start(*arguments, within=within)
         try:
             async with asyncio.timeout(deadline):

@@ -1,4 +1,4 @@
-"""Components that stand in for ingest and query, and do what a test tells them."""
+"""Stand-ins for the ingest and query components, controlled by a test."""
 
 import asyncio
 import base64

@@ -22,7 +22,7 @@ class Row(NamedTuple):
     Attributes:
         entry: The requirement's number, like 313-59.
         source: Section and level.
-        requirement: What is asked for.
+        requirement: The text of the requirement.
         state: One of the page's states, with its clause.
         tests: The tests that hold it, by tier, file and name.
     """

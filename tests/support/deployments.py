@@ -1,4 +1,4 @@
-"""A whole deployment for the tests of a module, and what its users' archives hold."""
+"""A deployment for the tests of a module, and its users' archives."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The documents' blocks of code, for the tests that do what they say."""
+"""The documents' code blocks, for tests that run them."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Block(NamedTuple):
         document: Its document's path in the project.
         section: The heading before it.
         kind: Its language; `sh` is commands, `text` a picture or a formula.
-        text: What it holds.
+        text: The code.
     """
 
     document: str
@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
     @property
     def commands(self) -> list[str]:
-        """Its lines, without what is said behind them."""
+        """Its lines without comments."""
         return [line.partition(" #")[0].rstrip() for line in self.lines]
 
 

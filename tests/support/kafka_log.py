@@ -8,7 +8,7 @@ from stanzalake.log.kafka.topics import Topics
 
 PARTITIONS = 4
 USER, PASSWORD = "stanzalake", "wherefore"
-"""What the broker of the tests lets in."""
+"""The account of the tests' broker."""
 
 
 def unique_prefix() -> str:

@@ -1,4 +1,4 @@
-"""Mutations: valid input, a little damaged, for fuzzing what reads it."""
+"""Mutations: valid input, slightly damaged, for fuzzing parsers."""
 
 from collections.abc import Callable, Sequence
 from xml.etree.ElementTree import Element, SubElement

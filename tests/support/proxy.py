@@ -1,4 +1,4 @@
-"""A TCP proxy that can be cut: what a failing network does to connections, on loopback."""
+"""A TCP proxy whose connections can be cut, as by a failing network."""
 
 import asyncio
 from contextlib import suppress

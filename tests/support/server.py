@@ -23,7 +23,7 @@ StartServer = Callable[..., Awaitable["Server"]]
 
 
 class Server:
-    """What one test runs; everything ends when it is left.
+    """Prosody, stand-ins and clients of a test.
 
     Args:
         directory: Prosody's directory.
