@@ -71,14 +71,18 @@ def parse(text: str) -> Jid:
     """Normalise a JID, bare or full (Prosody's util.jid.prepped_split).
 
     Raises:
-        InvalidJid: Prosody would refuse it.
+        InvalidJid: Prosody would refuse it, or a part of it normalises to nothing, as a soft hyphen
+            does: nobody has such an address.
     """
     local, domain, resource = _split(text)
-    return Jid(
+    parsed = Jid(
         None if local is None else nodeprep(local),
         nameprep(domain),
         None if resource is None else resourceprep(resource),
     )
+    if "" in parsed:
+        raise InvalidJid("a part of the JID has no characters that count")
+    return parsed
 
 
 def _split(text: str) -> tuple[str | None, str, str | None]:

@@ -67,6 +67,12 @@ def test_text_that_prosody_refuses_is_refused_without_quoting_it(text: str) -> N
     assert not text or text not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["\xad", "\xad@x", "a@\xad", "a@x/\xad"])
+def test_a_part_that_normalises_to_nothing_is_refused(text: str) -> None:
+    with pytest.raises(InvalidJid):
+        jid.parse(text)
+
+
 def test_a_jid_has_its_parts_and_a_bare_form() -> None:
     parsed = jid.parse("Romeo@Montague.lit/Orchard")
     assert parsed == jid.Jid("romeo", "montague.lit", "Orchard")
