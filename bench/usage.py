@@ -14,9 +14,12 @@ def cpu(pid: int) -> float:
 
 def tree_cpu(pid: int) -> float:
     """Return the CPU seconds of a process and of all its descendants, running or reaped."""
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    pids = [int(child) for file in children for child in file.read_text().split()]
-    return cpu(pid) + sum(map(tree_cpu, pids))
+    try:
+        children = Path(f"/proc/{pid}/task").glob("*/children")
+        pids = [int(child) for file in children for child in file.read_text().split()]
+        return cpu(pid) + sum(map(tree_cpu, pids))
+    except FileNotFoundError:
+        return 0.0  # it has just ended, and its time is now its parent's
 
 
 def peak(pid: int) -> float:

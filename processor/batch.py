@@ -94,6 +94,7 @@ class Batch:
         dead_letters: Records for the dead letters.
         offsets: Offsets to commit after all of that is written.
         expiries: Number of requests to remove expired messages.
+        replayed: Owners of messages that are archived long after the tap announced them.
     """
 
     rows: Sequence[Row]
@@ -101,6 +102,7 @@ class Batch:
     dead_letters: Sequence[DeadLetter]
     offsets: Mapping[int, int]
     expiries: int = 0
+    replayed: frozenset[str] = frozenset()
 
     @property
     def erasures(self) -> Sequence[Erasure]:
@@ -133,7 +135,9 @@ def assemble(decoded: Decoded, histories: Mapping[str, History], rules: Rules) -
     # A late state from before the removal of its account is in no history, and is not written.
     current = {state for owner in decoded.state_owners for state in histories[owner]}
     states = [state for state in decoded.states if state in current]
-    return Batch(rows, states, bad, decoded.offsets, len(decoded.expiries))
+    # Of all events, only replayed ones have headers.
+    replayed = frozenset(message.owner for record, message in decoded.messages if record.headers)
+    return Batch(rows, states, bad, decoded.offsets, len(decoded.expiries), replayed)
 
 
 def join(first: Batch, *others: Batch) -> Batch:
@@ -144,6 +148,7 @@ def join(first: Batch, *others: Batch) -> Batch:
         rows=[row for batch in batches for row in batch.rows],
         states=[state for batch in batches for state in batch.states],
         dead_letters=[letter for batch in batches for letter in batch.dead_letters],
+        replayed=frozenset(owner for batch in batches for owner in batch.replayed),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from processor.batch import Batch, Decoded
 from processor.history_cache import HistoryCache
 from stanzalake.model.history import History
+from stanzalake.store.changes import Changes
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.histories import Histories
@@ -22,6 +23,7 @@ class Sink:
         self._store = store
         self._deletion = deletion
         self._histories = Histories(store)
+        self._changes = Changes(store)
         self._cache = HistoryCache(self._histories)
 
     def histories(self, decoded: Decoded) -> Mapping[str, History]:
@@ -48,6 +50,7 @@ class Sink:
         """Write a batch's messages, readable on return. Idempotent; raises as `write_states`."""
         if batch.rows:
             self._store.insert(batch.rows)
+        self._changes.announce(batch.replayed)
 
     def erase(self, batch: Batch) -> None:
         """Hide the messages that a batch erases.
@@ -56,6 +59,8 @@ class Sink:
             StoreUnavailable: The removal is not complete: call again.
         """
         self._deletion.erase(batch.erasures)
+        # After the record and the deletion: whoever reads anew for it finds nothing.
+        self._changes.announce({erasure.owner for erasure in batch.erasures})
 
     def reject(self, batch: Batch) -> None:
         """Drop the states of a batch of which the store has rejected at least a row."""

@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from slixmpp import Iq, Message
 
@@ -49,6 +48,21 @@ DRAIN_WITHIN = 5.0
 log = logging.getLogger(__name__)
 
 
+class Archives(Protocol):
+    """Opens archives."""
+
+    async def archive(self, request: Request, *, stable: bool) -> Archive:
+        """Open the archive of a request, as of now.
+
+        Args:
+            request: The request.
+            stable: Whether the store has everything announced before the request.
+
+        Raises:
+            StoreUnavailable: The store does not answer.
+        """
+
+
 class Component(component.Component):
     """Answers every forwarded request once, and every other iq too.
 
@@ -58,7 +72,7 @@ class Component(component.Component):
     Args:
         settings: Names, secret, hosts and limits.
         address: Host and port of the Prosody's component listener.
-        archive_of: Returns the archive of an owner, as of now.
+        archives: Opens the archive of a request.
         freshness: Waits for the messages announced before a request.
         publishers: Makes the state publisher of a request.
         accesses: Records each request.
@@ -71,14 +85,14 @@ class Component(component.Component):
         self,
         settings: "Settings",
         address: tuple[str, int],
-        archive_of: Callable[[str], Archive],
+        archives: "Archives",
         freshness: Freshness,
         publishers: StatePublishers,
         accesses: AccessLog,
     ) -> None:
         super().__init__(settings.query_jid, settings.component_secret.get_secret_value(), address)
         self._limit = settings.max_query_results
-        self._archive_of = archive_of
+        self._archives = archives
         self._freshness = freshness
         self._publishers = publishers
         self._accesses = accesses
@@ -213,7 +227,7 @@ class Component(component.Component):
         stable = await self._is_fresh(request, question)
         # A few pages in memory at a time, however many are asked for.
         async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turns.take(request.owner):
-            archive = self._archive_of(request.owner)
+            archive = await self._archives.archive(request, stable=stable)
             publisher = self._publishers.of(request)
             context = QueryContext(archive, self._limit, stable, publisher)
             activated = None

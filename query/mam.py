@@ -90,7 +90,7 @@ class SearchQuestion:
         )
         index = self._index(page, before)
         total = max(total, index + len(page.items))
-        results = [_result(item, self.queryid) for item in page.items]
+        results = _results(page.items, self.queryid)
         # slixmpp takes a page for its last if index and size come to the count, also when it reads
         # backward and has only begun. Nobody may depend on the index (XEP-0313 §4.3.2).
         begins = self.paging.backward and page.more and index + len(results) == total
@@ -234,11 +234,18 @@ def _end(name: str, item: Item) -> str:
     return markup.element(name, {"id": item.id, "timestamp": _stamp(item)})
 
 
-def _result(item: Item, queryid: str | None) -> Result:
-    delay = markup.element("delay", {"xmlns": DELAY, "stamp": _stamp(item)})
-    forwarded = markup.element("forwarded", {"xmlns": FORWARD}, delay, item.stanza)
-    attributes = {"xmlns": MAM, "queryid": queryid, "id": item.id}
-    return Result(item.position, markup.element("result", attributes, forwarded))
+def _results(items: Iterable[Item], queryid: str | None) -> list[Result]:
+    # One template for the page: escaping each element's attributes takes twice as long.
+    begin = f"<result{markup.attributes({'xmlns': MAM, 'queryid': queryid})}"
+    delay = f'<forwarded xmlns="{FORWARD}"><delay xmlns="{DELAY}" stamp="'
+    return [
+        Result(
+            item.position,
+            f"{begin}{markup.attributes({'id': item.id})}>{delay}{_stamp(item)}"
+            f'"/>{item.stanza}</forwarded></result>',
+        )
+        for item in items
+    ]
 
 
 def _fin(page: Page, total: int, index: int | None, *, stable: bool) -> str:

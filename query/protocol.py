@@ -84,14 +84,15 @@ class Envelope:
     def _frames(self, reply: Reply) -> Iterator[Frame]:
         if reply.state is not None:
             yield Frame("state", reply.state.content, reply.state.position)
+        begin = f"<message{markup.attributes(self._user_addresses())}>"
         for result in reply.results:
-            yield Frame("message", self._message(result.content).encode(), result.position)
+            content = f"{begin}{result.content}</message>".encode()
+            yield Frame("message", content, result.position)
         if self.request.iq is not None:
             yield Frame("iq", self._iq(reply).encode())
 
-    def _message(self, content: str) -> str:
-        addresses = {"from": self.request.owner, "to": self.request.requester}
-        return markup.element("message", addresses, content)
+    def _user_addresses(self) -> dict[str, str]:
+        return {"from": self.request.owner, "to": self.request.requester}
 
     def _iq(self, reply: Reply) -> str:
         attributes = {

@@ -3,8 +3,10 @@
 import asyncio
 from contextlib import suppress
 
+from query.change_feed import ChangeFeed
 from query.component import PAGES_AT_ONCE, Component
 from query.freshness import Freshness
+from query.page_cache import PageCache
 from query.state_publisher import StatePublishers
 from stanzalake.config.settings import Settings
 from stanzalake.errors import StanzalakeError
@@ -14,6 +16,7 @@ from stanzalake.observability import gc_tuning
 from stanzalake.observability.access_log import AccessLog
 from stanzalake.observability.metrics import ARCHIVE_SIZE
 from stanzalake.store.archive_reader import ArchiveReader
+from stanzalake.store.changes import Changes
 from stanzalake.store.client import Store
 
 _MEASURE_SECONDS = 60.0
@@ -33,6 +36,8 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     sealer = Sealer(settings.id_key_list)
     threads = _EMBEDDED_THREADS if settings.embedded_store else PAGES_AT_ONCE
     reader = ArchiveReader(store, sealer, settings.expires_after, threads=threads)
+    feed = ChangeFeed(Changes(store))
+    cache = PageCache(reader, sealer, feed, settings.page_cache_bytes)
     freshness = Freshness(log, settings.freshness_timeout)
     publishers = StatePublishers(log, settings.policy, settings.smart)
     accesses = AccessLog(settings.access_log)
@@ -40,10 +45,9 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     try:
         async with asyncio.TaskGroup() as group:
             for address in settings.prosody:
-                component = Component(
-                    settings, address, reader.archive, freshness, publishers, accesses
-                )
+                component = Component(settings, address, cache, freshness, publishers, accesses)
                 group.create_task(component.run(stop))
+            group.create_task(feed.run(stop))
             group.create_task(_measure(reader, stop))
     finally:
         accesses.close()

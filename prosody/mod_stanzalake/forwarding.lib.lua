@@ -87,11 +87,10 @@ end
 
 -- Gives the text of a request.
 --   kind: "request" for a user's iq, "state" for an owner's state
---   newest: the position of the owner's newest message, if it is known
-local function text_of_request(kind, request, stable, watermarks, newest)
+local function text_of_request(kind, request, stable, watermarks)
 	local header = encode_json {
 		owner = request.owner, asker = request.asker, id = request.iq and request.iq.attr.id, stable = stable;
-		watermarks = watermarks, newest = newest, state = request.tracked;
+		watermarks = watermarks, newest = request.newest, state = request.tracked;
 	};
 	local text = frames.write(kind, request.position, header);
 	return request.text and text..frames.write("iq", 0, request.text) or text;
@@ -204,9 +203,11 @@ function forwarding_mt:begin(request)
 		self:settle(request, false);
 		return self:finish(request, refusal(request));
 	end
+	-- Now, as the request waits for the lines there are now: a later bound would promise more.
+	request.newest = self.sender:newest_position(request.owner);
 	self.sender:hold(request.owner, self.freshness_timeout, function (stable, watermarks)
 		if self.closed then return self:finish(request, refusal(request)); end
-		local text = text_of_request("request", request, stable, watermarks, self.sender:newest_position(request.owner));
+		local text = text_of_request("request", request, stable, watermarks);
 		request.text = nil;
 		self:ask(text, function (...) self:answered(request, ...); end);
 	end);

@@ -154,20 +154,22 @@ function sender_mt:save_soon()
 	end);
 end
 
--- Notes the journal offset after an owner's newest line, whose position is the sequence's last.
+-- Notes the journal offset after an owner's newest line, whose position was the last one handed out.
 function sender_mt:wrote(owner, offset)
+	local position = self.sequence.last;
 	if not self.newest[owner] then self.owners = self.owners + #owner; end
 	if self.owners > MAX_OWNERS then
-		self.newest, self.positions, self.owners, self.floor = {}, {}, 0, offset;
+		self.newest, self.positions, self.owners = {}, {}, 0;
+		self.floor, self.floor_position = offset, position;
 	else
-		self.newest[owner], self.positions[owner] = offset, self.sequence.last;
+		self.newest[owner], self.positions[owner] = offset, position;
 	end
 	self:schedule(COALESCE);
 end
 
--- Returns the position of an owner's newest line, or nil if it is not known.
+-- Gives a position that is not below any of an owner's events, and that changes with each new one.
 function sender_mt:newest_position(owner)
-	return self.positions[owner];
+	return self.positions[owner] or self.floor_position;
 end
 
 -- Calls back once all present lines of an owner are acknowledged.
@@ -222,9 +224,11 @@ local function new(journal, sequence, ingest, options)
 		window = options.window, batch_bytes = options.batch_bytes, ack_timeout = options.ack_timeout;
 		batches = {}, failures = 0, holds = {}, checkpoints = checkpoints.new();
 		-- The offset after each owner's newest line; the lines of other owners end at or before the floor.
-		newest = {}, positions = {}, owners = 0, floor = journal.written;
+		newest = {}, owners = 0, floor = journal.written;
 		-- Events that vanished from the journal since the start.
 		lost = 0, count_drop = module:measure("dropped", "counter");
+		-- The position of each owner's newest line; those of other owners are at most the floor's.
+		positions = {}, floor_position = sequence.last;
 	}, sender_mt);
 end
 

@@ -410,6 +410,13 @@ class Settings(BaseModel):
         ge=0,
         le=60,
     )
+    page_cache_bytes: int = _setting(
+        "STANZALAKE_PAGE_CACHE_BYTES",
+        64 * 1024 * 1024,
+        "Bytes of messages that a query service keeps in memory for the next pages; 0 is none",
+        ge=0,
+        le=1 << 40,
+    )
     access_log: str = _setting(
         "STANZALAKE_ACCESS_LOG",
         "",

@@ -21,6 +21,7 @@ from stanzalake.importer.source import (
 from stanzalake.model.event import Erasure, Message, Preferences
 from stanzalake.model.page import MAX_LEGACY_ID
 from stanzalake.model.position import Sealer, from_milliseconds
+from stanzalake.store.changes import Changes
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
@@ -118,6 +119,7 @@ class Importer:
         self._histories = Histories(store)
         self._taken = TakenPositions(store)
         self._erasures = Erasures(store)
+        self._changes = Changes(store)
         self._sealer = Sealer(settings.id_key_list)
         self._settings = settings
         self._report = report
@@ -194,6 +196,7 @@ class Importer:
         if not self._dry_run:
             self._histories.write(states)
             self._store.insert(rows)
+            self._changes.announce({row.owner for row in rows})
         self.summary.imported += len(rows)
         self.summary.preferences += len(states)
 

@@ -5,6 +5,9 @@ from stanzalake.log.base import Entry, Record
 TAP_SOURCE = "tap of "
 """Prefix of the source of a record from a tap; the VirtualHost follows."""
 
+REPLAYED = (("replayed", "true"),)
+"""Headers of an event that `stanzalake rejected replay` appended."""
+
 _REASON = "reason"
 _SOURCE = "source"
 

@@ -28,6 +28,26 @@ class Page(NamedTuple):
     more: bool
 
 
+class StoredMessage(NamedTuple):
+    """A message with the columns that a selection looks at.
+
+    Attributes:
+        position: Position in its owner's archive.
+        legacy_id: Id given by the archive that it was imported from; empty if none.
+        stanza: The stored stanza.
+        peer: Bare JID of the other party.
+        resource: Resource of the other party.
+        groupchat: Whether it is of type groupchat.
+    """
+
+    position: int
+    legacy_id: str
+    stanza: str
+    peer: str
+    resource: str
+    groupchat: bool
+
+
 @dataclass(frozen=True)
 class Selection:
     """Filter of an archive's items; all conditions apply.
@@ -47,6 +67,15 @@ class Selection:
     resource: str = ""
     groupchat: bool = True
     positions: frozenset[int] | None = None
+
+    def selects(self, message: StoredMessage) -> bool:
+        """Tell whether a message within `low` and `high` is selected."""
+        return (
+            (not self.peer or message.peer == self.peer)
+            and (not self.resource or message.resource == self.resource)
+            and (self.groupchat or not message.groupchat)
+            and (self.positions is None or message.position in self.positions)
+        )
 
 
 class Archive(Protocol):

@@ -108,8 +108,8 @@ def _seal(pair: tuple[bytes, bytes], owner: bytes, position: int) -> str:
 
 
 def _mask(key: bytes, owner: bytes, tag: bytes, half: bytes) -> bytes:
-    stream = hmac.digest(key, owner + tag, hashlib.sha256)
-    return bytes(a ^ b for a, b in zip(half, stream, strict=False))
+    stream = hmac.digest(key, owner + tag, hashlib.sha256)[:_HALF]
+    return (int.from_bytes(half) ^ int.from_bytes(stream)).to_bytes(_HALF)
 
 
 def _decode(sealed: str) -> bytes | None:

@@ -106,6 +106,11 @@ FRESHNESS_FAILURES = Counter(
 FRESHNESS_TIMEOUTS = Counter(
     "stanzalake_freshness_timeouts_total", "Pages given though older messages were on their way"
 )
+SNAPSHOTS = Counter(
+    "stanzalake_page_snapshots_total",
+    "Snapshots of archives for pages: loaded, extended by newer messages, or current",
+    ["outcome"],
+)
 
 ALL = tuple(value for name, value in list(globals().items()) if name.isupper() and name[0] != "_")
 """All metrics."""

@@ -151,7 +151,7 @@ async def _entries(
             result.replayed.append(letter.id)
             if (event.owner, event.position) not in result.events:
                 result.events.add((event.owner, event.position))
-                yield Entry(event.owner, record.value)
+                yield Entry(event.owner, record.value, dead_letters.REPLAYED)
 
 
 async def _chunks(entries: AsyncIterator[Entry]) -> AsyncIterator[list[Entry]]:

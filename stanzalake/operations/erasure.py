@@ -10,6 +10,7 @@ from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, Entry
 from stanzalake.model.event import VERSION, Erasure, decode, encode
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
+from stanzalake.store.changes import HEEDED_WITHIN
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion, MessageSummary
 from stanzalake.store.erasures import Erasures
@@ -79,6 +80,8 @@ class Eraser:
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_SECONDS)
+        # Until then a query service may answer from a copy.
+        time.sleep(HEEDED_WITHIN)
         return True
 
     def _is_applied(self, erasure: Erasure) -> bool:

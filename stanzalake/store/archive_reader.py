@@ -12,11 +12,20 @@ from typing import Any
 
 from stanzalake.errors import AnswerCut, ResultTooLarge
 from stanzalake.model.history import History
-from stanzalake.model.page import MAX_LEGACY_ID, MAX_PAGE, Archive, Item, Page, Selection
+from stanzalake.model.page import (
+    MAX_LEGACY_ID,
+    MAX_PAGE,
+    Archive,
+    Item,
+    Page,
+    Selection,
+    StoredMessage,
+)
 from stanzalake.model.position import Sealer, from_milliseconds, seconds_ago
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
+from stanzalake.store.statement import select
 
 _NEAR = from_milliseconds(31 * 86_400_000)
 _SETTINGS = "SETTINGS max_threads = 1, max_execution_time = 20"
@@ -55,6 +64,33 @@ class ArchiveReader:
         """Return an owner's archive, with the retention horizon as of now."""
         now = from_milliseconds(int(1000 * self._clock()))
         return _StoredArchive(self._store, self._sealer, self._threads, owner, self._oldest(), now)
+
+    def horizon(self) -> int:
+        """Return the lowest position that is shown now."""
+        return self._oldest()
+
+    async def newest(self, owner: str, after: int, limit: int) -> Sequence[StoredMessage]:
+        """Return the newest messages of an owner above a position, oldest first.
+
+        Args:
+            owner: Bare JID.
+            after: The position; -1 for all.
+            limit: Number of messages at most.
+
+        Raises:
+            ResultTooLarge: Their stanzas pass twice the bytes of a page.
+        """
+        statement = select(
+            "position, legacy_id, stanza, peer, peer_resource, kind = 'groupchat'",
+            ["owner = {owner:String}", "position >= {low:UInt64}"],
+            "ORDER BY position DESC LIMIT 1 BY position LIMIT {limit:UInt64}"
+            f" {_SETTINGS}, {_BOUND}",
+        )
+        low = max(after + 1, self._oldest())
+        parameters = {"owner": owner, "low": low, "limit": limit}
+        loop = asyncio.get_running_loop()
+        rows = await loop.run_in_executor(self._threads, self._store.select, statement, parameters)
+        return [StoredMessage(*row) for row in reversed(rows)]
 
     async def size(self) -> int:
         """Return the bytes on disk of all archives.

@@ -91,6 +91,7 @@ _SUFFIXES = {
     "messages": "",
     "preferences": "_preferences",
     "erasures": "_erasures",
+    "changes": "_changes",
     "migrations": "_migrations",
 }
 """Suffixes of the tables' names, by the ``{name:Identifier}`` that stands for each."""

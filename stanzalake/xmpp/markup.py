@@ -10,21 +10,25 @@ from xml.sax.saxutils import escape, quoteattr
 _ENTITIES = {"\r": "&#13;"}
 
 
-def element(name: str, attributes: Mapping[str, str | None], *children: str) -> str:
+def element(name: str, values: Mapping[str, str | None], *children: str) -> str:
     """Build an element.
 
     Args:
         name: Name without a prefix.
-        attributes: Plain values by name, including xmlns; None leaves an attribute out.
+        values: Plain values of attributes by name, including xmlns; None leaves one out.
         children: Content, as markup.
     """
-    given = "".join(
+    tag, content = f"{name}{attributes(values)}", "".join(children)
+    return f"<{tag}>{content}</{name}>" if content else f"<{tag}/>"
+
+
+def attributes(values: Mapping[str, str | None]) -> str:
+    """Write attributes as they stand behind a name in a start tag; those of None are left out."""
+    return "".join(
         f" {key}={quoteattr(value, _ENTITIES)}"
-        for key, value in attributes.items()
+        for key, value in values.items()
         if value is not None
     )
-    content = "".join(children)
-    return f"<{name}{given}>{content}</{name}>" if content else f"<{name}{given}/>"
 
 
 def text(value: str) -> str:
@@ -45,10 +49,10 @@ def reply(iq: Element, kind: str, content: str) -> str:
         kind: "result" or "error".
         content: Children, as markup.
     """
-    attributes = {
+    values = {
         "type": kind,
         "id": iq.get("id"),
         "from": iq.get("to"),
         "to": iq.get("from"),
     }
-    return element("iq", attributes, content)
+    return element("iq", values, content)

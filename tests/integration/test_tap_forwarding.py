@@ -91,14 +91,18 @@ async def test_every_request_of_the_archive_is_forwarded(
     assert scene.query.requests[0].asked.get("type") == kind
 
 
-async def test_a_request_says_which_message_of_its_owner_is_the_newest(scene: Scene) -> None:
+async def test_a_request_bears_a_bound_that_rises_with_each_event_of_its_owner(
+    scene: Scene,
+) -> None:
     ingest = await scene.server.ingest()
     await scene.juliet.ask("set", QUERY_ALL)
     scene.juliet.say(ROMEO, "hi", "m1")
     await scene.juliet.ask("set", QUERY_ALL)
+    await scene.juliet.ask("set", QUERY_ALL)
     event = await ingest.arrival("hi", JULIET)
-    newest = [request.header.get("newest") for request in scene.query.requests]
-    assert newest == [None, event.position]
+    first, *rest = [request.header["newest"] for request in scene.query.requests]
+    assert first < event.position
+    assert rest == [event.position, event.position]
 
 
 async def test_positions_of_requests_are_of_the_messages_sequence(scene: Scene) -> None:

@@ -12,6 +12,7 @@ import stanzalake.xmpp.component
 from query import component as component_module
 from query.component import Component
 from query.freshness import Freshness
+from query.request import Request
 from query.state_publisher import StatePublishers
 from stanzalake.errors import LogUnavailable, StanzalakeError, StoreRefused, StoreUnavailable
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
@@ -104,14 +105,14 @@ class Stage:
 
     def __init__(self, *, smart: bool = False, access_log: str = "") -> None:
         self.log = SettledLog()
-        self.archive = MemoryArchive(rows(3))
+        self.stored = MemoryArchive(rows(3))
         self.failure: Exception | None = None
         self.owners: list[str] = []
         self.accesses = AccessLog(access_log)
         self.component = Component(
             SETTINGS,
             ("127.0.0.1", 1),
-            self.archive_of,
+            self,
             Freshness(self.log, SETTINGS.freshness_timeout),
             StatePublishers(self.log, "roster", smart),
             self.accesses,
@@ -119,11 +120,11 @@ class Stage:
         self.end = StreamEnd()
         self.connect()
 
-    def archive_of(self, owner: str) -> Archive:
-        self.owners.append(owner)
+    async def archive(self, request: Request, *, stable: bool) -> Archive:  # noqa: ARG002
+        self.owners.append(request.owner)
         if self.failure is not None:
             raise self.failure
-        return self.archive
+        return self.stored
 
     def connect(self) -> None:
         self.end = StreamEnd()
@@ -375,7 +376,7 @@ async def test_a_store_that_does_not_answer_is_not_waited_for(
     async def hang(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(granted.archive, "read", hang)
+    monkeypatch.setattr(granted.stored, "read", hang)
     monkeypatch.setattr(component_module, "ANSWER_WITHIN", 0.01)
     granted.ask(query())
     assert condition((await granted.inner())[0]) == ("wait", "resource-constraint")
@@ -407,11 +408,11 @@ async def test_an_owner_with_many_slow_pages_holds_up_no_other_owner(
     async def hang(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(stage.archive, "read", hang)
+    monkeypatch.setattr(stage.stored, "read", hang)
     for number in range(50):
         stage.bring(forwarded(query()), id=f"X{number}")
     await until(lambda: len(stage.owners) == component_module.OWNER_PAGES_AT_ONCE)
-    stage.archive = MemoryArchive([], owner=NURSE)
+    stage.stored = MemoryArchive([], owner=NURSE)
     stage.bring(forwarded(query(), owner=NURSE, asker=f"{NURSE}/x", iq=ASKED_BY_NURSE), id="N")
     [answer] = await stage.answers()
     assert answer.get("id") == "N"
@@ -592,7 +593,7 @@ async def test_without_smart_archiving_nothing_has_to_begin(granted: Stage) -> N
 
 async def test_a_begun_archive_is_not_begun_again() -> None:
     stage = Stage(smart=True)
-    stage.archive = MemoryArchive(rows(3), said=(Activation(v=1, owner=JULIET, position=1),))
+    stage.stored = MemoryArchive(rows(3), said=(Activation(v=1, owner=JULIET, position=1),))
     stage.grant()
     stage.ask(query())
     await stage.answers()
@@ -632,7 +633,7 @@ async def test_only_the_hosts_module_is_heard(stage: Stage, sender: str) -> None
 
 async def test_a_large_page_travels_in_parts_that_fit_prosodys_default_limit(stage: Stage) -> None:
     large = [row(r.position, stanza=stanza("'" * 400_000)) for r in rows(3)]
-    stage.archive = MemoryArchive(large)
+    stage.stored = MemoryArchive(large)
     stage.bring(forwarded(query()))
     await stage.answers()
     *parts, last = stage.end.stanzas
@@ -656,7 +657,7 @@ STATES = [
 async def test_a_host_is_told_an_owners_state(
     stage: Stage, said: tuple[Activation, ...], expected: dict[str, object], position: int
 ) -> None:
-    stage.archive = MemoryArchive([], said=said)
+    stage.stored = MemoryArchive([], said=said)
     stage.bring(forwarded(None))
     [frame] = answered(await stage.answers())
     assert (frame.kind, frame.position) == ("state", position)

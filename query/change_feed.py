@@ -1,0 +1,110 @@
+"""The feed of changes that no tap stamped: it tells whether a snapshot may be out of date."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from stanzalake.errors import StanzalakeError
+from stanzalake.store.changes import HEEDED_WITHIN, Change
+
+_POLL_SECONDS = HEEDED_WITHIN / 4
+_SECOND = 1_000_000
+"""Microseconds."""
+_OVERLAP = 10 * _SECOND
+"""By which an insert may become readable later than its stamp."""
+_GAP = 600 * _SECOND
+"""Between polls, after which announcements may have expired from the store."""
+_MAX_OWNERS = 10_000
+_IDLE_SECONDS = 60.0
+"""Seconds without a reader after which the feed stops polling."""
+
+
+class Source(Protocol):
+    """The announcements in the store."""
+
+    def since(self, at: int) -> tuple[Sequence[Change], int]:
+        """Return the changes announced since a moment, and the moment of the statement. Blocks."""
+
+
+class ChangeFeed:
+    """Follows the announcements of a store, while somebody asks for them.
+
+    Args:
+        source: The announcements.
+        clock: Monotonic time in seconds.
+
+    Attributes:
+        is_idle: Whether the store is not polled, as nobody reads.
+    """
+
+    def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
+        self._clock = clock
+        self.is_idle = False
+        self._number = 0
+        self._floor = 0
+        self._owners: dict[str, int] = {}
+        self._seen: dict[Change, None] = {}
+        self._since: int | None = None
+        self._polled = -math.inf
+        self._asked = -math.inf
+        self._wake = asyncio.Event()
+
+    def read(self, owner: str) -> int | None:
+        """Return the number of an owner's last change; None if newer ones may be unknown."""
+        now = self._clock()
+        self._asked = now
+        self._wake.set()
+        if now - self._polled > HEEDED_WITHIN:
+            return None
+        return max(self._owners.get(owner, 0), self._floor)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Poll until `stop` is set. While the store does not answer, every read returns None."""
+        stopping = asyncio.create_task(stop.wait())
+        while not stop.is_set():
+            if self._clock() - self._asked > _IDLE_SECONDS:
+                await self._sleep_until_asked(stopping)
+                continue
+            with suppress(StanzalakeError):
+                await self.poll()
+            await asyncio.wait({stopping}, timeout=_POLL_SECONDS)
+
+    async def poll(self) -> None:
+        """Read the new announcements.
+
+        Raises:
+            StoreUnavailable: No answer; may work later.
+        """
+        begun = self._clock()
+        since = 0 if self._since is None else self._since - _OVERLAP
+        changes, now = await asyncio.to_thread(self._source.since, since)
+        if self._since is None or now - self._since > _GAP:
+            self._note_all()
+        for change in changes:
+            if change not in self._seen:
+                self._note(change.owner)
+        self._seen = dict.fromkeys(change for change in changes if change.at > now - _OVERLAP)
+        self._since, self._polled = now, begun
+
+    async def _sleep_until_asked(self, stopping: "asyncio.Task[bool]") -> None:
+        self._wake.clear()
+        self.is_idle, self._since = True, None
+        waking = asyncio.create_task(self._wake.wait())
+        await asyncio.wait({stopping, waking}, return_when=asyncio.FIRST_COMPLETED)
+        waking.cancel()
+        self.is_idle = False
+
+    def _note(self, owner: str) -> None:
+        self._number += 1
+        self._owners[owner] = self._number
+        if len(self._owners) > _MAX_OWNERS:
+            self._note_all()
+
+    def _note_all(self) -> None:
+        self._number += 1
+        self._floor = self._number
+        self._owners.clear()

@@ -1,0 +1,298 @@
+"""Snapshots of archives in memory: small archives whole, of large ones the newest messages.
+
+A snapshot is used only while it is proven current: the tap stamps each request with an upper bound
+of the positions of the owner's messages, and whatever changes an archive behind the tap's back
+(an erasure, an import, a replay) announces a change in the store.
+"""
+
+import asyncio
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import islice
+from typing import Protocol
+
+from query.request import Request
+from stanzalake.errors import ResultTooLarge
+from stanzalake.model.history import History
+from stanzalake.model.page import MAX_PAGE, Archive, Item, Page, Selection, StoredMessage
+from stanzalake.model.position import Sealer
+from stanzalake.observability.metrics import SNAPSHOTS
+
+FIRST_MESSAGES = 300
+"""Messages of an owner's first snapshot at most: the first page should not wait for more."""
+SNAPSHOT_MESSAGES = 5_000
+"""Messages of a snapshot at most, once a request needed more than the first had."""
+SNAPSHOT_BYTES = 2 * 1024 * 1024
+"""Bytes of stanzas of a snapshot at most."""
+_OVERHEAD = 400
+"""Bytes that a message takes besides its stanza, about."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Consecutive newest messages of an archive.
+
+    Attributes:
+        messages: The messages, oldest first.
+        floor: Lowest position from which on the snapshot is complete; 0 if it is whole.
+        newest: The tap's upper bound of the owner's positions before it was taken.
+        change: Number of the owner's last announced change when it was taken.
+        limit: Messages at most.
+    """
+
+    messages: Sequence[StoredMessage]
+    floor: int
+    newest: int
+    change: int
+    limit: int = SNAPSHOT_MESSAGES
+
+    @cached_property
+    def positions(self) -> Sequence[int]:
+        """Positions of the messages."""
+        return [message.position for message in self.messages]
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes in memory, about."""
+        return sum(len(message.stanza) + _OVERHEAD for message in self.messages)
+
+    def extend(self, messages: Sequence[StoredMessage], newest: int) -> "Snapshot":
+        """Return the snapshot with all messages above its `newest`, cut to its bounds."""
+        known = self.messages[: bisect_right(self.positions, self.newest)]
+        return replace(self, messages=[*known, *messages], newest=newest).cut()
+
+    def cut(self) -> "Snapshot":
+        """Return the snapshot without the oldest messages that pass its bounds."""
+        room, kept = SNAPSHOT_BYTES, 0
+        for message in islice(reversed(self.messages), self.limit):
+            room -= len(message.stanza)
+            if room < 0:
+                break
+            kept += 1
+        if kept == len(self.messages):
+            return self
+        messages = self.messages[len(self.messages) - kept :]
+        floor = messages[0].position if messages else self.messages[-1].position + 1
+        return replace(self, messages=messages, floor=floor)
+
+
+class CachedArchive:
+    """An archive that answers from a snapshot if the answer is the same, else from the store.
+
+    Args:
+        snapshot: A snapshot that is current.
+        stored: The archive in the store.
+        seal: Returns the id of a position of the owner.
+        oldest: The retention horizon: lowest position that is shown.
+        on_miss: Called when the snapshot does not reach far enough.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        stored: Archive,
+        seal: Callable[[int], str],
+        oldest: int,
+        on_miss: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_miss = on_miss
+        self._snapshot = snapshot
+        self._stored = stored
+        self._seal = seal
+        self._oldest = oldest
+        self._positions = snapshot.positions
+
+    async def find(self, ids: Collection[str]) -> Mapping[str, int]:
+        """Return the position of each id that is valid in this archive, stored or not."""
+        return await self._stored.find(ids)
+
+    async def stored(self, positions: Collection[int]) -> frozenset[int]:
+        """Return the positions that hold an item."""
+        shown = {position for position in positions if position >= self._oldest}
+        if all(map(self._covers, shown)):
+            return frozenset(self._positions).intersection(shown)
+        return await self._stored.stored(positions)
+
+    async def read(
+        self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
+    ) -> Page:
+        """Return the first or the last items of a selection."""
+        found = self._scan(selection, backward=backward)
+        if found is not None:
+            page, ended = self._collect(islice(found, skip, None), limit)
+            # Behind the last message of a part of an archive may be more.
+            if not ended or self._reaches(selection):
+                return Page(page[::-1] if backward else page, more=not ended)
+        self._on_miss()
+        return await self._stored.read(selection, limit, backward=backward, skip=skip)
+
+    async def history(self) -> History:
+        """Return the owner's preferences, activations and erasures, oldest first."""
+        return await self._stored.history()
+
+    async def count(self, selection: Selection, below: int) -> tuple[int, int]:
+        """Return the number of items of a selection, and of those below a position."""
+        if not self._reaches(selection):
+            self._on_miss()
+            return await self._stored.count(selection, below)
+        positions = [message.position for message in self._matching(selection)]
+        return len(positions), bisect_left(positions, below)
+
+    def _covers(self, position: int) -> bool:
+        return self._snapshot.floor <= position
+
+    def _reaches(self, selection: Selection) -> bool:
+        """Tell whether all that a selection may select is in the snapshot."""
+        return self._covers(max(selection.low, self._oldest))
+
+    def _scan(self, selection: Selection, *, backward: bool) -> Iterator[StoredMessage] | None:
+        """Yield the selected messages in reading order; None if the first may be missing."""
+        begins = backward and selection.high >= self._snapshot.floor
+        if not begins and not self._reaches(selection):
+            return None
+        found = self._matching(selection)
+        return reversed(list(found)) if backward else found
+
+    def _matching(self, selection: Selection) -> Iterator[StoredMessage]:
+        low = bisect_left(self._positions, max(selection.low, self._oldest))
+        high = bisect_left(self._positions, selection.high + 1)
+        return filter(selection.selects, self._snapshot.messages[low:high])
+
+    def _collect(self, messages: Iterable[StoredMessage], limit: int) -> tuple[list[Item], bool]:
+        """Return the items of a page, and whether none is left."""
+        items: list[Item] = []
+        room = MAX_PAGE
+        for message in messages:
+            if len(items) == limit or room <= 0:
+                return items, False
+            items.append(self._item(message))
+            room -= len(message.stanza.encode())
+        return items, True
+
+    def _item(self, message: StoredMessage) -> Item:
+        id_ = message.legacy_id or self._seal(message.position)
+        return Item(message.position, id_, message.stanza)
+
+
+class Source(Protocol):
+    """Archives in the store."""
+
+    def archive(self, owner: str) -> Archive:
+        """Return an owner's archive, with the retention horizon as of now."""
+
+    def horizon(self) -> int:
+        """Return the lowest position that is shown now."""
+
+    async def newest(self, owner: str, after: int, limit: int) -> Sequence[StoredMessage]:
+        """Return the newest messages of an owner above a position, oldest first.
+
+        Args:
+            owner: Bare JID.
+            after: The position; -1 for all.
+            limit: Number of messages at most.
+
+        Raises:
+            ResultTooLarge: Their stanzas are too large to be held.
+        """
+
+
+class Changes(Protocol):
+    """Changes of archives that no tap stamped."""
+
+    def read(self, owner: str) -> int | None:
+        """Return the number of the owner's last change; None if newer ones may be unknown."""
+
+
+class PageCache:
+    """Opens archives, from a snapshot where one is proven current.
+
+    Args:
+        source: Archives in the store.
+        sealer: Seals ids.
+        changes: Changes that no tap stamped.
+        limit: Bytes of all snapshots at most; 0 turns the cache off.
+    """
+
+    def __init__(self, source: Source, sealer: Sealer, changes: Changes, limit: int) -> None:
+        self._source = source
+        self._sealer = sealer
+        self._changes = changes
+        self._limit = limit
+        self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
+        self._size = 0
+        self._loads: dict[str, asyncio.Lock] = {}
+        self._missed: set[str] = set()
+
+    async def archive(self, request: Request, *, stable: bool) -> Archive:
+        """Open the archive of a request.
+
+        Args:
+            request: The request.
+            stable: Whether the store has everything announced before the request.
+        """
+        stored = self._source.archive(request.owner)
+        change = self._changes.read(request.owner) if self._limit and stable else None
+        if change is None or request.newest is None:
+            return stored
+        snapshot = await self._current(request.owner, request.newest, change)
+        if snapshot is None:
+            return stored
+        owner = request.owner
+        seal, on_miss = partial(self._sealer.seal, owner), partial(self._missed.add, owner)
+        return CachedArchive(snapshot, stored, seal, self._source.horizon(), on_miss)
+
+    async def _current(self, owner: str, newest: int, change: int) -> Snapshot | None:
+        """Return the owner's snapshot, brought up to date; None if it cannot be held."""
+        lock = self._loads.setdefault(owner, asyncio.Lock())
+        try:
+            async with lock:
+                snapshot = await self._update(owner, self._snapshots.get(owner), newest, change)
+                self._keep(owner, snapshot)
+                return snapshot
+        except ResultTooLarge:
+            return None
+        finally:
+            if not lock.locked():
+                self._loads.pop(owner, None)
+
+    async def _update(
+        self, owner: str, known: Snapshot | None, newest: int, change: int
+    ) -> Snapshot:
+        if owner in self._missed and known is not None and known.limit < SNAPSHOT_MESSAGES:
+            known = await self._enlarge(owner, known)
+        self._missed.discard(owner)
+        # A lower bound than before comes from a Prosody whose journal was lost.
+        if known is None or known.change != change or known.newest > newest:
+            known = Snapshot((), 0, -1, change, FIRST_MESSAGES)
+        if known.newest == newest:
+            SNAPSHOTS.labels("current").inc()
+            return known
+        SNAPSHOTS.labels("loaded" if known.newest < 0 else "extended").inc()
+        return await self._extend(owner, known, newest)
+
+    async def _enlarge(self, owner: str, known: Snapshot) -> Snapshot:
+        """Load a larger snapshot in place of the first, if its messages are not too large."""
+        larger = replace(known, limit=SNAPSHOT_MESSAGES)
+        try:
+            return await self._extend(
+                owner, replace(larger, messages=(), floor=0, newest=-1), known.newest
+            )
+        except ResultTooLarge:
+            return larger
+
+    async def _extend(self, owner: str, known: Snapshot, newest: int) -> Snapshot:
+        messages = await self._source.newest(owner, known.newest, known.limit)
+        if len(messages) < known.limit:
+            return known.extend(messages, newest)
+        return replace(known, messages=messages, floor=messages[0].position, newest=newest).cut()
+
+    def _keep(self, owner: str, snapshot: Snapshot) -> None:
+        """Remember a snapshot, and drop those that were used longest ago."""
+        old = self._snapshots.pop(owner, None)
+        self._snapshots[owner] = snapshot
+        self._size += snapshot.size - (old.size if old else 0)
+        while self._size > self._limit:
+            self._size -= self._snapshots.popitem(last=False)[1].size

@@ -1,0 +1,292 @@
+"""A cached archive answers exactly as the store does, whatever part of it the snapshot holds."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from query import page_cache
+from query.page_cache import CachedArchive, PageCache, Snapshot
+from query.request import Request
+from stanzalake.errors import ResultTooLarge
+from stanzalake.model.page import MAX_PAGE, Selection, StoredMessage
+from stanzalake.model.position import MAX_POSITION
+from stanzalake.store.client import Row
+from tests.support.archives import SEALER, MemoryArchive, row
+from tests.support.events import JULIET
+
+PEERS = ("romeo@montague.lit", "nurse@capulet.lit")
+POSITIONS = st.integers(1, 30)
+EDGES = st.integers(-1, 32) | st.sampled_from([0, MAX_POSITION])
+
+
+class AbsentArchive(MemoryArchive):
+    """A store that must not be asked for messages."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def _chosen(self, selection: Selection) -> list[Row]:
+        raise AssertionError(f"the store was asked for {selection}")
+
+    async def stored(self, positions: Collection[int]) -> frozenset[int]:
+        raise AssertionError(f"the store was asked for {positions}")
+
+
+def message(of: Row) -> StoredMessage:
+    return StoredMessage(
+        of.position, of.legacy_id, of.stanza, of.peer, of.peer_resource, of.kind == "groupchat"
+    )
+
+
+def snapshot(rows: list[Row], *, kept: int | None = None) -> Snapshot:
+    """Take a snapshot of the newest rows, of all by default."""
+    if kept is None or kept >= len(rows):
+        return Snapshot([message(r) for r in rows], 0, MAX_POSITION, 0)
+    newest = rows[len(rows) - kept :]
+    floor = newest[0].position if newest else rows[-1].position + 1
+    return Snapshot([message(r) for r in newest], floor, MAX_POSITION, 0)
+
+
+def cached(of: Snapshot, stored: MemoryArchive, oldest: int = 0) -> CachedArchive:
+    return CachedArchive(of, stored, lambda position: SEALER.seal(JULIET, position), oldest)
+
+
+@st.composite
+def archives(draw: st.DrawFn) -> list[Row]:
+    return [
+        row(
+            position,
+            peer=draw(st.sampled_from(PEERS)),
+            peer_resource=draw(st.sampled_from(["", "a"])),
+            kind=draw(st.sampled_from(["chat", "groupchat"])),
+            legacy_id=draw(st.sampled_from(["", f"old-{position}"])),
+        )
+        for position in sorted(draw(st.sets(POSITIONS, max_size=12)))
+    ]
+
+
+SELECTIONS = st.builds(
+    Selection,
+    low=EDGES,
+    high=EDGES,
+    peer=st.sampled_from(["", *PEERS]),
+    resource=st.sampled_from(["", "a"]),
+    groupchat=st.booleans(),
+    positions=st.none() | st.frozensets(POSITIONS, max_size=4),
+)
+
+
+@given(
+    rows=archives(),
+    kept=st.integers(0, 12),
+    oldest=st.integers(0, 32),
+    selection=SELECTIONS,
+    limit=st.integers(0, 6),
+    backward=st.booleans(),
+    skip=st.integers(0, 6),
+)
+async def test_a_page_from_a_snapshot_equals_that_of_the_store(  # noqa: PLR0913, PLR0917
+    rows: list[Row],
+    kept: int,
+    oldest: int,
+    selection: Selection,
+    limit: int,
+    backward: bool,
+    skip: int,
+) -> None:
+    stored = MemoryArchive(rows, oldest=oldest)
+    archive = cached(snapshot(rows, kept=kept), stored, oldest)
+    skip = 0 if backward else skip
+    expected = await stored.read(selection, limit, backward=backward, skip=skip)
+    assert await archive.read(selection, limit, backward=backward, skip=skip) == expected
+
+
+@given(
+    rows=archives(),
+    kept=st.integers(0, 12),
+    oldest=st.integers(0, 32),
+    selection=SELECTIONS,
+    below=EDGES,
+    positions=st.frozensets(POSITIONS, max_size=4),
+)
+async def test_counts_and_positions_from_a_snapshot_equal_those_of_the_store(  # noqa: PLR0913, PLR0917
+    rows: list[Row],
+    kept: int,
+    oldest: int,
+    selection: Selection,
+    below: int,
+    positions: frozenset[int],
+) -> None:
+    stored = MemoryArchive(rows, oldest=oldest)
+    archive = cached(snapshot(rows, kept=kept), stored, oldest)
+    assert await archive.count(selection, below) == await stored.count(selection, below)
+    assert await archive.stored(positions) == await stored.stored(positions)
+
+
+@given(rows=archives(), selection=SELECTIONS, limit=st.integers(0, 6), backward=st.booleans())
+async def test_a_whole_snapshot_never_asks_the_store(
+    rows: list[Row], selection: Selection, limit: int, backward: bool
+) -> None:
+    archive = cached(snapshot(rows), AbsentArchive())
+    await archive.read(selection, limit, backward=backward)
+    await archive.count(selection, 5)
+    await archive.stored({1, 2})
+
+
+@given(rows=archives(), kept=st.integers(0, 6), new=st.sets(st.integers(40, 60), max_size=8))
+def test_an_extended_snapshot_equals_a_new_one(rows: list[Row], kept: int, new: set[int]) -> None:
+    added = [row(position) for position in sorted(new)]
+    extended = snapshot(rows, kept=kept).extend([message(r) for r in added], MAX_POSITION)
+    whole = snapshot([*rows, *added], kept=min(kept, len(rows)) + len(added))
+    assert extended.messages == whole.messages
+    assert extended.floor <= 40
+
+
+def test_a_snapshot_keeps_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = replace(snapshot([row(position) for position in range(1, 6)]), limit=3).cut()
+    assert [m.position for m in many.messages] == [3, 4, 5]
+    assert many.floor == 3
+    monkeypatch.setattr(page_cache, "SNAPSHOT_BYTES", 10)
+    large = snapshot([row(1, stanza="x" * 11), row(2, stanza="x" * 10)]).cut()
+    assert [m.position for m in large.messages] == [2]
+    none = snapshot([row(1, stanza="x" * 11)]).cut()
+    assert (none.messages, none.floor) == ([], 2)
+
+
+async def test_a_page_from_a_snapshot_is_bounded_in_bytes() -> None:
+    rows = [row(position, stanza="x" * (MAX_PAGE // 2)) for position in range(1, 5)]
+    page = await cached(snapshot(rows), AbsentArchive()).read(Selection(), 4)
+    assert ([item.position for item in page.items], page.more) == ([1, 2], True)
+
+
+class CountedStore:
+    """Archives in memory that count how often they are read for a snapshot.
+
+    Attributes:
+        rows: The rows of Juliet's archive.
+        reads: For each read, the position above which messages were read.
+    """
+
+    def __init__(self, *positions: int) -> None:
+        self.rows = [row(position) for position in positions]
+        self.reads: list[int] = []
+        self.change: int | None = 0
+        self.is_too_large = False
+
+    def archive(self, owner: str) -> MemoryArchive:
+        return MemoryArchive(self.rows, owner)
+
+    def horizon(self) -> int:
+        return 0
+
+    async def newest(self, owner: str, after: int, limit: int) -> list[StoredMessage]:
+        assert owner == JULIET
+        self.reads.append(after)
+        if self.is_too_large:
+            raise ResultTooLarge("too large")
+        return [message(r) for r in self.rows if r.position > after][-limit:]
+
+    def read(self, owner: str) -> int | None:
+        assert owner == JULIET
+        return self.change
+
+
+async def positions(
+    cache: PageCache, newest: int | None, *, stable: bool = True
+) -> tuple[bool, list[int]]:
+    """Read an archive; return whether a snapshot was used, and the positions."""
+    request = Request("capulet.lit", JULIET, JULIET, None, newest=newest)
+    archive = await cache.archive(request, stable=stable)
+    page = await archive.read(Selection(), 100)
+    return isinstance(archive, CachedArchive), [item.position for item in page.items]
+
+
+def cache_of(store: CountedStore, limit: int = 1 << 20) -> PageCache:
+    return PageCache(store, SEALER, store, limit)
+
+
+async def test_a_snapshot_is_loaded_once_and_extended_by_newer_messages_alone() -> None:
+    store = CountedStore(1, 2)
+    cache = cache_of(store)
+    assert await positions(cache, 2) == (True, [1, 2])
+    assert await positions(cache, 2) == (True, [1, 2])
+    store.rows.append(row(5))
+    assert await positions(cache, 5) == (True, [1, 2, 5])
+    assert store.reads == [-1, 2]
+
+
+async def test_messages_above_the_bound_of_a_snapshot_are_read_again() -> None:
+    store = CountedStore(1, 9)  # 9 was stored before 7, and is announced later
+    cache = cache_of(store)
+    assert await positions(cache, 1) == (True, [1, 9])
+    store.rows.insert(1, row(7))
+    assert await positions(cache, 9) == (True, [1, 7, 9])
+
+
+@pytest.mark.parametrize("newest", [1, 2])
+async def test_an_announced_change_and_a_lower_bound_load_anew(newest: int) -> None:
+    store = CountedStore(1, 2, 3)
+    cache = cache_of(store)
+    await positions(cache, 2)
+    del store.rows[0]
+    store.change = 1 if newest == 2 else 0
+    assert await positions(cache, newest) == (True, [2, 3])
+    assert store.reads == [-1, -1]
+
+
+async def test_nothing_is_cached_without_proof() -> None:
+    store = CountedStore(1)
+    cache = cache_of(store)
+    assert await positions(cache, None) == (False, [1])
+    assert await positions(cache, 1, stable=False) == (False, [1])
+    store.change = None
+    assert await positions(cache, 1) == (False, [1])
+    assert await positions(cache_of(store, limit=0), 1) == (False, [1])
+    store.change, store.is_too_large = 0, True
+    assert await positions(cache, 1) == (False, [1])
+
+
+async def test_a_request_beyond_the_first_snapshot_has_a_larger_one_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    store = CountedStore(1, 2, 3, 4)
+    cache = cache_of(store)
+    assert await positions(cache, 4) == (True, [1, 2, 3, 4])  # from the store
+    assert await positions(cache, 4) == (True, [1, 2, 3, 4])
+    assert await positions(cache, 4) == (True, [1, 2, 3, 4])
+    assert store.reads == [-1, -1]
+
+
+async def test_snapshots_beyond_the_limit_are_dropped() -> None:
+    store = CountedStore(1)
+    cache = cache_of(store, limit=10)
+    assert await positions(cache, 1) == (True, [1])
+    assert await positions(cache, 1) == (True, [1])
+    assert store.reads == [-1, -1]
+
+
+@given(
+    kept=st.integers(1, 4),
+    steps=st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=8),
+)
+async def test_a_snapshot_follows_an_archive_that_grows_and_changes(
+    kept: int, steps: list[tuple[int, bool]]
+) -> None:
+    store, newest = CountedStore(), 0
+    cache = cache_of(store)
+    with pytest.MonkeyPatch.context() as bounds:
+        bounds.setattr(page_cache, "FIRST_MESSAGES", kept)
+        bounds.setattr(page_cache, "SNAPSHOT_MESSAGES", 2 * kept)
+        for added, is_changed in steps:
+            for _ in range(added):
+                newest += 1
+                store.rows.append(row(newest))
+            if is_changed and store.rows:
+                del store.rows[0]
+                store.change = (store.change or 0) + 1
+            expected = [r.position for r in store.rows]
+            assert (await positions(cache, newest))[1] == expected
