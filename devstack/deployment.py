@@ -142,21 +142,28 @@ class Deployment:
         for wait in waits:
             wait.cancel()
 
-    async def client(self, user: str, resource: str = "local") -> Client:
-        """Connect a client of an account, until the deployment stops."""
+    async def client(self, user: str, resource: str = "local", *, known: bool = True) -> Client:
+        """Connect a client of an account, until the deployment stops.
+
+        Args:
+            user: The account.
+            resource: The session's resource.
+            known: Whether to wait until Prosody announces ids to it, as `wait_known` does.
+        """
         client = Client(f"{user}@{self.host}/{resource}", self.passwords[user], self.client_port)
         await client.online()
         self._clients.append(client)
-        await self.known(user)
+        if known:
+            await self.wait_known(user)
         return client
 
-    async def known(self, user: str) -> None:
+    async def wait_known(self, user: str) -> None:
         """Wait until Prosody knows an account's preferences, and so announces ids.
 
-        Without the archive's processes it learns of none.
+        Returns at once while a process of the archive is down, as Prosody learns of none then.
 
         Raises:
-            TimeoutError: It does not within 20 seconds.
+            TimeoutError: Prosody does not know them within 20 seconds.
         """
         if all(service.alive for service in self.services.values()):
             async with asyncio.timeout(_KNOWN_WAIT):

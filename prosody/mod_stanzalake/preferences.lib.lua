@@ -31,6 +31,9 @@ local without_preferences = {
 	[false] = { known = true, activated = false, bytes = 0 };
 };
 
+-- After the removal of its account: of this nothing is stored until there is an account again.
+local removed = { known = true, activated = false, bytes = 0 };
+
 local function state_of(record)
 	if not record.default then return without_preferences[record.activated or false]; end
 	local always, always_bytes = set_of(record.always);
@@ -177,7 +180,7 @@ end
 -- Ends the state of an account that was removed: whoever has its name later begins anew.
 function preferences_mt:reset(owner)
 	self.in_flight[owner] = nil;
-	self.cache:set(owner, without_preferences[false]);
+	self.cache:set(owner, removed);
 	local ok, err = self.store:set(jid_node(owner), nil);
 	if not ok then module:log("error", "Preferences of %s cannot be removed: %s", owner, err); end
 end
@@ -196,9 +199,16 @@ function preferences_mt:refresh_all()
 	return self.store:set(nil, { generation = self.generation });
 end
 
+-- Has the state at hand before the first message of a session.
+function preferences_mt:on_login(owner)
+	if self:get(owner) == removed then
+		self:save(owner, { known = true, activated = false, generation = self.generation });
+	end
+end
+
 function preferences_mt:start()
 	module:hook("resource-bind", function (event)
-		self:get(event.session.username.."@"..module.host);
+		self:on_login(event.session.username.."@"..module.host);
 	end);
 end
 

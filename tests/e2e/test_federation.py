@@ -49,7 +49,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             )
             stack.push_async_callback(client.offline)
             await client.online()
-            await deployment.known(user)
+            await deployment.wait_known(user)
             clients.append(client)
         yield World(*clients)
 

@@ -67,6 +67,7 @@ async def test_check_finds_that_several_prosodys_serve_a_host(
         "STANZALAKE_COMPONENT_SECRET": SECRET,
         "STANZALAKE_ID_KEYS": KEY,
         "STANZALAKE_DATA_DIR": str(tmp_path / "data"),
+        "PROSODY_ARCHIVE_POLICY": "true",
     }
 
     async def faults(*of: int) -> list[str]:

@@ -55,7 +55,7 @@ async def session(deployment: Deployment, user: str, resource: str = "one") -> R
     jid = f"{user}@{HOST}/{resource}"
     client = RawClient(jid, deployment.passwords[user], deployment.client_port)
     await client.online()
-    await deployment.known(user)
+    await deployment.wait_known(user)
     return client
 
 

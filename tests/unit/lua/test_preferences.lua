@@ -230,6 +230,10 @@ function tests.a_removed_account_leaves_nothing_to_who_comes_after_it()
 	run.known:settled(OWNER, BASE + 1, chosen(BASE + 1, "never"));
 	equal(default_of(run), "none");
 	equal(store.values.juliet, nil);
+	run.known:on_login(OWNER);
+	run = start(store);
+	equal(default_of(run), "none");
+	equal(#run.questions, 0);
 end
 
 function tests.under_smart_archiving_the_first_request_begins_an_archive()
