@@ -1,19 +1,19 @@
--- Answers: what a query component answers to one request, put together from its parts (docs/protocol.md).
+-- Answers: the answer of a query component to a request, assembled from its parts (docs/protocol.md).
 
 local decode_base64 = require "util.encodings".base64.decode;
 local decode_json = require "util.json".decode;
 
 local frames = module:require "frames";
 
--- Bytes of one answer: a page has up to 4 MiB of stanzas, and 250 times what surrounds a stanza.
+-- Bytes of an answer: a page has up to 4 MiB of stanzas, and the markup around each of 250.
 local MAX_BYTES = 16 * 1024 * 1024;
--- Bytes of all answers that have not been handed out.
+-- Bytes of all undelivered answers.
 local MAX_TOTAL = 64 * 1024 * 1024;
 
 local answer_mt = {};
 answer_mt.__index = answer_mt;
 
--- Takes the next part: an <answer/> element. Gives true, or nil and the reason.
+-- Adds the next part, an <answer/> element. Returns true, or nil and the reason.
 function answer_mt:add(element)
 	local part, parts = tonumber(element.attr.part), tonumber(element.attr.of);
 	if part ~= #self.texts + 1 or not parts or part > parts then return nil, "an answer whose parts are not in order"; end
@@ -34,7 +34,7 @@ local function state_of(frame)
 	return state;
 end
 
--- Gives its messages (as frames), the text of the iq and the owner's state, each if it has it; or nil and the reason.
+-- Returns a table with messages (frames), iq (its text) and state, the last two if present; or nil and the reason.
 function answer_mt:open()
 	if not self.parts or #self.texts ~= self.parts then return nil, "an answer without its last part"; end
 	local list, err = frames.read(table.concat(self.texts));
@@ -54,12 +54,12 @@ function answer_mt:open()
 	return opened;
 end
 
--- Forgets the answer, once it is handed out or given up.
+-- Releases the answer's bytes, once delivered or given up.
 function answer_mt:close()
 	self.total.bytes, self.bytes = self.total.bytes - self.bytes, 0;
 end
 
---   total: what all answers share; it counts their bytes
+--   total: table shared by all answers, which counts their bytes
 local function new(total)
 	return setmetatable({ texts = {}, bytes = 0, total = total }, answer_mt);
 end

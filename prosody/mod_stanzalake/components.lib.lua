@@ -1,4 +1,4 @@
--- Components: several external components that do the same work, and the iqs that they have not answered yet.
+-- Components: interchangeable external components, and the iqs that they have not answered yet.
 
 local new_id = require "util.id".long;
 local st = require "util.stanza";
@@ -19,7 +19,7 @@ local function is_connected(jid)
 	return component and component.connected;
 end
 
--- Gives a connected component, another one each time, or nil.
+-- Returns the next connected component, round-robin, or nil.
 function components_mt:pick()
 	for _ = 1, #self.jids do
 		self.turn = self.turn % #self.jids + 1;
@@ -36,11 +36,10 @@ function components_mt:end_request(id, ...)
 end
 
 -- Sends an iq-set.
---   payload: what it holds, as XML in parts
+--   payload: its content, as pieces of XML
 --   timeout: seconds
 --   answered: called once, with the reply, or with nil and "timeout" or "gone"
---   on_part: called with each message of the component that bears the iq's id; if it gives a reason, the request
---     ends with nil and that
+--   on_part: called with each message of the component that has the iq's id; a returned reason ends the request
 function components_mt:request(jid, payload, timeout, answered, on_part)
 	local id = new_id();
 	local timer = module:add_timer(timeout, function ()
@@ -64,7 +63,7 @@ function components_mt:on_iq(stanza)
 	end
 end
 
--- Takes a message that belongs to the answer of a request, if one waits for it.
+-- Passes a message on to the request whose id it has.
 function components_mt:on_message(stanza)
 	local id = stanza.attr.id;
 	local request = id and self.requests[id];
@@ -73,10 +72,10 @@ function components_mt:on_message(stanza)
 	if reason then self:end_request(id, nil, reason); end
 end
 
--- Refuses a stanza that a user, or another server, sent to a component.
+-- Refuses a stanza from a user or another server to a component.
 local function on_stranger(event)
 	local origin, stanza = event.origin, event.stanza;
-	-- A host itself is none: a stock module that speaks for another host, or the component to itself.
+	-- Hosts pass: a stock module may act for another host, and a component pings itself.
 	if prosody.hosts[stanza.attr.from] then return; end
 	local kind = stanza.attr.type;
 	if stanza.name ~= "presence" and kind ~= "error" and kind ~= "result" then
@@ -93,7 +92,7 @@ function components_mt:on_gone(jid)
 	for _, id in ipairs(ids) do self:end_request(id, nil, "gone"); end
 end
 
--- Ends all requests, for when the module is unloaded.
+-- Ends all requests before the module is unloaded.
 function components_mt:close()
 	for _, jid in ipairs(self.jids) do self:on_gone(jid); end
 end
@@ -102,7 +101,7 @@ function components_mt:watch(jid)
 	local component_host = module:context(jid);
 	component_host:hook("component-authenticated", function () self.on_connect(jid); end);
 	component_host:hook("component-disconnected", function (event)
-		-- Also fired for a connection that never passed the handshake.
+		-- Also fired for connections that never passed the handshake.
 		local component = component_of(jid);
 		if component and component.session == event.session then self:on_gone(jid); end
 	end);
@@ -114,8 +113,8 @@ function components_mt:watch(jid)
 	if is_connected(jid) then self.on_connect(jid); end
 end
 
--- Watches the components, also those whose host is activated later.
---   on_connect: called with the name whenever one has connected, and now for each that is connected; or nil
+-- Watches the components, including those whose host is activated later.
+--   on_connect: called with the domain of each connected component, now and whenever one connects; optional
 function components_mt:start(on_connect)
 	self.on_connect = on_connect or function () end;
 	module:hook("iq/host", function (event) return self:on_iq(event.stanza); end, 1);
@@ -127,7 +126,7 @@ function components_mt:start(on_connect)
 	end);
 end
 
---   jids: their names in Prosody's configuration
+--   jids: their domains in Prosody's configuration
 local function new(jids)
 	local names = {};
 	for _, jid in ipairs(jids) do names[jid] = true; end

@@ -1,16 +1,16 @@
--- Delivery: hands pages to the sessions that asked for them, a little at a time, so that nobody else waits for it.
+-- Delivery: sends pages to sessions in slices of Prosody's time, so that nobody else waits for them.
 
--- Seconds of Prosody's loop at a time; a single message that takes longer is not divided.
+-- Seconds of a slice; a single message is never divided.
 local SLICE = 0.01;
 
 local delivery_mt = {};
 delivery_mt.__index = delivery_mt;
 
--- Does a step of the first page of the next session, and puts the session at the end of the round.
+-- Runs a step of the next session's first page, and moves the session to the end of the round.
 function delivery_mt:step()
 	local pages = table.remove(self.round, 1);
 	local page = pages[1];
-	-- An error would end the timer, and with it the pages of all others.
+	-- An error would end the timer, and with it the pages of all other sessions.
 	local called, more = pcall(page.step);
 	if not called or not more then
 		table.remove(pages, 1);
@@ -29,9 +29,9 @@ function delivery_mt:run()
 	return self.round[1] ~= nil;
 end
 
--- Adds a page. A session gets its pages one after the other.
---   step: does a small part of the work; called until it gives false
---   finish: called once behind it, with an error if a step had one
+-- Adds a page. The pages of a session are sent one after the other.
+--   step: does a small part of the work; called until it returns false
+--   finish: called once afterwards, with the error of a step, if any
 function delivery_mt:add(session, step, finish)
 	local pages = self.sessions[session];
 	if not pages then
@@ -47,13 +47,13 @@ function delivery_mt:add(session, step, finish)
 	end);
 end
 
--- Hands out all that is left, for when the module is unloaded.
+-- Sends all remaining pages before the module is unloaded.
 function delivery_mt:close()
 	while self.round[1] do self:step(); end
 end
 
---   now: gives seconds
---   add_timer: as Prosody's; a timer that gives 0 is called again after other work
+--   now: returns the time in seconds
+--   add_timer: as Prosody's; a callback that returns 0 is called again after other work
 local function new(now, add_timer)
 	return setmetatable({ now = now, add_timer = add_timer, sessions = {}, round = {} }, delivery_mt);
 end

@@ -37,7 +37,7 @@ local function busy(request)
 	return st.error_reply(request.iq, "wait", "resource-constraint");
 end
 
--- By the reason why there is no answer; any other is told to the operator.
+-- Errors by the reason for a missing answer; any other reason is logged.
 local errors = { timeout = timeout, busy = busy };
 
 local function text_of(stanza)
@@ -54,12 +54,12 @@ local function change_of(stanza)
 	return name ~= "metadata" and "activation" or nil;
 end
 
--- Whether the session that asked is there, if only asleep: not another one of the same name.
+-- Whether the requesting session exists, perhaps hibernating. A later session may have the same full JID.
 local function is_there(request)
 	return full_sessions[request.asker] == request.origin;
 end
 
--- A session that sleeps can go on only as long as its queue holds all that it missed.
+-- A hibernating session can be resumed only while its queue holds everything that it missed (XEP-0198 §5).
 local function has_room(session, count, limit)
 	local queue = session.hibernating and session.outgoing_stanza_queue;
 	return not queue or queue:count_unacked() + count <= limit;
@@ -73,19 +73,19 @@ local function answers_request(iq, request)
 		and (kind == "error" or kind == "result" and #iq.tags <= 1);
 end
 
--- Whether a message is a result from this request's archive for its session.
+-- Whether a message is a result from the request's archive to its session.
 local function is_result(message, request)
 	return message.name == "message" and message.attr.to == request.asker and message.attr.from == request.owner
 		and message:get_child("result", xmlns_mam) ~= nil;
 end
 
--- A page that may lack something is none that a client can catch up by.
+-- A client cannot catch up by a page that may lack messages.
 local function is_stable_page(iq)
 	local fin = iq.attr.type == "result" and iq:get_child("fin", xmlns_mam);
 	return fin and fin.attr.stable ~= "false";
 end
 
--- Gives the text of a request.
+-- Returns the frames of a request.
 --   kind: "request" for a user's iq, "state" for an owner's state
 local function text_of_request(kind, request, stable, watermarks)
 	local header = encode_json {
@@ -100,7 +100,7 @@ local function payload_of(text)
 	return { "<request xmlns='"..xmlns_query.."'>", base64(text), "</request>" };
 end
 
--- Asks a component.
+-- Sends a request to a component.
 --   answered: called once, with the opened answer, which is to be closed, or with nil and the reason
 function forwarding_mt:ask(text, answered)
 	local component, answer = self.query:pick(), answers.new(self.undelivered);
@@ -120,7 +120,7 @@ function forwarding_mt:ask(text, answered)
 	end, take);
 end
 
--- Tells of the owner's state: a table, false if a request has certainly not changed it, nil if it is not known.
+-- Reports the outcome of a request: the owner's state, false if it was certainly not changed, nil if unknown.
 function forwarding_mt:settle(request, state)
 	if not request.tracked then return; end
 	request.tracked = nil;
@@ -134,15 +134,15 @@ function forwarding_mt:finish(request, answer)
 	self.turns:finish(request.owner);
 end
 
--- The state behind an error: one that may pass leaves open whether the change was made, and an archive has begun before
--- its page turns out not to exist.
+-- Returns the outcome of a request that failed. A temporary error leaves open whether the change was made, and an
+-- archive is activated before its page turns out not to exist.
 local function state_of_error(iq, change)
 	local kind, condition = iq:get_error();
 	if change == "activation" or kind == "wait" or condition == "internal-server-error" then return nil; end
 	return false;
 end
 
--- Sends one message of a page, or leaves it out if Prosody does not take it.
+-- Sends a message of a page, or leaves it out if Prosody cannot parse it.
 function forwarding_mt:send_result(request, frame)
 	local message = self.parser:parse(frame.content);
 	if message and is_result(message, request) then
@@ -154,7 +154,7 @@ function forwarding_mt:send_result(request, frame)
 		request.owner, frame.position);
 end
 
--- Hands a page to its session, a message at a time, and then the answer to the iq.
+-- Delivers a page to its session, message by message, and then the answer to the iq.
 function forwarding_mt:deliver(request, opened, iq)
 	local messages, number = opened.messages, 0;
 	local function step()
@@ -196,7 +196,7 @@ function forwarding_mt:answered(request, opened, why)
 	self:deliver(request, opened, iq);
 end
 
--- Begins a request whose turn has come.
+-- Starts a request that has its turn.
 function forwarding_mt:begin(request)
 	request.timer:stop();
 	if self.closed or request.answered or not is_there(request) then
@@ -213,26 +213,26 @@ function forwarding_mt:begin(request)
 	end);
 end
 
--- A request whose turn does not come in time.
+-- Ends a request that has waited too long for its turn.
 function forwarding_mt:expire(request)
 	request.answered = true;
 	self:settle(request, false);
 	if is_there(request) then request.origin.send(timeout(request)); end
 end
 
--- Gives a request that may wait for its turn, or nil and the type and condition of an error.
+-- Returns a request that may wait for its turn, or nil with the type and condition of an error.
 function forwarding_mt:new_request(origin, stanza)
 	local owner, text = jid.bare(stanza.attr.from), text_of(stanza);
 	if #text > MAX_IQ then return nil, "modify", "policy-violation"; end
 	if not self.turns:has_room(owner, #text) then return nil, "wait", "resource-constraint"; end
 	return {
 		origin = origin, owner = owner, asker = stanza.attr.from, text = text, position = self.sequence:next(owner);
-		-- Without its children, which take many times the bytes of their text.
+		-- Without children, which take many times the memory of their text.
 		iq = st.clone(stanza, true);
 	};
 end
 
--- Tells that a request may change the owner's state. Gives false if that cannot be noted: then it must not be made.
+-- Announces a request that may change the owner's state. Returns false if that cannot be stored: then it is refused.
 function forwarding_mt:track(request, change)
 	if not change then return true; end
 	local tracked = self.preferences:pending(request.owner, request.position, change);
@@ -257,8 +257,8 @@ function forwarding_mt:on_iq(data)
 	return true;
 end
 
--- Asks for an owner's state.
---   answered: called once, with the state, or with nil if it is not known
+-- Requests an owner's state.
+--   answered: called once, with the state or nil
 function forwarding_mt:ask_state(owner, answered)
 	local request = { owner = owner, asker = module.host, position = self.sequence:next(owner), tracked = true };
 	-- The erasure of an account may still be in the journal.
@@ -285,7 +285,7 @@ function forwarding_mt:start()
 	self.query:start();
 end
 
--- Ends all requests, for when the module is unloaded.
+-- Ends all requests before the module is unloaded.
 function forwarding_mt:close()
 	self.closed = true;
 	self.query:close();
@@ -294,11 +294,11 @@ end
 
 --   query: the query components
 --   options: freshness_timeout, query_timeout (seconds)
---   preferences: told of requests that may change an owner's state. Its methods:
---     pending(owner, position, change): a request is about to be forwarded; change is "preferences" or "activation";
---       gives whether it is to be told how that ended, or nil if it cannot note it
---     settled(owner, position, state): it has ended, see settle; a state has activated, always, never, position, and
---       default unless the server's is in force
+--   preferences: notified of requests that may change an owner's state. Its methods:
+--     pending(owner, position, change): called before a request is forwarded; change is "preferences" or
+--       "activation"; returns whether to report the outcome, or nil if it cannot be stored
+--     settled(owner, position, state): called with the outcome, see settle; a state has activated, always, never,
+--       position, and default unless the server's is in force
 local function new(sender, sequence, query, options, preferences)
 	return setmetatable({
 		sender = sender, sequence = sequence, query = query, preferences = preferences;

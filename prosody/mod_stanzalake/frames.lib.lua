@@ -1,5 +1,4 @@
--- Frames: texts of stated length in a row, as requests and answers of the query component carry them
--- (docs/protocol.md).
+-- Frames: length-prefixed texts, of which requests and answers of the query component consist (docs/protocol.md).
 
 local MAX_DIGITS = 20;
 
@@ -11,7 +10,7 @@ local function number(digits)
 	return #digits <= MAX_DIGITS and math.tointeger(tonumber(digits)) or nil;
 end
 
--- Gives the frames of a text, each with kind, position (0 for none) and content; or nil and the reason.
+-- Returns the frames of a text, each with kind, position (0 for none) and content; or nil and the reason.
 local function read(text)
 	local found, start = {}, 1;
 	while start <= #text do

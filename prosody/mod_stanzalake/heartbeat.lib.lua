@@ -1,17 +1,17 @@
--- The heartbeat: a file beside the journal in which the running module says how it is, for prosodyctl to read.
+-- The heartbeat: a file beside the journal with the running module's state, for prosodyctl.
 
 local json = require "util.json";
 
--- Seconds between two, and seconds without one after which the module does not run.
+-- Seconds between two heartbeats, and without any until the module counts as stopped.
 local INTERVAL = 2;
 local SILENCE = 15;
--- Seconds from which on a position ahead of the clock is no matter of clocks that are set.
+-- Seconds ahead of the clock beyond which a position shows that the clock was wrong.
 local MAX_AHEAD = 3600;
 
 local heartbeat_mt = {};
 heartbeat_mt.__index = heartbeat_mt;
 
-local function connected(jids)
+local function connections(jids)
 	local states = {};
 	for _, jid in ipairs(jids) do
 		local host = prosody.hosts[jid];
@@ -21,8 +21,8 @@ local function connected(jids)
 	return states;
 end
 
--- Remembers since when shipping is as it is, and when ingest last took something.
-function heartbeat_mt:look(now)
+-- Keeps the time of the last change of shipping's state, and of the last acknowledgement.
+function heartbeat_mt:observe(now)
 	local trouble, acked = self.sender.trouble, self.journal.acked;
 	if trouble ~= self.trouble then self.trouble, self.since = trouble, now; end
 	if acked ~= self.acked then self.acked, self.acked_at = acked, now; end
@@ -41,18 +41,18 @@ end
 
 function heartbeat_mt:beat(running)
 	local now = os.time();
-	self:look(now);
+	self:observe(now);
 	self:check_sequence();
 	self.journal:check_newest();
 	local text = json.encode {
 		at = now, running = running, acked_at = self.acked_at;
 		trouble = self.trouble, since = self.trouble and self.since, lost = self.sender.lost, ahead = self.ahead;
-		ingest = connected(self.settings.ingest), query = connected(self.settings.query);
+		ingest = connections(self.settings.ingest), query = connections(self.settings.query);
 	};
 	local file = io.open(self.path.."~", "wb");
 	if not file then return; end
 	file:write(text);
-	-- A torn one would be taken for a dead one.
+	-- prosodyctl takes a torn file for a stopped module.
 	if file:close() then os.rename(self.path.."~", self.path); end
 end
 
@@ -79,7 +79,7 @@ local function new(journal, sender, settings)
 	}, heartbeat_mt);
 end
 
--- Gives the last heartbeat of a journal's directory, or that the module does not run.
+-- Returns the last heartbeat in a journal's directory; running is false without a recent one.
 local function read(directory)
 	local file = io.open(path_of(directory), "rb");
 	local values = file and json.decode(file:read("a") or "");

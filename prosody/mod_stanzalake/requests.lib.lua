@@ -1,5 +1,5 @@
 -- Requests of prosodyctl, by way of the inbox, and of accounts that are removed: erasures and expiries, which are
--- written to the journal as events, and refreshes of what the tap knows of archives.
+-- written to the journal as events, and refreshes of the tap's knowledge of archives.
 
 local get_provider = require "core.usermanager".get_provider;
 local jid = require "util.jid";
@@ -7,7 +7,7 @@ local quoted = require "util.json".encode;
 
 local host = module.host;
 
--- Seconds between two looks into the inbox.
+-- Seconds between two readings of the inbox.
 local INTERVAL = 1;
 local MAX_BY = 255;
 
@@ -50,7 +50,7 @@ end
 local requests_mt = {};
 requests_mt.__index = requests_mt;
 
--- Gives true once the event is in the journal, or nil and the reason.
+-- Returns true once the event is in the journal, or nil and the reason.
 function requests_mt:write(request)
 	local place, err = self.journal:append(encoders[request.type](request, self.sequence:next(request.owner)));
 	if not place then return nil, err; end
@@ -60,7 +60,7 @@ function requests_mt:write(request)
 	return true;
 end
 
--- What prosodyctl removes goes behind the server's back: its sessions would go on, and be archived.
+-- prosodyctl removes accounts without the server, whose sessions would continue and be archived.
 local function end_sessions(owner)
 	local user = jid.node(owner);
 	local account = prosody.hosts[host].sessions[user];
@@ -81,7 +81,7 @@ function requests_mt:carry_out(request)
 	return self:write(request);
 end
 
--- Says once that requests wait, and once that they are done.
+-- Logs once that requests wait, and once that they are done.
 function requests_mt:report(trouble)
 	if trouble and not self.trouble then
 		module:log("error", "Requests to the archive wait, and are tried again each second: %s", trouble);
@@ -91,7 +91,7 @@ function requests_mt:report(trouble)
 	self.trouble = trouble;
 end
 
--- Puts into the inbox what even that had no room for.
+-- Moves requests from memory to the inbox, which had no room for them before.
 function requests_mt:empty_memory()
 	while self.memory[1] and self.inbox:put(self.memory[1]) do
 		table.remove(self.memory, 1);
@@ -107,7 +107,7 @@ function requests_mt:round()
 	if called then self:report(trouble); else self:report(done); end
 end
 
--- It is not lost if the journal does not take it: then it waits on disk, and at worst in memory.
+-- Writes the erasure of a removed account; a full journal leaves it in the inbox, and a full disk in memory.
 function requests_mt:on_removal(user)
 	local request = { type = "erasure", owner = jid.join(user, host), account = true, by = "account removal" };
 	local ok, err = self:write(request);
@@ -119,7 +119,7 @@ function requests_mt:on_removal(user)
 	module:log("error", "That %s is removed is lost if Prosody ends before there is room: %s", request.owner, reason);
 end
 
--- Behind the handlers that end the account's sessions, so that nothing of it is archived later.
+-- After the handlers that end the account's sessions, so that none of its messages is archived later.
 function requests_mt:start()
 	module:hook_global("user-deleted", function (data)
 		if data.host == host then self:on_removal(data.username); end

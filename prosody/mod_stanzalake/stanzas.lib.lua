@@ -1,12 +1,12 @@
--- Stanzas: parses single stanzas from text, with a stream parser of its own that is kept from one to the next.
+-- Stanzas: parses single stanzas from text, with a private stream parser that is reused.
 --
--- util.xml.parse costs three times as much, and a broken stanza on a stream breaks this one only.
+-- util.xml.parse costs three times as much.
 
 local new_stream = require "util.xmppstream".new;
 
 local HEADER = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
 local MAX_STANZA = 4 * 1024 * 1024;
--- Bytes after which the parser is made anew: expat keeps every name that it has seen.
+-- Bytes after which the parser is replaced: expat keeps every name that it has seen.
 local MAX_FED = 1024 * 1024;
 
 local parser_mt = {};
@@ -36,7 +36,7 @@ function parser_mt:open()
 	self.stream:feed(HEADER);
 end
 
--- Gives the stanza of a text, or nil if it is not exactly one.
+-- Returns the stanza in a text, or nil unless there is exactly one. An error costs only this stanza.
 function parser_mt:parse(text)
 	if self.fed > MAX_FED then self:open(); end
 	self.count, self.stanza, self.fed = 0, nil, self.fed + #text;
@@ -47,7 +47,7 @@ function parser_mt:parse(text)
 		self:open();
 		return nil;
 	end
-	-- Of the stream, not of the stanza: answers have none.
+	-- The parser's default for the stream; stanzas in answers have none of their own.
 	stanza.attr["xml:lang"] = nil;
 	return stanza;
 end

@@ -2,11 +2,11 @@
 
 local KiB = 1024;
 
--- At work: of all accounts, and of one.
+-- Requests at work: of all accounts, and of a single one.
 local MAX_AT_WORK, MAX_AT_WORK_EACH = 256, 2;
--- Waiting, of one account: clients ask for each of their chats at once, on each device.
+-- Requests of an account that wait: clients query each of their chats at once, on each device.
 local MAX_WAITING, MAX_WAITING_BYTES = 512, 512 * KiB;
--- Waiting, of all accounts.
+-- Bytes of all requests that wait.
 local MAX_BYTES = 64 * KiB * KiB;
 
 local turns_mt = {};
@@ -21,7 +21,7 @@ function turns_mt:has_room(account, bytes)
 end
 
 -- Adds a request.
---   start: called when its turn comes; finish is to be called once it is done
+--   start: called when its turn comes; then finish must be called once
 function turns_mt:add(account, bytes, start)
 	local queue = self.queues[account] or { account = account, at_work = 0, waiting = 0, bytes = 0, first = 1 };
 	self.queues[account] = queue;
@@ -48,7 +48,7 @@ function turns_mt:take(queue)
 end
 
 function turns_mt:run()
-	-- A request may be done before its start returns.
+	-- A request may finish before its start returns.
 	if self.running then return; end
 	self.running = true;
 	while self.round[1] and self.at_work < MAX_AT_WORK do
