@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-MODULES = ("stanzalake.cli.main", "stanzalake.store.client", "stanzalake.xmpp.component")
+KAFKA = "stanzalake.log.kafka.client"
+MODULES = ("stanzalake.cli.main", "stanzalake.store.client", "stanzalake.xmpp.component", KAFKA)
 
 
 def run(script: str) -> str:
@@ -28,9 +29,21 @@ def test_a_library_that_logs_bodies_is_silent(name: str) -> None:
     assert run(script) == "CRITICAL:root:ours\n"
 
 
+def test_a_library_that_logs_every_attempt_is_limited() -> None:
+    script = (
+        "from stanzalake.observability.quiet import silence_libraries\n"
+        "silence_libraries()\n"
+        "silence_libraries()\n"
+        "for attempt in range(9):\n"
+        "    logging.getLogger('aiokafka.conn').error('attempt %d', attempt)"
+    )
+    line = "WARNING:stanzalake.observability.quiet:aiokafka.conn: attempt 0\n"
+    assert run(script) == line
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_an_import_silences_nothing(module: str) -> None:
-    names = ("slixmpp", "clickhouse_connect", "faust", "mode")
+    names = ("slixmpp", "clickhouse_connect", "faust", "mode", "aiokafka")
     script = (
         f"import {module}\n"
         f"loggers = map(logging.getLogger, {names})\n"

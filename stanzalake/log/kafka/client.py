@@ -1,8 +1,6 @@
-"""Shared handling of aiokafka's clients: errors, start and stop, log messages."""
+"""Shared handling of aiokafka's clients: errors, start and stop."""
 
 import asyncio
-import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
@@ -41,10 +39,6 @@ _REFUSALS = (
     kafka.UnsupportedVersionError,
 )
 """Errors that persist until an operator changes rights, settings or a topic."""
-
-_REPEAT_SECONDS = 60.0
-
-log = logging.getLogger(__name__)
 
 
 class Client(Protocol):
@@ -121,26 +115,3 @@ def encode(text: str) -> bytes:
 def decode(raw: bytes | None) -> str:
     """Decode a key or a header so that `encode` returns the same bytes: others write, too."""
     return (raw or b"").decode(errors="surrogateescape")
-
-
-class _RateLimit(logging.Handler):
-    """Passes each kind of message once a minute, at a lower level.
-
-    aiokafka logs at every attempt, and logs as errors failures that it retries.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._passed: dict[str, float] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Pass a message on, unless its kind was passed within the last minute."""
-        now = time.monotonic()
-        kind = str(record.msg)
-        if now - self._passed.get(kind, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
-            self._passed[kind] = now
-            log.log(record.levelno - 10, "%s", record.getMessage())
-
-
-logging.getLogger("aiokafka").propagate = False
-logging.getLogger("aiokafka").addHandler(_RateLimit())
