@@ -8,7 +8,7 @@ from processor.policy import Policy
 from stanzalake.errors import InvalidEvent, InvalidStanza
 from stanzalake.log import dead_letters
 from stanzalake.log.base import EVENTS, Entry, Record
-from stanzalake.model.event import Erasure, Event, Expiry, Message, decode
+from stanzalake.model.event import Event, Expiry, Message, decode
 from stanzalake.model.history import ArchiveState, History
 from stanzalake.store.client import Row
 from stanzalake.xmpp.stanza import strip
@@ -103,11 +103,6 @@ class Batch:
     offsets: Mapping[int, int]
     expiries: int = 0
     replayed: frozenset[str] = frozenset()
-
-    @property
-    def erasures(self) -> Sequence[Erasure]:
-        """Erasures among the states."""
-        return [state for state in self.states if isinstance(state, Erasure)]
 
 
 def decode_records(records: Iterable[Record]) -> Decoded:

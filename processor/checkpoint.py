@@ -86,7 +86,6 @@ class Checkpoint:
         await self._in_thread(partial(self._sink.write_states, batch))
         await self._in_thread(partial(self._sink.write_rows, batch))
         instrumentation.observe_insert(batch)
-        await self._in_thread(partial(self._sink.erase, batch))
         await self._append_dead_letters(batch)
         instrumentation.count_events(batch, len(kept))
         await self._retry.until_done(partial(self._consumer.commit, batch.offsets))

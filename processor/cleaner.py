@@ -1,83 +1,102 @@
-"""The cleaner: periodic removal of expired and erased messages from the disk."""
+"""The cleaner: removal of expired and erased messages from the disk, beside the loop."""
 
-import logging
+import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 from stanzalake.config.settings import Settings
 from stanzalake.errors import StanzalakeError
-from stanzalake.model.position import seconds_ago
+from stanzalake.observability.log_once import LogOnce
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _BETWEEN_SECONDS = 10.0
 """Minimum time between clean-ups, however many are requested."""
+_PAUSE_SECONDS = 1.0
 
 
 class Cleaner:
-    """Starts a clean-up in ClickHouse once per interval, the first at the start of the worker.
+    """Has ClickHouse remove rows once per interval, the first time at the start of the worker.
+
+    A failed clean-up is logged and repeated after the interval; archiving goes on.
 
     Args:
         settings: Retention of messages and of the log, and the interval.
-        store: The store, with the record of erasures.
-        deletion: Removal of rows.
+        store: The store.
         clock: Returns the unix time in seconds.
+
+    Attributes:
+        regular: Whether this worker keeps the interval; a single worker is enough.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        deletion: Deletion,
-        clock: Callable[[], float] = time.time,
+        self, settings: Settings, store: Store, clock: Callable[[], float] = time.time
     ) -> None:
-        self._settings = settings
-        self._erasures = Erasures(store)
-        self._deletion = deletion
+        self._interval = settings.cleanup_interval
+        self._deletion = Deletion.of(store, settings)
+        self._erasures = None if settings.clickhouse_cluster else Erasures(store)
         self._clock = clock
         self._last = 0.0
         self._requested = False
+        self._failure = LogOnce(__name__)
+        self._thread = ThreadPoolExecutor(1, "cleaner")
+        self.regular = False
 
     def request(self) -> None:
         """Request a clean-up soon, whichever worker keeps the interval."""
         self._requested = True
 
-    def is_due(self, *, regular: bool) -> bool:
-        """Return whether to clean up now.
-
-        Args:
-            regular: Whether this worker keeps the interval; a single worker is enough.
-        """
+    def is_due(self) -> bool:
+        """Return whether to clean up now."""
         since = self._clock() - self._last
         return (self._requested and since >= _BETWEEN_SECONDS) or (
-            regular and since >= self._settings.cleanup_interval
+            self.regular and since >= self._interval
         )
 
-    def clean(self) -> None:
-        """Remove expired messages, and the bytes of erased ones. Blocks for a short time.
+    async def run(self, stop: asyncio.Event) -> None:
+        """Clean up whenever due, until `stop` is set."""
+        try:
+            while not stop.is_set():
+                await self._maintain(stop)
+                await _wait(stop, _PAUSE_SECONDS)
+        finally:
+            # The store is closed after this: no thread may still use it.
+            await asyncio.to_thread(self._thread.shutdown)
 
-        A failed step is logged and repeated after the interval; archiving goes on.
+    async def clean(self, stop: asyncio.Event) -> None:
+        """Remove the rows that are due, step by step; ends early once `stop` is set.
+
+        Raises:
+            StanzalakeError: The store does not remove them for now.
         """
-        self._last, self._requested = self._clock(), False
-        for step in (self._expire, self._erase, self._deletion.clean):
-            try:
-                step()
-            except StanzalakeError as error:
-                log.warning("a part of the clean-up is put off: %s", error)
+        now = self._clock()
+        self._last, self._requested = now, False
+        while await self._call(partial(self._deletion.step, now)) and not stop.is_set():
+            await _wait(stop, _PAUSE_SECONDS)
 
-    def _expire(self) -> None:
-        horizon = self._before(self._settings.expires_after)
-        expired = self._deletion.expired(horizon).messages
-        if expired:
-            log.info("removing %d expired messages", expired)
-            self._deletion.expire(horizon)
+    async def _maintain(self, stop: asyncio.Event) -> None:
+        try:
+            if self._erasures is not None:
+                await self._call(self._erasures.complete)
+            if self.is_due():
+                await self.clean(stop)
+        except StanzalakeError as error:
+            self._failure.begin(f"the clean-up of the store is put off: {error}")
+        else:
+            self._failure.end()
 
-    def _erase(self) -> None:
-        """Repeat erasures: a worker excluded from the group may have written messages since."""
-        self._deletion.erase(self._erasures.since(self._before(self._settings.log_retention)))
+    async def _call(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
-    def _before(self, seconds: int | None) -> int:
-        return seconds_ago(seconds, self._clock())
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

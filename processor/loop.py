@@ -50,8 +50,8 @@ class Loop:
         sink: Destination of batches; called in a thread.
         rules: Server-wide rules of archiving.
         limits: Limits of a batch, and of dead letters.
-        cleaner: Cleans up the store, called in a thread: periodically if this worker reads the
-            first partition, and on request of an event.
+        cleaner: Runs beside the loop, which tells it of requests, and whether this worker reads
+            the first partition.
         stop: Set to end the loop.
     """
 
@@ -98,11 +98,11 @@ class Loop:
         pending: _PendingBatch | None = None
         try:
             while not self._stop.is_set():
-                rejected, pending = await _run_both(self._settle(pending), self._gather())
+                rejected, pending = await run_both(self._settle(pending), self._gather())
                 if rejected and pending:
                     # It may have been judged with a state that the store has rejected since.
                     pending = pending._replace(batch=await self._judged(pending.records))
-                await self._maintain()
+                self._observe_lag()
             await self._settle(pending)
         except Stopped:
             return
@@ -110,12 +110,10 @@ class Loop:
             # The store is closed after this: no thread may still use it.
             await asyncio.to_thread(self._threads.shutdown)
 
-    async def _maintain(self) -> None:
+    def _observe_lag(self) -> None:
         lag = self._consumer.lag()
         instrumentation.set_lag(lag)
-        if self._cleaner.is_due(regular=_FIRST_PARTITION in lag):
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._threads, self._cleaner.clean)
+        self._cleaner.regular = _FIRST_PARTITION in lag
 
     async def _gather(self) -> _PendingBatch | None:
         """Return the next batch, judged; None if no record arrives for a while."""
@@ -144,7 +142,7 @@ class Loop:
                 self._cleaner.request()
 
 
-async def _run_both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
+async def run_both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
     """Run two coroutines concurrently; a failure cancels the other."""
     tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
     try:

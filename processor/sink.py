@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from processor.batch import Batch, Decoded
 from processor.history_cache import HistoryCache
+from stanzalake.model.event import Erasure
 from stanzalake.model.history import History
 from stanzalake.store.changes import Changes
 from stanzalake.store.client import Store
-from stanzalake.store.deletion import Deletion
 from stanzalake.store.histories import Histories
 
 
@@ -16,12 +16,10 @@ class Sink:
 
     Args:
         store: The store.
-        deletion: Removal of erased rows.
     """
 
-    def __init__(self, store: Store, deletion: Deletion) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._deletion = deletion
         self._histories = Histories(store)
         self._changes = Changes(store)
         self._cache = HistoryCache(self._histories)
@@ -36,7 +34,7 @@ class Sink:
         return self._cache.get(decoded.owners, decoded.states)
 
     def write_states(self, batch: Batch) -> None:
-        """Write a batch's states, readable on return. Idempotent.
+        """Write a batch's states, readable and in force on return. Idempotent.
 
         Raises:
             StoreUnavailable: The outcome is unknown: write the states again.
@@ -44,6 +42,8 @@ class Sink:
             StoreRefused: The store rejects any state.
         """
         self._histories.write(batch.states)
+        # After the record: whoever reads anew for it finds nothing of what it erases.
+        self._changes.announce({s.owner for s in batch.states if isinstance(s, Erasure)})
         self._cache.settle(batch.states)
 
     def write_rows(self, batch: Batch) -> None:
@@ -51,16 +51,6 @@ class Sink:
         if batch.rows:
             self._store.insert(batch.rows)
         self._changes.announce(batch.replayed)
-
-    def erase(self, batch: Batch) -> None:
-        """Hide the messages that a batch erases.
-
-        Raises:
-            StoreUnavailable: The removal is not complete: call again.
-        """
-        self._deletion.erase(batch.erasures)
-        # After the record and the deletion: whoever reads anew for it finds nothing.
-        self._changes.announce({erasure.owner for erasure in batch.erasures})
 
     def reject(self, batch: Batch) -> None:
         """Drop the states of a batch of which the store has rejected at least a row."""

@@ -1,6 +1,7 @@
 """`stanzalake delete`: erases messages of one archive for good."""
 
 import json
+import time
 from pathlib import Path
 
 import click
@@ -34,7 +35,7 @@ from stanzalake.xmpp import dates
     show_default=True,
     help="Seconds to wait for a processor to apply the erasure.",
 )
-@click.option("--no-wait", is_flag=True, help="Do not wait until the bytes are off the disk.")
+@click.option("--wait/--no-wait", help="Wait until the bytes are off the disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @click.pass_obj
 def command(  # noqa: PLR0913, PLR0917  # the command's options
@@ -48,7 +49,7 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     *,
     dry_run: bool,
     yes: bool,
-    no_wait: bool,
+    wait: bool,
     as_json: bool,
 ) -> None:
     """Erase messages of one archive: all of them, or those of a peer or a period.
@@ -57,9 +58,10 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     processor has to be running to apply it, and messages that are replayed or imported later stay
     erased. The table messages_erasures keeps a record without content. Dates are UTC.
 
-    Status 0: no reader sees the messages, and their bytes are off the store's disk (with
-    --no-wait: will be within minutes). The log keeps its events for STANZALAKE_LOG_RETENTION.
-    Status 1: no processor applied the erasure in time; the next one to start will.
+    Status 0: no reader sees the messages. Their bytes are off the store's disk within
+    PROSODY_ARCHIVE_CLEANUP_INTERVAL, or with --wait when the command ends, a minute or more later.
+    The log keeps its events for STANZALAKE_LOG_RETENTION. Status 1: no processor applied the
+    erasure in time; the next one to start will.
     """
     require_order(start, end)
     values = settings.load(env_file=env_file)
@@ -71,12 +73,13 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
         if not (dry_run or yes):
             click.confirm(f"Erase {_describe(span)} of {owner}?", abort=True, err=True)
         if not dry_run:
+            now = time.time()
+            doomed = eraser.deletion.doomed(now, [erasure]) if wait else frozenset()
             with record_access(values, "delete", owner) as access:
                 access.messages, access.filtered = span.messages, bool(peer)
                 _erase(eraser, erasure, timeout)
-            eraser.deletion.clean()
-        if not (dry_run or no_wait):
-            wait_until_clean(eraser.deletion)
+            if wait:
+                wait_until_clean(eraser.deletion, doomed, now)
     _print(erasure, span, dry_run=dry_run, as_json=as_json)
 
 

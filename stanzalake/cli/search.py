@@ -1,6 +1,7 @@
 """`stanzalake search`: finds messages by their text, in any archive."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_order
 from stanzalake.config import settings
-from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
+from stanzalake.model.position import MAX_POSITION, from_milliseconds, seconds_ago, to_milliseconds
 from stanzalake.observability.access_log import record_access
 from stanzalake.operations.archive import open_archive
 from stanzalake.store import search
@@ -58,7 +59,8 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     require_order(start, end)
     values = settings.load(env_file=env_file)
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
-    wanted = SearchQuery(text, owner or "", peer or "", from_milliseconds(start or 0), high)
+    low = max(from_milliseconds(start or 0), seconds_ago(values.expires_after, time.time()))
+    wanted = SearchQuery(text, owner or "", peer or "", low, high)
     with (
         record_access(values, "search", wanted.owner) as access,
         open_archive(values) as store,

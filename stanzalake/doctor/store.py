@@ -21,26 +21,29 @@ OLDEST = (25, 3)
 
 _MIGRATE = "run stanzalake migrate, as the administrator of STANZALAKE_CLICKHOUSE_ADMIN_DSN"
 _PROCESSOR = (
-    ("INSERT", ""),
-    ("INSERT", "_preferences"),
-    ("SELECT", "_preferences"),
-    ("SELECT", "_erasures"),
-    ("SELECT", "_migrations"),
-    ("ALTER DELETE", ""),
-    ("ALTER DELETE", "_preferences"),
+    ("INSERT", "{}"),
+    ("INSERT", "{}_preferences"),
+    ("SELECT", "{}_preferences"),
+    ("SELECT", "{}_erasures"),
+    ("SELECT", "{}_erased"),
+    ("SELECT", "{}_migrations"),
+    ("SELECT", "system.mutations"),
+    ("ALTER DELETE", "{}"),
+    ("ALTER DELETE", "{}_preferences"),
 )
 _QUERY = (
-    ("SELECT", ""),
-    ("SELECT", "_preferences"),
-    ("SELECT", "_erasures"),
-    ("SELECT", "_migrations"),
+    ("SELECT", "{}"),
+    ("SELECT", "{}_preferences"),
+    ("SELECT", "{}_erasures"),
+    ("SELECT", "{}_erased"),
+    ("SELECT", "{}_migrations"),
 )
 _RIGHTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "processor": _PROCESSOR,
     "query": _QUERY,
     "up": (*_PROCESSOR, *_QUERY),
 }
-"""Privileges that each service needs, with the table as a suffix to the main table's name."""
+"""Privileges that each service needs; {} stands for the name of the messages table."""
 
 _ADMIN = ("ALTER TABLE", "CREATE TABLE", "CREATE VIEW")
 
@@ -131,11 +134,11 @@ def _schema(store: Store, settings: Settings) -> Iterator[Finding]:
 
 
 def _rights(store: Store, service: str, user: str) -> Iterator[Finding]:
-    needed = dict.fromkeys(_RIGHTS[service])
+    needed = [(right, table.format(store.table)) for right, table in _RIGHTS[service]]
     lacking = [
-        f"{right} ON {store.table}{part}"
-        for right, part in needed
-        if not server_info.has_grant(store, right, store.table + part)
+        f"{right} ON {table}"
+        for right, table in dict.fromkeys(needed)
+        if not server_info.has_grant(store, right, table)
     ]
     yield _granted(f"{SUBJECT}, rights", user, lacking)
 

@@ -1,6 +1,7 @@
 """Backup and restore of the store, with the steps that follow a restore."""
 
 import asyncio
+import time
 from contextlib import nullcontext
 
 from stanzalake.config import data_dir
@@ -67,9 +68,9 @@ def _restore(settings: Settings, name: str) -> int:
         if name:
             Backups(store).restore(name)
         migrations.apply(store, settings)
-        erasures = Erasures(store).since(0)
-        Deletion.of(store, settings).erase(erasures)
-        return len(erasures)
+        # The backup may hold what was erased since, however long ago.
+        Deletion(store, settings.clickhouse_cluster).step(time.time())
+        return len(Erasures(store).since(0))
     finally:
         store.close()
 

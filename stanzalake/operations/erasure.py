@@ -15,7 +15,7 @@ from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion, MessageSummary
 from stanzalake.store.erasures import Erasures
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.1
 
 
 class Eraser:
@@ -46,14 +46,14 @@ class Eraser:
             by: On whose behalf.
         """
         # Imported messages, and those stamped by a fast clock, may lie in this machine's future.
-        newest = self.deletion.covered([_erasure(owner, MAX_POSITION, 0, MAX_POSITION)]).last
+        newest = self.deletion.covered(_erasure(owner, MAX_POSITION, 0, MAX_POSITION)).last
         position = max(from_milliseconds(int(self._clock() * 1000)), newest + 1)
         until = position if end is None else min(from_milliseconds(end), position)
         return _erasure(owner, position, from_milliseconds(start), until, peer, by)
 
     def covered(self, erasure: Erasure) -> MessageSummary:
         """Summarise the visible messages that an erasure covers."""
-        return self.deletion.covered([erasure])
+        return self.deletion.covered(erasure)
 
     def append(self, erasure: Erasure) -> None:
         """Append an erasure to the log, for a processor to apply.
@@ -76,18 +76,13 @@ class Eraser:
             False on timeout.
         """
         deadline = time.monotonic() + timeout
-        while not self._is_applied(erasure):
+        while not self._erasures.is_in_force(erasure):
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_SECONDS)
         # Until then a query service may answer from a copy.
         time.sleep(HEEDED_WITHIN)
         return True
-
-    def _is_applied(self, erasure: Erasure) -> bool:
-        known = self._erasures.read([erasure.owner]).get(erasure.owner, ())
-        recorded = any(other.position == erasure.position for other in known)
-        return recorded and not self.covered(erasure).messages
 
     async def _append(self, erasure: Erasure) -> None:
         file = opening.local_file(self._settings)

@@ -3,10 +3,8 @@
 ClickHouse keeps duplicates of a row until it merges their parts; all reads here deduplicate.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,13 +23,12 @@ from stanzalake.model.position import Sealer, from_milliseconds, seconds_ago
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
-from stanzalake.store.statement import select
+from stanzalake.store.statement import MESSAGES, select
+from stanzalake.store.visible import Query, Rows, VisibleMessages
 
 _NEAR = from_milliseconds(31 * 86_400_000)
 _SETTINGS = "SETTINGS max_threads = 1, max_execution_time = 20"
 _BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
-
-
 _NOTHING = Selection(low=1, high=0)
 
 
@@ -44,30 +41,35 @@ class ArchiveReader:
         expires_after: Retention in seconds; None for unlimited.
         clock: Returns unix time in seconds.
         threads: Number of concurrent statements.
+        sharded: Whether the tables are spread over a cluster.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the parts of the reader
         self,
         store: Store,
         sealer: Sealer,
         expires_after: int | None,
         clock: Callable[[], float] = time.time,
+        *,
         threads: int = 1,
+        sharded: bool = False,
     ) -> None:
         self._store = store
+        self._messages = VisibleMessages(store, threads, sharded=sharded)
+        self._histories = Histories(store)
         self._sealer = sealer
         self._expires_after = expires_after
         self._clock = clock
-        self._threads = ThreadPoolExecutor(threads, "query-store")
 
     def archive(self, owner: str) -> Archive:
         """Return an owner's archive, with the retention horizon as of now."""
-        now = from_milliseconds(int(1000 * self._clock()))
-        return _StoredArchive(self._store, self._sealer, self._threads, owner, self._oldest(), now)
+        now = self._clock()
+        times = seconds_ago(self._expires_after, now), from_milliseconds(int(1000 * now))
+        return _StoredArchive(self._messages, self._histories, self._sealer, owner, *times)
 
     def horizon(self) -> int:
         """Return the lowest position that is shown now."""
-        return self._oldest()
+        return seconds_ago(self._expires_after, self._clock())
 
     async def newest(self, owner: str, after: int, limit: int) -> Sequence[StoredMessage]:
         """Return the newest messages of an owner above a position, oldest first.
@@ -80,17 +82,15 @@ class ArchiveReader:
         Raises:
             ResultTooLarge: Their stanzas pass twice the bytes of a page.
         """
-        statement = select(
+        query = Query(
             "position, legacy_id, stanza, peer, peer_resource, kind = 'groupchat'",
             ["owner = {owner:String}", "position >= {low:UInt64}"],
+            {"owner": owner, "low": max(after + 1, self.horizon()), "limit": limit},
             "ORDER BY position DESC LIMIT 1 BY position LIMIT {limit:UInt64}"
             f" {_SETTINGS}, {_BOUND}",
         )
-        low = max(after + 1, self._oldest())
-        parameters = {"owner": owner, "low": low, "limit": limit}
-        loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(self._threads, self._store.select, statement, parameters)
-        return [StoredMessage(*row) for row in reversed(rows)]
+        rows = await self._messages.select(query)
+        return [StoredMessage(*row[:6]) for row in reversed(rows)]
 
     async def size(self) -> int:
         """Return the bytes on disk of all archives.
@@ -98,15 +98,11 @@ class ArchiveReader:
         Raises:
             StanzalakeError: Unavailable, or not granted to this user.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._store.size)
+        return await self._messages.call(self._store.size)
 
     async def close(self) -> None:
         """Drop queued statements, and wait for running ones. The store stays open."""
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
-
-    def _oldest(self) -> int:
-        return seconds_ago(self._expires_after, self._clock())
+        await self._messages.close()
 
 
 class _PageBuilder:
@@ -124,36 +120,36 @@ class _PageBuilder:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._last: int | None = None
-        self.rows: list[Sequence[Any]] = []
+        self.rows: list[tuple[int, str, str]] = []
         self.full = False
         self.room = MAX_PAGE
 
-    def add(self, rows: Iterable[Sequence[Any]]) -> None:
+    def add(self, rows: Rows) -> None:
         """Add rows until one does not fit, skipping duplicates."""
-        for *row, fits in rows:
-            if row[0] == self._last:
+        for position, legacy_id, stanza, fits, *_ in rows:
+            if position == self._last:
                 continue
             if len(self.rows) == self._limit or not fits or self.room <= 0:
                 self.full = True
                 return
-            self._last = row[0]
-            self.rows.append(row)
-            self.room -= len(row[2].encode())
+            self._last = position
+            self.rows.append((position, legacy_id, stanza))
+            self.room -= len(stanza.encode())
 
 
 class _StoredArchive:
     def __init__(  # noqa: PLR0913, PLR0917  # passed on by the reader
         self,
-        store: Store,
+        messages: VisibleMessages,
+        histories: Histories,
         sealer: Sealer,
-        threads: ThreadPoolExecutor,
         owner: str,
         oldest: int,
         now: int,
     ) -> None:
-        self._store = store
+        self._messages = messages
+        self._histories = histories
         self._sealer = sealer
-        self._threads = threads
         self._owner = owner
         self._oldest = oldest
         self._now = now
@@ -168,7 +164,7 @@ class _StoredArchive:
     async def stored(self, positions: Collection[int]) -> frozenset[int]:
         selection = Selection(positions=frozenset(positions))
         rows = await self._select("DISTINCT position", selection)
-        return frozenset(position for [position] in rows)
+        return frozenset(position for position, *_ in rows)
 
     async def read(
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
@@ -187,76 +183,75 @@ class _StoredArchive:
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int]:
         where, parameters = self._where(selection)
-        # A merged partition is counted without deduplication.
-        statement = f"""
-            SELECT count(), countIf(position < {{below:UInt128}})
-            FROM {self._store.table} FINAL WHERE {where}
-            {_SETTINGS}, do_not_merge_across_partitions_select_final = 1"""  # noqa: S608  # values travel as parameters
-        [[total, before]] = await self._run(statement, {**parameters, "below": below})
+        query = Query(
+            "count(), countIf(position < {below:UInt128})",
+            where,
+            {**parameters, "below": below},
+            # A merged partition is counted without deduplication.
+            f"{_SETTINGS}, do_not_merge_across_partitions_select_final = 1",
+            f"{MESSAGES} FINAL",
+        )
+        [[total, before, *_]] = await self._messages.select(query)
         return total, before
 
     async def history(self) -> History:
-        loop = asyncio.get_running_loop()
-        histories = Histories(self._store)
-        return (await loop.run_in_executor(self._threads, histories.read, [self._owner]))[
-            self._owner
-        ]
+        histories = await self._messages.call(self._histories.read, [self._owner])
+        return histories[self._owner]
 
-    async def _page(
-        self, selection: Selection, limit: int, room: int, *, backward: bool
-    ) -> Sequence[Sequence[Any]]:
+    async def _page(self, selection: Selection, limit: int, room: int, *, backward: bool) -> Rows:
         """Select the first rows in reading order, duplicates included."""
         order = "DESC" if backward else "ASC"
         where, parameters = self._where(selection)
-        parameters["limit"] = limit
         # Reading in key order stops at the limit, however large the archive. A peer's messages may
         # be sparse: scanning that column at once is faster then.
         settings = f"{_SETTINGS}, optimize_read_in_order = {int(not selection.peer)}"
-        rows = f"""
-            SELECT position, legacy_id, stanza, true FROM {self._store.table} WHERE {where}
-            ORDER BY position {order} LIMIT {{limit:UInt64}}"""  # noqa: S608  # values travel as parameters
+        query = Query(
+            "position, legacy_id, stanza, true",
+            where,
+            {**parameters, "limit": limit, "room": room},
+            f"ORDER BY position {order} LIMIT {{limit:UInt64}}",
+        )
+        bound = replace(query, tail=f"{query.tail} {settings}, {_BOUND}")
         try:
-            return await self._run(f"{rows} {settings}, {_BOUND}", parameters)
+            return await self._messages.select(bound)
         # A server that has begun to send a long answer breaks off without a reason.
         except (ResultTooLarge, AnswerCut):
-            return await self._run(
-                f"{_fitting(rows, order)} {settings}", {**parameters, "room": room}
-            )
+            statement = f"{_fitting(query.filtered, order)} {settings}"
+            return await self._messages.run(statement, query.parameters)
 
     async def _behind(self, selection: Selection, skip: int, *, backward: bool) -> Selection:
         """Narrow a selection to the items after the first `skip`."""
-        where, parameters = self._where(selection)
-        statement = f"""
-            SELECT DISTINCT position FROM {self._store.table} WHERE {where}
-            ORDER BY position {"DESC" if backward else "ASC"}
-            LIMIT 1 OFFSET {{skip:UInt64}} {_SETTINGS}"""  # noqa: S608  # values travel as parameters
-        rows = await self._run(statement, {**parameters, "skip": skip - 1})
+        order = "DESC" if backward else "ASC"
+        tail = f"ORDER BY position {order} LIMIT 1 OFFSET {{skip:UInt64}}"
+        rows = await self._select("DISTINCT position", selection, tail, skip=skip - 1)
         return _beyond(selection, rows[0][0], backward=backward) if rows else _NOTHING
 
     async def _legacy(self, ids: Sequence[str]) -> Mapping[str, int]:
-        columns = "legacy_id, min(position)"
-        extra = "AND legacy_id IN {ids:Array(String)} GROUP BY legacy_id"
-        found = [
-            await self._select(columns, Selection(), extra, ids=some) for some in chunks(ids, str)
-        ]
-        return {id_: int(position) for rows in found for id_, position in rows}
+        found: dict[str, int] = {}
+        for some in chunks(ids, str):
+            where, parameters = self._where(Selection())
+            query = Query(
+                "legacy_id, min(position)",
+                [*where, "legacy_id IN {ids:Array(String)}"],
+                {**parameters, "ids": some},
+                f"GROUP BY legacy_id {_SETTINGS}",
+            )
+            rows = await self._messages.select(query)
+            found.update({id_: position for id_, position, *_ in rows})
+        return found
 
     async def _select(
-        self, columns: str, selection: Selection, extra: str = "", **more: Any
-    ) -> Sequence[Sequence[Any]]:
-        where, parameters = self._where(selection)
-        source = f"FROM {self._store.table} WHERE {where} {extra} {_SETTINGS}"
-        return await self._run(f"SELECT {columns} {source}", {**parameters, **more})
+        self, columns: str, selection: Selection, tail: str = "", **parameters: Any
+    ) -> Rows:
+        where, values = self._where(selection)
+        query = Query(columns, where, {**values, **parameters}, f"{tail} {_SETTINGS}")
+        return await self._messages.select(query)
 
-    async def _run(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._store.select, statement, parameters)
-
-    def _where(self, selection: Selection) -> tuple[str, dict[str, Any]]:
+    def _where(self, selection: Selection) -> tuple[Sequence[str], Mapping[str, Any]]:
         low, high = max(selection.low, self._oldest), selection.high
         parameters: dict[str, Any] = {"owner": self._owner}
         if low > high:
-            return "false", parameters
+            return ["false"], parameters
         terms = ["owner = {owner:String}", "position BETWEEN {low:UInt64} AND {high:UInt64}"]
         parameters |= {"low": low, "high": high}
         if selection.peer:
@@ -270,7 +265,7 @@ class _StoredArchive:
         if selection.positions is not None:
             terms.append("position IN {positions:Array(UInt64)}")
             parameters["positions"] = sorted(selection.positions)
-        return " AND ".join(terms), parameters
+        return terms, parameters
 
     def _item(self, position: int, legacy_id: str, stanza: str) -> Item:
         return Item(position, legacy_id or self._sealer.seal(self._owner, position), stanza)
@@ -281,11 +276,11 @@ def _fitting(rows: str, order: str) -> str:
 
     Costs half as much again.
     """
-    return f"""
-        SELECT position, legacy_id, if(fits, stanza, ''),
-            sum(length(stanza)) OVER (ORDER BY position {order} ROWS UNBOUNDED PRECEDING)
-                - length(stanza) < {{room:Int64}} AS fits
-        FROM ({rows}) ORDER BY position {order}"""  # noqa: S608  # values travel as parameters
+    fits = f"""
+        sum(length(stanza)) OVER (ORDER BY position {order} ROWS UNBOUNDED PRECEDING)
+            - length(stanza) < {{room:Int64}} AS fits"""
+    columns = f"position, legacy_id, if(fits, stanza, ''), {fits}"
+    return select(columns, tail=f"ORDER BY position {order}", source=f"({rows})")
 
 
 def _windows(selection: Selection, oldest: int, now: int, *, backward: bool) -> Iterator[Selection]:

@@ -92,9 +92,10 @@ _SUFFIXES = {
     "preferences": "_preferences",
     "erasures": "_erasures",
     "changes": "_changes",
+    "erased": "_erased",
     "migrations": "_migrations",
 }
-"""Suffixes of the tables' names, by the ``{name:Identifier}`` that stands for each."""
+"""Suffixes of the tables' names, by the parameter that stands for each."""
 
 _TOO_LARGE = 396
 _CONNECT_SECONDS = 10
@@ -240,8 +241,7 @@ class Store:
     ) -> Sequence[Sequence[Any]]:
         """Run a query with ``{name:Type}`` parameters and return its rows.
 
-        ``{messages:Identifier}``, ``{preferences:Identifier}``, ``{erasures:Identifier}`` and
-        ``{migrations:Identifier}`` name the tables.
+        ``{messages:Identifier}`` and the like name the tables, see `_SUFFIXES`.
 
         Raises:
             StoreUnavailable: No answer; may work later.
@@ -273,7 +273,7 @@ class Store:
         self._lock.close()
 
     def _bind(self, statement: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-        names = {n: v for n, v in self._names.items() if f"{{{n}:Identifier}}" in statement}
+        names = {n: v for n, v in self._names.items() if f"{{{n}:" in statement}
         return {**names, **(parameters or {})}
 
     @contextmanager

@@ -1,60 +1,50 @@
-"""Removal: how rows leave the store, by erasure or by age, and their bytes the disk.
+"""Removal of expired and erased messages from the disk, by mutations in the background.
 
-An erasure first hides rows (a lightweight DELETE, which reads obey at once) and the clean-up then
-rewrites the parts that hold them. ClickHouse keeps the old parts for `old_parts_lifetime` (a
-minute) behind any rewrite. https://clickhouse.com/docs/sql-reference/statements/delete and
-https://clickhouse.com/docs/sql-reference/statements/alter/apply-deleted-mask
+Readers hide such messages at once, whatever is on the disk. A mutation rewrites the parts that hold
+them, and ClickHouse deletes the replaced parts `old_parts_lifetime` (a minute) later.
+https://clickhouse.com/docs/sql-reference/statements/alter/delete
 """
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stanzalake.config.settings import Settings
 from stanzalake.errors import StoreUnavailable
 from stanzalake.model.event import Erasure
+from stanzalake.model.position import seconds_ago
 from stanzalake.store import histories
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
+from stanzalake.store.erasures import VISIBLE, Erasures
 from stanzalake.store.migrations import Target
+from stanzalake.store.statement import MESSAGES, select
 
 log = logging.getLogger(__name__)
 
-_WISHES = histories.SUFFIX
-_ERASE_SECONDS = 10.0
-"""How long one attempt waits until readers see nothing more of what is erased."""
-_POLL_SECONDS = 0.05
-_PATIENCE_SECONDS = 20.0
-"""How long a statement has for its work until it is asked for again; the next has twice that."""
-# Owners narrow it down by the primary key; the rest is looked at for their rows only.
-_COVERED = """
-owner IN {owners:Array(String)} AND arrayExists(
+_PREFERENCES = histories.SUFFIX
+_EXPIRED = "position < {horizon:UInt64}"
+# The owners use the primary key; the other conditions are evaluated for their rows only.
+_ERASED = """owner IN {owners:Array(String)} AND arrayExists(
     (of, low, high, by) ->
         owner = of AND position >= low AND position < high AND (by = '' OR by = peer),
     {owners:Array(String)}, {lows:Array(UInt64)}, {highs:Array(UInt64)}, {peers:Array(String)})"""
-_ENDED = """
-owner IN {owners:Array(String)} AND arrayExists(
+_ENDED = """owner IN {owners:Array(String)} AND arrayExists(
     (of, high) -> owner = of AND position < high, {owners:Array(String)}, {highs:Array(UInt64)})"""
-_ASYNCHRONOUS = "SETTINGS lightweight_deletes_sync = 0, mutations_sync = 0"
-_REWRITING = """
-SELECT
-    (SELECT count() FROM {mutations} WHERE database = currentDatabase()
-        AND table IN {{tables:Array(String)}} AND NOT is_done)
-    + (SELECT count() FROM {parts} WHERE database = currentDatabase()
-        AND table IN {{tables:Array(String)}} AND active AND has_lightweight_delete)"""
-_REPLACED = """
-SELECT hostName(), table, name FROM {parts} WHERE database = currentDatabase()
-    AND table IN {{tables:Array(String)}} AND NOT active"""
+_ASYNCHRONOUS = "SETTINGS mutations_sync = 0"
+_SUMMARY = "count(), min(position), max(position)"
+_OF_TABLES = "database = currentDatabase() AND table IN {tables:Array(String)}"
+_CODE = re.compile(r"Code: (\d+).*\(([A-Z_]+)\)", re.DOTALL)
 
 
 class MessageSummary(NamedTuple):
-    """Some messages.
+    """A number of messages, and their range.
 
     Attributes:
-        messages: How many.
-        first: Position of the first; 0 if there is none.
-        last: Position of the last; 0 if there is none.
+        messages: Number of messages.
+        first: Position of the first; 0 without messages.
+        last: Position of the last; 0 without messages.
     """
 
     messages: int
@@ -62,129 +52,185 @@ class MessageSummary(NamedTuple):
     last: int
 
 
+class Part(NamedTuple):
+    """A part of a table on the disk of a server."""
+
+    host: str
+    table: str
+    name: str
+
+
+class _Rows(NamedTuple):
+    """Rows to remove.
+
+    Attributes:
+        suffix: Of the table's name.
+        condition: Condition for the rows.
+        parameters: Values of its parameters.
+    """
+
+    suffix: str
+    condition: str
+    parameters: Mapping[str, Any]
+
+    def select(self, columns: str, tail: str = "") -> str:
+        """Return a statement over the rows."""
+        source = "{preferences:Identifier}" if self.suffix else MESSAGES
+        return select(columns, [self.condition], tail, source)
+
+
 class Deletion:
-    """Takes rows out of the store. Its calls block.
+    """Removes rows from the store. All calls block, but none waits for a mutation.
 
     Args:
-        store: Where they are, for a user that may do so.
-        cluster: Name of the cluster that the tables are spread over; empty for a single server.
-        clock: Gives monotonic seconds.
-        sleep: Waits for seconds.
+        store: The store, as a user that may delete rows.
+        cluster: Name of the cluster that the tables are on; empty for a single server.
+        expires_after: Retention of messages in seconds; None for unlimited.
+        log_retention: Retention of the log in seconds; None for unlimited. A processor that was
+            given up may write rows of erased messages for so long.
     """
 
     def __init__(
         self,
         store: Store,
         cluster: str = "",
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        expires_after: int | None = None,
+        log_retention: int | None = None,
     ) -> None:
         self._store = store
         self._target = Target(store.table, cluster)
-        self._cluster = cluster
-        self._clock = clock
-        self._sleep = sleep
-        self._asked: set[tuple[str, str, int]] = set()
-        self._patience = _PATIENCE_SECONDS
-        self._again = 0.0
+        self._expires_after = expires_after
+        self._log_retention = log_retention
+        self._erasures = Erasures(store)
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Deletion":
-        """Give the removal from the store that the settings describe."""
-        return cls(store, settings.clickhouse_cluster)
+        """Return the removal from the store of the settings."""
+        return cls(
+            store, settings.clickhouse_cluster, settings.expires_after, settings.log_retention
+        )
 
-    def erase(self, erasures: Sequence[Erasure]) -> None:
-        """Hide what erasures cover: when this returns, no reader sees any of it.
+    def covered(self, erasure: Erasure) -> MessageSummary:
+        """Summarise the messages that an erasure would hide from readers."""
+        parameters = {**_parameters([erasure]), "owner": erasure.owner}
+        return self._summarise([_ERASED, VISIBLE], parameters)
+
+    def expired(self, now: float) -> MessageSummary:
+        """Summarise the messages on the disk that have expired by a moment, in unix seconds."""
+        return self._summarise([_EXPIRED], self._horizon(now))
+
+    def step(self, now: float) -> bool:
+        """Start the mutations that are due, unless some are running.
+
+        Call again for the same moment, with pauses, until nothing is left. The next step repeats
+        one that was interrupted.
+
+        Args:
+            now: Moment by which messages have expired, in unix seconds.
+
+        Returns:
+            Whether rows are left to remove.
 
         Raises:
-            StoreUnavailable: It is not done yet: ask again.
+            StoreUnavailable: No answer, or ClickHouse cannot carry out a mutation; it goes on
+                trying.
         """
+        if self.rewrites():
+            return True
+        due = [rows for rows in self._rows(now, self._recent(now)) if self._exist(rows)]
+        for rows in due:
+            self._log(rows, now)
+            table = self._target.on_every_server(rows.suffix)
+            statement = f"ALTER TABLE {table} DELETE WHERE {rows.condition} {_ASYNCHRONOUS}"
+            self._store.command(statement, rows.parameters)
+        return bool(due)
+
+    def rewrites(self) -> int:
+        """Return the number of parts that mutations have yet to rewrite; raises as `step` does."""
+        [(parts, mutations, reason)] = self._look(
+            "sum(greatest(parts_to_do, 1)), count(), max(latest_fail_reason)",
+            "mutations",
+            "NOT is_done",
+        )
+        if reason:
+            code = _CODE.search(reason)
+            text = f"error {code[1]} {code[2]}" if code else "unknown error"
+            raise StoreUnavailable(f"ClickHouse cannot rewrite a part ({text})")
+        return int(parts) if mutations else 0
+
+    def doomed(self, now: float, erasures: Sequence[Erasure] = ()) -> frozenset[Part]:
+        """Return the parts that may hold rows to remove: all of the partitions with such rows.
+
+        Args:
+            now: Moment by which messages have expired, in unix seconds.
+            erasures: Erasures, besides those that `step` looks at.
+        """
+        parts: set[Part] = set()
+        for rows in self._rows(now, [*self._recent(now), *erasures]):
+            found = self._store.select(rows.select("DISTINCT _partition_id"), rows.parameters)
+            parts |= self._parts(rows.suffix, [partition for (partition,) in found])
+        return frozenset(parts)
+
+    def on_disk(self, parts: frozenset[Part]) -> int:
+        """Return how many of some parts are still on the disk."""
+        found = self._look("hostName(), table, name", "parts")
+        return len(parts & {Part(*row) for row in found})
+
+    def _recent(self, now: float) -> Sequence[Erasure]:
+        return self._erasures.since(seconds_ago(self._log_retention, now))
+
+    def _rows(self, now: float, erasures: Sequence[Erasure]) -> Iterator[_Rows]:
+        if self._expires_after is not None:
+            yield _Rows("", _EXPIRED, self._horizon(now))
         for some in chunks(erasures, _text):
-            self._hide("", _COVERED, some)
-            self._hide(_WISHES, _ENDED, [erasure for erasure in some if erasure.account])
-        self._asked.clear()
+            yield _Rows("", _ERASED, _parameters(some))
+            accounts = [erasure for erasure in some if erasure.account]
+            if accounts:
+                yield _Rows(_PREFERENCES, _ENDED, _parameters(accounts))
 
-    def covered(self, erasures: Sequence[Erasure]) -> MessageSummary:
-        """Give the messages that erasures cover and that are not hidden yet."""
-        return self._span(_COVERED, _parameters(erasures))
+    def _exist(self, rows: _Rows) -> bool:
+        return bool(self._store.select(rows.select("1", "LIMIT 1"), rows.parameters))
 
-    def expired(self, horizon: int) -> MessageSummary:
-        """Give the messages that are older than a position and still take room."""
-        return self._span("position < {horizon:UInt64}", {"horizon": horizon})
+    def _log(self, rows: _Rows, now: float) -> None:
+        if rows.condition == _EXPIRED:
+            log.info("removing %d expired messages", self.expired(now).messages)
+        else:
+            log.info("removing what %d erasures cover", len(rows.parameters["owners"]))
 
-    def expire(self, horizon: int) -> None:
-        """Begin to remove the messages that are older than a position; does not wait."""
-        delete = "DELETE WHERE position < {horizon:UInt64} " + _ASYNCHRONOUS
-        self._store.command(self._target.alter(delete), {"horizon": horizon})
+    def _horizon(self, now: float) -> Mapping[str, Any]:
+        return {"horizon": seconds_ago(self._expires_after, now)}
 
-    def clean(self) -> None:
-        """Begin to take the bytes of hidden rows from the disk; does not wait."""
-        for part in ("", _WISHES):
-            table = self._target.on_every_server(part)
-            self._store.command(f"ALTER TABLE {table} APPLY DELETED MASK {_ASYNCHRONOUS}")
-
-    def rewriting(self) -> int:
-        """Give how many rewrites are to be done yet."""
-        [(count,)] = self._look(_REWRITING)
-        return int(count)
-
-    def replaced(self) -> frozenset[Sequence[str]]:
-        """Give the parts that are no longer read, and still on the disk."""
-        return frozenset(map(tuple, self._look(_REPLACED)))
-
-    def _hide(self, part: str, condition: str, erasures: Sequence[Erasure]) -> None:
-        deadline = self._clock() + _ERASE_SECONDS
-        parameters = _parameters(erasures)
-        while erasures and self._count(part, condition, parameters):
-            self._ask(part, condition, erasures)
-            if self._clock() > deadline:
-                raise StoreUnavailable("an erasure is still being carried out by ClickHouse")
-            self._sleep(_POLL_SECONDS)
-
-    def _ask(self, part: str, condition: str, erasures: Sequence[Erasure]) -> None:
-        """Have it done: seldom, as each statement is a rewrite that waits for those before it.
-
-        Again, as one may be lost, and another process may have written behind it.
-        """
-        new = {(part, erasure.owner, erasure.position) for erasure in erasures} - self._asked
-        if not new and self._clock() < self._again:
-            return
-        self._patience = _PATIENCE_SECONDS if new else 2 * self._patience
-        self._again = self._clock() + self._patience
-        self._asked |= new
-        self._store.command(
-            f"DELETE FROM {self._target.on_every_server(part)} WHERE {condition} {_ASYNCHRONOUS}",  # noqa: S608  # identifiers
-            _parameters(erasures),
-        )
-        for erasure in erasures:
-            log.info("erasing %s", _described(erasure))
-
-    def _count(self, part: str, condition: str, parameters: Mapping[str, Any]) -> int:
-        [(count,)] = self._store.select(
-            f"SELECT count() FROM {self._store.table}{part} WHERE {condition}",  # noqa: S608  # identifiers
-            parameters,
-        )
-        return int(count)
-
-    def _span(self, condition: str, parameters: Mapping[str, Any]) -> MessageSummary:
-        [row] = self._store.select(
-            "SELECT count(), min(position), max(position) FROM"  # noqa: S608  # identifiers
-            f" (SELECT DISTINCT owner, position FROM {self._store.table} WHERE {condition})",
-            parameters,
-        )
+    def _summarise(self, where: Sequence[str], parameters: Mapping[str, Any]) -> MessageSummary:
+        distinct = select("DISTINCT owner, position", where)
+        [row] = self._store.select(select(_SUMMARY, source=f"({distinct})"), parameters)
         return MessageSummary(*map(int, row))
 
-    def _look(self, statement: str) -> Sequence[Sequence[Any]]:
-        """Select from the tables that ClickHouse has about ours, on every server."""
-        names = [self._target.table + part for part in ("", _WISHES)]
-        tables = [*names, *(f"{name}_local" for name in names)]
-        sources = {name: self._system(name) for name in ("mutations", "parts")}
-        return self._store.select(statement.format(**sources), {"tables": tables})
+    def _parts(self, suffix: str, partitions: Sequence[str]) -> set[Part]:
+        found = self._look(
+            "hostName(), table, name",
+            "parts",
+            "table = {table:String} AND partition_id IN {partitions:Array(String)}",
+            {"table": self._target.local(suffix), "partitions": partitions},
+        )
+        return {Part(*row) for row in found}
 
-    def _system(self, table: str) -> str:
-        if not self._cluster:
-            return f"system.{table}"
-        return f"clusterAllReplicas('{self._cluster}', system.{table})"
+    def _look(
+        self,
+        columns: str,
+        table: str,
+        condition: str = "true",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Sequence[Sequence[Any]]:
+        """Select from a system table of every server the rows about our tables."""
+        cluster = self._target.cluster
+        source = f"system.{table}"
+        statement = select(
+            columns,
+            [_OF_TABLES, condition],
+            source=f"clusterAllReplicas('{cluster}', {source})" if cluster else source,
+        )
+        tables = [self._target.local(suffix) for suffix in ("", _PREFERENCES)]
+        return self._store.select(statement, {"tables": tables, **(parameters or {})})
 
 
 def _text(erasure: Erasure) -> str:
@@ -198,9 +244,3 @@ def _parameters(erasures: Sequence[Erasure]) -> dict[str, Any]:
         "highs": [min(erasure.end, erasure.position) for erasure in erasures],
         "peers": [erasure.peer for erasure in erasures],
     }
-
-
-def _described(erasure: Erasure) -> str:
-    scope = " with the account" if erasure.account else ""
-    peer = f" with {erasure.peer}" if erasure.peer else ""
-    return f"the archive of {erasure.owner}{peer}{scope}; asked by {erasure.by or 'nobody named'}"

@@ -1,4 +1,4 @@
-"""Erasure records: they hide messages from readers, and document who was erased when."""
+"""Erasure records: they hide messages from every reader, and document who was erased when."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -10,7 +10,47 @@ from stanzalake.store.client import Store
 from stanzalake.store.statement import select
 
 SUFFIX = "_erasures"
-_ERASURES = "{erasures:Identifier}"
+_TABLE = "{erasures:Identifier}"
+_HIDES = """arrayExists(
+    (erasure) -> position >= erasure.1 AND position < erasure.2
+        AND (erasure.3 = '' OR erasure.3 = peer),
+    {})"""
+_OF_OWNER = select("groupUniqArray((low, high, peer))", ["owner = {owner:String}"], source=_TABLE)
+
+VISIBLE = f"NOT {_HIDES.format(f'({_OF_OWNER})')}"
+"""Condition for messages of the owner ``{owner:String}`` that no erasure covers."""
+
+VISIBLE_TO_ALL = f"NOT {_HIDES.format('erasures')}"
+"""Condition for messages of any owner that no erasure covers; for use with WITH_ERASURES."""
+
+WITH_ERASURES = """{messages:Identifier} LEFT JOIN (
+    SELECT owner, groupUniqArray((low, high, peer)) AS erasures
+    FROM {erasures:Identifier} GROUP BY owner
+) AS erased USING (owner)"""
+"""The messages table joined with the erasures of each message's owner."""
+
+MAY_BE_ERASED = """(
+    joinGet({erased:String}, 'known', halfMD5({owner:String}))
+    OR NOT joinGet({erased:String}, 'known', toUInt64(0))
+)"""
+"""Whether the owner may have erasures, without reading: of an owner without, nothing is hidden.
+
+The table in memory has the hashes of all owners with erasures, and 0 once it is complete: a restart
+of ClickHouse empties it. A materialized view adds the owner of each new record.
+"""
+
+_FILL = """
+INSERT INTO {erased:Identifier} (owner, known) SELECT owner, 1 FROM
+(
+    SELECT DISTINCT halfMD5(owner) AS owner FROM {erasures:Identifier}
+    UNION ALL SELECT toUInt64(0)
+) ORDER BY owner DESC"""
+_IN_FORCE = select(
+    f"count() AND {MAY_BE_ERASED}",
+    ["owner = {owner:String}", "position = {position:UInt64}"],
+    source=_TABLE,
+)
+_IS_COMPLETE = "SELECT joinGet({erased:String}, 'known', toUInt64(0))"
 
 
 class _Row(NamedTuple):
@@ -34,7 +74,7 @@ class Erasures:
         self._store = store
 
     def write(self, erasures: Iterable[Erasure]) -> None:
-        """Insert erasures, readable on return. Idempotent.
+        """Insert erasures; on return, no reader sees a message that they cover. Idempotent.
 
         Raises:
             StoreUnavailable: Outcome unknown; write again.
@@ -59,10 +99,28 @@ class Erasures:
         """Return the erasures requested at or after a position; raises as `read` does."""
         return self._select("position >= {position:UInt64}", {"position": position})
 
+    def is_in_force(self, erasure: Erasure) -> bool:
+        """Return whether all readers heed an erasure; raises as `read` does."""
+        parameters = {"owner": erasure.owner, "position": erasure.position}
+        [(in_force,)] = self._store.select(_IN_FORCE, parameters)
+        return bool(in_force)
+
+    def complete(self) -> None:
+        """Fill the table of owners with erasures if ClickHouse was restarted; raises as `write`.
+
+        Until then readers filter the messages of every owner.
+        """
+        [(is_complete,)] = self._store.select(_IS_COMPLETE)
+        if not is_complete:
+            self.fill()
+
+    def fill(self) -> None:
+        """Fill the table of owners with erasures, as after a restore; raises as `write`."""
+        self._store.command(_FILL)
+
     def _select(self, condition: str, parameters: Mapping[str, object]) -> Sequence[Erasure]:
-        statement = select(_COLUMNS, [condition], "ORDER BY owner, position", _ERASURES)
-        rows = self._store.select(statement, parameters)
-        return [_erasure(_Row(*row)) for row in rows]
+        statement = select(_COLUMNS, [condition], "ORDER BY owner, position", _TABLE)
+        return [_erasure(*row) for row in self._store.select(statement, parameters)]
 
 
 _COLUMNS = f"DISTINCT {', '.join(_Row._fields)}"
@@ -80,14 +138,16 @@ def _row(erasure: Erasure) -> _Row:
     )
 
 
-def _erasure(row: _Row) -> Erasure:
+def _erasure(  # noqa: PLR0913, PLR0917  # the columns
+    owner: str, position: int, peer: str, low: int, high: int, account: bool, asked_by: str
+) -> Erasure:
     return Erasure(
         v=VERSION,
-        owner=row.owner,
-        position=row.position,
-        peer=row.peer,
-        start=row.low,
-        end=row.high,
-        account=row.account,
-        by=row.asked_by,
+        owner=owner,
+        position=position,
+        peer=peer,
+        start=low,
+        end=high,
+        account=account,
+        by=asked_by,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Row, Store
+from stanzalake.store.erasures import VISIBLE
 from stanzalake.store.statement import select
 
 _FITTING = """
@@ -35,7 +36,7 @@ class MessageRange:
 
 
 class Messages:
-    """Reader of stored messages. All calls block.
+    """Reader of stored messages, without erased ones. All calls block.
 
     Args:
         store: The store.
@@ -75,7 +76,8 @@ class Messages:
 
 
 def _where(span: MessageRange) -> tuple[Sequence[str], Mapping[str, Any]]:
-    terms = ["owner = {owner:String}", "position BETWEEN {low:UInt64} AND {high:UInt64}"]
+    owner = "owner = {owner:String}"
+    terms = [owner, "position BETWEEN {low:UInt64} AND {high:UInt64}", VISIBLE]
     parameters = {"owner": span.owner, "low": min(span.low, MAX_POSITION), "high": span.high}
     if not span.peer:
         return terms, parameters

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Store
+from stanzalake.store.erasures import VISIBLE_TO_ALL, WITH_ERASURES
+from stanzalake.store.migrations import BODY
 from stanzalake.store.statement import select
 
 EXCERPT = 200
@@ -34,7 +36,7 @@ class SearchQuery:
         text: Substring of the body, case-insensitive; not empty.
         owner: Bare JID of the archive's owner; empty for all archives.
         peer: Bare JID of the other party; empty for all.
-        low: Lowest position, inclusive.
+        low: Lowest position, inclusive; the retention horizon at least.
         high: Highest position, inclusive.
     """
 
@@ -70,24 +72,26 @@ class SearchResult(NamedTuple):
 def search(store: Store, query: SearchQuery, limit: int) -> Sequence[SearchResult]:
     """Return the newest matching messages, newest last, each once.
 
-    Leaves out expired messages. Finds a message between two local users in both archives.
+    Leaves out erased messages. Finds a message between two local users in both archives.
 
     Raises:
         StoreUnavailable: No answer; may work later.
         StoreDenied: The user of the DSN may not read archives.
     """
     where, parameters = _where(query)
-    rows = store.select(select(_COLUMNS, where, _NEWEST), {**parameters, "limit": limit})
+    rows = store.select(
+        select(_COLUMNS, where, _NEWEST, WITH_ERASURES), {**parameters, "limit": limit}
+    )
     return [SearchResult(*row) for row in reversed(rows)]
 
 
 def _where(query: SearchQuery) -> tuple[Sequence[str], Mapping[str, Any]]:
     terms = [
         "position BETWEEN {low:UInt64} AND {high:UInt64}",
-        "NOT expired",
+        VISIBLE_TO_ALL,
         # Rules out most stanzas before their bodies are extracted.
         "positionCaseInsensitiveUTF8(stanza, {plain:String}) > 0",
-        "positionCaseInsensitiveUTF8(body, {text:String}) > 0",
+        f"positionCaseInsensitiveUTF8(({BODY}) AS body, {{text:String}}) > 0",
     ]
     if query.owner:
         terms.append("owner = {owner:String}")

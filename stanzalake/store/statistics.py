@@ -8,6 +8,7 @@ import msgspec
 
 from stanzalake.model.position import from_milliseconds, seconds_ago
 from stanzalake.store.client import Store
+from stanzalake.store.erasures import VISIBLE_TO_ALL, WITH_ERASURES
 from stanzalake.store.statement import select
 
 _DAY = 86_400
@@ -22,7 +23,7 @@ SELECT DISTINCT owner FROM (
     UNION ALL SELECT owner FROM {preferences:Identifier} WHERE position > {position:UInt64}
     UNION ALL SELECT owner FROM {erasures:Identifier} WHERE position > {position:UInt64}
 ) ORDER BY owner"""
-_SINCE = "position >= {low:UInt64}"
+_VISIBLE = ("position >= {low:UInt64}", VISIBLE_TO_ALL)
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ class Host(msgspec.Struct, frozen=True):
 
     Attributes:
         host: Domain of the owners.
-        messages: Messages not yet expired. Duplicates count until ClickHouse merges them.
+        messages: Messages neither expired nor erased. Duplicates count until they are merged.
         owners: Owners with a message; exact up to some ten thousands, within a few percent above.
         oldest: Time of the oldest message, UTC.
         newest: Time of the newest message, UTC.
@@ -136,7 +137,7 @@ def owners_ahead(store: Store, position: int) -> Sequence[str]:
 
 def _hosts(store: Store, oldest: int) -> Sequence[Host]:
     tail = "GROUP BY host ORDER BY messages DESC, host"
-    rows = store.select(select(_HOSTS, [_SINCE], tail), {"low": oldest})
+    rows = store.select(select(_HOSTS, _VISIBLE, tail, WITH_ERASURES), {"low": oldest})
     return [
         Host(host, messages, owners, first.replace(tzinfo=UTC), last.replace(tzinfo=UTC))
         for host, messages, owners, first, last in rows
@@ -147,7 +148,7 @@ def _days(store: Store, oldest: int, now: float, number: int) -> Sequence[Day]:
     today = int(now) // _DAY
     first = today - number + 1
     low = max(oldest, _position(first * _DAY))
-    rows = store.select(select(_DAYS, [_SINCE], "GROUP BY day"), {"low": low})
+    rows = store.select(select(_DAYS, _VISIBLE, "GROUP BY day", WITH_ERASURES), {"low": low})
     counted = {int(day): int(messages) for day, messages in rows}
     epoch = date(1970, 1, 1)
     return [Day(epoch + timedelta(n), counted.get(n, 0)) for n in range(first, today + 1)]

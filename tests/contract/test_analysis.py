@@ -1,4 +1,4 @@
-"""The body column and the analysts' views, with every row stored twice, on both engines."""
+"""The text of bodies, and the analysts' views, with every row stored twice, on both engines."""
 
 import itertools
 from collections.abc import Iterator
@@ -7,12 +7,14 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
+from stanzalake.store.migrations import BODY, Target
+from stanzalake.store.statement import select
 from tests.support.archives import START
 from tests.support.events import stanza
 from tests.support.settings import load
@@ -20,7 +22,6 @@ from tests.support.settings import load
 DAY = date(2026, 9, 21)
 JULIET, ROMEO, NURSE = (f"{name}@capulet.lit" for name in ("juliet", "romeo", "nurse"))
 FAR = "benvolio@montague.lit"
-_owners = (f"reader-{n}@capulet.lit" for n in itertools.count())
 _names = (f"analysis_{n}" for n in itertools.count())
 
 TEXTS = st.text(
@@ -67,13 +68,10 @@ def store(dsn: str) -> Iterator[Store]:
 @pytest.mark.parametrize("dsn", ["chdb://:memory:"], scope="session")  # the engine is the same one
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.lists(stanzas(), max_size=4))
-def test_the_body_column_agrees_with_an_xml_parser(messages: Store, given: list[str]) -> None:
-    owner = next(_owners)
-    messages.insert([Row(owner, n, ROMEO, "", "in", "chat", text) for n, text in enumerate(given)])
-    found = messages.select(
-        f"SELECT body FROM {messages.table} WHERE owner = {{owner:String}} ORDER BY position",
-        {"owner": owner},
-    )
+@example(["<message xmlns='jabber:client'><body/><body>the second</body></message>"])
+def test_bodies_agree_with_an_xml_parser(messages: Store, given: list[str]) -> None:
+    statement = select(BODY, source="(SELECT arrayJoin({given:Array(String)}) AS stanza)")
+    found = messages.select(statement, {"given": given})
     for text, [body] in zip(given, found, strict=True):
         parsed = ET.fromstring(text)  # noqa: S314  # our own
         assert body == (parsed.findtext("{jabber:client}body") or ""), text
@@ -149,14 +147,16 @@ def test_hashes_are_stable_per_address_and_differ_between_deployments(
 def test_migrating_again_keeps_the_hash_key(filled: Store) -> None:
     hashes = f"SELECT DISTINCT owner_hash FROM {filled.table}_traffic ORDER BY 1"
     before = filled.select(hashes)
-    filled.command(f"TRUNCATE TABLE {filled.table}_migrations")
-    assert migrations.apply(filled, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    target = Target.of(filled, load())
+    [views] = [one for one in migrations.all_migrations() if one.name == "views"]
+    for statement in filter(lambda text: "_secret" in text, target.statements(views)):
+        if "VIEW" not in statement:
+            filled.command(statement)
     assert filled.select(hashes) == before
 
 
 def test_analysts_do_not_see_expired_messages_still_on_disk(store: Store) -> None:
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="1d"))
-    store.command(f"SYSTEM STOP TTL MERGES {store.table}")
     [(now,)] = store.select("SELECT toUnixTimestamp(now())")
     for age in (2 * 86_400, 3600):
         position = from_milliseconds((now - age) * 1000)

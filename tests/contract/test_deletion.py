@@ -1,8 +1,8 @@
-"""What is erased or expired is gone: from readers at once, from the disk after the clean-up."""
+"""Expired and erased messages leave the disk, by mutations in the background; on both engines."""
 
+import asyncio
 import itertools
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from stanzalake.model.event import VERSION, Activation, Erasure
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
-from stanzalake.store.deletion import Deletion, MessageSummary
+from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
 from tests.support.events import JULIET, ROMEO, stanza
@@ -23,12 +23,15 @@ from tests.support.wait import until
 
 _names = (f"removal_{n}" for n in itertools.count())
 OTHER = "nurse@capulet.lit"
-SECONDS = 1000 << 16
-"""Positions in a second."""
+NOW = 10**9
 
 
 def row(position: int, owner: str = JULIET, peer: str = ROMEO) -> Row:
     return Row(owner, position, peer, "", "in", "chat", stanza(f"secret of {owner}"))
+
+
+def aged(seconds: int) -> int:
+    return from_milliseconds(1000 * (NOW - seconds))
 
 
 def erasure(position: int = 100, **changes: Any) -> Erasure:
@@ -45,6 +48,7 @@ def store(dsn: str) -> Iterator[Store]:
 
 
 def positions(store: Store, owner: str = JULIET) -> list[int]:
+    """Return the positions of an owner's rows on the disk."""
     rows = store.select(
         f"SELECT DISTINCT position FROM {store.table} WHERE owner = {{owner:String}}",
         {"owner": owner},
@@ -52,37 +56,111 @@ def positions(store: Store, owner: str = JULIET) -> list[int]:
     return sorted(position for (position,) in rows)
 
 
+async def removed(deletion: Deletion, now: float = NOW) -> None:
+    """Wait until nothing is left to remove."""
+    await until(lambda: not deletion.step(now))
+
+
 @pytest.mark.parametrize(
     ("changes", "left"),
     [
         pytest.param({}, [100, 200], id="everything before it"),
-        pytest.param({"start": 2, "end": 50}, [1, 50, 100, 200], id="a time"),
+        pytest.param({"start": 2, "end": 50}, [1, 50, 100, 200], id="a period"),
         pytest.param({"peer": OTHER}, [1, 2, 50, 100, 200], id="a peer"),
-        pytest.param({"end": 2**63}, [100, 200], id="never what comes after it"),
+        pytest.param({"end": 2**63}, [100, 200], id="nothing after it"),
     ],
 )
-def test_readers_see_nothing_of_what_is_erased(
+async def test_rows_of_erased_messages_are_removed(
     store: Store, changes: dict[str, Any], left: list[int]
 ) -> None:
     store.insert([row(p) for p in (1, 2, 50, 100, 200)] + [row(3, peer=OTHER)])
     store.insert([row(p, OTHER) for p in (1, 2)])
     store.insert([row(2)])
-    Deletion(store).erase([erasure(**changes)])
+    Erasures(store).write([erasure(**changes)])
+    await removed(Deletion(store))
     assert positions(store) == left
     assert positions(store, OTHER) == [1, 2]
 
 
-def test_an_erasure_again_is_no_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.insert([row(1)])
-    deletion = Deletion(store)
-    deletion.erase([erasure()])
+async def test_rows_of_expired_messages_are_removed(store: Store) -> None:
+    store.insert([row(aged(age)) for age in (3, 2, 1)])
+    store.insert([row(aged(2))])
+    deletion = Deletion(store, expires_after=2)
+    assert deletion.expired(NOW) == (1, aged(3), aged(3))
+    assert deletion.expired(NOW + 1) == (2, aged(3), aged(2))
+    await removed(deletion, NOW + 1)
+    assert positions(store) == [aged(1)]
+    assert deletion.expired(NOW + 1).messages == 0
+
+
+def test_without_rows_to_remove_there_is_no_work(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.insert([row(200), row(1, OTHER)])
+    Erasures(store).write([erasure()])
     monkeypatch.setattr(store, "command", None)
-    deletion.erase([erasure()])
+    deletion = Deletion(store, expires_after=NOW)
+    assert not deletion.step(NOW)
+    assert not deletion.doomed(NOW)
 
 
-def test_many_erasures_are_few_statements(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_running_mutation_is_not_started_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.insert([row(1), row(1, OTHER)])
+    Erasures(store).write([erasure()])
+    store.command(f"SYSTEM STOP MERGES {store.table}")
+    deletion = Deletion(store)
+    assert deletion.step(NOW)
+    with monkeypatch.context() as hurried:
+        hurried.setattr(store, "command", None)
+        assert deletion.step(NOW)
+        assert deletion.rewrites() > 0
+    assert positions(store) == [1]
+    store.command(f"SYSTEM START MERGES {store.table}")
+    await removed(deletion)
+    assert positions(store) == []
+
+
+async def test_a_mutation_that_was_lost_is_started_again(store: Store) -> None:
+    store.insert([row(1)])
+    Erasures(store).write([erasure()])
+    store.command(f"SYSTEM STOP MERGES {store.table}")
+    assert Deletion(store).step(NOW)
+    store.command(f"KILL MUTATION WHERE table = '{store.table}'")
+    store.command(f"SYSTEM START MERGES {store.table}")
+    await removed(Deletion(store))
+    assert positions(store) == []
+
+
+async def test_a_mutation_that_fails_is_an_error_without_values(store: Store) -> None:
+    """ClickHouse repeats a failing mutation for ever, and whoever waits for it would wait, too."""
+    store.insert([row(1)])
+    store.command(
+        f"ALTER TABLE {store.table} DELETE WHERE throwIf(stanza != '', 'secret')"
+        " SETTINGS mutations_sync = 0, allow_nondeterministic_mutations = 1"
+    )
+    deletion = Deletion(store)
+
+    def error() -> str:
+        try:
+            assert deletion.step(NOW)
+        except StoreUnavailable as failure:
+            return str(failure)
+        return ""
+
+    await until(lambda: bool(error()))
+    assert error() == (
+        "ClickHouse cannot rewrite a part (error 395 FUNCTION_THROW_IF_VALUE_IS_NON_ZERO)"
+    )
+
+
+async def test_many_erasures_are_few_mutations(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     owners = [f"{n}@capulet.lit" for n in range(1200)]
     store.insert([row(1, owner) for owner in owners])
+    Erasures(store).write(erasure(owner=owner) for owner in owners)
     command, asked = store.command, list[str]()
 
     def counted(statement: str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -90,181 +168,109 @@ def test_many_erasures_are_few_statements(store: Store, monkeypatch: pytest.Monk
         command(statement, parameters)
 
     monkeypatch.setattr(store, "command", counted)
-    Deletion(store).erase([erasure(owner=owner) for owner in owners])
-    assert len(asked) < 10
+    await removed(Deletion(store))
+    assert 0 < len(asked) < 10
     assert not any(positions(store, owner) for owner in owners[::100])
 
 
-def test_the_names_of_who_is_erased_may_be_long(store: Store) -> None:
+async def test_erased_owners_may_have_long_names(store: Store) -> None:
     owners = [f"{n}{'ж' * 300}@{'h' * 1000}" for n in range(100)]
     store.insert([row(1, owner) for owner in owners])
-    Deletion(store).erase([erasure(owner=owner) for owner in owners])
+    Erasures(store).write(erasure(owner=owner) for owner in owners)
+    await removed(Deletion(store))
     assert not any(positions(store, owner) for owner in owners[::10])
 
 
-@pytest.mark.parametrize("lost", [True, False], ids=["lost", "overtaken"])
-def test_an_erasure_that_did_not_work_is_asked_for_again_but_seldom(
-    store: Store, monkeypatch: pytest.MonkeyPatch, lost: bool
-) -> None:
-    """Its statement got lost, or another process wrote a message behind it."""
-    store.insert([row(1)])
-    ask, asked, now = store.command, 0, 0.0
-
-    def command(statement: str, parameters: Mapping[str, Any] | None = None) -> None:
-        nonlocal asked
-        asked += 1
-        if asked > 2 or not lost:
-            ask(statement.replace("_sync = 0", "_sync = 1"), parameters)
-        if asked <= 2 and not lost:
-            store.insert([row(2)])
-
-    def sleep(_: float) -> None:
-        nonlocal now
-        now += 1
-
-    monkeypatch.setattr(store, "command", command)
-    deletion = Deletion(store, clock=lambda: now, sleep=sleep)
-    for _ in range(6):
-        with suppress(StoreUnavailable):
-            deletion.erase([erasure()])
-    assert positions(store) == []
-    assert asked == 3
-    assert now > 60
-
-
-def test_an_erasure_that_fails_to_be_asked_for_does_not_pile_up(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where a statement waits for a server of the cluster that is away, and times out."""
-    store.insert([row(1)])
-    asked, now = 0, 0.0
-
-    def command(*_: object) -> None:
-        nonlocal asked
-        asked += 1
-        raise StoreUnavailable("159 TIMEOUT_EXCEEDED")
-
-    monkeypatch.setattr(store, "command", command)
-    deletion = Deletion(store, clock=lambda: now, sleep=lambda _: None)
-    for now in range(0, 3600, 30):  # noqa: B007  # the clock reads it
-        with monkeypatch.context() as hurried:
-            hurried.setattr("stanzalake.store.deletion._ERASE_SECONDS", -1.0)
-            with pytest.raises(StoreUnavailable):
-                deletion.erase([erasure()])
-    assert asked == 8
-
-
-def test_with_an_account_its_wishes_are_gone(store: Store) -> None:
+async def test_the_preferences_of_a_removed_account_are_removed(store: Store) -> None:
     histories = Histories(store)
-    wishes = [Activation(v=VERSION, owner=JULIET, position=p) for p in (1, 300)]
-    histories.write([*wishes, Activation(v=VERSION, owner=OTHER, position=1)])
+    said = [Activation(v=VERSION, owner=JULIET, position=p) for p in (1, 300)]
+    histories.write([*said, Activation(v=VERSION, owner=OTHER, position=1)])
     ended = erasure(account=True)
     histories.write([ended])
-    Deletion(store).erase([ended])
-    assert histories.read([JULIET])[JULIET] == (ended, wishes[1])
+    assert histories.read([JULIET])[JULIET] == (ended, said[1])
+    await removed(Deletion(store))
+    assert histories.read([JULIET])[JULIET] == (ended, said[1])
     rows = store.select(f"SELECT owner, position FROM {store.table}_preferences ORDER BY 1, 2")
     assert [tuple(row) for row in rows] == [(JULIET, 300), (OTHER, 1)]
 
 
-def test_what_was_erased_is_on_record(store: Store) -> None:
-    asked = [erasure(7, peer=ROMEO, by="the operator"), erasure(9, start=3, account=True)]
-    erasures = Erasures(store)
-    erasures.write(asked)
-    erasures.write(asked)
-    assert erasures.read([JULIET, OTHER]) == {JULIET: tuple(asked)}
-    assert erasures.since(8) == [asked[1]]
-
-
 async def test_the_bytes_leave_the_disk(clickhouse: ClickHouse) -> None:
-    """By the parts: none that held them is left, active or not."""
+    """Expect the parts that held an erased message to be deleted, also those already replaced."""
     store = Store(clickhouse.dsn(), next(_names))
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    store.command(f"ALTER TABLE {store.table} MODIFY SETTING old_parts_lifetime = 0")
-    store.insert([row(1), row(1, OTHER)])
-    store.insert([row(2), row(2, OTHER)])
+    store.command(f"ALTER TABLE {store.table} MODIFY SETTING old_parts_lifetime = 1")
+    store.insert([row(p) for p in (1, 2)] + [row(p, OTHER) for p in (1, 2)])
+    store.insert([row(3)])
+    store.command(f"OPTIMIZE TABLE {store.table} FINAL")
     before = _parts(store)
-    deletion = Deletion(store)
-    deletion.erase([erasure()])
-    deletion.clean()
-    await until(lambda: not deletion.rewriting())
-    doomed = deletion.replaced()
-    assert {name for _, _, name in doomed} >= before
+    deletion, asked = Deletion(store), erasure()
+    doomed = deletion.doomed(NOW, [asked])
+    assert {part.name for part in doomed} == before
+    Erasures(store).write([asked])
+    await removed(deletion)
     # The engine looks for old parts once in a while, when it has nothing else to do.
-    await until(lambda: not doomed & deletion.replaced(), 110)
+    await until(lambda: not deletion.on_disk(doomed), 110)
     assert not before & _parts(store)
-    [(masked,)] = store.select(
-        "SELECT countIf(has_lightweight_delete) FROM system.parts WHERE table = {table:String}",
-        {"table": store.table},
-    )
-    assert masked == 0
     assert positions(store, OTHER) == [1, 2]
+    store.close()
 
 
-async def test_expired_messages_are_counted_and_removed(store: Store) -> None:
-    store.insert([row(p * SECONDS) for p in (1, 2, 3)])
-    store.insert([row(2 * SECONDS)])
-    deletion = Deletion(store)
-    expired = deletion.expired(3 * SECONDS)
-    assert (expired.messages, expired.first, expired.last) == (2, SECONDS, 2 * SECONDS)
-    deletion.expire(3 * SECONDS)
-    await until(lambda: positions(store) == [3 * SECONDS])
-
-
-async def test_the_cleaner_expires_and_erases_once_per_interval(store: Store) -> None:
-    now = 10**9
+async def test_a_clean_up_removes_both_once_in_an_interval(store: Store) -> None:
+    now = NOW
     settings = load(PROSODY_ARCHIVE_EXPIRES_AFTER="100", PROSODY_ARCHIVE_CLEANUP_INTERVAL="60")
-    old, erased, kept = (from_milliseconds(1000 * (now - age)) for age in (101, 50, 10))
-    store.insert([row(position) for position in (old, erased, kept)])
-    # A worker that was given up wrote it after the erasure had been carried out.
-    Erasures(store).write([erasure(erased + 1)])
-    cleaner = Cleaner(settings, store, Deletion(store), clock=lambda: now)
-    assert cleaner.is_due(regular=True)
-    cleaner.clean()
-    await until(lambda: positions(store) == [kept])
+    store.insert([row(aged(age)) for age in (101, 50, 10)])
+    # Inserted by a processor that was given up, after the erasure.
+    Erasures(store).write([erasure(aged(50) + 1)])
+    cleaner = Cleaner(settings, store, clock=lambda: now)
+    assert not cleaner.is_due()
+    cleaner.regular = True
+    assert cleaner.is_due()
+    await cleaner.clean(asyncio.Event())
+    assert positions(store) == [aged(10)]
     now += 59
-    assert not cleaner.is_due(regular=True)
+    assert not cleaner.is_due()
     now += 1
-    assert cleaner.is_due(regular=True)
-    assert not cleaner.is_due(regular=False)
+    assert cleaner.is_due()
+    cleaner.regular = False
+    assert not cleaner.is_due()
 
 
-def test_a_requested_clean_up_runs_at_most_every_ten_seconds(store: Store) -> None:
-    now = 10**9
-    cleaner = Cleaner(load(), store, Deletion(store), clock=lambda: now)
-    cleaner.clean()
+async def test_a_requested_clean_up_is_soon_however_many_are_requested(store: Store) -> None:
+    now = NOW
+    cleaner = Cleaner(load(), store, clock=lambda: now)
+    await cleaner.clean(asyncio.Event())
     for _ in range(1000):
         cleaner.request()
-        assert not cleaner.is_due(regular=True)
+        assert not cleaner.is_due()
     now += 10
-    assert cleaner.is_due(regular=False)
-    cleaner.clean()
+    assert cleaner.is_due()
+    await cleaner.clean(asyncio.Event())
     now += 10
-    assert not cleaner.is_due(regular=True)
+    assert not cleaner.is_due()
 
 
-async def test_a_failed_step_of_the_clean_up_does_not_block_the_others(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+async def test_a_cleaner_outlives_a_store_that_refuses(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store.insert([row(p) for p in (1, 200)])
-    deletion = Deletion(store)
-    deletion.erase([erasure()])
-    denied = StoreDenied("not this user")
+    def denied(*_: object) -> None:
+        raise StoreDenied("not this user")
 
-    def expired(_: int) -> MessageSummary:
-        raise denied
-
-    monkeypatch.setattr(deletion, "expired", expired)
-    Cleaner(load(), store, deletion).clean()
-    await until(lambda: not deletion.rewriting())
+    monkeypatch.setattr(store, "select", denied)
+    stop = asyncio.Event()
+    cleaning = asyncio.create_task(Cleaner(load(), store).run(stop))
+    await until(lambda: "put off: not this user" in caplog.text)
+    stop.set()
+    await cleaning
 
 
-def test_very_many_erasures_of_late_are_cleaned_up_after(store: Store) -> None:
-    owners = [f"{'n' * 500}{n}@capulet.lit" for n in range(1000)]
-    Erasures(store).write(erasure(owner=owner) for owner in owners)
-    store.insert([row(1, owner) for owner in owners[::250]])
-    kept = load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", STANZALAKE_LOG_RETENTION="never")
-    Cleaner(kept, store, Deletion(store)).clean()
-    assert not any(positions(store, owner) for owner in owners[::250])
+async def test_a_running_cleaner_completes_the_table_of_erased_owners(store: Store) -> None:
+    """A restart of ClickHouse empties it."""
+    store.command(f"TRUNCATE TABLE {store.table}_erased")
+    stop = asyncio.Event()
+    cleaning = asyncio.create_task(Cleaner(load(), store).run(stop))
+    await until(lambda: store.select(f"SELECT owner FROM {store.table}_erased") == [(0,)])
+    stop.set()
+    await cleaning
 
 
 def _parts(store: Store) -> set[str]:

@@ -73,12 +73,13 @@ def test_an_empty_archive_exports_nothing(messages: Store, owner: str) -> None:
 
 def test_statistics_count_hosts_days_and_disk(messages: Store) -> None:
     host = "statistics.lit"
-    moments = (0, 1, DAY, 3 * DAY)
+    begin = 1000 * DAY  # days of which no other test has messages
+    moments = (begin, begin + 1, begin + DAY, begin + 3 * DAY)
     messages.insert([at(f"{n % 3}@{host}", moment) for n, moment in enumerate(moments)])
-    now = (START + 3 * DAY) / 1000
+    now = (START + begin + 3 * DAY) / 1000
     found = statistics.read(messages, days=4, expires_after=None, now=now)
     [there] = [one for one in found.hosts if one.host == host]
-    first = datetime.fromtimestamp(START / 1000, UTC)
+    first = datetime.fromtimestamp((START + begin) / 1000, UTC)
     assert (there.messages, there.owners) == (4, 3)
     assert there.oldest == first
     assert (there.newest - first).days == 3

@@ -17,7 +17,7 @@ NURSE = "nurse@capulet.lit"
 LONG = f"{'x ' * 500}needle{' y' * 500}"
 SECOND = from_milliseconds(START + 1000)
 ROWS = [
-    row(from_milliseconds(START), stanza=stanza("SearchResult'st thou out THIS place? By whom?")),
+    row(from_milliseconds(START), stanza=stanza("Found'st thou out THIS place? By whom?")),
     row(SECOND, stanza=stanza("By love &amp; &quot;luck&quot;, that first did")),
     row(from_milliseconds(START + 2000), peer=NURSE, stanza=stanza("Madam! 50% ÉTÉ")),
     row(from_milliseconds(START + 2000), owner=NURSE, peer=JULIET, direction="out"),

@@ -5,10 +5,13 @@ import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import date
+from typing import Any
 
 import pytest
 
-from stanzalake.errors import RowRefused, SchemaBehind, StoreRefused
+from stanzalake.errors import RowRefused, SchemaBehind, StoreRefused, StoreUnavailable
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import DENIED, ROW_ERRORS, TRANSIENT, Row, Store
@@ -31,10 +34,10 @@ def row(position: int, text: str | None = None, peer_resource: str = "orchard") 
     return Row(JULIET, position, ROMEO, peer_resource, "in", "chat", text or stanza())
 
 
-def definition(store: Store) -> str:
+def definition(store: Store, suffix: str = "") -> str:
     [(text,)] = store.select(
         "SELECT create_table_query FROM system.tables WHERE name = {name:String}",
-        {"name": store.table},
+        {"name": store.table + suffix},
     )
     return str(text)
 
@@ -84,18 +87,38 @@ def test_a_table_altered_by_settings_equals_a_fresh_one(store: Store, dsn: str) 
     migrations.apply(store, changed)
     fresh = Store(dsn, next(_names))
     migrations.apply(fresh, changed)
-    assert definition(store).replace(store.table, "t") == definition(fresh).replace(
-        fresh.table, "t"
-    )
+    for suffix in ("", "_bodies"):
+        migrated, expected = (
+            definition(one, suffix).replace(one.table, "t") for one in (store, fresh)
+        )
+        assert migrated == expected
     fresh.close()
 
 
-def test_an_interrupted_migration_is_applied_again(store: Store) -> None:
-    migrations.apply(store, load())
-    before = definition(store)
-    store.command(f"TRUNCATE TABLE {store.table}_migrations")
-    assert migrations.apply(store, load())
-    assert definition(store) == before
+def test_a_migration_interrupted_anywhere_is_applied_again(
+    store: Store, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = Store(dsn, next(_names))
+    migrations.apply(fresh, load())
+    command, left = store.command, 0
+
+    def interrupted(statement: str, *arguments: Any) -> None:
+        nonlocal left
+        if not left:
+            raise StoreUnavailable("killed")
+        left -= 1
+        command(statement, *arguments)
+
+    monkeypatch.setattr(store, "command", interrupted)
+    for left in itertools.count():  # noqa: B007  # the command counts down
+        with suppress(StoreUnavailable):
+            migrations.apply(store, load())
+            break
+    for suffix in ("", "_bodies", "_erasures"):
+        assert definition(store, suffix).replace(store.table, "t") == definition(
+            fresh, suffix
+        ).replace(fresh.table, "t")
+    fresh.close()
 
 
 def test_a_schema_behind_names_the_command_to_run(store: Store) -> None:
@@ -112,30 +135,27 @@ def test_a_schema_behind_names_the_command_to_run(store: Store) -> None:
 
 def test_the_table_follows_the_settings(store: Store) -> None:
     migrations.apply(store, load())
-    assert f"toIntervalSecond({YEAR})" in definition(store)
+    assert f"- {YEAR}, 0)" in definition(store, "_bodies")
     assert "`stanza` String CODEC(ZSTD(3))" in definition(store)
-    assert "merge_with_ttl_timeout = 86400" in definition(store)
-    migrations.apply(
-        store,
-        load(
-            PROSODY_ARCHIVE_EXPIRES_AFTER="never",
-            PROSODY_ARCHIVE_COMPRESSION="false",
-            PROSODY_ARCHIVE_CLEANUP_INTERVAL="3600",
-        ),
-    )
-    assert " TTL " not in definition(store)
+    changed = load(PROSODY_ARCHIVE_EXPIRES_AFTER="90d", PROSODY_ARCHIVE_COMPRESSION="false")
+    assert len(migrations.pending_changes(store, changed)) == 2
+    migrations.apply(store, changed)
+    assert f"- {90 * 86_400}, 0)" in definition(store, "_bodies")
     assert "`stanza` String CODEC(NONE)" in definition(store)
-    assert "merge_with_ttl_timeout = 3600" in definition(store)
+    assert migrations.pending_changes(store, changed) == []
 
 
-def test_expired_rows_leave_with_the_next_merge(store: Store) -> None:
-    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    [(now,)] = store.select("SELECT toUnixTimestamp(now())")
-    old, young = (from_milliseconds((now - age) * 1000) for age in (2 * 86_400, 3600))
-    store.insert([row(old), row(young)])
-    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="1d"))
-    merge(store)
-    assert positions(store) == [young]
+def test_the_ttl_of_an_older_version_is_removed(store: Store) -> None:
+    """Expired rows leave by a mutation, and a TTL would rewrite their parts once more."""
+    migrations.apply(store, load())
+    fresh = definition(store)
+    for change in (
+        "MODIFY TTL toDateTime(intDiv(position, 65536000), 'UTC') + toIntervalSecond(60)",
+        "MODIFY SETTING merge_with_ttl_timeout = 86400",
+    ):
+        store.command(f"ALTER TABLE {store.table} {change}")
+    migrations.apply(store, load())
+    assert definition(store) == fresh
 
 
 @pytest.mark.requirement("313-118")
@@ -151,8 +171,9 @@ def test_inserting_a_row_again_is_idempotent(store: Store) -> None:
 def test_the_at_column_derives_from_the_position(store: Store) -> None:
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     store.insert([row(from_milliseconds(1_790_000_000_123, 7))])
-    [(at,)] = store.select(f"SELECT toString(at) FROM {store.table}")
-    assert at == "2026-09-21 14:13:20.123"
+    assert store.select(f"SELECT toString(at), day FROM {store.table}_traffic") == [
+        ("2026-09-21 14:13:20.123", date(2026, 9, 21))
+    ]
 
 
 def test_any_text_is_stored_unchanged(store: Store) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 
@@ -12,12 +13,17 @@ from devstack.deployment import HOST, Deployment, Distributed
 from stanzalake.config import settings
 from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, Entry
-from stanzalake.store.client import Store
+from stanzalake.model.position import from_milliseconds
+from stanzalake.store.client import Row, Store
 from tests.support.clients import RawClient
 from tests.support.command import SOON, Command
 from tests.support.deployments import JULIET, ROMEO, entries, session
+from tests.support.events import encoded, stanza
 from tests.support.processes import Run
+from tests.support.queries import page, query
+from tests.support.wait import until
 
+OTHER = f"mercutio@{HOST}"
 REGISTER = "jabber:iq:register"
 
 
@@ -104,18 +110,77 @@ async def test_a_deleted_archive_stays_deleted(deployment: Deployment) -> None:
     with opened(deployment) as store:
         store.command("ALTER TABLE messages MODIFY SETTING old_parts_lifetime = 1")
     # The wait for the disk is half a minute, and the same for both.
-    wait = ["--no-wait"] if isinstance(deployment, Distributed) else []
+    wait = [] if isinstance(deployment, Distributed) else ["--wait"]
     status, out, err = await stanzalake.run("delete", JULIET, "--yes", *wait, deadline=110)
     assert status == 0, err
     assert "erased: 2 messages" in out
-    assert wait or not before & on_disk(deployment)
+    assert not (wait and before & on_disk(deployment))
     assert await ids(juliet) == []
     assert await ids(romeo) == ["one", "two"]
 
     await replay(deployment)
+    with opened(deployment) as store:
+        # As a processor that was given up before, and goes on now.
+        store.insert([Row(JULIET, 1 << 48, ROMEO, "", "in", "chat", stanza())])
     await talk(juliet, romeo, "three")
     assert await ids(juliet) == ["three"]
     assert await ids(romeo) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("deployment", ["embedded"], indirect=True)
+async def test_an_erasure_under_live_traffic_holds_up_nobody_else(deployment: Deployment) -> None:
+    """Archiving went on only once an erasure was carried out: 15 s for 2,500 messages."""
+    await fill(deployment, 2500)
+    juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
+    expected: list[str | None] = []
+    deleting = asyncio.create_task(
+        command(deployment).run("delete", OTHER, "--yes", "--wait", "--json", deadline=240)
+    )
+    while not deleting.done() or len(expected) < 10:
+        expected.append(f"m{len(expected)}")
+        await talk(juliet, romeo, f"m{len(expected) - 1}")
+        for client in (juliet, romeo):
+            fin = await client.ask("set", query(page("<max>9</max><before/>")))
+            assert fin[0].get("stable") is None, f"a page missed a message after {len(expected)}"
+        assert await ids(juliet) == expected[-250:]
+    status, out, err = await deleting
+    assert status == 0, err
+    assert json.loads(out)["messages"] == 2500
+
+
+@pytest.mark.parametrize("deployment", ["embedded"], indirect=True)
+@pytest.mark.parametrize(
+    "line", [("delete", "nobody@localhost", "--yes", "--wait"), ("expire", "--wait")]
+)
+async def test_with_nothing_to_remove_a_command_ends_at_once(
+    deployment: Deployment, line: Sequence[str]
+) -> None:
+    """They waited for parts that others had replaced: minutes."""
+    juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
+    await talk(juliet, romeo, "one")
+    assert await ids(juliet) == ["one"]
+    with opened(deployment) as store:
+        store.command("OPTIMIZE TABLE messages FINAL")
+    began = time.monotonic()
+    status, _, err = await command(deployment).run(*line)
+    assert status == 0, err
+    assert time.monotonic() - began < 20, "most of which is the start of a command, when many run"
+
+
+async def fill(deployment: Deployment, messages: int) -> None:
+    """Append messages of an archive, and wait until they are stored."""
+    position = from_milliseconds(int(1000 * time.time()) - 86_400_000)
+    events = [encoded(position + n, owner=OTHER, peer=JULIET) for n in range(messages)]
+    async with opening.open_log(settings.load(deployment.settings)) as log:
+        await log.append(EVENTS, [Entry(OTHER, event) for event in events])
+    with opened(deployment) as store:
+        await until(
+            lambda: (
+                store.select(f"SELECT uniq(position) FROM messages WHERE owner = '{OTHER}'")
+                == [(messages,)]
+            ),
+            SOON,
+        )
 
 
 async def test_removing_an_account_erases_its_archive(deployment: Deployment) -> None:

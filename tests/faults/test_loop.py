@@ -28,7 +28,6 @@ from stanzalake.log.sqlite import LocalLog
 from stanzalake.model.event import VERSION, DefaultChoice, Expiry, Message, Preferences, encode
 from stanzalake.model.history import History
 from stanzalake.observability.metrics import EVENTS_PROCESSED
-from stanzalake.store.deletion import Deletion
 from tests.support.events import JULIET, encoded
 from tests.support.settings import load
 from tests.support.wait import until
@@ -82,9 +81,8 @@ async def working(
 ) -> AsyncIterator[asyncio.Task[None]]:
     stop = asyncio.Event()
     consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
-    deletion = Deletion(store)  # type: ignore[arg-type]  # stands in for the engine
-    sink = Sink(store, deletion)  # type: ignore[arg-type]
-    cleaner = Cleaner(load(), store, deletion, clock=lambda: -1.0)  # type: ignore[arg-type]  # never due
+    sink = Sink(store)  # type: ignore[arg-type]  # stands in for the engine
+    cleaner = Cleaner(load(), store)  # type: ignore[arg-type]  # it does not run
     rules = Rules(Policy("true"), DEFAULT_EXCLUSIONS)
     limits = limits or Limits(100, 0.01)
     loop = Loop(log, consumer, sink, rules, limits=limits, cleaner=cleaner, stop=stop)

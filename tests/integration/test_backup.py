@@ -18,6 +18,8 @@ from stanzalake.model.event import VERSION, Erasure, encode
 from stanzalake.store import migrations
 from stanzalake.store.backups import Backups
 from stanzalake.store.client import Store
+from stanzalake.store.erasures import VISIBLE_TO_ALL, WITH_ERASURES
+from stanzalake.store.statement import select
 from tests.support.archives import rows
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of
 from tests.support.command import Command
@@ -71,7 +73,8 @@ async def archived(values: dict[str, str]) -> list[tuple[str, int]]:
 
     def read() -> list[tuple[str, int]]:
         store = Store.of(settings.load(values))
-        found = store.select("SELECT DISTINCT owner, position FROM messages ORDER BY ALL")
+        visible = select("DISTINCT owner, position", [VISIBLE_TO_ALL], source=WITH_ERASURES)
+        found = store.select(f"{visible} ORDER BY ALL")
         store.close()
         return [(str(owner), int(position)) for owner, position in found]
 

@@ -16,14 +16,17 @@ import pytest
 
 from devstack.clickhouse import ClickHouse
 from stanzalake.errors import StoreRefused
-from stanzalake.model.event import VERSION, Activation
+from stanzalake.model.event import VERSION, Activation, Erasure
 from stanzalake.model.page import Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
-from stanzalake.store import migrations
+from stanzalake.store import migrations, statistics
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store, cluster_settings
+from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
+from stanzalake.store.messages import MessageRange, Messages
 from stanzalake.store.migrations import Target
+from stanzalake.store.search import SearchQuery, search
 from tests.support.archives import SEALER, rows
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of, load
 from tests.support.events import JULIET
@@ -179,16 +182,12 @@ async def test_the_schema_of_a_cluster_follows_the_settings(
     )
     assert migrations.apply(store, values) == []
     migrations.check(store)
-    [(text,)] = store.select(
-        "SELECT create_table_query FROM system.tables WHERE name = 'messages_local'"
+    [(view,), (text,)] = store.select(
+        "SELECT create_table_query FROM system.tables"
+        " WHERE name IN ('messages_local', 'messages_bodies_local') ORDER BY name"
     )
-    assert "toIntervalSecond(7776000)" in text
     assert "`stanza` String CODEC(NONE)" in text
-    [(spread,)] = store.select(
-        "SELECT create_table_query FROM system.tables WHERE name = 'messages'"
-    )
-    assert "`expired` Bool ALIAS (toDateTime(" in spread
-    assert "toIntervalSecond(7776000)" in spread
+    assert "- 7776000, 0)" in view
 
 
 async def test_an_archive_is_read_from_one_shard(store: Store) -> None:
@@ -198,7 +197,7 @@ async def test_an_archive_is_read_from_one_shard(store: Store) -> None:
     assert store.select("SELECT count() FROM messages") in ([(10,)], [(14,)])
     [(own,)] = store.select("SELECT count() FROM messages WHERE owner = {o:String}", {"o": JULIET})
     assert own in {5, 7}
-    reader = ArchiveReader(store, SEALER, None)
+    reader = ArchiveReader(store, SEALER, None, sharded=True)
     archive = reader.archive(JULIET)
     page = await archive.read(Selection(), 3)
     assert ([item.position for item in page.items], page.more) == (
@@ -217,7 +216,7 @@ async def test_all_reads_of_an_archive_skip_unused_shards(
     forced = Store(cluster.dsn(), "messages", {"settings": settings})
     with pytest.raises(StoreRefused):
         forced.select("SELECT count() FROM messages")
-    reader = ArchiveReader(forced, SEALER, None)
+    reader = ArchiveReader(forced, SEALER, None, sharded=True)
     archive = reader.archive(JULIET)
     assert len((await archive.read(Selection(), 9, backward=True)).items) == 3
     assert await archive.find(["made up"]) == {}
@@ -237,6 +236,22 @@ async def test_analysts_views_read_every_shard(store: Store) -> None:
     ]
     [(sent,)] = store.select("SELECT messages FROM messages_pairs")
     assert sent == 6
+
+
+async def test_readers_of_all_archives_leave_out_erased_messages(store: Store) -> None:
+    given = rows(5)
+    store.insert(given)
+    gone = given[2].position
+    Erasures(store).write([Erasure(v=VERSION, owner=JULIET, position=gone, end=gone)])
+    left = [row.position for row in given[2:]]
+    found = search(store, SearchQuery("", JULIET), 99)
+    assert sorted({result.position for result in found}) == left
+    assert statistics.read(store, 1, None).messages == 2 * len(left)  # once from each shard
+    assert [row.position for row in Messages(store).read(MessageRange(JULIET))] == left
+    reader = ArchiveReader(store, SEALER, None, sharded=True)
+    page = await reader.archive(JULIET).read(Selection(), 9)
+    assert [item.position for item in page.items] == left
+    await reader.close()
 
 
 async def test_histories_are_sharded_by_owner(store: Store) -> None:
@@ -261,7 +276,7 @@ async def test_each_service_user_has_the_grants_it_needs_on_a_cluster(
     migrations.apply(admin, load(dsn_of(server, "admin"), STANZALAKE_CLICKHOUSE_CLUSTER=CLUSTER))
     processor.insert(rows(3))
     assert Histories(processor).read([JULIET]) == {JULIET: ()}
-    reader = ArchiveReader(query, SEALER, None)
+    reader = ArchiveReader(query, SEALER, None, sharded=True)
     assert await reader.archive(JULIET).count(Selection(), 0) == (3, 0)
     for store in (processor, query):
         migrations.check(store)

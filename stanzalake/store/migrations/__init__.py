@@ -1,10 +1,10 @@
 """Schema migrations: numbered SQL files, each applied once, and the clauses that settings decide.
 
-In the files ``{table}`` is the name of the messages table; ``{local}`` and ``{on_cluster}`` are
-empty on a single server. On a cluster each server has a replicated ``..._local`` table, and a
-`Distributed` table under the plain name shards by owner. A view with SQL SECURITY DEFINER is
-``..._local`` as well: ClickHouse does not apply the definer's grants to a distributed table below
-a view.
+In the files ``{table}`` is the name of the messages table, and ``{bodies}`` the view in bodies.sql;
+``{local}`` and ``{on_cluster}`` are empty on a single server. On a cluster each server has a
+replicated ``..._local`` table, and a `Distributed` table under the plain name shards by owner. A
+view with SQL SECURITY DEFINER is ``..._local`` as well: ClickHouse does not apply the definer's
+grants to a distributed table below a view.
 """
 
 import logging
@@ -17,13 +17,21 @@ from typing import NamedTuple
 from stanzalake.config.settings import Settings
 from stanzalake.errors import SchemaBehind
 from stanzalake.store.client import Store
+from stanzalake.store.erasures import Erasures
 
 log = logging.getLogger(__name__)
 
+BODY = (resources.files(__name__) / "body.sql").read_text()
+"""Expression for the text of a message's body."""
+
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
-_AGE = "toDateTime(intDiv(position, 65536000), 'UTC')"
+_FILES = resources.files(__name__)
+_BODIES = (_FILES / "bodies.sql").read_text()
+_KEPT = "position >= (greatest(toInt64(toUnixTimestamp(now('UTC'))) - {seconds}, 0) * 65536000)"
+_FOREVER = 10**12
 _LOCAL = re.compile(r"(TABLE|VIEW) (?:IF NOT EXISTS )?\{table\}(\w*)\{local\}")
 _SHARDING_KEYS = {"TABLE": ", cityHash64(owner)", "VIEW": ""}
+_TTL_TIMEOUT = "merge_with_ttl_timeout"
 _RECORD = """
 CREATE TABLE IF NOT EXISTS {table}_migrations{on_cluster}
 (
@@ -54,15 +62,21 @@ class Target(NamedTuple):
     Attributes:
         table: Name of the messages table.
         cluster: Name of the cluster; empty for a single server.
+        expires_after: Retention in seconds; None for unlimited.
     """
 
     table: str
     cluster: str = ""
+    expires_after: int | None = None
 
-    @property
-    def local(self) -> str:
-        """Name of the MergeTree table of messages."""
-        return f"{self.table}_local" if self.cluster else self.table
+    @classmethod
+    def of(cls, store: Store, settings: Settings) -> "Target":
+        """Return the names for a store and its settings."""
+        return cls(store.table, settings.clickhouse_cluster, settings.expires_after)
+
+    def local(self, suffix: str = "") -> str:
+        """Return the name of a MergeTree table, or of a view over one."""
+        return f"{self.table}{suffix}{'_local' if self.cluster else ''}"
 
     def record(self) -> str:
         """Return the statement that creates the table of applied migrations."""
@@ -70,7 +84,20 @@ class Target(NamedTuple):
 
     def statements(self, migration: Migration) -> Iterator[str]:
         """Yield a migration's statements, all idempotent."""
-        for statement in filter(str.strip, migration.sql.split(";\n")):
+        yield from self._statements(migration.sql.replace("{bodies}", _BODIES))
+
+    def bodies(self) -> Iterator[str]:
+        """Yield the statements that create the view of bodies."""
+        yield from self._statements(_BODIES)
+
+    @property
+    def kept(self) -> str:
+        """Condition for messages that are not expired, as ClickHouse formats it."""
+        seconds = _FOREVER if self.expires_after is None else self.expires_after
+        return _KEPT.format(seconds=seconds)
+
+    def _statements(self, sql: str) -> Iterator[str]:
+        for statement in filter(str.strip, sql.split(";\n")):
             yield self._fill(statement)
             local = _LOCAL.search(statement)
             if self.cluster and local:
@@ -100,6 +127,8 @@ class Target(NamedTuple):
             engine="ReplicatedReplacingMergeTree" if replicated else "ReplacingMergeTree",
             record_engine=_RECORD_ENGINES[replicated],
             codec=_CODECS[True],
+            body=BODY,
+            kept=self.kept,
             secret=(secrets.randbits(64), secrets.randbits(64)),
         )
 
@@ -113,8 +142,9 @@ _RECORD_ENGINES = {
 
 def all_migrations() -> Iterator[Migration]:
     """Yield the numbered files in order."""
-    files = (f for f in resources.files(__name__).iterdir() if f.name.endswith(".sql"))
-    for file in sorted(files, key=lambda f: f.name):
+    for file in sorted(_FILES.iterdir(), key=lambda f: f.name):
+        if not re.fullmatch(r"\d+_\w+\.sql", file.name):
+            continue
         number, _, rest = file.name.partition("_")
         yield Migration(int(number), rest.removesuffix(".sql"), file.read_text())
 
@@ -125,11 +155,12 @@ def apply(store: Store, settings: Settings) -> list[str]:
     Returns:
         The names of the migrations that were missing.
     """
-    target = Target(store.table, settings.clickhouse_cluster)
+    target = Target.of(store, settings)
     store.command(target.record())
     missing = list(_missing(store))
     for migration in missing:
         _apply(store, target, migration)
+    Erasures(store).fill()
     _apply_settings(store, target, settings)
     return [migration.name for migration in missing]
 
@@ -151,7 +182,9 @@ def check(store: Store) -> None:
 
 def pending_changes(store: Store, settings: Settings) -> list[str]:
     """Return the ALTER clauses that the settings still need; raises as `apply` does."""
-    return _pending_changes(store, Target(store.table, settings.clickhouse_cluster), settings)
+    target = Target.of(store, settings)
+    changes = _pending_changes(store, target, settings)
+    return [*changes, *(["a new view of bodies"] if _is_outdated(store, target) else [])]
 
 
 def _missing(store: Store) -> Iterator[Migration]:
@@ -171,42 +204,40 @@ def _apply(store: Store, target: Target, migration: Migration) -> None:
 
 
 def _apply_settings(store: Store, target: Target, settings: Settings) -> None:
-    """Alter only the clauses that differ: a new TTL rewrites every part."""
     changes = _pending_changes(store, target, settings)
     for change in changes:
         store.command(target.alter(change))
-        log.info("schema of %s: %s", target.local, change)
+        log.info("schema of %s: %s", target.local(), change)
     if changes and target.cluster:
         store.command(target.distributed())
+    if _is_outdated(store, target):
+        for statement in target.bodies():
+            store.command(statement)
 
 
 def _pending_changes(store: Store, target: Target, settings: Settings) -> list[str]:
-    [(current,)] = store.select(
+    current = _definition(store, target.local())
+    codec = _CODECS[settings.compression]
+    changes = []
+    if f"`stanza` String CODEC({codec})" not in current:
+        changes.append(f"MODIFY COLUMN stanza CODEC({codec})")
+    # Of older versions: expired rows leave by a mutation now.
+    if " TTL " in current:
+        changes.append("REMOVE TTL")
+    if _TTL_TIMEOUT in current:
+        changes.append(f"RESET SETTING {_TTL_TIMEOUT}")
+    return changes
+
+
+def _is_outdated(store: Store, target: Target) -> bool:
+    """Return whether the view of bodies follows another retention."""
+    return target.kept not in _definition(store, target.local("_bodies"))
+
+
+def _definition(store: Store, name: str) -> str:
+    [(text,)] = store.select(
         "SELECT create_table_query FROM system.tables"
         " WHERE database = currentDatabase() AND name = {name:String}",
-        {"name": target.local},
+        {"name": name},
     )
-    return [
-        change
-        for clause, change in _clauses(settings)
-        if (clause in current) == change.startswith("REMOVE")
-    ]
-
-
-def _clauses(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield a clause of the table's definition with the ALTER that is needed without the clause.
-
-    An ALTER that starts with REMOVE is needed with the clause.
-    """
-    codec = _CODECS[settings.compression]
-    yield f"`stanza` String CODEC({codec})", f"MODIFY COLUMN stanza CODEC({codec})"
-    interval = f"merge_with_ttl_timeout = {settings.cleanup_interval}"
-    yield interval, f"MODIFY SETTING {interval}"
-    if settings.expires_after is None:
-        yield " TTL ", "REMOVE TTL"
-        expired = "false"
-    else:
-        end = f"{_AGE} + toIntervalSecond({settings.expires_after})"
-        yield f" TTL {end} ", f"MODIFY TTL {end}"
-        expired = f"({end}) <= now('UTC')"
-    yield f"`expired` Bool ALIAS {expired}", f"MODIFY COLUMN expired Bool ALIAS {expired}"
+    return str(text)

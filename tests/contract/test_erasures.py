@@ -1,0 +1,188 @@
+"""Every reader hides erased messages at once, whatever is on the disk; on both engines."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from stanzalake.model.event import VERSION, Erasure
+from stanzalake.model.page import MAX_PAGE, Selection
+from stanzalake.model.position import MAX_POSITION
+from stanzalake.store import migrations, statistics
+from stanzalake.store.archive_reader import ArchiveReader
+from stanzalake.store.client import Row, Store
+from stanzalake.store.erasures import Erasures
+from stanzalake.store.messages import MessageRange, Messages
+from stanzalake.store.search import SearchQuery, search
+from tests.support.archives import SEALER
+from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.settings import load
+
+OTHER = "nurse@capulet.lit"
+POSITIONS = {1: ROMEO, 2: ROMEO, 3: OTHER, 50: ROMEO, 100: ROMEO, 200: ROMEO}
+_names = (f"erasures_{n}" for n in itertools.count())
+_shapes = pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        pytest.param({}, {100, 200}, id="everything before it"),
+        pytest.param({"start": 2, "end": 50}, {1, 50, 100, 200}, id="a period"),
+        pytest.param({"peer": OTHER}, {1, 2, 50, 100, 200}, id="a peer"),
+        pytest.param({"end": 2**63}, {100, 200}, id="nothing after it"),
+    ],
+)
+
+
+def row(position: int, owner: str = JULIET, peer: str = ROMEO) -> Row:
+    text = stanza(f"love {position}")
+    return Row(owner, position, peer, "", "in", "chat", text, f"old-{position}")
+
+
+def erasure(position: int = 100, **changes: Any) -> Erasure:
+    fields: dict[str, Any] = {"v": VERSION, "owner": JULIET, "position": position, "end": position}
+    return Erasure(**{**fields, **changes})
+
+
+@pytest.fixture
+def store(dsn: str) -> Iterator[Store]:
+    store = Store(dsn, next(_names))
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    store.command(f"SYSTEM STOP MERGES {store.table}")
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["before", "after"])
+def erased(request: pytest.FixtureRequest, store: Store, changes: dict[str, Any]) -> Store:
+    """Give a store with an erasure, and messages inserted before or after it."""
+    rows = [row(p, owner, peer) for p, peer in POSITIONS.items() for owner in (JULIET, OTHER)]
+    if request.param == "before":
+        store.insert(rows)
+    Erasures(store).write([erasure(**changes)])
+    if request.param == "after":
+        store.insert(rows)
+    return store
+
+
+@pytest.fixture(params=[False, True], ids=["single", "sharded"])
+async def reader(request: pytest.FixtureRequest, store: Store) -> AsyncIterator[ArchiveReader]:
+    reader = ArchiveReader(store, SEALER, None, sharded=request.param)
+    yield reader
+    await reader.close()
+
+
+@_shapes
+@pytest.mark.usefixtures("erased")
+async def test_pages_counts_and_look_ups_leave_out_erased_messages(
+    reader: ArchiveReader, left: set[int]
+) -> None:
+    archive, ids = reader.archive(JULIET), {f"old-{p}": p for p in POSITIONS}
+    for backward in (False, True):
+        page = await archive.read(Selection(), 9, backward=backward)
+        assert [item.position for item in page.items] == sorted(left)
+    behind = await archive.read(Selection(), 9, skip=1)
+    assert [item.position for item in behind.items] == sorted(left)[1:]
+    first = await archive.read(Selection(), 1)
+    assert first.items[0].position == min(left)
+    below = sum(position < 60 for position in left)
+    assert await archive.count(Selection(), 60) == (len(left), below)
+    assert await archive.stored(POSITIONS) == left
+    assert await archive.find(ids) == {id_: p for id_, p in ids.items() if p in left}
+    others = await reader.archive(OTHER).read(Selection(), 9)
+    assert len(others.items) == len(POSITIONS)
+
+
+@_shapes
+def test_an_export_leaves_out_erased_messages(erased: Store, left: set[int]) -> None:
+    messages = Messages(erased)
+    assert {found.position for found in messages.read(MessageRange(JULIET))} == left
+    assert messages.count(MessageRange(JULIET)) == len(left)
+    assert messages.count(MessageRange(OTHER)) == len(POSITIONS)
+
+
+@_shapes
+def test_a_search_leaves_out_erased_messages(erased: Store, left: set[int]) -> None:
+    found = search(erased, SearchQuery("love"), 99)
+    assert {result.position for result in found if result.owner == JULIET} == left
+    assert len(found) == len(left) + len(POSITIONS)
+
+
+@_shapes
+def test_statistics_leave_out_erased_messages(erased: Store, left: set[int]) -> None:
+    found = statistics.read(erased, days=1, expires_after=None, now=1.0)
+    assert found.messages == len(left) + len(POSITIONS)
+    assert [day.messages for day in found.days] == [found.messages]
+
+
+@_shapes
+@pytest.mark.parametrize("view", ["bodies", "traffic"])
+def test_analysts_views_leave_out_erased_messages(erased: Store, left: set[int], view: str) -> None:
+    rows = erased.select(f"SELECT count() FROM {erased.table}_{view} WHERE peer_host != ''")
+    assert rows == [(len(left) + len(POSITIONS),)]
+    [(daily,)] = erased.select(f"SELECT sum(messages) FROM {erased.table}_daily")
+    assert daily == len(left) + len(POSITIONS)
+
+
+async def test_a_page_bounded_in_bytes_leaves_out_erased_messages(
+    store: Store, reader: ArchiveReader
+) -> None:
+    store.insert([row(n)._replace(stanza=f"{n}" + "x" * (MAX_PAGE // 2)) for n in range(9)])
+    Erasures(store).write([erasure(start=2, end=8)])
+    page = await reader.archive(JULIET).read(Selection(), 9)
+    assert ([item.position for item in page.items], page.more) == ([0, 1], True)
+    rest = await reader.archive(JULIET).read(Selection(low=2), 9)
+    assert ([item.position for item in rest.items], rest.more) == ([8], False)
+
+
+async def test_a_restart_of_clickhouse_reveals_nothing(store: Store, reader: ArchiveReader) -> None:
+    """The table of owners with erasures is in memory."""
+    store.insert([row(1), row(1, OTHER)])
+    Erasures(store).write([erasure()])
+    store.command(f"TRUNCATE TABLE {store.table}_erased")
+    for _ in range(2):
+        assert (await reader.archive(JULIET).count(Selection(), MAX_POSITION))[0] == 0
+        assert (await reader.archive(OTHER).count(Selection(), MAX_POSITION))[0] == 1
+        Erasures(store).complete()
+    store.command(f"TRUNCATE TABLE {store.table}_erased")
+    Erasures(store).write([erasure(owner=OTHER)])
+    assert (await reader.archive(JULIET).count(Selection(), MAX_POSITION))[0] == 0
+
+
+async def test_an_owner_without_erasures_is_read_by_a_single_unfiltered_statement(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The filter makes a page half as expensive again."""
+    store.insert([row(1), row(1, OTHER)])
+    Erasures(store).write([erasure(owner=OTHER)])
+    select, statements = store.select, list[str]()
+
+    def counted(statement: str, *arguments: Any) -> Any:
+        statements.append(statement)
+        return select(statement, *arguments)
+
+    monkeypatch.setattr(store, "select", counted)
+    reader = ArchiveReader(store, SEALER, None)
+    assert await reader.archive(JULIET).count(Selection(), 9) == (1, 1)
+    [statement] = statements
+    assert "arrayExists" not in statement
+    assert await reader.archive(OTHER).count(Selection(), 9) == (0, 0)
+    await reader.close()
+
+
+def test_an_erasure_is_on_record(store: Store) -> None:
+    asked = [erasure(7, peer=ROMEO, by="the operator"), erasure(9, start=3, account=True)]
+    erasures = Erasures(store)
+    erasures.write(asked)
+    erasures.write(asked)
+    assert erasures.read([JULIET, OTHER]) == {JULIET: tuple(asked)}
+    assert erasures.since(8) == [asked[1]]
+
+
+def test_an_erasure_is_in_force_once_it_is_recorded(store: Store) -> None:
+    erasures = Erasures(store)
+    store.command(f"TRUNCATE TABLE {store.table}_erased")
+    assert not erasures.is_in_force(erasure())
+    erasures.write([erasure(7)])
+    assert not erasures.is_in_force(erasure())
+    erasures.write([erasure()])
+    assert erasures.is_in_force(erasure())
