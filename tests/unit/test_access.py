@@ -16,8 +16,8 @@ from stanzalake.observability.access_log import Access, AccessLog, record_access
 from tests.support.events import JULIET, ROMEO
 from tests.support.queries import BALCONY, COMPONENT, envelope, field, form, query
 from tests.support.settings import load
+from tests.support.stage import Stage
 from tests.support.wait import until
-from tests.unit.test_query_component import Stage
 
 
 def lines(file: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What import-linter's contracts in pyproject.toml cannot say: where SQL and drivers stand."""
+"""Rules of imports beyond import-linter's contracts: SQL, drivers, and the tests themselves."""
 
 import ast
 from collections.abc import Iterator
@@ -46,3 +46,19 @@ def test_each_driver_is_imported_in_one_place_only() -> None:
 def test_sql_stands_in_the_store_and_in_the_embedded_log_only() -> None:
     for name, tree in modules():
         assert not has_sql(tree) or name.startswith((STORE, "stanzalake/log/sqlite_file.py")), name
+
+
+def imports_of_tests() -> Iterator[tuple[Path, str]]:
+    """Yield each module of the tests that a file of theirs imports from."""
+    for file in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
+                yield file, str(node.module)
+
+
+def test_tests_import_support_and_never_each_other() -> None:
+    """Beside the tests of faults stand the programs that `make` runs."""
+    for file, module in imports_of_tests():
+        package, _, name = module.rpartition(".")
+        program = package == f"tests.{file.parent.name}" and not name.startswith(("test_", "conf"))
+        assert module.startswith("tests.support") or program, (file, module)

@@ -3,23 +3,17 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
-from xml.etree.ElementTree import Element, XMLPullParser, tostring
+from collections.abc import Iterator
+from xml.etree.ElementTree import tostring
 
 import pytest
 
 import stanzalake.xmpp.component
 from query import component as component_module
-from query.component import Component
-from query.freshness import Freshness
-from query.request import Request
-from query.state_publisher import StatePublishers
 from stanzalake.errors import LogUnavailable, StanzalakeError, StoreRefused, StoreUnavailable
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
-from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
+from stanzalake.log.watermarks import NO_WATERMARKS
 from stanzalake.model.event import Activation, Preferences
-from stanzalake.model.page import Archive
-from stanzalake.observability.access_log import AccessLog
 from stanzalake.xmpp.namespaces import (
     CLIENT,
     DELEGATION,
@@ -33,7 +27,7 @@ from stanzalake.xmpp.namespaces import (
     tag,
 )
 from tests.support import settings
-from tests.support.archives import HeardLog, MemoryArchive, row, rows
+from tests.support.archives import MemoryArchive, row, rows
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.queries import (
     BALCONY,
@@ -41,127 +35,17 @@ from tests.support.queries import (
     HOST,
     answered,
     condition,
-    envelope,
     form,
     forwarded,
     page,
     parsed,
     query,
 )
+from tests.support.stage import ACCEPT, DELEGATED, SENDING, Stage
 from tests.support.wait import until
-
-DELEGATED = f"<delegation xmlns='{DELEGATION}'><delegated namespace='{MAM}'/></delegation>"
-SENDING = f"<privilege xmlns='{PRIVILEGE}'><perm access='message' type='outgoing'/></privilege>"
-ACCEPT = "jabber:component:accept"
-SETTINGS = settings.load()
-
 
 NURSE = f"nurse@{HOST}"
 ASKED_BY_NURSE = f"<iq xmlns='{CLIENT}' type='set' id='q1' from='{NURSE}/x'>{query()}</iq>"
-
-
-class StreamEnd(asyncio.Transport):
-    """Keeps what is written to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parser: XMLPullParser[Element] = XMLPullParser(["end"])
-        self.stanzas: list[Element] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.parser.feed(bytes(data))
-        # Only an element that ends is asked for, and it comes with the event's name.
-        for event in self.parser.read_events():
-            element = event[-1]
-            assert isinstance(element, Element)
-            if element.tag in {tag(ACCEPT, "iq"), tag(ACCEPT, "message")}:
-                self.stanzas.append(element)
-
-    def is_closing(self) -> bool:
-        return False
-
-
-class SettledLog(HeardLog):
-    """A log of which everything is processed, unless a test says otherwise."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[tuple[str, str, str, Watermarks]] = []
-        self.settle: Callable[[], bool] = lambda: True
-        self.held = asyncio.Event()
-        self.held.set()
-
-    async def wait_committed(
-        self, topic: str, group: str, key: str, timeout: float, up_to: Watermarks = NO_WATERMARKS
-    ) -> bool:
-        assert timeout == SETTINGS.freshness_timeout
-        self.asked.append((topic, group, key, up_to))
-        await self.held.wait()
-        return self.settle()
-
-
-class Stage:
-    """A component, the end of its stream, and what stands behind it."""
-
-    def __init__(self, *, smart: bool = False, access_log: str = "") -> None:
-        self.log = SettledLog()
-        self.stored = MemoryArchive(rows(3))
-        self.failure: Exception | None = None
-        self.owners: list[str] = []
-        self.accesses = AccessLog(access_log)
-        self.component = Component(
-            SETTINGS,
-            ("127.0.0.1", 1),
-            self,
-            Freshness(self.log, SETTINGS.freshness_timeout),
-            StatePublishers(self.log, "roster", smart),
-            self.accesses,
-        )
-        self.end = StreamEnd()
-        self.connect()
-
-    async def archive(self, request: Request, *, stable: bool) -> Archive:  # noqa: ARG002
-        self.owners.append(request.owner)
-        if self.failure is not None:
-            raise self.failure
-        return self.stored
-
-    def connect(self) -> None:
-        self.end = StreamEnd()
-        self.component.connection_made(self.end)
-        self.hear(f"<stream:stream xmlns='{ACCEPT}' xmlns:stream='s' id='1'>")
-
-    def hear(self, text: str) -> None:
-        self.component.data_received(text.encode())
-
-    def grant(self, *announcements: str) -> None:
-        for announcement in announcements or (DELEGATED, SENDING):
-            self.hear(f"<message from='{HOST}' to='{COMPONENT}'>{announcement}</message>")
-
-    def ask(self, payload: str, kind: str = "set", **changes: str) -> None:
-        """Send a delegated request; the changes are of the outer iq."""
-        self.bring(envelope(payload, kind), **changes)
-
-    def bring(self, outer: Element, **changes: str) -> None:
-        """Send an iq with other attributes."""
-        outer.attrib.update({name.rstrip("_"): value for name, value in changes.items()})
-        self.hear(tostring(outer, "unicode"))
-
-    async def answers(self, number: int = 1) -> list[Element]:
-        """Wait for so many iqs, and give them."""
-        await until(lambda: len(self.iqs) >= number)
-        return self.iqs
-
-    async def inner(self) -> Element:
-        """Wait for one answer, and give the user's part of it."""
-        [outer] = await self.answers()
-        assert outer.get("type") == "result"
-        [[[inner]]] = outer
-        return inner
-
-    @property
-    def iqs(self) -> list[Element]:
-        return [x for x in self.end.stanzas if x.tag == tag(ACCEPT, "iq")]
 
 
 @pytest.fixture
@@ -202,12 +86,9 @@ async def test_results_and_then_the_answer_go_down_the_stream(granted: Stage) ->
 
 
 @pytest.mark.parametrize("paging", ["", page("<max>9</max>")], ids=["no max", "a larger max"])
-async def test_a_page_is_no_larger_than_the_setting(
-    monkeypatch: pytest.MonkeyPatch, paging: str
-) -> None:
+async def test_a_page_is_no_larger_than_the_setting(paging: str) -> None:
     few = settings.load(PROSODY_ARCHIVE_MAX_QUERY_RESULTS="2")
-    monkeypatch.setattr("tests.unit.test_query_component.SETTINGS", few)
-    stage = Stage()
+    stage = Stage(few)
     stage.grant()
     stage.ask(query(paging))
     fin = (await stage.inner())[0]
