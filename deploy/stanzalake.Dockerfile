@@ -6,6 +6,8 @@ COPY ingest ingest
 COPY processor processor
 COPY query query
 COPY stanzalake stanzalake
+COPY prosody prosody
+COPY deploy/stanzalake.service deploy/stanzalake.service
 RUN pip install --no-cache-dir --constraint constraints.txt '.[import]' \
  && useradd --system --home-dir /var/lib/stanzalake --create-home stanzalake \
  && install --directory --owner=stanzalake --mode=750 /var/log/stanzalake

@@ -13,6 +13,10 @@ _PACKAGE = "stanzalake.cli"
 _KEYWORDS = {"import": "import_"}
 
 
+def _module_of(name: str) -> str:
+    return _KEYWORDS.get(name, name.replace("-", "_"))
+
+
 class LazyGroup(click.Group):
     """Lists the commands by topic, without importing them.
 
@@ -33,7 +37,7 @@ class LazyGroup(click.Group):
         """Import a command."""
         if cmd_name not in self._summaries:
             return super().get_command(ctx, cmd_name)
-        module = importlib.import_module(f"{_PACKAGE}.{_KEYWORDS.get(cmd_name, cmd_name)}")
+        module = importlib.import_module(f"{_PACKAGE}.{_module_of(cmd_name)}")
         command: click.Command = module.command
         return command
 

@@ -30,6 +30,8 @@ _SECTIONS: Sections = {
         "completion": "Print the completion script of a shell.",
         "migrate": "Apply pending schema migrations, and the settings that the schema depends on.",
         "import": "Import archives and archiving preferences of another server.",
+        "prosody-modules": "Show where Prosody's modules are, or install them in DIR.",
+        "systemd-unit": "Print a systemd unit for a service, by default for `up`.",
     },
     "Archives": {
         "stats": "Show the number of messages and owners, and their size on disk.",

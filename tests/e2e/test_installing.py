@@ -59,7 +59,8 @@ async def main():
         await client.online()
     await conversation.run(*both)
     for client in both:
-        assert not list(conversation.problems(client, await client.archive(conversation.PAGE)))
+        problems = list(conversation.problems(client, await client.archive(conversation.PAGE)))
+        assert not problems, (problems, client.live)
         await client.offline()
 
 

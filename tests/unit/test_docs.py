@@ -126,7 +126,7 @@ def test_every_command_can_be_given_as_it_stands(line: str) -> None:
         assert match[1] in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
         line = match[2] if " exec " in line else f"stanzalake {match[2]}"
     if line.startswith("stanzalake "):
-        parse(shlex.split(line)[1:])
+        parse(shlex.split(line.partition(" > ")[0])[1:])
     else:
         assert line.startswith("prosodyctl mod_stanzalake ")
         name, *options = line.replace("[", "").replace("]", "").split()[2:]
