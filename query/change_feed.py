@@ -62,6 +62,15 @@ class ChangeFeed:
             return None
         return max(self._owners.get(owner, 0), self._floor)
 
+    async def refresh(self, owner: str) -> int:
+        """Poll now, and return the number of an owner's last change.
+
+        Raises:
+            StoreUnavailable: The store does not answer.
+        """
+        await self.poll()
+        return max(self._owners.get(owner, 0), self._floor)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Poll until `stop` is set. While the store does not answer, every read returns None."""
         stopping = asyncio.create_task(stop.wait())

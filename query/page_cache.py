@@ -205,6 +205,13 @@ class Changes(Protocol):
     def read(self, owner: str) -> int | None:
         """Return the number of the owner's last change; None if newer ones may be unknown."""
 
+    async def refresh(self, owner: str) -> int:
+        """Ask the store, and return the number of the owner's last change.
+
+        Raises:
+            StoreUnavailable: The store does not answer.
+        """
+
 
 class PageCache:
     """Opens archives, from a snapshot where one is proven current.
@@ -270,6 +277,9 @@ class PageCache:
         if known.newest == newest:
             SNAPSHOTS.labels("current").inc()
             return known
+        # The new events may be an erasure, which is announced before it is committed.
+        if known.newest >= 0 and (now := await self._changes.refresh(owner)) != known.change:
+            known = Snapshot((), 0, -1, now, FIRST_MESSAGES)
         SNAPSHOTS.labels("loaded" if known.newest < 0 else "extended").inc()
         return await self._extend(owner, known, newest)
 

@@ -174,6 +174,7 @@ class CountedStore:
         self.rows = [row(position) for position in positions]
         self.reads: list[int] = []
         self.change: int | None = 0
+        self.next_change: int | None = 0
         self.is_too_large = False
 
     def archive(self, owner: str) -> MemoryArchive:
@@ -192,6 +193,11 @@ class CountedStore:
     def read(self, owner: str) -> int | None:
         assert owner == JULIET
         return self.change
+
+    async def refresh(self, owner: str) -> int:
+        assert owner == JULIET
+        self.change = self.next_change
+        return self.next_change or 0
 
 
 async def positions(
@@ -232,9 +238,18 @@ async def test_an_announced_change_and_a_lower_bound_load_anew(newest: int) -> N
     cache = cache_of(store)
     await positions(cache, 2)
     del store.rows[0]
-    store.change = 1 if newest == 2 else 0
+    store.change = store.next_change = 1 if newest == 2 else 0
     assert await positions(cache, newest) == (True, [2, 3])
     assert store.reads == [-1, -1]
+
+
+async def test_an_erasure_that_the_tap_stamped_is_heeded_at_once() -> None:
+    store = CountedStore(1, 2)
+    cache = cache_of(store)
+    assert await positions(cache, 2) == (True, [1, 2])
+    store.rows.clear()
+    store.next_change = 1  # announced, and not polled yet
+    assert await positions(cache, 3) == (True, [])
 
 
 async def test_nothing_is_cached_without_proof() -> None:
@@ -287,6 +302,6 @@ async def test_a_snapshot_follows_an_archive_that_grows_and_changes(
                 store.rows.append(row(newest))
             if is_changed and store.rows:
                 del store.rows[0]
-                store.change = (store.change or 0) + 1
+                store.change = store.next_change = (store.change or 0) + 1
             expected = [r.position for r in store.rows]
             assert (await positions(cache, newest))[1] == expected
