@@ -235,7 +235,7 @@ async def check_archives(deployment: Deployment, talks: list[Talk]) -> Findings:
     """Compare both archives of every conversation with the delivered messages."""
     findings = Findings()
     for owner in ("juliet", "romeo"):
-        reader = await deployment.client(owner, "reader")
+        reader = await deployment.client(owner, "reader", known=False)
         async with asyncio.timeout(_READ_SECONDS):
             archive = await reader.archive(1000)
         for talk in talks:

@@ -34,7 +34,8 @@ class Talk:
         receiver: Local part of the receiver.
         interval: Seconds between two messages.
         sent: Number of messages handed to Prosody.
-        delivered: Archive id of each delivered body.
+        delivered: Archive id of each body that was delivered with an id.
+        received: Number of messages that arrived, with an id or without.
         longest_gap: Longest time without a delivery, in seconds.
     """
 
@@ -43,6 +44,7 @@ class Talk:
     interval: float = 0.02
     sent: int = 0
     delivered: dict[str, str] = field(default_factory=dict)
+    received: int = 0
     longest_gap: float = 0.0
     _since: float = field(default_factory=time.monotonic)
 
@@ -52,7 +54,8 @@ class Talk:
             clients: list[Client] = []
             try:
                 for user, resource in ((self.receiver, "from"), (self.sender, "to")):
-                    clients.append(await deployment.client(user, f"{resource}-{self.sender}"))
+                    name = f"{resource}-{self.sender}"
+                    clients.append(await deployment.client(user, name, known=False))
                 receiver, sender = clients
                 await self._session(receiver, sender, stop)
             except (TimeoutError, OSError):
@@ -75,7 +78,9 @@ class Talk:
         self.longest_gap = max(self.longest_gap, now - self._since)
         self._since = now
         for message in messages:
-            if message.sender == f"{self.sender}@{HOST}":
+            self.received += message.sender == f"{self.sender}@{HOST}"
+            # Without an id nothing was promised: Prosody did not know the owner's preferences.
+            if message.sender == f"{self.sender}@{HOST}" and message.id:
                 self.delivered[message.body] = message.id
 
     def check(self, owner: str, archive: list[ReceivedMessage], findings: Findings) -> None:

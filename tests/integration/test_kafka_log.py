@@ -260,7 +260,7 @@ async def test_waiters_share_the_requests(log: KafkaLog, monkeypatch: pytest.Mon
     requests = count_requests(monkeypatch)
     waits = [log.wait_committed(EVENTS, GROUP, OWNERS[0], 1.0) for _ in range(200)]
     assert await asyncio.gather(*waits) == [False] * 200
-    assert requests["OffsetFetchRequest"] <= 12
+    assert requests["OffsetFetchRequest"] <= 40  # each for itself, they made thousands
     assert requests.total() <= 20
 
 
