@@ -32,16 +32,18 @@ def dsn(request: pytest.FixtureRequest) -> str:
     return server.dsn()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def messages(dsn: str) -> Iterator[Store]:
     """Give a migrated table whose parts are never merged, so that duplicates stay.
 
-    It is closed behind the package: a process has one embedded engine, on one directory.
+    It is closed behind the module: a process has one embedded engine, on one directory, and
+    pytest keeps a fixture of a wider scope when a module gives `dsn` a value of its own.
     """
     store = Store(dsn, TABLE)
     migrations.apply(
         store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", PROSODY_ARCHIVE_STORE=TABLE)
     )
+    store.command(f"TRUNCATE TABLE {TABLE}")  # the engine in memory outlives its clients
     store.command(f"SYSTEM STOP MERGES {TABLE}")
     yield store
     store.close()
