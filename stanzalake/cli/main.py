@@ -39,7 +39,7 @@ _SECTIONS: Sections = {
         "export": "Export the archive of JID as that user sees it, oldest message first.",
         "delete": "Erase messages of one archive: all of them, or those of a peer or a period.",
         "expire": "Remove messages older than PROSODY_ARCHIVE_EXPIRES_AFTER from the store, now.",
-        "backup": "Copy the archive, consistent at this moment, while services run.",
+        "backup": "Copy the archive while services run, and list or verify the copies.",
         "restore": "Merge a backup into the archive.",
     },
     "The log": {

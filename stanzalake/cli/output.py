@@ -5,6 +5,8 @@ import os
 import sys
 from typing import Any
 
+import click
+
 from stanzalake.errors import OutputClosed, OutputFailed
 
 
@@ -61,6 +63,11 @@ def _replacement(raw: io.FileIO, stream: Any, *, line_buffering: bool) -> io.Tex
         errors="backslashreplace",
         line_buffering=line_buffering,
     )
+
+
+def tell(text: str) -> None:
+    """Tell a person something that is no output for a script, on standard error."""
+    click.echo(text, err=True)
 
 
 def flush() -> None:

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import click
 
+from stanzalake.cli.output import tell
 from stanzalake.config import settings
 from stanzalake.errors import InvalidEvent, NotFound
 from stanzalake.log.base import Record
@@ -61,8 +62,11 @@ def list_command(env_file: Path | None, limit: int, page: int, *, as_json: bool)
         async with dead_letters.open_log(settings.load(env_file=env_file)) as log:
             return await dead_letters.newest(log, limit, page)
 
-    for letter in asyncio.run(work()):
+    found = asyncio.run(work())
+    for letter in found:
         click.echo(json.dumps(_fields(letter)) if as_json else _line(letter))
+    if not found:
+        tell("there are no dead letters" if page == 1 else f"there is no page {page}")
 
 
 @command.command(name="show")
@@ -73,9 +77,10 @@ def list_command(env_file: Path | None, limit: int, page: int, *, as_json: bool)
     type=click.File("wb", lazy=True),
     help="Also write the original bytes to this file.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print the metadata as a JSON object.")
 @click.pass_obj
 def show_command(
-    env_file: Path | None, id_: RecordId, output: BinaryIO | None, *, body: bool
+    env_file: Path | None, id_: RecordId, output: BinaryIO | None, *, body: bool, as_json: bool
 ) -> None:
     """Show one dead letter: its metadata and, on request, its bytes.
 
@@ -89,10 +94,13 @@ def show_command(
     record = asyncio.run(work())
     if output is not None:
         output.write(record.value)
+    fields = _fields(DeadLetter.of(record))
     if body:
         click.echo(record.value, nl=False)
+    elif as_json:
+        click.echo(json.dumps(fields))
     else:
-        for name, value in _fields(DeadLetter.of(record)).items():
+        for name, value in fields.items():
             click.echo(f"{name}: {_printable(str(value))}")
 
 
@@ -101,14 +109,16 @@ def show_command(
 @click.option("--all", "everything", is_flag=True, help="Replay all, instead of IDs.")
 @click.option("--source", help="With --all: only those whose source begins with this text.")
 @click.option("--dry-run", is_flag=True, help="Append nothing; print the outcome only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as a JSON object.")
 @click.pass_obj
-def replay_command(
+def replay_command(  # noqa: PLR0913  # the command's options
     env_file: Path | None,
     ids: tuple[RecordId, ...],
     source: str | None,
     *,
     everything: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Append dead letters that are valid events to the log again.
 
@@ -131,8 +141,19 @@ def replay_command(
             return await dead_letters.replay(log, selected, dry_run=dry_run)
 
     result = asyncio.run(work())
-    _print(result, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps(_outcome(result, dry_run=dry_run)))
+    else:
+        _print(result, dry_run=dry_run)
     _require(ids, result)
+
+
+def _outcome(result: ReplayResult, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "replayed": not dry_run,
+        "events": len(result.events),
+        "invalid": {_format_id(id_): reason for id_, reason in result.invalid.items()},
+    }
 
 
 def _print(result: ReplayResult, *, dry_run: bool) -> None:

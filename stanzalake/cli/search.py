@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from stanzalake.cli.output import tell
 from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_order
 from stanzalake.config import settings
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, seconds_ago, to_milliseconds
@@ -71,6 +72,8 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
         access.size = sum(message.size for message in found)
     for line in _lines(found, as_json=as_json):
         click.echo(line)
+    if not found:
+        tell("no message was found")
 
 
 def _lines(found: Any, *, as_json: bool) -> Iterator[str]:

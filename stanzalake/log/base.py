@@ -126,5 +126,11 @@ class Log(Protocol):
             LogUnavailable: The log cannot be read now.
         """
 
+    def follow(self, topic: str) -> AsyncGenerator[Record, None]:
+        """Iterate over the records that a topic holds now, then over those that are appended.
+
+        Joins no group, commits nothing and does not end; raises as `scan` does.
+        """
+
     async def close(self) -> None:
         """Close connections and files; appended records stay."""

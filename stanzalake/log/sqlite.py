@@ -15,6 +15,7 @@ from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 from stanzalake.observability.log_once import LogOnce
 
 _SCAN_RECORDS = 1000
+_FOLLOW_SECONDS = 0.5
 _MAX_KEYS = 4 * 1024 * 1024
 """Bytes of the keys whose newest record is remembered."""
 _UPKEEP_SECONDS = 60.0
@@ -110,6 +111,17 @@ class LocalLog:
                 if record.offset <= end:
                     yield record
                 start = record.offset + 1
+
+    async def follow(self, topic: str) -> AsyncGenerator[Record, None]:
+        """Iterate over the records that a topic holds now, then over those that are appended."""
+        start = 0
+        while True:
+            records = await self._call(self._file.read, topic, start, _SCAN_RECORDS)
+            for record in records:
+                yield record
+                start = record.offset + 1
+            if not records:
+                await asyncio.sleep(_FOLLOW_SECONDS)  # another process may append
 
     async def close(self) -> None:
         """Close the file."""

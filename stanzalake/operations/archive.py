@@ -30,6 +30,14 @@ def open_archive(settings: Settings, *, admin: bool = False) -> Iterator[Store]:
         yield store
 
 
+def pending(settings: Settings) -> list[str]:
+    """Return the names of pending migrations, and the changes that settings need."""
+    if settings.store_dir is not None and not settings.store_dir.is_dir():
+        return [migration.name for migration in migrations.all_migrations()]
+    with closing(Store.for_admin(settings)) as store:
+        return migrations.pending(store, settings)
+
+
 def migrate(settings: Settings) -> list[str]:
     """Apply pending migrations, and return their names."""
     with closing(Store.for_admin(settings)) as store:

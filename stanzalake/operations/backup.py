@@ -1,8 +1,12 @@
 """Backup and restore of the store, with the steps that follow a restore."""
 
 import asyncio
+import re
+import shutil
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
 
 from stanzalake.config import data_dir
 from stanzalake.config.settings import Settings
@@ -11,10 +15,14 @@ from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
 from stanzalake.log.sqlite_file import PARTITION
 from stanzalake.store import migrations
-from stanzalake.store.backups import Backups
+from stanzalake.store.backups import BackupContents, Backups, MadeBackup
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
+
+_HEAD = 4096
+_TIMESTAMP = re.compile("<timestamp>(.*?)</timestamp>")
+_BASE = re.compile(r"<base_backup>File\('(.*?)'\)</base_backup>")
 
 
 def make(settings: Settings, name: str, base: str) -> None:
@@ -26,11 +34,66 @@ def make(settings: Settings, name: str, base: str) -> None:
         base: Name of the backup that an incremental backup builds on; empty for a full backup.
     """
     _require_single(settings)
-    store = Store.for_admin(settings)
-    try:
+    with closing(Store.for_admin(settings)) as store:
         Backups(store).make(name, base)
-    finally:
-        store.close()
+
+
+def made(settings: Settings) -> list[MadeBackup]:
+    """Return the backups that exist, the oldest first; of a server, those since its start."""
+    if settings.embedded_store:
+        directory = _directory(settings)
+        found = (_read(path) for path in directory.iterdir()) if directory.is_dir() else ()
+        return sorted((backup for backup in found if backup is not None), key=lambda b: b.at)
+    with closing(Store.for_admin(settings)) as store:
+        return Backups(store).made()
+
+
+def verify(settings: Settings, name: str) -> BackupContents:
+    """Read a backup to the end, and return a summary; works beside running services.
+
+    Needs as much disk space as the archive for the time being: in the data directory for the
+    embedded store, else in ClickHouse.
+
+    Raises:
+        NotFound: There is no such backup.
+        StoreRefused: The backup is damaged or incomplete.
+    """
+    _require_single(settings)
+    if not settings.embedded_store:
+        with closing(Store.for_admin(settings)) as store:
+            return Backups(store).verify(name)
+    _require_backup(settings, name)
+    scratch = settings.data_dir / "verify"
+    with data_dir.hold_data_dir(scratch):
+        shutil.rmtree(scratch / "store", ignore_errors=True)
+        try:
+            return _verify_embedded(settings, scratch / "store", name)
+        finally:
+            shutil.rmtree(scratch)
+
+
+def _verify_embedded(settings: Settings, scratch: Path, name: str) -> BackupContents:
+    """Restore into an engine of its own, as that of the archive may be another process's."""
+    options = {"chdb_options": {"backups.allowed_path": str(_directory(settings).absolute())}}
+    with closing(Store(f"chdb://{scratch.absolute()}", settings.store, engine=options)) as store:
+        return Backups(store).verify(name)
+
+
+def _directory(settings: Settings) -> Path:
+    return settings.data_dir / "backups"
+
+
+def _read(path: Path) -> MadeBackup | None:
+    """Describe an embedded backup from the head of the file that ClickHouse writes last."""
+    try:
+        with (path / ".backup").open() as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return None
+    made, base = _TIMESTAMP.search(head), _BASE.search(head)
+    at = datetime.fromisoformat(made[1] if made else "1970-01-01").astimezone(UTC)
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return MadeBackup(path.name, base[1] if base else "", at, size)
 
 
 async def restore(settings: Settings, name: str) -> int:
@@ -63,16 +126,13 @@ async def restore(settings: Settings, name: str) -> int:
 
 
 def _restore(settings: Settings, name: str) -> int:
-    store = Store.for_admin(settings)
-    try:
+    with closing(Store.for_admin(settings)) as store:
         if name:
             Backups(store).restore(name)
         migrations.apply(store, settings)
         # The backup may hold what was erased since, however long ago.
         Deletion(store, settings.clickhouse_cluster).step(time.time())
         return len(Erasures(store).since(0))
-    finally:
-        store.close()
 
 
 async def _rewind(settings: Settings) -> None:
@@ -91,7 +151,7 @@ async def _rewind(settings: Settings) -> None:
 
 def _require_backup(settings: Settings, name: str) -> None:
     """Require a backup of the embedded store, before a store is created to restore it into."""
-    directory = settings.data_dir / "backups"
+    directory = _directory(settings)
     if settings.embedded_store and not (directory / name).exists():
         raise NotFound(f"there is no backup {name} in {directory}")
 

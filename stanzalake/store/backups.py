@@ -5,7 +5,9 @@ https://clickhouse.com/docs/operations/backup/overview
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import NamedTuple
 
 from stanzalake.errors import NotFound, StanzalakeError, StoreRefused
 from stanzalake.store.client import Store
@@ -14,11 +16,47 @@ from stanzalake.store.statement import identifier, literal
 _POLL_SECONDS = 0.1
 _EXISTS, _NOT_FOUND = "Code: 598.", "Code: 599."
 """ClickHouse's BACKUP_ALREADY_EXISTS and BACKUP_NOT_FOUND."""
+_FILE = r"^File\('(.*)'\)$"
+_SCRATCH = "verify_"
+_SUFFIXES = ("", "_preferences", "_erasures")
+"""Suffixes of the tables that a backup must have."""
 _RUNNING = {"CREATING_BACKUP", "RESTORING"}
 _DONE = {"BACKUP_CREATED", "RESTORED"}
 # Existing rows stay: readers deduplicate a row that is in both. Table definitions may differ by
 # later migrations and settings.
 _MERGE = "allow_non_empty_tables = true, allow_different_table_def = true"
+
+
+class BackupContents(NamedTuple):
+    """What a backup has been found to hold.
+
+    Attributes:
+        messages: Number of rows of messages.
+        owners: Number of owners, an estimate above some ten thousand.
+        first: Position of the oldest message; 0 if there is none.
+        last: Position of the newest message.
+    """
+
+    messages: int
+    owners: int
+    first: int
+    last: int
+
+
+class MadeBackup(NamedTuple):
+    """A backup that exists.
+
+    Attributes:
+        name: File name.
+        base: Name of the backup that an incremental one builds on; empty for a full one.
+        at: When it was made.
+        size: Bytes, without those of the base.
+    """
+
+    name: str
+    base: str
+    at: datetime
+    size: int
 
 
 class Backups:
@@ -61,6 +99,54 @@ class Backups:
     def restore(self, name: str) -> None:
         """Merge all rows of a backup into the tables; raises as `make` does."""
         self._run("RESTORE ALL FROM File({name:String})", name, _MERGE)
+
+    def verify(self, name: str) -> BackupContents:
+        """Restore a backup beside the tables, have ClickHouse check every part, and drop it again.
+
+        Raises:
+            NotFound: There is no such backup.
+            StoreRefused: The backup is damaged or incomplete.
+            StoreUnavailable: No answer; may work later.
+        """
+        copies = {_SCRATCH + table: table for table in map(self._store.table.__add__, _SUFFIXES)}
+        tables = (f"TABLE {identifier(t)} AS {identifier(copy)}" for copy, t in copies.items())
+        self._drop(copies)
+        try:
+            self._run(f"RESTORE {', '.join(tables)} FROM File({{name:String}})", name, "")
+            for copy in copies:
+                self._check(copy)
+            return self._contents(_SCRATCH + self._store.table)
+        finally:
+            self._drop(copies)
+
+    def made(self) -> list[MadeBackup]:
+        """Return the backups that a server has made since its start, the newest last."""
+        rows = self._store.select(
+            "SELECT extract(name, {file:String}) AS file, extract(base_backup_name, {file:String}),"
+            " toTimeZone(end_time, 'UTC'), total_size"
+            " FROM system.backups WHERE status = 'BACKUP_CREATED' AND file != '' ORDER BY end_time",
+            {"file": _FILE},
+        )
+        return [MadeBackup(*row) for row in rows]
+
+    def _check(self, table: str) -> None:
+        [[is_passed]] = self._store.select(
+            "CHECK TABLE {copy:Identifier} SETTINGS check_query_single_value_result = 1",
+            {"copy": table},
+        )
+        if not int(str(is_passed)):
+            raise StoreRefused(f"the backup of {table.removeprefix(_SCRATCH)} is damaged")
+
+    def _contents(self, table: str) -> BackupContents:
+        [row] = self._store.select(
+            "SELECT count(), uniq(owner), min(position), max(position) FROM {copy:Identifier}",
+            {"copy": table},
+        )
+        return BackupContents(*row)
+
+    def _drop(self, tables: Iterable[str]) -> None:
+        for table in tables:
+            self._store.command(f"DROP TABLE IF EXISTS {identifier(table)} SYNC")
 
     def _run(self, statement: str, name: str, settings: str) -> None:
         operation = str(uuid.uuid4())

@@ -1,7 +1,10 @@
 """Backup and restore, by the statements of docs/backup.md."""
 
 import asyncio
+import json
 import shlex
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -295,3 +298,73 @@ async def test_a_server_reports_an_unknown_and_a_repeated_backup_in_one_line(
     status, _, err = await stanzalake.run("restore", "nope")
     assert (status, len(err.splitlines())) == (1, 1)
     assert "there is no such backup" in err
+
+
+async def test_backups_are_listed_and_verified(tmp_path: Path) -> None:
+    stanzalake = Command(tmp_path)
+    stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "never"
+    assert await stanzalake.run("backup", "list") == (0, "", "there are no backups\n")
+    await asyncio.to_thread(fill, stanzalake.settings)
+    assert (await stanzalake.run("backup", "monday"))[0] == 0
+    status, out, _ = await stanzalake.run("backup", "tuesday", "--base", "monday", "--json")
+    assert (status, json.loads(out)) == (0, {"name": "tuesday", "base": "monday"})
+    _, out, _ = await stanzalake.run("backup", "list", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(made["name"], made["base"]) for made in found] == [
+        ("monday", ""),
+        ("tuesday", "monday"),
+    ]
+    assert all(made["size"] > 1000 for made in found)
+    assert datetime.now(UTC) - datetime.fromisoformat(found[1]["at"]) < timedelta(minutes=1)
+
+    before = contents(tmp_path / "data")
+    status, out, err = await stanzalake.run("backup", "verify", "tuesday", "--json")
+    assert status == 0, err
+    assert json.loads(out)["messages"] == len(await archived(stanzalake.settings))
+    status, out, _ = await stanzalake.run("restore", "tuesday", "--dry-run")
+    assert (status, out.startswith("would be merged: ")) == (0, True)
+    assert contents(tmp_path / "data") == before
+
+
+def contents(directory: Path) -> list[Path]:
+    return sorted(p for p in directory.rglob("*") if "clickhouse" not in p.parts)
+
+
+async def test_a_damaged_backup_is_not_intact(tmp_path: Path) -> None:
+    stanzalake = Command(tmp_path)
+    stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "never"
+    await asyncio.to_thread(fill, stanzalake.settings)
+    assert (await stanzalake.run("backup", "monday"))[0] == 0
+    [file] = (tmp_path / "data" / "backups").rglob("messages/*/data.bin")
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    file.write_bytes(damaged)
+    status, out, err = await stanzalake.run("backup", "verify", "monday")
+    assert (status, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "data" / "verify").exists()
+
+
+async def test_a_server_lists_and_verifies_its_backups(run: Run, tmp_path: Path) -> None:
+    server = await run(
+        ClickHouse(
+            directory=tmp_path / "clickhouse",
+            config=configuration(tmp_path),
+            users=USERS,
+            environment=PASSWORDS,
+        )
+    )
+    stanzalake = Command(tmp_path)
+    stanzalake.settings |= {
+        "STANZALAKE_CLICKHOUSE_DSN": dsn_of(server, "query"),
+        "STANZALAKE_CLICKHOUSE_ADMIN_DSN": dsn_of(server, "admin"),
+        "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
+    }
+    await asyncio.to_thread(fill, stanzalake.settings)
+    assert (await stanzalake.run("backup", "monday"))[0] == 0
+    status, out, err = await stanzalake.run("backup", "list")
+    assert (status, out.split()[0]) == (0, "monday"), err
+    status, out, err = await stanzalake.run("backup", "verify", "monday")
+    assert (status, out.startswith("monday is intact: ")) == (0, True), err
+    with closing(Store.for_admin(settings.load(stanzalake.settings))) as store:
+        assert store.select("SHOW TABLES LIKE 'verify%'") == []

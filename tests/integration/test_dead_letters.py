@@ -82,7 +82,12 @@ async def events(log: Log) -> list[tuple[str, bytes]]:
 
 async def test_no_dead_letters_is_status_0(stanzalake: Command, log: Log) -> None:
     assert await events(log) == []
-    assert await stanzalake.run("rejected", "list") == (0, "", "")
+    assert await stanzalake.run("rejected", "list") == (0, "", "there are no dead letters\n")
+    assert await stanzalake.run("rejected", "list", "--json", "--page", "2") == (
+        0,
+        "",
+        "there is no page 2\n",
+    )
     status, out, _ = await stanzalake.run("rejected", "replay", "--all")
     assert (status, out) == (0, "0 events replayed, 0 records stay as they are\n")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devstack.kafka import Kafka
-from stanzalake.log.base import EVENTS, Entry
+from stanzalake.log.base import EVENTS, Entry, Log
 from stanzalake.log.sqlite import LocalLog
 from tests.support.command import Command
 from tests.support.events import JULIET, encoded
@@ -59,6 +59,57 @@ async def consumed(kafka: Kafka, prefix: str, number: int) -> tuple[list[dict[st
         out, err = await process.communicate()
     assert (process.returncode, out) == (0, b"")
     return lines, err.count(b"skipped")
+
+
+async def follow(stanzalake: Command, log: Log, *arguments: str) -> None:
+    """Read two events, append a third, read that, and end the command."""
+    process = await stanzalake.start("events", "--follow", *arguments)
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        lines = [json.loads(await process.stdout.readline()) for _ in range(2)]
+        await log.append(EVENTS, [Entry(NURSE, encoded(4, owner=NURSE)), Entry(JULIET, encoded(5))])
+        lines.append(json.loads(await process.stdout.readline()))
+        process.terminate()
+        out, err = await process.communicate()
+    assert [event["position"] for event in lines] == [2, 1, 5]
+    assert (process.returncode, out) == (0, b"")
+    access = json.loads(err.splitlines()[-1])
+    assert (access["messages"], access["outcome"]) == (3, "done")
+
+
+async def test_the_events_of_the_embedded_log_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    log = LocalLog(tmp_path / "data" / "log.sqlite")
+    await log.append(EVENTS, ENTRIES[5:])
+    await follow(Command(tmp_path), log, "--owner", JULIET)
+    await log.close()
+
+
+async def test_the_events_of_kafka_are_followed(kafka: Kafka, tmp_path: Path) -> None:
+    prefix = unique_prefix()
+    log = await open_kafka(kafka, prefix)
+    await log.append(EVENTS, ENTRIES[5:])
+    stanzalake = Command(tmp_path)
+    stanzalake.settings |= {
+        "STANZALAKE_KAFKA_BOOTSTRAP_SERVERS": kafka.address,
+        "STANZALAKE_KAFKA_TOPIC_PREFIX": prefix,
+        "STANZALAKE_KAFKA_REPLICATION": "1",
+    }
+    await follow(stanzalake, log, "--owner", JULIET)
+    await log.close()
+
+
+async def test_events_from_a_time_on(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    log = LocalLog(tmp_path / "data" / "log.sqlite")
+    await log.append(EVENTS, [Entry(JULIET, encoded(n << 16)) for n in (999, 1000)])
+    await log.close()
+    stanzalake = Command(tmp_path)
+    status, out, _ = await stanzalake.run("events", "--since", "1970-01-01T00:00:01Z")
+    assert (status, json.loads(out)["position"]) == (0, 1000 << 16)
+    status, out, err = await stanzalake.run("events", "--since", "1980-01-01")
+    assert (status, out) == (0, "")
+    assert err.startswith("there are no such events\n")
 
 
 @pytest.mark.parametrize("owner", ["", NURSE])

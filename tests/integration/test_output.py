@@ -72,6 +72,10 @@ COMMANDS = [
     "rejected show 0/2 --body",
     "rejected replay --all --dry-run",
     "backup NAME",
+    "backup NAME --json",
+    "backup list --json",
+    "completion bash",
+    "migrate --dry-run --json",
     FAULT,
     "check --json",
 ]
@@ -99,6 +103,15 @@ async def test_a_locale_of_ascii_escapes_what_it_lacks(stanzalake: Command, comm
     stanzalake.settings["PYTHONIOENCODING"] = "ascii"
     status, out, err = await stanzalake.run(*arguments(command))
     del stanzalake.settings["PYTHONIOENCODING"]
+    assert (status, err) == (int(command.startswith(FAULT)), "")
+    assert out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_terminal_of_five_columns_is_wide_enough(stanzalake: Command, command: str) -> None:
+    stanzalake.settings["COLUMNS"] = "5"
+    status, out, err = await stanzalake.run(*arguments(command))
+    del stanzalake.settings["COLUMNS"]
     assert (status, err) == (int(command.startswith(FAULT)), "")
     assert out
 

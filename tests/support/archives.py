@@ -123,6 +123,9 @@ class HeardLog:
     def scan(self, topic: str) -> AsyncGenerator[Record, None]:
         raise NotImplementedError
 
+    def follow(self, topic: str) -> AsyncGenerator[Record, None]:
+        raise NotImplementedError
+
     async def close(self) -> None:
         raise NotImplementedError
 

@@ -85,7 +85,7 @@ def test_the_list_of_commands_has_the_first_sentence_of_each(command: str) -> No
 def test_manual_pages_and_completion_scripts_are_up_to_date() -> None:
     """`make manual` writes them."""
     written = {str(f.relative_to(SHARE)): f.read_text() for f in SHARE.rglob("*") if f.is_file()}
-    assert dict(manual.files()) == written
+    assert dict(manual.files()) == written, "run `make manual`"
 
 
 @pytest.mark.parametrize("page", sorted((SHARE / "man" / "man1").iterdir()), ids=lambda p: p.name)

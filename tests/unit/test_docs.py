@@ -143,7 +143,9 @@ def test_every_command_that_is_named_is_there(mention: str) -> None:
             options = command.get_params(click.Context(command))
             assert any(word in option.opts for option in options), word
         elif isinstance(command, click.Group):
-            found = command.get_command(click.Context(command), word)
+            context = click.Context(command)
+            # `backup NAME` is short for `backup make NAME`
+            found = command.get_command(context, word) or command.get_command(context, "make")
             assert found is not None, word
             command = found
 

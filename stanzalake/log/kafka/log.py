@@ -1,7 +1,8 @@
 """The log on Apache Kafka, for any number of processes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -99,14 +100,26 @@ class KafkaLog:
 
     async def scan(self, topic: str) -> AsyncGenerator[Record, None]:
         """Iterate over the records that a topic holds now."""
+        async with self._reader(topic) as reader:
+            async for record in _all(reader):
+                yield record
+
+    async def follow(self, topic: str) -> AsyncGenerator[Record, None]:
+        """Iterate over the records that a topic holds now, then over those that are appended."""
+        async with self._reader(topic) as reader:
+            async for record in reader:
+                yield as_record(record)
+
+    @asynccontextmanager
+    async def _reader(self, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
+        """Open a reader of a whole topic, in no group."""
         with client.translate_errors():
             reader = AIOKafkaConsumer(
                 self._prefix + topic, **self._client, group_id=None, auto_offset_reset="earliest"
             )
             await client.start(reader)
             try:
-                async for record in _all(reader):
-                    yield record
+                yield reader
             finally:
                 await client.stop(reader)
 

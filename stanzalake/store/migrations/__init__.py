@@ -173,11 +173,22 @@ def check(store: Store) -> None:
     Raises:
         SchemaBehind: A migration is missing; the text names the command that applies it.
     """
-    [(exists,)] = store.select("EXISTS TABLE {migrations:Identifier}")
-    missing = list(_missing(store) if exists else all_migrations())
+    missing = _all_missing(store)
     if missing:
         names = ", ".join(f"{migration.number:03d} {migration.name}" for migration in missing)
         raise SchemaBehind(f"the schema of {store.table} lacks {names}: run stanzalake migrate")
+
+
+def pending(store: Store, settings: Settings) -> list[str]:
+    """Return the names of missing migrations, and the ALTER clauses that the settings need."""
+    missing = [migration.name for migration in _all_missing(store)]
+    [(exists,)] = store.select("EXISTS TABLE {messages:Identifier}")
+    return missing + (pending_changes(store, settings) if exists else [])
+
+
+def _all_missing(store: Store) -> list[Migration]:
+    [(exists,)] = store.select("EXISTS TABLE {migrations:Identifier}")
+    return list(_missing(store) if exists else all_migrations())
 
 
 def pending_changes(store: Store, settings: Settings) -> list[str]:
