@@ -258,15 +258,15 @@ function forwarding_mt:on_iq(data)
 end
 
 -- Requests an owner's state.
---   answered: called once, with the state or nil
+--   answered: called once, with the state, or with nil and the reason, see ask
 function forwarding_mt:ask_state(owner, answered)
 	local request = { owner = owner, asker = module.host, position = self.sequence:next(owner), tracked = true };
 	-- The erasure of an account may still be in the journal.
 	self.sender:hold(owner, self.freshness_timeout, function (stable, watermarks)
-		if not stable or self.closed then return answered(nil); end
-		self:ask(text_of_request("state", request, true, watermarks), function (opened)
+		if not stable or self.closed then return answered(nil, "unstable"); end
+		self:ask(text_of_request("state", request, true, watermarks), function (opened, why)
 			if opened then opened:close(); end
-			answered(opened and opened.state);
+			answered(opened and opened.state, why);
 		end);
 	end);
 end
@@ -277,12 +277,13 @@ function forwarding_mt:on_part(stanza)
 	return true;
 end
 
-function forwarding_mt:start()
+--   on_connect: called whenever a query component connects
+function forwarding_mt:start(on_connect)
 	for _, name in ipairs { "query", "prefs", "metadata" } do
 		module:hook("iq/self/"..xmlns_mam..":"..name, function (data) return self:on_iq(data); end);
 	end
 	module:hook("message/host", function (data) return self:on_part(data.stanza); end, 1);
-	self.query:start();
+	self.query:start(on_connect);
 end
 
 -- Ends all requests before the module is unloaded.

@@ -61,16 +61,19 @@ local ingest, query = components.new(settings.ingest), components.new(settings.q
 local shipping = sender.new(journal, sequence, ingest, settings);
 
 local forwarder;
-local states = preferences.new(module:open_store("stanzalake_preferences"), function (owner, answered)
-	forwarder:ask_state(owner, answered);
+local states = preferences.new(module:open_store("stanzalake_preferences"), function (...)
+	forwarder:ask_state(...);
 end, now, settings);
 forwarder = forwarding.new(shipping, sequence, query, settings, states);
 
 tap.new(journal, sequence, position.new_sealer(settings.id_keys[1]), shipping, states, settings):start();
 states:start();
 offline.start();
-forwarder:start();
-ingest:start(function () shipping:resume(); end);
+forwarder:start(function () states:resume(); end);
+ingest:start(function ()
+	shipping:resume();
+	states:resume();
+end);
 check.start(journal, sequence, settings);
 requests.new(inbox.new(settings.journal_dir), journal, sequence, shipping, states):start();
 

@@ -4,15 +4,14 @@
 local jid_node = require "util.jid".node;
 
 local caches = module:require "cache";
+local inquiries = module:require "inquiries";
 
 -- Bytes of states in memory.
 local CACHE_LIMIT = 16 * 1024 * 1024;
 -- Bytes that a JID in a list takes besides its characters.
 local JID_OVERHEAD = 64;
--- Questions to the query components on their way at once; other owners are asked for later.
-local MAX_QUESTIONS = 64;
--- Seconds after which a question that was not answered is asked again.
-local RETRY = 10;
+-- Accounts with a session that are looked up at a time, and seconds between: Prosody goes on meanwhile.
+local SLICE, INTERVAL = 20, 0.02;
 
 local preferences_mt = {};
 preferences_mt.__index = preferences_mt;
@@ -89,6 +88,7 @@ end
 
 -- Gives true, or nil and the reason.
 function preferences_mt:save(owner, record)
+	self.inquiries:close(owner);
 	self:remember(owner, record);
 	local ok, err = self.store:set(jid_node(owner), record);
 	if not ok then module:log("error", "Preferences of %s cannot be stored: %s", owner, err); end
@@ -99,19 +99,10 @@ end
 function preferences_mt:get(owner)
 	local state = self.cache:get(owner) or self:remember(owner, self:load(owner));
 	if state.known then return state; end
-	self:inquire(owner, state);
-end
-
--- Asks the query component, unless it was asked just now, or the answer of a request in flight decides.
-function preferences_mt:inquire(owner, state)
-	if self.in_flight[owner] or state.ask_after > self.now() or self.questions >= MAX_QUESTIONS then return; end
-	state.ask_after, self.questions = math.huge, self.questions + 1;
-	self.ask(owner, function (answer)
-		self.questions = self.questions - 1;
-		-- Another request of the owner, or an erasure, came between the question and its answer.
-		if self.cache:get(owner) ~= state then return; end
-		if answer then self:learn(owner, answer); else state.ask_after = self.now() + RETRY; end
-	end);
+	-- The answer to a request in flight decides.
+	if self.in_flight[owner] then return nil; end
+	local delay = state.ask_after - self.now();
+	self.inquiries:open(owner, delay > 0 and delay or nil);
 end
 
 function preferences_mt:learn(owner, answer)
@@ -175,11 +166,13 @@ function preferences_mt:settled(owner, position, state)
 		record.known, record.doubt = false, text_of(math.max(position, position_of(record.doubt)));
 	end
 	self:save(owner, record);
+	self:get(owner);
 end
 
 -- Ends the state of an account that was removed: whoever has its name later begins anew.
 function preferences_mt:reset(owner)
 	self.in_flight[owner] = nil;
+	self.inquiries:close(owner);
 	self.cache:set(owner, removed);
 	local ok, err = self.store:set(jid_node(owner), nil);
 	if not ok then module:log("error", "Preferences of %s cannot be removed: %s", owner, err); end
@@ -189,40 +182,67 @@ end
 function preferences_mt:refresh(owner)
 	local record = self:load(owner);
 	record.known = false;
-	return self:save(owner, record);
+	local ok, err = self:save(owner, record);
+	self:get(owner);
+	return ok, err;
 end
 
 -- The same for all owners.
 function preferences_mt:refresh_all()
 	self.generation = self.generation + 1;
+	self.inquiries:close_all();
 	self.cache:clear();
-	return self.store:set(nil, { generation = self.generation });
+	local ok, err = self.store:set(nil, { generation = self.generation });
+	self:prepare_sessions();
+	return ok, err;
 end
 
--- Has the state at hand before the first message of a session.
-function preferences_mt:on_login(owner)
+-- Has the state at hand before an account's first message.
+function preferences_mt:prepare(owner)
 	if self:get(owner) == removed then
 		self:save(owner, { known = true, activated = false, generation = self.generation });
 	end
 end
 
-function preferences_mt:start()
-	module:hook("resource-bind", function (event)
-		self:on_login(event.session.username.."@"..module.host);
+-- The same for the accounts that have a session.
+function preferences_mt:prepare_sessions()
+	local users = {};
+	for user in pairs(prosody.hosts[module.host].sessions) do users[#users + 1] = user; end
+	module:add_timer(0, function ()
+		for _ = 1, SLICE do
+			local user = table.remove(users);
+			if not user then return nil; end
+			self:prepare(user.."@"..module.host);
+		end
+		return INTERVAL;
 	end);
 end
 
+-- Asks at once for what is not known, after a query component has connected.
+function preferences_mt:resume()
+	self.inquiries:resume();
+end
+
+function preferences_mt:start()
+	module:hook("resource-bind", function (event) self:prepare(event.session.username.."@"..module.host); end);
+	module:hook("user-registered", function (event) self:prepare(event.username.."@"..module.host); end);
+	self:prepare_sessions();
+end
+
 --   store: Prosody's, of type keyval
---   ask: gets an owner and a function, which it calls once: with the state as of the question, or nil if there is no
---     answer. A state is { activated (boolean), default (nil without preferences), always, never (lists of JIDs),
---     position (of the last change) }.
+--   ask: as in inquiries.lib.lua; the answer is the state as of the question: { activated (boolean), default (nil
+--     without preferences), always, never (lists of JIDs), position (of the last change) }
 --   options: smart (boolean), query_timeout (seconds)
 local function new(store, ask, now, options)
-	return setmetatable({
-		store = store, ask = ask, now = now, smart = options.smart, grace = options.query_timeout;
-		generation = (store:get(nil) or {}).generation or 0, in_flight = {}, questions = 0;
+	local self = setmetatable({
+		store = store, now = now, smart = options.smart, grace = options.query_timeout;
+		generation = (store:get(nil) or {}).generation or 0, in_flight = {};
 		cache = caches.new(CACHE_LIMIT, function (state) return state.bytes; end);
 	}, preferences_mt);
+	local function learn(owner, answer) self:learn(owner, answer); end
+	local function add_timer(seconds, call) module:add_timer(seconds, call); end
+	self.inquiries = inquiries.new(ask, learn, add_timer);
+	return self;
 end
 
 return { new = new };

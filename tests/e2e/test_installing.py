@@ -57,7 +57,6 @@ async def main():
     both = [Client(f"{user}@capulet.lit/one", "wherefore", 5222) for user in ("juliet", "romeo")]
     for client in both:
         await client.online()
-    await conversation.wait_announced(*both)
     await conversation.run(*both)
     for client in both:
         problems = list(conversation.problems(client, await client.archive(conversation.PAGE)))

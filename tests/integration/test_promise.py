@@ -1,5 +1,6 @@
 """An announced id is a promise: what has none is handled as if there were no archive."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from stanzalake.model.event import Erasure
 from tests.support.clients import CLIENT, RawClient, parsed, stanza_ids
 from tests.support.components import FakeQuery
-from tests.support.server import JULIET, PASSWORD, ROMEO, Server, StartServer
+from tests.support.server import HOST, JULIET, PASSWORD, ROMEO, Server, StartServer
 from tests.support.wait import until
 
 NO_OFFLINE = 'modules_disabled = { "offline" }\n'
@@ -265,6 +266,44 @@ async def test_an_owner_of_unknown_state_is_archived_without_an_id(
     await ingest.arrival("nobody knows", JULIET)
     await ingest.arrival("nobody knows", ROMEO)
     assert "added" not in server.log
+
+
+def owners_asked_for(query: FakeQuery) -> list[str]:
+    return [request.header["owner"] for request in query.asked]
+
+
+async def test_a_logged_in_account_is_asked_for_once_a_query_component_connects(
+    start_server: StartServer,
+) -> None:
+    server = await start_server()
+    juliet, romeo = await server.client("juliet"), await server.client("romeo")
+    query = await server.query(busy=True)
+    await until(lambda: {JULIET, ROMEO} <= {*owners_asked_for(query)})
+    query.tell = query.state
+    await until(server.prosody.state_file("juliet").exists)
+    romeo.say(JULIET, "the first one", "m1")
+    assert stanza_ids(await juliet.message("m1"))
+
+
+async def sign_up(user: str, port: int) -> None:
+    """Register an account in-band (XEP-0077)."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        f"<stream:stream to='{HOST}' version='1.0' xmlns='jabber:client' "
+        "xmlns:stream='http://etherx.jabber.org/streams'><iq type='set' id='r'><query "
+        f"xmlns='jabber:iq:register'><username>{user}</username><password>{PASSWORD}</password>"
+        "</query></iq>".encode()
+    )
+    answer = await reader.readuntil(b"id='r'")
+    assert b"type='result'" in answer, answer
+    writer.close()
+
+
+async def test_a_new_account_is_asked_for_before_it_logs_in(start_server: StartServer) -> None:
+    server = await start_server("allow_registration = true", modules=["stanzalake", "register_ibr"])
+    query = await server.query()
+    await sign_up("nurse", server.prosody.client_port)
+    await until(lambda: owners_asked_for(query) == [f"nurse@{HOST}"])
 
 
 async def test_push_is_not_told_of_what_is_not_kept(

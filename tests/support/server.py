@@ -90,9 +90,11 @@ class Server:
         await fake.start()
         return fake
 
-    async def query(self, jid: str = QUERY) -> FakeQuery:
-        """Give a connected query component."""
+    async def query(self, jid: str = QUERY, busy: bool = False) -> FakeQuery:
+        """Give a connected query component; a busy one refuses to tell states."""
         fake = FakeQuery(jid, self.prosody.component_secret, self.prosody.component_port)
+        if busy:
+            fake.tell = lambda asked: fake.error(asked.outer, "wait", "resource-constraint")
         self._stack.push_async_callback(fake.stop)
         await fake.start()
         self._tells_states = True

@@ -7,19 +7,34 @@ local deserialize = require "util.json".decode;
 
 local OWNER = "juliet@capulet.lit";
 local BASE = 117650718720000000;
-local GRACE, RETRY = 30, 10;
+local GRACE = 30;
 
-local logged;
+local logged, timers;
 local module = { host = "capulet.lit" };
+local prosody = { hosts = { ["capulet.lit"] = { sessions = {} } } };
 
 local function part(name)
-	local env = setmetatable({ module = module }, { __index = _G });
+	local env = setmetatable({ module = module, prosody = prosody }, { __index = _G });
 	return assert(loadfile(MODULE.."/"..name..".lib.lua", "t", env))();
 end
 
 function module:require(name) return part(name); end -- luacheck: ignore 212/self
 function module:log(level, text, ...) -- luacheck: ignore 212/self
 	table.insert(logged, level..": "..text:format(...));
+end
+
+function module:add_timer(seconds, call) -- luacheck: ignore 212/self
+	table.insert(timers, { seconds = seconds, call = call });
+end
+
+-- Has time pass for the timers that were set.
+local function fire(seconds)
+	local due = timers;
+	timers = {};
+	for _, timer in ipairs(due) do
+		timer.seconds = timer.seconds - seconds;
+		if timer.seconds <= 0 then timer.call(); else table.insert(timers, timer); end
+	end
 end
 
 local caches, preferences = part "cache", part "preferences";
@@ -100,21 +115,75 @@ function tests.without_an_answer_an_owner_is_asked_for_again_later()
 	local run = start(new_store());
 	run.known:get(OWNER);
 	run.questions[1].answer(nil);
-	equal(run.known:get(OWNER), nil);
 	equal(#run.questions, 1);
-	run.time = run.time + RETRY;
-	equal(run.known:get(OWNER), nil);
+	for count, pause in ipairs { 0.5, 1, 2, 4, 8, 10, 10 } do
+		fire(pause / 2);
+		equal(#run.questions, count);
+		fire(pause / 2);
+		equal(#run.questions, count + 1);
+		run.questions[count + 1].answer(nil, "timeout");
+	end
+	fire(10);
+	run.questions[9].answer(EMPTY);
+	equal(default_of(run), "none");
+	fire(100);
+	equal(#run.questions, 9);
+end
+
+function tests.whoever_has_no_answer_is_asked_for_as_soon_as_a_component_connects()
+	local run = start(new_store());
+	for _, owner in ipairs { OWNER, "nurse@capulet.lit" } do run.known:get(owner); end
+	run.questions[1].answer(nil, "away");
+	run.questions[2].answer(nil, "timeout");
+	run.known:get("tybalt@capulet.lit");
+	fire(100);
+	equal(#run.questions, 2);
+	run.known:resume();
+	equal(#run.questions, 5);
+	for number = 3, 5 do run.questions[number].answer(EMPTY); end
+	equal(default_of(run), "none");
+end
+
+function tests.a_question_whose_component_is_gone_goes_to_another_one()
+	local run = start(new_store());
+	run.known:get(OWNER);
+	run.questions[1].answer(nil, "gone");
+	equal(#run.questions, 2);
 	run.questions[2].answer(EMPTY);
 	equal(default_of(run), "none");
 end
 
-function tests.few_questions_are_on_their_way_at_once()
+function tests.questions_wait_their_turn_and_new_ones_before_those_that_failed()
 	local run = start(new_store());
 	for number = 1, 200 do run.known:get(number.."@capulet.lit"); end
 	equal(#run.questions, 64);
-	run.questions[1].answer(EMPTY);
-	run.known:get("200@capulet.lit");
-	equal(#run.questions, 65);
+	for number = 1, 64 do run.questions[number].answer(nil, "timeout"); end
+	equal(#run.questions, 128);
+	fire(0.5);
+	run.known:get(OWNER);
+	for number = 65, 128 do run.questions[number].answer(EMPTY); end
+	equal(run.questions[192].owner, "192@capulet.lit");
+	for number = 129, 137 do run.questions[number].answer(EMPTY); end
+	equal(run.questions[200].owner, "200@capulet.lit");
+	equal(run.questions[201].owner, OWNER);
+	equal(#run.questions, 201);
+	run.questions[138].answer(EMPTY);
+	equal(run.questions[202].owner, "1@capulet.lit");
+end
+
+function tests.owners_that_cannot_be_asked_for_yet_are_bounded_in_bytes()
+	local run = start(new_store());
+	run.known:get(OWNER);
+	run.questions[1].answer(nil, "away");
+	for number = 1, 2000 do run.known:get(number..("x"):rep(1000).."@capulet.lit"); end
+	assert(run.known.inquiries.bytes <= 1024 * 1024);
+	run.known:resume();
+	for _ = 1, 3000 do
+		local question = table.remove(run.questions);
+		if not question then break; end
+		question.answer(EMPTY);
+	end
+	equal(run.known.inquiries.bytes, 0);
 end
 
 function tests.a_state_is_in_doubt_while_a_request_is_in_flight()
@@ -149,8 +218,10 @@ function tests.after_a_request_of_unknown_outcome_an_owner_is_asked_for_once_it_
 	run.known:pending(OWNER, BASE, "preferences");
 	run.known:settled(OWNER, BASE, nil);
 	equal(default_of(run), nil);
+	run.known:resume();
+	fire(GRACE - 1);
 	equal(#run.questions, 1);
-	run.time = run.time + GRACE;
+	fire(1);
 	equal(default_of(run), nil);
 	run.questions[2].answer(chosen(BASE, "always"));
 	equal(default_of(run), "always");
@@ -174,8 +245,7 @@ function tests.a_crash_leaves_a_request_in_flight_in_doubt()
 	local run = start(store);
 	equal(default_of(run), nil);
 	equal(#run.questions, 0);
-	run.time = run.time + GRACE;
-	equal(default_of(run), nil);
+	fire(GRACE);
 	run.questions[1].answer(chosen(BASE, "never"));
 	equal(default_of(run), "never");
 	equal(default_of(start(store)), "never");
@@ -230,7 +300,7 @@ function tests.a_removed_account_leaves_nothing_to_who_comes_after_it()
 	run.known:settled(OWNER, BASE + 1, chosen(BASE + 1, "never"));
 	equal(default_of(run), "none");
 	equal(store.values.juliet, nil);
-	run.known:on_login(OWNER);
+	run.known:prepare(OWNER);
 	run = start(store);
 	equal(default_of(run), "none");
 	equal(#run.questions, 0);
@@ -284,6 +354,17 @@ function tests.all_owners_are_refreshed_also_after_a_restart()
 	equal(default_of(start(store)), "none");
 end
 
+function tests.accounts_with_a_session_are_asked_for_in_slices()
+	local run, sessions = start(new_store()), prosody.hosts["capulet.lit"].sessions;
+	for number = 1, 50 do sessions["user"..number] = {}; end
+	run.known:prepare_sessions();
+	prosody.hosts["capulet.lit"].sessions = {};
+	for _, asked in ipairs { 20, 40, 50 } do
+		equal(timers[1].call() == nil, asked == 50);
+		equal(#run.questions, asked);
+	end
+end
+
 function tests.a_request_in_flight_outlasts_a_refresh()
 	local store = new_store();
 	local run = start_known(store);
@@ -313,7 +394,7 @@ end
 
 local failed = 0;
 for name, test in pairs(tests) do
-	logged = {};
+	logged, timers = {}, {};
 	local ok, err = xpcall(test, debug.traceback);
 	if not ok then
 		failed = failed + 1;
