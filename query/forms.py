@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from query.errors import StanzaError
-from stanzalake.xmpp import dates, jid, markup
+from stanzalake.model import jid
+from stanzalake.xmpp import dates, markup
 from stanzalake.xmpp.namespaces import DATA, MAM, VALIDATE, tag
 
 if TYPE_CHECKING:

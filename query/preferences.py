@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 from query.errors import StanzaError
 from query.question import Answer, QueryContext, Reads
 from stanzalake.errors import InvalidJid
+from stanzalake.model import jid
 from stanzalake.model.event import MAX_JIDS, DefaultChoice, Preferences
-from stanzalake.xmpp import jid, markup
+from stanzalake.xmpp import markup
 from stanzalake.xmpp.namespaces import MAM, tag
 
 if TYPE_CHECKING:

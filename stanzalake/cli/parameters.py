@@ -7,7 +7,7 @@ import click
 
 from stanzalake.config.settings import Settings
 from stanzalake.errors import InvalidJid
-from stanzalake.xmpp import jid
+from stanzalake.model import jid
 
 
 class _Jid(click.ParamType):

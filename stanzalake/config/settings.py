@@ -24,7 +24,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from stanzalake.config import duration
-from stanzalake.errors import SettingsError
+from stanzalake.errors import InvalidJid, SettingsError
+from stanzalake.model import jid
 from stanzalake.model.position import MIN_KEY_LENGTH
 
 DEFAULT_EXCLUSIONS = frozenset(
@@ -96,9 +97,15 @@ def _addresses(values: object) -> object:
 
 
 def _domain(value: str) -> str:
-    if not re.fullmatch(r"[^@/\s,]{1,1023}", value):
+    """Normalise a domain as Prosody does the hosts of its configuration."""
+    try:
+        domain = jid.parse(value)
+    except InvalidJid:
+        domain = None
+    # Nameprep lets spaces through.
+    if domain is None or str(domain) != domain.domain or re.search(r"\s", domain.domain):
         raise ValueError(f"expected a domain, not {value!r}")
-    return value.lower()
+    return domain.domain
 
 
 def _keys(value: SecretStr) -> SecretStr:

@@ -21,8 +21,9 @@ from stanzalake.importer.source import (
     Selection,
     Unreadable,
 )
+from stanzalake.model import jid
 from stanzalake.model.event import DefaultChoice
-from stanzalake.xmpp import dates, jid
+from stanzalake.xmpp import dates
 
 _DEFAULTS: Final[Mapping[str, DefaultChoice]] = {name: name for name in get_args(DefaultChoice)}
 _CHUNK: Final = 64 * 1024

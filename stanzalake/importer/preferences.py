@@ -7,10 +7,10 @@ import msgspec
 
 from stanzalake.errors import InvalidEvent, InvalidJid
 from stanzalake.importer.source import ArchivedPreferences
+from stanzalake.model import jid
 from stanzalake.model.event import VERSION, Preferences
 from stanzalake.model.history import History
 from stanzalake.model.position import from_milliseconds
-from stanzalake.xmpp import jid
 
 _BEFORE_ALL: Final = from_milliseconds(1)
 """Imported preferences have positions below this, in the order of the imports."""

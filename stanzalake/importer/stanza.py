@@ -8,8 +8,9 @@ import msgspec
 
 from stanzalake.errors import InvalidEvent, InvalidJid
 from stanzalake.importer.source import ArchivedMessage
+from stanzalake.model import jid
 from stanzalake.model.event import MAX_STANZA, VERSION, Message
-from stanzalake.xmpp import jid, markup, stanza
+from stanzalake.xmpp import markup, stanza
 
 _CLIENT: Final = "jabber:client"
 _STANZA_ID: Final = f"urn:xmpp:sid:0{stanza.SEPARATOR}stanza-id"

@@ -8,7 +8,7 @@ from xml.sax.saxutils import quoteattr
 import pytest
 
 from devstack.deployment import Deployment
-from stanzalake.xmpp import jid
+from stanzalake.model import jid
 from tests.support.clients import RawClient
 from tests.support.command import Command
 from tests.support.deployments import JULIET, deployed, entries, session

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from query import forms
 from query.errors import StanzaError
 from query.forms import Filters
-from stanzalake.xmpp.jid import Jid
+from stanzalake.model.jid import Jid
 from stanzalake.xmpp.namespaces import DATA, MAM, VALIDATE, tag
 from tests.support.queries import FORM_TYPE, field, form, parsed
 

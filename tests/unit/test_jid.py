@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from stanzalake.errors import InvalidJid
-from stanzalake.xmpp import jid
+from stanzalake.model import jid
 from tests.support.jids import normalised_by_prosody, written
 
 _NUMBER = 5_000

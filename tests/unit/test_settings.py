@@ -42,6 +42,19 @@ def test_an_invalid_duration_names_the_variable(text: str) -> None:
     assert str(caught.value).startswith(f"PROSODY_ARCHIVE_EXPIRES_AFTER={text} cannot be used:")
 
 
+@pytest.mark.parametrize(
+    ("written", "host"),
+    [
+        ("Capulet.LIT", "capulet.lit"),
+        ("BÜCHER.example.", "bücher.example"),
+        ("straße.example", "strasse.example"),
+        ("ⅷ.example", "viii.example"),
+    ],
+)
+def test_hosts_are_named_as_prosody_names_them(written: str, host: str) -> None:
+    assert load(STANZALAKE_HOSTS=written).hosts == (host,)
+
+
 def test_mod_mams_policies_and_periods_are_accepted() -> None:
     values = load(PROSODY_ARCHIVE_POLICY="always", PROSODY_ARCHIVE_CLEANUP_INTERVAL="12h")
     assert (values.policy, values.cleanup_interval) == ("true", 43_200)
@@ -95,6 +108,8 @@ def test_the_values_of_the_guide_are_accepted() -> None:
         ("PROSODY_ARCHIVE_STORE", "a; DROP TABLE b", "pattern"),
         ("STANZALAKE_HOSTS", "", "at least 1"),
         ("STANZALAKE_HOSTS", "juliet@capulet.lit", "domain"),
+        ("STANZALAKE_HOSTS", "capulet.lit/phone", "domain"),
+        ("STANZALAKE_HOSTS", "capulet .lit", "domain"),
         ("STANZALAKE_PROSODY", "localhost", "HOST:PORT"),
         ("STANZALAKE_PROSODY", "localhost:99999", "HOST:PORT"),
     ],
