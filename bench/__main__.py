@@ -12,7 +12,18 @@ from rich.console import Console
 from bench import against, report, revision
 from stanzalake.observability.quiet import silence_libraries
 
-PARTS = ("tap", "processor", "ingest", "pages", "mam", "delivery", "bytes", "lag", "growth")
+PARTS = (
+    "tap",
+    "processor",
+    "ingest",
+    "pages",
+    "mam",
+    "delivery",
+    "bytes",
+    "lag",
+    "growth",
+    "search",
+)
 END_TO_END = frozenset({"mam", "delivery"})
 """Parts that take a revision as one more contender of the same run."""
 SEED = 20260101

@@ -9,6 +9,7 @@ from stanzalake.xmpp.namespaces import (
     DELEGATION,
     DISCO_INFO,
     DISCO_ITEMS,
+    FULL_TEXT,
     MAM,
     RETRACTION,
     RSM,
@@ -32,6 +33,7 @@ _USER_FEATURES = (
     STANZA_IDS,
     RSM,
     RETRACTION,
+    FULL_TEXT,
 )
 _IDENTITY = markup.element(
     "identity", {"category": "component", "type": "archive", "name": "Stanzalake"}

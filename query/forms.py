@@ -1,4 +1,4 @@
-"""The search form of XEP-0313 §4.1, as served and as submitted (XEP-0004)."""
+"""The search form of XEP-0313 §4.1 and XEP-0431 §3.1, as served and as submitted (XEP-0004)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from query.errors import StanzaError
-from stanzalake.model import jid
+from stanzalake.model import full_text, jid
+from stanzalake.model.full_text import TextQuery
 from stanzalake.xmpp import dates, markup
-from stanzalake.xmpp.namespaces import DATA, MAM, VALIDATE, tag
+from stanzalake.xmpp.namespaces import DATA, FULL_TEXT, MAM, VALIDATE, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -17,6 +18,9 @@ MAX_FIELDS = 64
 MAX_IDS = 1000
 MAX_VALUE = 3071
 """Characters of a value at most: the longest JID (RFC 6122 §2.1)."""
+
+TEXT_FIELD = tag(FULL_TEXT, "fulltext")
+"""Name of the field of a full-text search (XEP-0431 §3.1)."""
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -33,6 +37,7 @@ class Filters:
         after_id: Only messages newer than this id.
         ids: Only these.
         groupchat: Whether to include messages of type groupchat.
+        text: Full-text query that the body matches.
     """
 
     peer: jid.Jid | None = None
@@ -42,6 +47,7 @@ class Filters:
     after_id: str | None = None
     ids: tuple[str, ...] | None = None
     groupchat: bool = True
+    text: TextQuery | None = None
 
 
 def parse(form: "Element | None") -> Filters:
@@ -99,6 +105,12 @@ def _bounded(given: Sequence[str], limit: int) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _text(given: Sequence[str]) -> TextQuery | None:
+    """Parse a text to search for; an empty one searches for nothing (XEP-0431 §2.2)."""
+    [value] = given
+    return full_text.parse(value)
+
+
 def _boolean(value: str) -> bool:
     if value not in _BOOLEANS:
         raise ValueError("expected true, false, 1 or 0")
@@ -113,6 +125,7 @@ _READERS: Mapping[str, tuple[str, Callable[[Sequence[str]], Any]]] = {
     "after-id": ("after_id", _single(str)),
     "ids": ("ids", partial(_bounded, limit=MAX_IDS)),
     "include-groupchat": ("groupchat", _single(_boolean)),
+    TEXT_FIELD: ("text", _text),
 }
 """Attribute of Filters and parser of the values, by field."""
 
@@ -136,5 +149,6 @@ FORM = markup.element(
     _field("after-id", "text-single"),
     _field("ids", "list-multi", _OPEN_STRINGS),
     _field("include-groupchat", "boolean"),
+    _field(TEXT_FIELD, "text-single"),
 )
 """The form offered to clients (XEP-0313 §4.1.5), as markup."""

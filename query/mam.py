@@ -127,6 +127,7 @@ class SearchQuestion:
             resource=(filters.peer.resource or "") if filters.peer else "",
             groupchat=filters.groupchat,
             positions=await _stored(archive, filters.ids, places),
+            text=filters.text,
         )
         return _between(selection, filters.after_id, filters.before_id, places)
 

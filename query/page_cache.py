@@ -120,6 +120,8 @@ class CachedArchive:
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
     ) -> Page:
         """Return the first or the last items of a selection."""
+        if selection.text is not None:
+            return await self._stored.read(selection, limit, backward=backward, skip=skip)
         found = self._scan(selection, backward=backward)
         if found is not None:
             page, ended = self._collect(islice(found, skip, None), limit)
@@ -135,6 +137,8 @@ class CachedArchive:
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int]:
         """Return the number of items of a selection, and of those below a position."""
+        if selection.text is not None:
+            return await self._stored.count(selection, below)
         if not self._reaches(selection):
             self._on_miss()
             return await self._stored.count(selection, below)

@@ -43,10 +43,11 @@ if get_modules_for_host(module.host):contains("mam") then
 	error("mod_stanzalake takes the place of mod_mam: remove \"mam\" from modules_enabled", 0);
 end
 
--- What an account offers through us (XEP-0313 §7, XEP-0059 §4, XEP-0359 §5, XEP-0424 §2).
+-- What an account offers through us (XEP-0313 §7, XEP-0059 §4, XEP-0359 §5, XEP-0424 §2, XEP-0431 §2.1).
 local features = {
 	"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:mam:2#groupchat-field",
 	"urn:xmpp:sid:0", "http://jabber.org/protocol/rsm", "urn:xmpp:message-retract:1",
+	"urn:xmpp:fulltext:0",
 };
 
 local function get_option(name) return module:get_option(name); end

@@ -35,7 +35,7 @@ _SECTIONS: Sections = {
     },
     "Archives": {
         "stats": "Show the number of messages and owners, and their size on disk.",
-        "search": "Find messages whose body contains TEXT, in all archives or one.",
+        "search": "Find messages whose body has all words of TEXT, in all archives or one.",
         "export": "Export the archive of JID as that user sees it, oldest message first.",
         "delete": "Erase messages of one archive: all of them, or those of a peer or a period.",
         "expire": "Remove messages older than PROSODY_ARCHIVE_EXPIRES_AFTER from the store, now.",

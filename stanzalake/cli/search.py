@@ -12,6 +12,8 @@ from rich.console import Console
 from stanzalake.cli.output import tell
 from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_order
 from stanzalake.config import settings
+from stanzalake.model import full_text
+from stanzalake.model.full_text import TextQuery
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, seconds_ago, to_milliseconds
 from stanzalake.observability.access_log import record_access
 from stanzalake.operations.archive import open_archive
@@ -46,22 +48,22 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     *,
     as_json: bool,
 ) -> None:
-    """Find messages whose body contains TEXT, in all archives or one.
+    """Find messages whose body has all words of TEXT, in all archives or one.
 
-    Case-insensitive; the newest is last. Prints an excerpt of each message: for people who may read
-    private messages. The access log records each use, without TEXT. A message between two users of
-    this server is in two archives and found in both. A full scan of the period, some ten million
-    messages a second. Dates are UTC.
+    Case and accents do not matter. A word* stands for all that begin so, and words in
+    "quotation marks" follow each other. The newest is last. Prints an excerpt of each message: for
+    people who may read private messages. The access log records each use, without TEXT. A message
+    between two users of this server is in two archives and found in both; an encrypted one is found
+    in none. A full scan of the period, millions of messages a second. Dates are UTC.
 
     Works beside `stanzalake up`. Status 0 even if nothing is found.
     """
-    if not text.strip():
-        raise click.BadParameter("the text is empty", param_hint="TEXT")
+    query = _parse(text)
     require_order(start, end)
     values = settings.load(env_file=env_file)
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     low = max(from_milliseconds(start or 0), seconds_ago(values.expires_after, time.time()))
-    wanted = SearchQuery(text, owner or "", peer or "", low, high)
+    wanted = SearchQuery(query, owner or "", peer or "", low, high)
     with (
         record_access(values, "search", wanted.owner) as access,
         open_archive(values) as store,
@@ -74,6 +76,16 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
         click.echo(line)
     if not found:
         tell("no message was found")
+
+
+def _parse(text: str) -> TextQuery:
+    try:
+        query = full_text.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="TEXT") from None
+    if query is None:
+        raise click.BadParameter("the text is empty", param_hint="TEXT")
+    return query
 
 
 def _lines(found: Any, *, as_json: bool) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from stanzalake.model.full_text import TextQuery
 from stanzalake.model.history import History
 from stanzalake.model.position import MAX_POSITION
 
@@ -59,6 +60,7 @@ class Selection:
         resource: Resource of the other party; empty for any.
         groupchat: Whether to include messages of type groupchat.
         positions: Exact positions; None for any.
+        text: Full-text query that the body matches; None for any body.
     """
 
     low: int = 0
@@ -67,9 +69,10 @@ class Selection:
     resource: str = ""
     groupchat: bool = True
     positions: frozenset[int] | None = None
+    text: TextQuery | None = None
 
     def selects(self, message: StoredMessage) -> bool:
-        """Tell whether a message within `low` and `high` is selected."""
+        """Tell whether a message within `low` and `high` is selected, `text` left aside."""
         return (
             (not self.peer or message.peer == self.peer)
             and (not self.resource or message.resource == self.resource)

@@ -20,6 +20,7 @@ from stanzalake.model.page import (
     StoredMessage,
 )
 from stanzalake.model.position import Sealer, from_milliseconds, seconds_ago
+from stanzalake.store import full_text
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
@@ -265,6 +266,10 @@ class _StoredArchive:
         if selection.positions is not None:
             terms.append("position IN {positions:Array(UInt64)}")
             parameters["positions"] = sorted(selection.positions)
+        if selection.text is not None:
+            matching, texts = full_text.conditions(selection.text)
+            terms += matching
+            parameters |= texts
         return terms, parameters
 
     def _item(self, position: int, legacy_id: str, stanza: str) -> Item:

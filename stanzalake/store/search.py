@@ -3,15 +3,15 @@
 A scan without an index: see docs/decisions/0008-search.md for the measurements.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stanzalake.model.full_text import TextQuery
 from stanzalake.model.position import MAX_POSITION
+from stanzalake.store import full_text
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import VISIBLE_TO_ALL, WITH_ERASURES
-from stanzalake.store.migrations import BODY
 from stanzalake.store.statement import select
 
 EXCERPT = 200
@@ -20,12 +20,12 @@ EXCERPT = 200
 _COLUMNS = f"""
 owner, position, peer, direction, kind,
 substringUTF8(
-    body, greatest(toInt64(positionCaseInsensitiveUTF8(body, {{text:String}})) - 60, 1), {EXCERPT}
+    body,
+    greatest(toInt64(positionUTF8(folded_body, extract(folded_body, {{first:String}}))) - 60, 1),
+    {EXCERPT}
 ),
 length(stanza)"""
 _NEWEST = "ORDER BY position DESC, owner LIMIT 1 BY owner, position LIMIT {limit:UInt64}"
-_ESCAPED = re.compile(r"[&<>'\"\s]+")
-"""Characters that XML may escape in a stanza, and white space."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class SearchQuery:
     """Conditions of a search, all of which apply.
 
     Attributes:
-        text: Substring of the body, case-insensitive; not empty.
+        text: Full-text query that the body matches.
         owner: Bare JID of the archive's owner; empty for all archives.
         peer: Bare JID of the other party; empty for all.
         low: Lowest position, inclusive; the retention horizon at least.
         high: Highest position, inclusive.
     """
 
-    text: str
+    text: TextQuery
     owner: str = ""
     peer: str = ""
     low: int = 0
@@ -86,12 +86,11 @@ def search(store: Store, query: SearchQuery, limit: int) -> Sequence[SearchResul
 
 
 def _where(query: SearchQuery) -> tuple[Sequence[str], Mapping[str, Any]]:
+    matching, texts = full_text.conditions(query.text)
     terms = [
         "position BETWEEN {low:UInt64} AND {high:UInt64}",
         VISIBLE_TO_ALL,
-        # Rules out most stanzas before their bodies are extracted.
-        "positionCaseInsensitiveUTF8(stanza, {plain:String}) > 0",
-        f"positionCaseInsensitiveUTF8(({BODY}) AS body, {{text:String}}) > 0",
+        *matching,
     ]
     if query.owner:
         terms.append("owner = {owner:String}")
@@ -100,8 +99,8 @@ def _where(query: SearchQuery) -> tuple[Sequence[str], Mapping[str, Any]]:
     return terms, {
         "low": query.low,
         "high": query.high,
-        "plain": max(_ESCAPED.split(query.text), key=len),
-        "text": query.text,
+        "first": full_text.excerpt_pattern(query.text),
+        **texts,
         "owner": query.owner,
         "peer": query.peer,
     }

@@ -9,18 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from query import forms
 from stanzalake.model.page import Archive
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from stanzalake.xmpp import dates
 from tests.support.archives import SEALER, START
-from tests.support.events import JULIET
+from tests.support.events import JULIET, stanza
 from tests.support.queries import Reply, field, form, page, search
 
 NURSE = "nurse@capulet.lit"
 PEERS = [JULIET, "romeo@montague.lit", "room@chat.lit"]
 RESOURCES = ["", "a", "A"]
+BODIES = ["", " a red, red rose", " RED Rosé"]
+TEXTS = {"rose": BODIES[1:], "ROS*": BODIES[1:], '"a red"': BODIES[1:2], "red rosé a*": BODIES[1:2]}
+"""Full-text queries, and the bodies that each matches."""
 CAP = 4
 SPAN = 4
 
@@ -46,7 +50,8 @@ class Search:
     after_id: int | None
     before_id: int | None
     picks: tuple[int, ...] | None
-    groupchat: bool | None
+    groupchat: str | None
+    text: str | None
     most: int | None
     after: int | None
     before: int | None
@@ -66,7 +71,7 @@ def row_lists(draw: st.DrawFn) -> list[Row]:
             draw(st.sampled_from(RESOURCES)),
             "in",
             draw(st.sampled_from(["chat", "groupchat"])),
-            f"<message xmlns='jabber:client'><body>{position}</body></message>",
+            stanza(f"{position}{draw(st.sampled_from(BODIES))}"),
             draw(st.sampled_from(["", "", f"old-{position}"])),
         )
         for position in sorted(positions)
@@ -86,7 +91,8 @@ def searches(draw: st.DrawFn) -> Search:
         after_id=draw(st.none() | PLACES),
         before_id=draw(st.none() | PLACES),
         picks=draw(st.none() | st.lists(st.integers(0, 11), min_size=1, max_size=6).map(tuple)),
-        groupchat=draw(st.none() | st.booleans()),
+        groupchat=draw(st.sampled_from([None, "true", "false"])),
+        text=draw(st.none() | st.sampled_from(sorted(TEXTS))),
         most=draw(st.none() | st.integers(0, 6)),
         after=draw(anchors) if index is None else None,
         before=draw(anchors) if index is None else None,
@@ -108,7 +114,8 @@ def selected(rows: list[Row], asked: Search) -> list[Row]:
         and (asked.after_id is None or r.position > asked.after_id)
         and (asked.before_id is None or r.position < asked.before_id)
         and (named is None or r.position in named)
-        and (asked.groupchat is not False or r.kind != "groupchat")
+        and (asked.groupchat != "false" or r.kind != "groupchat")
+        and (asked.text is None or any(f"{body}</body>" in r.stanza for body in TEXTS[asked.text]))
     ]
 
 
@@ -146,8 +153,8 @@ def markup(rows: list[Row], owner: str, asked: Search) -> Iterator[str]:
             fields.append(field(name, id_of(position)))
     if asked.picks is not None:
         fields.append(field("ids", *(id_of(rows[n % len(rows)].position) for n in asked.picks)))
-    if asked.groupchat is not None:
-        fields.append(field("include-groupchat", str(asked.groupchat).lower()))
+    others = {"include-groupchat": asked.groupchat, forms.TEXT_FIELD: asked.text}
+    fields += [field(name, str(value)) for name, value in others.items() if value is not None]
     yield form(*fields)
     yield page("".join(_paging(asked, id_of)))
     if asked.flipped:
@@ -169,7 +176,8 @@ def agrees(reply: Reply, rows: list[Row], asked: Search) -> None:
     whole = selected(rows, asked)
     expected, complete = shown(whole, asked)
     positions = [str(r.position) for r in expected]
-    assert reply.bodies == (positions[::-1] if asked.flipped else positions)
+    bodies = [body.partition(" ")[0] for body in reply.bodies]
+    assert bodies == (positions[::-1] if asked.flipped else positions)
     assert (reply.count, reply.complete) == (len(whole), complete)
     ids = reply.ids[::-1] if asked.flipped else reply.ids
     assert (reply.rsm("first"), reply.rsm("last")) == ((ids[0], ids[-1]) if ids else (None, None))
@@ -205,7 +213,7 @@ def keep(messages: Store, runner: asyncio.Runner) -> Iterator[Keep]:
 
 @pytest.mark.requirement(
     "313-08", "313-25", "313-39", "313-85", "313-90", "313-98", "313-99", "313-100", "313-107",
-    "313-108", "59-02", "59-05", "59-06", "59-07", "59-20", "59-26",
+    "313-108", "431-05", "59-02", "59-05", "59-06", "59-07", "59-20", "59-26",
 )  # fmt: skip
 @settings(max_examples=25)
 @given(rows=row_lists(), asked=st.lists(searches(), min_size=8, max_size=8))
@@ -244,7 +252,7 @@ async def walk(  # noqa: PLR0913, PLR0917  # where to start, and how to go on
     while not complete:
         reply = await search(archive, asked, page(f"<max>{size}</max>{anchor}"), limit=CAP)
         assert reply.results or reply.complete
-        seen += reply.bodies
+        seen += [body.partition(" ")[0] for body in reply.bodies]
         anchor = f"<{onwards}>{reply.rsm(end)}</{onwards}>"
         complete = reply.complete
     return seen

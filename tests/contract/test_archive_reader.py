@@ -3,21 +3,29 @@
 import asyncio
 import itertools
 import threading
+import unicodedata
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import StreamFailureError
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from query.forms import MAX_IDS
 from stanzalake.errors import StoreRefused
+from stanzalake.model.full_text import parse
 from stanzalake.model.page import MAX_PAGE, Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
+from stanzalake.store import full_text
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
+from stanzalake.store.statement import select
 from tests.support.archives import SEALER, START, MemoryArchive, row, visible_id
 from tests.support.events import ROMEO, stanza
+from tests.support.full_text import matches, text_query
 from tests.support.wait import until
 
 NOW = START / 1000 + 86_400
@@ -141,6 +149,88 @@ async def test_a_selection_filters_by_every_field(
     page = await archive.read(selection, 9)
     assert (bodies(page), page.more) == (expected, False)
     assert await archive.count(selection, MAX_POSITION) == (len(expected), len(expected))
+
+
+OMEMO = "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/></encrypted>"
+
+
+@pytest.mark.requirement("431-04", "431-05")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rose", [0, 3, 5]),
+        ("ROSE name", [0]),
+        ("rose*", [0, 1, 3, 5]),
+        ('"a rose by any"', [0]),
+        ('"by a rose"', []),
+        ("ete", [2]),
+        ("Été 50", [2]),
+        ("roméo", [3]),
+        ("世界", [4]),
+        ("hello", [4]),
+        ("hell", []),
+        ("'; DROP TABLE messages --", []),
+        ("\\", [5]),
+        ("{x:String} %s", [5]),
+        ("rose .*", []),
+        ("omemo", []),
+        ("axolotl", [7]),
+        ("otr", []),
+    ],
+)
+async def test_a_full_text_query_matches_bodies_alone_and_combines_with_filters(
+    fill: Fill, text: str, expected: list[int]
+) -> None:
+    written = [
+        stanza("That which we call a rose\nby any other name"),
+        stanza("roses", "<subject>a rose</subject><x xmlns='rose'>rose</x>"),
+        stanza("E\u0301T\u00c9! 50%"),
+        stanza("a rose, Rome\u0301o").replace(
+            "<body>", "<body xmlns='jabber:client' xml:lang='it'>"
+        ),
+        stanza("hello你好世界"),
+        stanza("C:\\rose_ {x:String} %s"),
+        stanza("I sent you an OMEMO encrypted message: rose", OMEMO),
+        stanza("&lt;encrypted xmlns='eu.siacs.conversations.axolotl'/&gt;"),
+        stanza("?OTR:AAIC rose"),
+    ]
+    archive = fill([at(n, stanza=text) for n, text in enumerate(written)])
+    asked = Selection(text=text_query(text))
+    found = await archive.read(asked, 9)
+    assert [(item.position - OLDEST) // (1000 << 16) for item in found.items] == expected
+    assert await archive.count(asked, MAX_POSITION) == (len(expected), len(expected))
+    later = Selection(text=text_query(text), low=at(1).position, peer=ROMEO)
+    last = await archive.read(later, 1, backward=True)
+    assert len(last.items) == min(1, sum(n > 0 for n in expected))
+    assert await archive.read(Selection(text=text_query(text), peer=OTHER), 9) == Page(
+        [], more=False
+    )
+
+
+LETTERS = st.sampled_from(
+    "aAé\u0301ßΣ\u03c2\u017f1٣_-'<&>\\n 世あ한ไي\u064e\u093f🌹\ufe0f\u200d*\""
+)
+TEXTS = st.text(LETTERS | st.characters(codec="utf-8", categories=["L", "M", "N", "S"]), max_size=9)
+
+
+@pytest.mark.parametrize("dsn", ["chdb://:memory:"], scope="session")  # the engine is the same one
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(bodies=st.lists(TEXTS, max_size=6), asked=st.lists(TEXTS, min_size=1, max_size=3))
+def test_full_text_queries_agree_with_a_search_in_python(
+    messages: Store, bodies: list[str], asked: list[str]
+) -> None:
+    # The store's tables of Unicode are newer.
+    assume(not any(unicodedata.category(c) == "Cn" for text in (*bodies, *asked) for c in text))
+    stanzas = [stanza(escape(body)) for body in bodies]
+    for query in filter(None, map(parse, [*asked, *(body[1:5] for body in bodies)])):
+        where, parameters = full_text.conditions(query)
+        statement = select(
+            "stanza", where, source="(SELECT arrayJoin({given:Array(String)}) AS stanza)"
+        )
+        found = messages.select(statement, {"given": stanzas, **parameters})
+        assert sorted(text for [text] in found) == sorted(
+            s for s in stanzas if matches(query, s)
+        ), query
 
 
 @pytest.mark.requirement("313-59", "313-61", "313-62", "313-148")

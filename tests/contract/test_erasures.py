@@ -17,6 +17,7 @@ from stanzalake.store.messages import MessageRange, Messages
 from stanzalake.store.search import SearchQuery, search
 from tests.support.archives import SEALER
 from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.full_text import text_query
 from tests.support.settings import load
 
 OTHER = "nurse@capulet.lit"
@@ -102,7 +103,7 @@ def test_an_export_leaves_out_erased_messages(erased: Store, left: set[int]) -> 
 
 @_shapes
 def test_a_search_leaves_out_erased_messages(erased: Store, left: set[int]) -> None:
-    found = search(erased, SearchQuery("love"), 99)
+    found = search(erased, SearchQuery(text_query("love")), 99)
     assert {result.position for result in found if result.owner == JULIET} == left
     assert len(found) == len(left) + len(POSITIONS)
 

@@ -9,8 +9,11 @@ import pytest_asyncio
 from slixmpp import JID
 from slixmpp.exceptions import IqError
 
-from tests.support.clients import RawClient
-from tests.support.deployments import JULIET, ROMEO, deployed, session
+from query.forms import TEXT_FIELD
+from stanzalake.xmpp.namespaces import FULL_TEXT
+from tests.support.clients import CLIENT, RawClient
+from tests.support.deployments import JULIET, ROMEO, deployed, entries, session
+from tests.support.queries import field, form
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -80,6 +83,15 @@ async def test_the_form_and_the_features_are_offered(juliet: RawClient) -> None:
     assert {"with", "start", "end", "before-id", "after-id", "ids"} <= names
     info = await juliet["xep_0030"].get_info(jid=JULIET)
     assert {MAM, f"{MAM}#extended"} <= set(info["disco_info"]["features"])
+
+
+@pytest.mark.requirement("431-01", "431-04", "431-05")
+async def test_a_full_text_search_combines_with_another_filter(juliet: RawClient) -> None:
+    info = await juliet["xep_0030"].get_info(jid=JID(JULIET))
+    assert FULL_TEXT in info["disco_info"]["features"]
+    asked = form(field(TEXT_FIELD, "2*"), field("with", f"{ROMEO}/one"))
+    found = await entries(juliet, asked)
+    assert [one.message.findtext(f"{CLIENT}body") for one in found] == ["21", "23"]
 
 
 @pytest.mark.behaviour(50)

@@ -10,6 +10,7 @@ from stanzalake.model.history import History
 from stanzalake.model.page import Item, Page, Selection
 from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.store.client import Row
+from tests.support import full_text
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import KEY
 
@@ -137,4 +138,5 @@ def _matches(given: Row, selection: Selection) -> bool:
         and selection.resource in {"", given.peer_resource}
         and (selection.groupchat or given.kind != "groupchat")
         and (selection.positions is None or given.position in selection.positions)
+        and (selection.text is None or full_text.matches(selection.text, given.stanza))
     )

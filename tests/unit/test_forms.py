@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from query import forms
 from query.errors import StanzaError
-from query.forms import Filters
+from query.forms import TEXT_FIELD, Filters
+from stanzalake.model.full_text import MAX_TEXT, MAX_WORDS
 from stanzalake.model.jid import Jid
 from stanzalake.xmpp.namespaces import DATA, MAM, VALIDATE, tag
+from tests.support.full_text import text_query
 from tests.support.queries import FORM_TYPE, field, form, parsed
 
 FIELDS = ["with", "start", "end", "before-id", "after-id", "ids", "include-groupchat"]
@@ -33,7 +35,9 @@ def test_an_empty_form_filters_nothing(markup: str) -> None:
     assert forms.parse(parsed(markup)) == forms.parse(None) == Filters()
 
 
-@pytest.mark.requirement("313-32", "313-33", "313-65", "313-67", "4-07", "4-11")
+@pytest.mark.requirement(
+    "313-32", "313-33", "313-65", "313-67", "431-03", "4-07", "4-11"
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("markup", "filters"),
     [
@@ -52,6 +56,8 @@ def test_an_empty_form_filters_nothing(markup: str) -> None:
         (field("include-groupchat", "1"), Filters()),
         (field("include-groupchat", "false"), Filters(groupchat=False)),
         (field("include-groupchat", "0"), Filters(groupchat=False)),
+        (field(TEXT_FIELD, "a Rosé"), Filters(text=text_query("a rose"))),
+        (field(TEXT_FIELD, ""), Filters()),
         ("<field type='fixed'><value>note</value></field>", Filters()),
         ("<field var='after-id' type='boolean'><value>a</value></field>", Filters(after_id="a")),
     ],
@@ -84,8 +90,8 @@ def test_another_form_type_is_a_bad_request(form_type: str) -> None:
     assert refusal(markup) == "bad-request"
 
 
-@pytest.mark.requirement("313-76", "4-01", "431-06")
-@pytest.mark.parametrize("name", ["{urn:xmpp:fulltext:0}fulltext", "withtext", "With", "before"])
+@pytest.mark.requirement("313-76", "4-01")
+@pytest.mark.parametrize("name", ["{urn:xmpp:fulltext:1}fulltext", "withtext", "With", "before"])
 def test_an_unknown_field_is_not_implemented(name: str) -> None:
     assert refusal(form(field(name, "x"))) == "feature-not-implemented"
 
@@ -114,6 +120,10 @@ def test_a_value_that_is_missing_empty_or_too_long_is_a_bad_request(
         field("before-id", "a", "b"),
         field("after-id", "a") + field("after-id", "a"),
         field("ids", "a", ""),
+        field(TEXT_FIELD),
+        field(TEXT_FIELD, "a", "b"),
+        field(TEXT_FIELD, "x" * (MAX_TEXT + 1)),
+        field(TEXT_FIELD, "x " * (MAX_WORDS + 1)),
         field("ids", *map(str, range(forms.MAX_IDS + 1))),
         "<field><value>x</value></field>",
         "".join(field(f"f{n}", "x") for n in range(forms.MAX_FIELDS)),
@@ -129,7 +139,9 @@ def test_a_form_of_another_type_is_a_bad_request(kind: str) -> None:
     assert refusal(f"<x xmlns='{DATA}' type='{kind}'>{FORM_TYPE}</x>") == "bad-request"
 
 
-@pytest.mark.requirement("313-36", "313-69", "313-70", "313-71", "313-72", "4-06", "68-03", "68-06")
+@pytest.mark.requirement(
+    "313-35", "313-36", "313-69", "313-70", "313-71", "313-72", "4-06", "431-02", "68-03", "68-06"
+)
 def test_the_form_lists_every_field_and_requires_none() -> None:
     served = parsed(forms.FORM)
     assert (served.tag, served.get("type")) == (tag(DATA, "x"), "form")
@@ -142,6 +154,7 @@ def test_the_form_lists_every_field_and_requires_none() -> None:
         ("after-id", "text-single"),
         ("ids", "list-multi"),
         ("include-groupchat", "boolean"),
+        (TEXT_FIELD, "text-single"),
     ]
     assert served[0].findtext(tag(DATA, "value")) == MAM
     assert not served.findall(f".//{tag(DATA, 'required')}")
@@ -156,7 +169,12 @@ def test_the_form_takes_any_ids() -> None:
 
 
 @pytest.mark.requirement("122-04")
-@given(st.lists(st.tuples(st.sampled_from(FIELDS), st.lists(st.text(), max_size=2)), max_size=4))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*FIELDS, TEXT_FIELD]), st.lists(st.text(), max_size=2)),
+        max_size=4,
+    )
+)
 def test_no_form_does_worse_than_a_stanza_error(fields: list[tuple[str, list[str]]]) -> None:
     submitted = Element(tag(DATA, "x"))
     for name, values in [("FORM_TYPE", [MAM]), *fields]:

@@ -24,6 +24,17 @@ log = logging.getLogger(__name__)
 BODY = (resources.files(__name__) / "body.sql").read_text()
 """Expression for the text of a message's body."""
 
+CHILDREN = (resources.files(__name__) / "children.sql").read_text()
+"""Expression for the start tags of a stanza's children."""
+
+ENCRYPTION = (
+    (resources.files(__name__) / "encryption.sql")
+    .read_text()
+    .replace("{children}", CHILDREN)
+    .replace("{body}", BODY)
+)
+"""Expression for the scheme of a message's encrypted payload; empty without any."""
+
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _FILES = resources.files(__name__)
 _BODIES = (_FILES / "bodies.sql").read_text()
