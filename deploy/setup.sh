@@ -33,6 +33,7 @@ if [ "$purpose" = test ]; then
     need iproute2 ip
     need prometheus promtool
     need prometheus-alertmanager amtool
+    need chromium chromium
     need curl curl
     need wget wget
     need jq jq

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from rich.console import Console
 from devstack import conversation
 from devstack.client import Client, ReceivedMessage
 from devstack.deployment import HOST, USERS, Deployment, Distributed
-from devstack.ports import is_free
+from devstack.ports import free_port, is_free
 from devstack.process import running
 
 _CLIENT_PORT = 15222
+_HTTP_PORT = 15280
 
 _MODES = {"embedded": Deployment, "kafka": Distributed}
 _STARTING = {
@@ -59,6 +60,7 @@ def demo(mode: str) -> None:
 
 async def _demo(directory: Path, mode: str) -> int:
     deployment = _MODES[mode](directory)
+    deployment.report = _report
     console.print(_STARTING[mode])
     async with running(deployment):
         return await _show(deployment)
@@ -70,11 +72,15 @@ async def _up(directory: Path, mode: str) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     port = _CLIENT_PORT if is_free(_CLIENT_PORT) else None
     deployment = _MODES[mode](directory, port)
-    console.print(f"{_STARTING[mode]} in {directory}")
+    deployment.report = _report
+    addresses = deployment.serve_http(_HTTP_PORT if is_free(_HTTP_PORT) else free_port())
+    settings = deployment.write_settings()
+    console.print(f"{_STARTING[mode]} in {directory}, with the settings in {settings}")
     async with running(deployment):
         status = await _show(deployment)
         if status == 0:
-            _print_accounts(deployment)
+            _print_addresses(deployment, addresses)
+            _print_next(settings)
             await _wait_first(stop.wait(), deployment.wait())
             console.print("Stopping …")
         return status
@@ -107,14 +113,27 @@ def _print_archive(reader: Client, archive: list[ReceivedMessage]) -> None:
         console.print(message.body, markup=False)
 
 
-def _print_accounts(deployment: Deployment) -> None:
-    console.print(
-        f"\nServing. Connect a client to 127.0.0.1, port {deployment.client_port}, "
-        "without TLS (loopback only):"
-    )
+def _report(step: str) -> None:
+    console.print(f"  {step}")
+
+
+def _print_addresses(deployment: Deployment, addresses: Mapping[str, str]) -> None:
+    console.print("\n[bold]Serving[/bold] on loopback, without TLS:")
+    console.print(f"  clients  127.0.0.1:{deployment.client_port}")
     for user in USERS:
-        console.print(f"  {user}@{HOST}  password {deployment.passwords[user]}")
-    console.print(f"Logs are in {deployment.directory}. Ctrl-C ends it; the archive stays.")
+        console.print(f"           {user}@{HOST}, password {deployment.passwords[user]}")
+    for name, address in addresses.items():
+        console.print(f"  status   http://{address}/ and /metrics of {name}")
+    console.print(f"  SQL      {deployment.sql()}")
+    console.print(f"  logs     {deployment.directory}")
+
+
+def _print_next(settings: Path) -> None:
+    stanzalake = f"{Path(sys.executable).parent / 'stanzalake'} --env-file {settings}"
+    console.print("\n[bold]Next[/bold], in another terminal:")
+    for command in ("status --watch", "search rose", "stats"):
+        console.print(f"  {stanzalake} {command}")
+    console.print("\nCtrl-C ends it; the archive stays.")
 
 
 async def _wait_first(*waits: Coroutine[Any, Any, object]) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from devstack.clickhouse import ClickHouse
@@ -10,7 +11,7 @@ from devstack.client import Client
 from devstack.kafka import Kafka
 from devstack.ports import free_port
 from devstack.process import ProgramFailed
-from devstack.prosody import TREE, Prosody
+from devstack.prosody import LOOPBACK, TREE, Prosody
 from devstack.service import Service, environment
 
 HOST = "localhost"
@@ -41,6 +42,7 @@ class Deployment:
         prosody: The server.
         services: The archive's processes by name, in starting order.
         passwords: Passwords of the accounts, after the start.
+        report: Called with each step of the start that is done.
     """
 
     def __init__(  # noqa: PLR0913  # one for each part that may differ
@@ -61,6 +63,7 @@ class Deployment:
         self.client_port = client_port or free_port()
         self.passwords: dict[str, str] = {}
         self.services: dict[str, Service] = {}
+        self.report: Callable[[str], None] = lambda _: None
         self._clients: list[Client] = []
         self._tree = tree
         component_port = free_port()
@@ -104,7 +107,9 @@ class Deployment:
         self.prosody.write_config()
         for user in USERS:
             await self.register(user)
+            self.report(f"Prosody has the account {user}@{self.host}")
         await self.prosody.start()
+        self.report("Prosody listens, with mod_stanzalake")
         await self.start_service()
 
     async def register(self, user: str) -> None:
@@ -117,8 +122,9 @@ class Deployment:
 
     async def start_service(self) -> None:
         """Start the services, and wait until they are ready."""
-        for service in self.services.values():
+        for name, service in self.services.items():
             await service.start()
+            self.report(f"{name} works")
 
     async def stop_service(self) -> int:
         """Stop the services with SIGTERM, and return the highest exit status."""
@@ -169,6 +175,32 @@ class Deployment:
             async with asyncio.timeout(_KNOWN_WAIT):
                 while not self.prosody.state_file(user).exists():  # noqa: ASYNC110  # files set no event
                     await asyncio.sleep(_POLL)
+
+    def serve_http(self, port: int) -> Mapping[str, str]:
+        """Have every service serve HTTP from its next start on, and return the addresses by name.
+
+        Args:
+            port: Port of the last service; the others get free ones.
+        """
+        *others, last = self.services
+        ports = {**{name: free_port() for name in others}, last: port}
+        addresses = {name: f"{LOOPBACK}:{ports[name]}" for name in self.services}
+        for name, service in self.services.items():
+            settings = {"STANZALAKE_HTTP_ADDRESS": addresses[name]}
+            self.services[name] = replace(service, environment={**service.environment, **settings})
+        self.settings["STANZALAKE_HTTP_ADDRESS"] = addresses[last]
+        return addresses
+
+    def write_settings(self) -> Path:
+        """Write the settings to a file for `stanzalake --env-file`, and return the path."""
+        file = self.directory / "stanzalake.env"
+        file.touch(mode=0o600)
+        file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
+        return file
+
+    def sql(self) -> str:
+        """Describe where SQL is spoken, while the deployment runs."""
+        return f"the DSN in {self.directory / 'archive' / 'store.dsn'}"
 
     def secret(self, name: str) -> str:
         """Return a secret that is kept in the directory."""
@@ -231,10 +263,16 @@ class Distributed(Deployment):
     async def prepare(self) -> None:
         """Start Kafka and ClickHouse, and apply the migrations."""
         await asyncio.gather(self.kafka.start(), self.clickhouse.start())
+        self.report("Kafka and ClickHouse listen")
         migrate = self.service("migrate", "migrate")
         await migrate.launch()
         if await migrate.wait():
             raise ProgramFailed(f"migrate failed:\n{migrate.log.read_text(errors='replace')}")
+        self.report("the schema is up to date")
+
+    def sql(self) -> str:
+        """Describe where SQL is spoken, while the deployment runs."""
+        return self.clickhouse.dsn()
 
     async def stop(self) -> None:
         """Stop everything, the services first."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 from stanzalake.config.settings import Settings
 from stanzalake.errors import StanzalakeError
 from stanzalake.observability.log_once import LogOnce
+from stanzalake.observability.metrics import LAST_CLEANUP
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
@@ -77,8 +78,11 @@ class Cleaner:
         """
         now = self._clock()
         self._last, self._requested = now, False
-        while await self._call(partial(self._deletion.step, now)) and not stop.is_set():
+        while await self._call(partial(self._deletion.step, now)):
+            if stop.is_set():
+                return
             await _wait(stop, _PAUSE_SECONDS)
+        LAST_CLEANUP.set(now)
 
     async def _maintain(self, stop: asyncio.Event) -> None:
         try:

@@ -137,6 +137,13 @@ class OutputFailed(StanzalakeError):
     code = "output-failed"
 
 
+class ServiceUnavailable(StanzalakeError):
+    """No service answers at its HTTP address."""
+
+    code = "service-unavailable"
+    retry = True
+
+
 class OutputClosed(StanzalakeError):
     """The reader of a command's output needs no more."""
 

@@ -34,6 +34,7 @@ _SECTIONS: Sections = {
         "systemd-unit": "Print a systemd unit for a service, by default for `up`.",
     },
     "Archives": {
+        "status": "Show what a running service does: its parts, traffic, archive and journals.",
         "stats": "Show the number of messages and owners, and their size on disk.",
         "search": "Find messages whose body has all words of TEXT, in all archives or one.",
         "export": "Export the archive of JID as that user sees it, oldest message first.",

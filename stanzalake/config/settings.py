@@ -433,7 +433,7 @@ class Settings(BaseModel):
     http: Addresses = _setting(
         "STANZALAKE_HTTP_ADDRESS",
         "",
-        "HOST:PORT for /metrics, /healthz and /readyz; empty for none",
+        "HOST:PORT for the status page, /metrics, /healthz and /readyz; empty for none",
         max_length=1,
     )
 

@@ -5,15 +5,24 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from stanzalake.errors import SettingsError
+from stanzalake.observability import status_page
 from stanzalake.observability.metrics import PART_UP
+from stanzalake.observability.status import Reporter
 
 log = logging.getLogger(__name__)
 
 _parts: dict[str, bool] = {}
+_PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def report(part: str, *, up: bool) -> None:
@@ -33,8 +42,8 @@ def ready() -> bool:
 
 
 @asynccontextmanager
-async def serve_health(addresses: Sequence[tuple[str, int]]) -> AsyncIterator[None]:
-    """Serve /metrics, /healthz and /readyz while the context is open.
+async def serve_health(addresses: Sequence[tuple[str, int]]) -> AsyncIterator[Reporter]:
+    """Serve the status page, /metrics, /healthz and /readyz while the context is open.
 
     Args:
         addresses: Hosts and ports to listen on.
@@ -42,12 +51,14 @@ async def serve_health(addresses: Sequence[tuple[str, int]]) -> AsyncIterator[No
     Raises:
         SettingsError: An address cannot be bound.
     """
-    runner = web.AppRunner(_application(), access_log=None)
+    reporter = Reporter(_parts)
+    runner = web.AppRunner(_application(reporter), access_log=None)
     await runner.setup()
     try:
         for address in addresses:
             await _listen(runner, *address)
-        yield
+        async with reporter.sampling():
+            yield reporter
     finally:
         await runner.cleanup()
 
@@ -60,11 +71,22 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
         raise SettingsError(
             f"STANZALAKE_HTTP_ADDRESS={host}:{port} cannot be used: {reason}"
         ) from None
-    log.info("metrics and health on http://%s:%d", host, port)
+    name = f"[{host}]" if ":" in host else host
+    log.info("status, metrics and health on http://%s:%d/", name, port)
 
 
-def _application() -> web.Application:
+def _application(reporter: Reporter) -> web.Application:
+    async def show_page(_: web.Request) -> web.Response:
+        text = status_page.page(await reporter.report())
+        return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
+
+    async def show_json(_: web.Request) -> web.Response:
+        body = msgspec.json.encode(await reporter.report())
+        return web.Response(body=body, content_type="application/json")
+
     application = web.Application()
+    application.router.add_get("/", show_page)
+    application.router.add_get("/status.json", show_json)
     application.router.add_get("/metrics", _metrics)
     application.router.add_get("/healthz", _healthz)
     application.router.add_get("/readyz", _readyz)

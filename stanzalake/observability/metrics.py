@@ -83,6 +83,10 @@ RECORDS_LOST = Counter(
     "Records that Kafka deleted before a processor had read them",
     ["partition"],
 )
+LAST_CLEANUP = Gauge(
+    "stanzalake_last_cleanup_timestamp_seconds",
+    "Unix time of the last removal of expired and erased messages; 0 for none since the start",
+)
 PARTITION_LAG = Gauge(
     "stanzalake_partition_lag_records", "Records behind the end of the log", ["partition"]
 )

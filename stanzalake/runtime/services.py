@@ -15,6 +15,7 @@ from stanzalake.errors import SettingsError
 from stanzalake.log import opening
 from stanzalake.log.base import Log
 from stanzalake.observability import health
+from stanzalake.runtime.survey import surveyor
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 
@@ -79,28 +80,33 @@ def require_server(settings: Settings) -> None:
 async def run_ingest(settings: Settings, stop: asyncio.Event) -> None:
     """Run ingest until `stop` is set."""
     require_kafka(settings)
-    async with health.serve_health(settings.http), opening.open_log(settings) as shared:
+    async with (
+        health.serve_health(settings.http) as reporter,
+        opening.open_log(settings) as shared,
+    ):
+        reporter.survey = surveyor(settings, jid=settings.ingest_jid)
         await ingest.service.run(settings, shared, stop)
 
 
 async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
     """Run the processor until `stop` is set."""
-    async with _shared(settings) as (shared, store):
+    async with _shared(settings, "") as (shared, store):
         await processor.service.run(settings, shared, store, stop)
 
 
 async def run_query(settings: Settings, stop: asyncio.Event) -> None:
     """Run the query component until `stop` is set."""
-    async with _shared(settings) as (shared, store):
+    async with _shared(settings, settings.query_jid) as (shared, store):
         await query.service.run(settings, shared, store, stop)
 
 
 @asynccontextmanager
-async def _shared(settings: Settings) -> AsyncIterator[tuple[Log, Store]]:
+async def _shared(settings: Settings, jid: str) -> AsyncIterator[tuple[Log, Store]]:
     require_kafka(settings)
     require_server(settings)
-    async with health.serve_health(settings.http), open_store(settings) as store:
+    async with health.serve_health(settings.http) as reporter, open_store(settings) as store:
         await asyncio.to_thread(migrations.check, store)
+        reporter.survey = surveyor(settings, store, jid)
         async with opening.open_log(settings) as shared:
             yield shared, store
 

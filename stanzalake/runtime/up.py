@@ -15,6 +15,7 @@ from stanzalake.log import opening
 from stanzalake.observability import health
 from stanzalake.operations.archive import migrate
 from stanzalake.runtime.services import open_store, run_all, until_stopped
+from stanzalake.runtime.survey import surveyor
 from stanzalake.store.chdb import sharing
 
 log = logging.getLogger(__name__)
@@ -34,13 +35,14 @@ async def run(settings: Settings) -> None:
 
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     async with (
-        health.serve_health(settings.http),
+        health.serve_health(settings.http) as reporter,
         opening.open_log(settings) as events,
         open_store(settings) as writes,
         open_store(settings) as reads,
     ):
         _log_configuration(settings)
         await asyncio.to_thread(migrate, settings)
+        reporter.survey = surveyor(settings, reads, settings.query_jid)
         # The processor stops last, to archive the events that the components have accepted.
         closing = asyncio.Event()
         async with _shared(settings), asyncio.TaskGroup() as group:

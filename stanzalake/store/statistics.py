@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from stanzalake.model.position import from_milliseconds, seconds_ago
+from stanzalake.model.position import from_milliseconds, seconds_ago, to_milliseconds
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import VISIBLE_TO_ALL, WITH_ERASURES
 from stanzalake.store.statement import select
@@ -123,6 +123,25 @@ def read(
     return Statistics(
         hosts=_hosts(store, oldest), days=_days(store, oldest, now, days), disk=_disk(store)
     )
+
+
+def extent(
+    store: Store, expires_after: int | None, now: float | None = None
+) -> tuple[int, datetime | None, datetime | None]:
+    """Return the number of messages, and the times of the oldest and the newest.
+
+    Reads no message: ClickHouse knows the three of each part. So expired, erased and duplicate
+    messages count until they are removed or merged. Arguments and errors are those of `read`.
+    """
+    horizon = seconds_ago(expires_after, time.time() if now is None else now)
+    [(messages, first, last)] = store.select(
+        "SELECT count(), min(position), max(position) FROM {messages:Identifier}"
+    )
+    return (messages, _moment(max(first, horizon)), _moment(last)) if messages else (0, None, None)
+
+
+def _moment(position: int) -> datetime:
+    return datetime.fromtimestamp(to_milliseconds(position) / 1000, UTC)
 
 
 def owners_ahead(store: Store, position: int) -> Sequence[str]:

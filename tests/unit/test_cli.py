@@ -98,7 +98,11 @@ def test_a_manual_page_formats_without_warnings(page: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "completed"),
-    [("stanzalake st", ["stats"]), ("stanzalake stats --d", ["--days"]), ("stanzalake x", [])],
+    [
+        ("stanzalake sta", ["status", "stats"]),
+        ("stanzalake stats --d", ["--days"]),
+        ("stanzalake x", []),
+    ],
 )
 def test_bash_completes_commands_and_options(words: str, completed: list[str]) -> None:
     script = (
