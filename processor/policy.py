@@ -29,10 +29,13 @@ class Policy:
 
     def admits(self, message: Message, history: History) -> bool:
         """Return whether a message is archived, given the history of its owner."""
-        if not history:
-            return not self.smart and self._by_default(message)
         if any(isinstance(state, Erasure) and state.covers(message) for state in history):
             return False
+        # The room decided in Prosody.
+        if message.is_of_room:
+            return True
+        if not history:
+            return not self.smart and self._by_default(message)
         states = (state for state in history if not isinstance(state, Erasure))
         earlier = [state for state in states if state.position < message.position]
         if self.smart and not earlier:

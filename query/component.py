@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 MAX_REQUESTS = 1024
 """Requests at work or waiting on a connection; more are refused with resource-constraint."""
-MAX_OWNER_REQUESTS = 256
-"""Requests of a single owner among them."""
+MAX_ACCOUNT_REQUESTS = 256
+"""Requests of a single account among them."""
 
 ANSWER_WITHIN = 30.0
 """Seconds to answer a request, the wait for freshness not counted; then resource-constraint."""
 PAGES_AT_ONCE = 8
 """Pages read and sent at a time on a connection."""
-OWNER_PAGES_AT_ONCE = 2
-"""Pages of a single owner among them."""
+ACCOUNT_PAGES_AT_ONCE = 2
+"""Pages of a single account among them."""
 
 DRAIN_WITHIN = 5.0
 """Seconds to finish requests when the service stops."""
@@ -99,7 +99,7 @@ class Component(component.Component):
         self._grants = Grants(settings.hosts)
         self._requests: dict[asyncio.Task[None], str] = {}
         self.closing = False
-        self._turns = Turns(PAGES_AT_ONCE, OWNER_PAGES_AT_ONCE)
+        self._turns = Turns(PAGES_AT_ONCE, ACCOUNT_PAGES_AT_ONCE)
         self._delays = LogOnce(__name__, self.name)
         self._writable = asyncio.Event()
         self._writable.set()
@@ -166,12 +166,12 @@ class Component(component.Component):
 
     def _admit(self, iq: "Element") -> None:
         envelope = self._open(iq)
-        owner = envelope.request.owner
-        if self.closing or not self._has_room(owner):
+        account = envelope.request.account
+        if self.closing or not self._has_capacity(account):
             self._refuse(envelope, StanzaError("resource-constraint"))
             return
         task = asyncio.create_task(self._serve(envelope))
-        self._requests[task] = owner
+        self._requests[task] = account
         task.add_done_callback(self._requests.pop)
 
     def _open(self, iq: "Element") -> Envelope:
@@ -191,9 +191,9 @@ class Component(component.Component):
             raise StanzaError("service-unavailable")
         return delegation.open_request(iq)
 
-    def _has_room(self, owner: str) -> bool:
-        same = sum(other == owner for other in self._requests.values())
-        return len(self._requests) < MAX_REQUESTS and same < MAX_OWNER_REQUESTS
+    def _has_capacity(self, account: str) -> bool:
+        same = sum(other == account for other in self._requests.values())
+        return len(self._requests) < MAX_REQUESTS and same < MAX_ACCOUNT_REQUESTS
 
     async def _serve(self, envelope: Envelope) -> None:
         request = envelope.request
@@ -226,12 +226,12 @@ class Component(component.Component):
         request = envelope.request
         stable = await self._is_fresh(request, question)
         # A few pages in memory at a time, however many are asked for.
-        async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turns.take(request.owner):
+        async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turns.take(request.account):
             archive = await self._archives.archive(request, stable=stable)
             publisher = self._publishers.of(request)
-            context = QueryContext(archive, self._limit, stable, publisher)
+            context = QueryContext(archive, self._limit, stable, publisher, request.room)
             activated = None
-            if question.activates:
+            if question.activates and request.room is None:
                 activated = await self._publishers.activate(publisher, archive)
             answer = await question.answer(context)
             known = await state_after(answer, context, activated) if request.wants_state else None

@@ -1,14 +1,14 @@
 """Requests to an archive (XEP-0313): the form, a search, the metadata, preferences."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from query import forms, preferences, rsm, state
+from query import forms, preferences, rooms, rsm, state
 from query.errors import StanzaError
 from query.question import Answer, QueryContext, Question, Reads
-from query.request import Request, Result
+from query.request import Request, Result, RoomRights
 from stanzalake.model.page import Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from stanzalake.xmpp import dates, markup
@@ -78,7 +78,8 @@ class SearchQuestion:
 
     async def answer(self, context: QueryContext) -> Answer:
         """Read a page (XEP-0313 §4)."""
-        selection, window = await self._resolve(context.archive)
+        filters = self.filters if context.room is None else replace(self.filters, groupchat=True)
+        selection, window = await self._resolve(filters, context.archive)
         limit = (
             context.limit if self.paging.limit is None else min(self.paging.limit, context.limit)
         )
@@ -90,7 +91,7 @@ class SearchQuestion:
         )
         index = self._index(page, before)
         total = max(total, index + len(page.items))
-        results = _results(page.items, self.queryid)
+        results = _results(_visible(page.items, context.room), self.queryid)
         # slixmpp takes a page for its last if index and size come to the count, also when it reads
         # backward and has only begun. Nobody may depend on the index (XEP-0313 §4.3.2).
         begins = self.paging.backward and page.more and index + len(results) == total
@@ -107,29 +108,18 @@ class SearchQuestion:
         # A message may have come between the two statements.
         return max(0, at_edge + self.paging.index)
 
-    async def _resolve(self, archive: Archive) -> tuple[Selection, Selection]:
+    async def _resolve(
+        self, filters: forms.Filters, archive: Archive
+    ) -> tuple[Selection, Selection]:
         """Give the selection of the filters, and its part between the page's anchors."""
-        filters, paging = self.filters, self.paging
+        paging = self.paging
         anchors = (filters.after_id, filters.before_id, paging.after, paging.before)
         named = {id_ for id_ in (*anchors, *(filters.ids or ())) if id_}
         places = await archive.find(named) if named else {}
         if len(places) < len(named):
             raise StanzaError("item-not-found")
-        selection = await self._selection(archive, places)
+        selection = await _selection(filters, archive, places)
         return selection, _between(selection, paging.after, paging.before, places)
-
-    async def _selection(self, archive: Archive, places: Mapping[str, int]) -> Selection:
-        filters = self.filters
-        selection = Selection(
-            low=_first_position(filters.start),
-            high=_last_position(filters.end),
-            peer=filters.peer.bare if filters.peer else "",
-            resource=(filters.peer.resource or "") if filters.peer else "",
-            groupchat=filters.groupchat,
-            positions=await _stored(archive, filters.ids, places),
-            text=filters.text,
-        )
-        return _between(selection, filters.after_id, filters.before_id, places)
 
 
 def question(request: Request) -> Question:
@@ -141,7 +131,8 @@ def question(request: Request) -> Question:
     if request.iq is None:
         return state.StateQuestion()
     payload = request.take_payload()
-    parse = _PARSERS.get((request.kind, payload.tag))
+    parsers = _PARSERS if request.room is None else _ROOM_PARSERS
+    parse = parsers.get((request.kind, payload.tag))
     if parse is not None:
         return parse(payload)
     known = payload.tag.startswith(tag(MAM, ""))
@@ -181,10 +172,13 @@ _PARSERS: Mapping[tuple[str, str], Callable[["Element"], Question]] = {
     ("set", tag(MAM, "prefs")): preferences.parse_set,
 }
 
+# A room has no preferences (XEP-0441), and all its messages are of type groupchat.
+_ROOM_PARSERS = {name: _PARSERS[name] for name in _PARSERS if name[1] != tag(MAM, "prefs")}
+
 
 def _refuse_node(asked: "Element") -> None:
     if asked.get("node") is not None:
-        raise StanzaError("feature-not-implemented", "a user's archive has no nodes")
+        raise StanzaError("feature-not-implemented", "an archive has no nodes")
 
 
 def _only(query: "Element", name: str) -> "Element | None":
@@ -192,6 +186,21 @@ def _only(query: "Element", name: str) -> "Element | None":
     if len(found) > 1:
         raise StanzaError("bad-request", "a child of the query comes more than once")
     return found[0] if found else None
+
+
+async def _selection(
+    filters: forms.Filters, archive: Archive, places: Mapping[str, int]
+) -> Selection:
+    selection = Selection(
+        low=_first_position(filters.start),
+        high=_last_position(filters.end),
+        peer=filters.peer.bare if filters.peer else "",
+        resource=(filters.peer.resource or "") if filters.peer else "",
+        groupchat=filters.groupchat,
+        positions=await _stored(archive, filters.ids, places),
+        text=filters.text,
+    )
+    return _between(selection, filters.after_id, filters.before_id, places)
 
 
 async def _stored(
@@ -233,6 +242,12 @@ def _stamp(item: Item) -> str:
 
 def _end(name: str, item: Item) -> str:
     return markup.element(name, {"id": item.id, "timestamp": _stamp(item)})
+
+
+def _visible(items: Sequence[Item], rights: RoomRights | None) -> Sequence[Item]:
+    if rights is None:
+        return items
+    return [item._replace(stanza=rooms.view(item.stanza, rights)) for item in items]
 
 
 def _results(items: Iterable[Item], queryid: str | None) -> list[Result]:

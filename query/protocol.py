@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from query.errors import StanzaError
-from query.request import Reply, Request
+from query.request import Reply, Request, RoomRights
 from stanzalake.log import watermarks
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.xmpp import frames, markup
@@ -45,6 +45,7 @@ class _Header(msgspec.Struct):
     watermarks: str = ""
     newest: int | None = None
     state: bool = False
+    room: RoomRights | None = None
 
 
 _IQ = tag(CLIENT, "iq")
@@ -146,6 +147,7 @@ def _request(host: str, frame: Frame, rest: "Sequence[Frame]") -> Request:
         watermarks=watermarks.read(header.watermarks),
         newest=header.newest,
         wants_state=header.state or frame.kind == "state",
+        room=header.room,
     )
 
 

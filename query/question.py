@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
-from query.request import Result
+from query.request import Result, RoomRights
 from query.state_publisher import StatePublisher
 from stanzalake.model.history import History
 from stanzalake.model.page import Archive
@@ -29,16 +29,18 @@ class QueryContext(NamedTuple):
     """Source and limits of an answer.
 
     Attributes:
-        archive: The requester's own archive.
+        archive: The requester's own archive, or a room's.
         limit: Items in a page at most.
         stable: False if the archive may still miss messages older than the question.
         publisher: Publishes changes of the requester's state.
+        room: The requester's rights if the archive is a room's.
     """
 
     archive: Archive
     limit: int
     stable: bool
     publisher: StatePublisher
+    room: RoomRights | None = None
 
 
 class Question(Protocol):

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+import msgspec
 
 from query.errors import StanzaError
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
@@ -11,20 +13,35 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
+class RoomRights(msgspec.Struct, frozen=True):
+    """Rights of an asker in a room, as the room's server tells them with the request.
+
+    Attributes:
+        affiliation: Affiliation of the asker; the server refuses outcasts itself.
+        whois: Who may see the occupants' real JIDs now.
+        moderator: Whether the asker may moderate the room.
+    """
+
+    affiliation: Literal["owner", "admin", "member", "none"]
+    whois: Literal["anyone", "moderators"]
+    moderator: bool
+
+
 @dataclass(frozen=True)
 class Request:
     """A forwarded request.
 
     Attributes:
-        host: The forwarding VirtualHost.
+        host: The forwarding VirtualHost or MUC component.
         owner: Bare JID whose archive the request is about.
-        requester: Full JID of the requesting session; the host itself for a state alone.
+        requester: JID of the asker, an account's session; the host itself for a state alone.
         iq: The user's iq of type get or set, with id; None if only the state is wanted.
         stable: False if events older than the request may still be missing from the log.
         position: Position among the owner's events; None if the host assigns none.
         watermarks: Log offsets that cover the owner's messages, as far as the host knows them.
         newest: Position of the owner's newest message; None if unknown to the host.
         wants_state: Whether the reply is to carry the owner's state.
+        room: The asker's rights if the archive is a room's; None for an account's.
     """
 
     host: str
@@ -36,6 +53,12 @@ class Request:
     watermarks: Watermarks = field(default_factory=lambda: NO_WATERMARKS)
     newest: int | None = None
     wants_state: bool = False
+    room: RoomRights | None = None
+
+    @property
+    def account(self) -> str:
+        """Bare JID of the asker, whose share of the service the request takes."""
+        return self.requester.partition("/")[0]
 
     @property
     def kind(self) -> str:
@@ -56,10 +79,11 @@ class Request:
         """Detach the only child of the iq: a waiting request must not hold a user's tree.
 
         Raises:
-            StanzaError: forbidden if the archive is not the requester's, whether or not such an
-                account exists (XEP-0355 §10); bad-request unless there is exactly one child.
+            StanzaError: forbidden if the archive is neither the requester's, whether or not such
+                an account exists (XEP-0355 §10), nor a room's that the requester may read;
+                bad-request unless there is exactly one child.
         """
-        if not self._is_own():
+        if not (self._is_own() if self.room is None else self.asked == self.owner):
             raise StanzaError("forbidden")
         if self.iq is None or len(self.iq) != 1:
             raise StanzaError("bad-request", "an iq has exactly one child")

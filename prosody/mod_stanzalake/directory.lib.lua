@@ -9,9 +9,16 @@ local function of(host)
 		or ("%s/%s/stanzalake"):format(prosody.paths.data, path_encode(host));
 end
 
--- Returns whether the tap is enabled on a VirtualHost.
+-- Returns the kind of archives that a host has: "accounts", "rooms", or nil for a component of another kind.
+local function kind_of(host)
+	local component = config.get(host, "component_module");
+	if not component then return "accounts"; end
+	return component == "muc" and "rooms" or nil;
+end
+
+-- Returns whether the tap is enabled on a host.
 local function is_archived(host)
-	return config.get(host, "enabled") ~= false and not config.get(host, "component_module")
+	return config.get(host, "enabled") ~= false and kind_of(host) ~= nil
 		and get_modules_for_host(host):contains("stanzalake");
 end
 
@@ -24,7 +31,7 @@ local function is_told_of_purges(host)
 	return false;
 end
 
--- Returns the names of all VirtualHosts with the tap.
+-- Returns the names of all hosts with the tap.
 local function hosts()
 	local names = {};
 	for host in pairs(config.getconfig()) do
@@ -34,4 +41,4 @@ local function hosts()
 	return names;
 end
 
-return { of = of, is_archived = is_archived, hosts = hosts, is_told_of_purges = is_told_of_purges };
+return { of = of, kind_of = kind_of, is_archived = is_archived, hosts = hosts, is_told_of_purges = is_told_of_purges };

@@ -19,12 +19,13 @@ local function quote(text)
 	return '"'..text:gsub('[\0-\31"\\]', escapes)..'"';
 end
 
--- The position comes early: the journal finds it there again after a restart.
+-- The position comes early: the journal finds it there again after a restart. Only a room's message has an occupant.
 local function encode(message)
+	local occupant = message.occupant and ',"occupant":'..quote(message.occupant) or "";
 	return '{"type":"message","v":1,"position":'..message.position..',"owner":'..quote(message.owner)
 		..',"peer":'..quote(message.peer)..',"peer_resource":'..quote(message.peer_resource)
 		..',"direction":"'..message.direction..'","kind":"'..message.kind
-		..'","contact":'..tostring(message.contact)..',"stanza":'..quote(message.stanza).."}\n";
+		..'","contact":'..tostring(message.contact)..occupant..',"stanza":'..quote(message.stanza).."}\n";
 end
 
 local function position_of(line)

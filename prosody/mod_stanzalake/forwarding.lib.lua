@@ -54,14 +54,21 @@ local function change_of(stanza)
 	return name ~= "metadata" and "activation" or nil;
 end
 
--- Whether the requesting session exists, perhaps hibernating. A later session may have the same full JID.
+-- Whether the requesting session exists, perhaps hibernating. A later session may have the same full JID. Askers of
+-- other servers and of components have no session here.
 local function is_there(request)
-	return full_sessions[request.asker] == request.origin;
+	return not request.is_local or full_sessions[request.asker] == request.origin;
+end
+
+local function send(request, stanza)
+	if request.is_local then return request.origin.send(stanza); end
+	module:send(stanza);
 end
 
 -- A hibernating session can be resumed only while its queue holds everything that it missed (XEP-0198 §5).
-local function has_room(session, count, limit)
-	local queue = session.hibernating and session.outgoing_stanza_queue;
+local function has_room(request, count, limit)
+	local session = request.is_local and request.origin;
+	local queue = session and session.hibernating and session.outgoing_stanza_queue;
 	return not queue or queue:count_unacked() + count <= limit;
 end
 
@@ -90,7 +97,7 @@ end
 local function text_of_request(kind, request, stable, watermarks)
 	local header = encode_json {
 		owner = request.owner, asker = request.asker, id = request.iq and request.iq.attr.id, stable = stable;
-		watermarks = watermarks, newest = request.newest, state = request.tracked;
+		watermarks = watermarks, newest = request.newest, state = request.tracked, room = request.room;
 	};
 	local text = frames.write(kind, request.position, header);
 	return request.text and text..frames.write("iq", 0, request.text) or text;
@@ -130,8 +137,8 @@ end
 -- Ends a request that has its turn.
 function forwarding_mt:finish(request, answer)
 	self:settle(request);
-	if is_there(request) and not request.answered then request.origin.send(answer); end
-	self.turns:finish(request.owner);
+	if is_there(request) and not request.answered then send(request, answer); end
+	self.turns:finish(request.account);
 end
 
 -- Returns the outcome of a request that failed. A temporary error leaves open whether the change was made, and an
@@ -146,7 +153,7 @@ end
 function forwarding_mt:send_result(request, frame)
 	local message = self.parser:parse(frame.content);
 	if message and is_result(message, request) then
-		request.origin.send(message);
+		send(request, message);
 		return;
 	end
 	self.count_unreadable(1);
@@ -160,7 +167,7 @@ function forwarding_mt:deliver(request, opened, iq)
 	local function step()
 		local left = #messages - number;
 		if left == 0 or not is_there(request) then return false; end
-		if not has_room(request.origin, left + 1, self.max_queue) then
+		if not has_room(request, left + 1, self.max_queue) then
 			iq = timeout(request);
 			return false;
 		end
@@ -168,13 +175,14 @@ function forwarding_mt:deliver(request, opened, iq)
 		self:send_result(request, messages[number]);
 		return true;
 	end
-	self.delivery:add(request.origin, step, function (err)
+	self.delivery:add(request.is_local and request.origin or request.asker, step, function (err)
 		opened:close();
 		if err then
 			module:log("error", "A page for %s was not delivered: %s", request.asker, err);
 			iq = refusal(request);
 		end
-		if is_there(request) and is_stable_page(iq) then request.origin.mam_requested = true; end
+		-- mod_offline then withholds what the account's own archive has.
+		if not request.room and is_there(request) and is_stable_page(iq) then request.origin.mam_requested = true; end
 		self:finish(request, iq);
 	end);
 end
@@ -217,16 +225,17 @@ end
 function forwarding_mt:expire(request)
 	request.answered = true;
 	self:settle(request, false);
-	if is_there(request) then request.origin.send(timeout(request)); end
+	if is_there(request) then send(request, timeout(request)); end
 end
 
 -- Returns a request that may wait for its turn, or nil with the type and condition of an error.
-function forwarding_mt:new_request(origin, stanza)
-	local owner, text = jid.bare(stanza.attr.from), text_of(stanza);
+function forwarding_mt:new_request(origin, stanza, owner, room)
+	local account, text = jid.bare(stanza.attr.from), text_of(stanza);
 	if #text > MAX_IQ then return nil, "modify", "policy-violation"; end
-	if not self.turns:has_room(owner, #text) then return nil, "wait", "resource-constraint"; end
+	if not self.turns:has_room(account, #text) then return nil, "wait", "resource-constraint"; end
 	return {
-		origin = origin, owner = owner, asker = stanza.attr.from, text = text, position = self.sequence:next(owner);
+		origin = origin, is_local = origin.type == "c2s", owner = owner, account = account, asker = stanza.attr.from;
+		room = room, text = text, position = self.sequence:next(owner);
 		-- Without children, which take many times the memory of their text.
 		iq = st.clone(stanza, true);
 	};
@@ -240,20 +249,21 @@ function forwarding_mt:track(request, change)
 	return tracked ~= nil;
 end
 
-function forwarding_mt:on_iq(data)
-	local origin, stanza = data.origin, data.stanza;
-	if origin.type ~= "c2s" then return; end
-	local request, kind, condition = self:new_request(origin, stanza);
+-- Forwards a request, or answers with an error.
+--   owner: whose archive it is about
+--   room: the asker's rights, if that is a room (room_access.lib.lua)
+function forwarding_mt:forward(origin, stanza, owner, room)
+	local request, kind, condition = self:new_request(origin, stanza, owner, room);
 	if not request then
 		origin.send(st.error_reply(stanza, kind, condition));
 		return true;
 	end
-	if not self:track(request, change_of(stanza)) then
+	if not self:track(request, not room and change_of(stanza) or nil) then
 		origin.send(st.error_reply(stanza, "wait", "resource-constraint"));
 		return true;
 	end
 	request.timer = module:add_timer(self.query_timeout, function () self:expire(request); end);
-	self.turns:add(request.owner, #request.text, function () self:begin(request); end);
+	self.turns:add(request.account, #request.text, function () self:begin(request); end);
 	return true;
 end
 
@@ -277,11 +287,18 @@ function forwarding_mt:on_part(stanza)
 	return true;
 end
 
+-- Forwards accounts' requests to their own archives.
+function forwarding_mt:serve_accounts()
+	for _, name in ipairs { "query", "prefs", "metadata" } do
+		module:hook("iq/self/"..xmlns_mam..":"..name, function (data)
+			local origin, stanza = data.origin, data.stanza;
+			if origin.type == "c2s" then return self:forward(origin, stanza, jid.bare(stanza.attr.from)); end
+		end);
+	end
+end
+
 --   on_connect: called whenever a query component connects
 function forwarding_mt:start(on_connect)
-	for _, name in ipairs { "query", "prefs", "metadata" } do
-		module:hook("iq/self/"..xmlns_mam..":"..name, function (data) return self:on_iq(data); end);
-	end
 	module:hook("message/host", function (data) return self:on_part(data.stanza); end, 1);
 	self.query:start(on_connect);
 end

@@ -1,11 +1,14 @@
--- Requests of prosodyctl, by way of the inbox, and of accounts that are removed: erasures and expiries, which are
--- written to the journal as events, and refreshes of the tap's knowledge of archives.
+-- Requests of prosodyctl, by way of the inbox, and of accounts and rooms that are removed: erasures and expiries, which
+-- are written to the journal as events, and refreshes of the tap's knowledge of archives.
 
 local get_provider = require "core.usermanager".get_provider;
 local jid = require "util.jid";
 local quoted = require "util.json".encode;
 
+local directory = module:require "directory";
+
 local host = module.host;
+local has_accounts = directory.kind_of(host) == "accounts";
 
 -- Seconds between two readings of the inbox.
 local INTERVAL = 1;
@@ -30,7 +33,8 @@ local validators = {};
 function validators.erasure(request)
 	local user, domain, resource = jid.prepped_split(request.owner);
 	return user and domain == host and not resource and jid.join(user, domain) == request.owner
-		and type(request.account) == "boolean" and type(request.by) == "string" and #request.by <= MAX_BY;
+		and type(request.account) == "boolean" and (has_accounts or not request.account)
+		and type(request.by) == "string" and #request.by <= MAX_BY;
 end
 
 function validators.expiry(request)
@@ -107,23 +111,20 @@ function requests_mt:round()
 	if called then self:report(trouble); else self:report(done); end
 end
 
--- Writes the erasure of a removed account; a full journal leaves it in the inbox, and a full disk in memory.
-function requests_mt:on_removal(user)
-	local request = { type = "erasure", owner = jid.join(user, host), account = true, by = "account removal" };
+-- Writes the erasure of a removed account or room; a full journal leaves it in the inbox, and a full disk in memory.
+function requests_mt:erase(owner, account, by)
+	local request = { type = "erasure", owner = owner, account = account, by = by };
 	local ok, err = self:write(request);
 	if ok then return; end
-	module:log("error", "The archive of the removed account %s is not erased yet: %s", request.owner, err);
+	local subject = account and "account" or "room";
+	module:log("error", "The archive of the removed %s %s is not erased yet: %s", subject, owner, err);
 	local kept, reason = self.inbox:put(request);
 	if kept then return; end
 	table.insert(self.memory, request);
-	module:log("error", "That %s is removed is lost if Prosody ends before there is room: %s", request.owner, reason);
+	module:log("error", "That %s is removed is lost if Prosody ends before there is room: %s", owner, reason);
 end
 
--- After the handlers that end the account's sessions, so that none of its messages is archived later.
 function requests_mt:start()
-	module:hook_global("user-deleted", function (data)
-		if data.host == host then self:on_removal(data.username); end
-	end, -1);
 	self:round();
 	module:add_timer(INTERVAL, function ()
 		self:round();

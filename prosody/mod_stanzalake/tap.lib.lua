@@ -4,87 +4,20 @@
 local rostermanager = require "core.rostermanager";
 local user_exists = require "core.usermanager".user_exists;
 local jid = require "util.jid";
-local st = require "util.stanza";
 
 local eligible = module:require "eligibility".eligible;
-local event = module:require "event";
-local stanzas = module:require "stanzas";
+local ids = module:require "stanza_ids";
 local verdict_of = module:require "verdict".verdict;
 
 local host = module.host;
 local bare_sessions = prosody.bare_sessions;
 
 local xmlns_mam = "urn:xmpp:mam:2";
-local xmlns_sid = "urn:xmpp:sid:0";
 
--- Bytes that the stanza of an event, and the whole event, have at most (docs/event.schema.json).
-local MAX_STANZA = 1024 * 1024;
-local MAX_EVENT = 2 * MAX_STANZA;
 local KINDS = { chat = "chat", error = "error", groupchat = "groupchat", headline = "headline" };
-
--- A copy with attributes and a list of children of its own. It shares the children: nobody changes those.
-local function copy_of(stanza)
-	local copy = st.clone(stanza, true);
-	for _, child in ipairs(stanza) do copy:add_direct_child(child); end
-	return copy;
-end
-
-local function has_ids(stanza)
-	return stanza:get_child("stanza-id", xmlns_sid) ~= nil;
-end
-
--- Removes every stanza-id that claims to be from the owner's archive, in place (XEP-0359 §3, rule 2).
-local function remove_ids(stanza, owner)
-	return stanza:maptags(function (tag)
-		local is_id = tag.name == "stanza-id" and tag.attr.xmlns == xmlns_sid;
-		if not (is_id and jid.prep(tag.attr.by) == owner) then return tag; end
-	end);
-end
-
-local function without_ids(stanza, owner)
-	return has_ids(stanza) and remove_ids(copy_of(stanza), owner) or stanza;
-end
-
--- Cloned, as Prosody checks each character of an element that it makes.
-local empty_id = st.stanza("stanza-id", { xmlns = xmlns_sid });
-
-local function stanza_id(owner, id)
-	local element = st.clone(empty_id);
-	element.attr.by, element.attr.id = owner, id;
-	return element;
-end
 
 local tap_mt = {};
 tap_mt.__index = tap_mt;
-
--- Says once that the journal refuses events, and once that it takes them again.
-function tap_mt:report(trouble)
-	if trouble and not self.trouble then
-		module:log("error", "Messages are delivered but not archived: %s", trouble);
-	elseif self.trouble and not trouble then
-		module:log("info", "Messages are archived again");
-	end
-	self.trouble = trouble;
-end
-
-function tap_mt:append(message)
-	local line = #message.stanza <= MAX_STANZA and event.encode(message);
-	if not line or #line > MAX_EVENT then return nil, "a message is too large"; end
-	return self.journal:append(line);
-end
-
--- Gives whether the message could be written.
-function tap_mt:write(message, owner)
-	local place, trouble = self:append(message);
-	self:report(trouble);
-	if not place then
-		self.count_drop(1);
-		return false;
-	end
-	self.count(1);
-	self.sender:wrote(owner, place);
-	return true;
-end
 
 local function is_contact(user, peer)
 	return rostermanager.load_roster(user, host)[peer] ~= nil;
@@ -101,18 +34,6 @@ local function is_eligible(data, user, owner, peer)
 	if not peer or peer:find("%s") then return false; end
 	return module:fire_event("archive-should-store", { stanza = data.stanza, session = data.origin })
 		and exists(user, owner);
-end
-
--- The stanza as the archive keeps it: Prosody takes `to` off a message to the sender's own account. Nil if no parser
--- takes what Prosody writes: it would end the stream of each client that reads it.
-function tap_mt:text_of(stanza, owner)
-	local attr = stanza.attr;
-	local xmlns, to = attr.xmlns, attr.to;
-	attr.xmlns, attr.to = "jabber:client", to or owner;
-	local text, is_doubtful = event.text_of(stanza);
-	attr.xmlns, attr.to = xmlns, to;
-	if is_doubtful and not self.parser:parse(text) then return nil; end
-	return text;
 end
 
 -- Whether an address is the account's own, or one of its sessions'; cheaper than to split it.
@@ -146,8 +67,8 @@ function tap_mt:announce(data, user, owner, position, direction)
 	local id = shown and self.seal(owner, position) or nil;
 	local added = { origin = data.origin, stanza = stanza, for_user = user, id = id };
 	if shown then
-		data.stanza = copy_of(stanza);
-		data.stanza:add_direct_child(stanza_id(owner, id));
+		data.stanza = ids.copy_of(stanza);
+		data.stanza:add_direct_child(ids.stanza_id(owner, id));
 	else
 		setmetatable(added, { __index = function (_, name)
 			return name == "id" and self.seal(owner, position) or nil;
@@ -169,32 +90,34 @@ function tap_mt:archive(data, user, other, direction)
 	if not is_eligible(data, user, owner, peer) then return; end
 	local contact, state = is_contact(user, peer), self.preferences:get(owner);
 	local verdict = verdict_of(stanza, peer, other, contact, state, self.server);
-	if verdict == "no" then return self.count_filtered(1); end
-	local text = self:text_of(stanza, owner);
+	if verdict == "no" then return self.recorder.count_filtered(1); end
+	-- Prosody takes `to` off a message to the sender's own account.
+	local text = self.recorder:text_of(stanza, stanza.attr.to or owner);
 	if not text then return; end
 	local position = self.sequence:next(owner);
 	record.position, record.owner, record.peer, record.peer_resource = position, owner, peer, peer_resource or "";
 	record.direction, record.kind = direction, KINDS[stanza.attr.type] or "normal";
 	record.contact, record.stanza = contact, text;
-	if self:write(record, owner) and verdict == "yes" then self:announce(data, user, owner, position, direction); end
+	local is_written = self.recorder:write(record, owner);
+	if is_written and verdict == "yes" then self:announce(data, user, owner, position, direction); end
 end
 
 function tap_mt:on_outgoing(data)
 	local user = data.origin.username;
-	data.stanza = without_ids(data.stanza, user.."@"..host);
+	data.stanza = ids.without_ids(data.stanza, user.."@"..host);
 	self:archive(data, user, data.stanza.attr.to or data.stanza.attr.from, "out");
 end
 
 -- The sender's id never leaves for somebody else (XEP-0313 §3.5).
 local function on_leaving(data)
 	if is_to_self(data.stanza) then return; end
-	data.stanza = without_ids(data.stanza, data.origin.username.."@"..host);
+	data.stanza = ids.without_ids(data.stanza, data.origin.username.."@"..host);
 end
 
 -- What goes to another server is the stanza as it came, not the one that handlers have put in its place.
 local function on_remote(data)
 	local stanza = data.stanza;
-	if stanza.name == "message" and has_ids(stanza) then remove_ids(stanza, jid.bare(stanza.attr.from)); end
+	if stanza.name == "message" and ids.has_ids(stanza) then ids.remove_ids(stanza, jid.bare(stanza.attr.from)); end
 end
 
 function tap_mt:on_incoming(data)
@@ -204,7 +127,7 @@ function tap_mt:on_incoming(data)
 	local owner = user.."@"..host;
 	-- One entry for a message to oneself, made on its way out, when also carbons can carry its id.
 	if data.origin.type == "c2s" and is_of(from, owner) then return; end
-	data.stanza = without_ids(stanza, owner);
+	data.stanza = ids.without_ids(stanza, owner);
 	self:archive(data, user, from, "in");
 end
 
@@ -227,20 +150,12 @@ function tap_mt:start()
 	module:hook("archive-should-store", on_should_store, -1);
 end
 
-local function counter(name, description)
-	return module:measure(name, "counter", { description = description });
-end
-
 --   seal: gives the id of an owner and a position
 --   options: policy, smart, exclude_namespaces
-local function new(journal, sequence, seal, sender, preferences, options)
+local function new(recorder, sequence, seal, preferences, options)
 	return setmetatable({
-		journal = journal, sequence = sequence, seal = seal, sender = sender, preferences = preferences;
-		parser = stanzas.new();
+		recorder = recorder, sequence = sequence, seal = seal, preferences = preferences;
 		server = { policy = options.policy, smart = options.smart, excluded = options.exclude_namespaces };
-		count = counter("messages", "Messages written to the journal, once for each owner");
-		count_filtered = counter("filtered", "Messages that no archive keeps, by policy, preferences or exclusion");
-		count_drop = counter("dropped", "Messages for which the journal had no room, or that were too large");
 	}, tap_mt);
 end
 

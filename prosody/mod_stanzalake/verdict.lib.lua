@@ -45,4 +45,4 @@ local function verdict(stanza, peer, full, contact, state, server)
 	return kept and "yes" or "no";
 end
 
-return { verdict = verdict };
+return { verdict = verdict, has_remainder = has_remainder };

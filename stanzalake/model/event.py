@@ -9,6 +9,7 @@ import re
 from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from stanzalake.errors import InvalidEvent
 from stanzalake.model.position import MAX_POSITION
@@ -25,7 +26,7 @@ DefaultChoice = Literal["always", "never", "roster"]
 Owner = Annotated[
     str,
     msgspec.Meta(
-        description="Bare JID, normalised, whose archive it is",
+        description="Bare JID, normalised, whose archive it is: an account's or a room's",
         pattern=r"^[^@/\s]+@[^@/\s]+$",
         max_length=2047,
     ),
@@ -72,12 +73,31 @@ class EventBase(
 
 
 class Message(EventBase, tag="message", frozen=True, kw_only=True):
-    """An eligible message in an owner's archive. A stanza between two local users makes two."""
+    """An eligible message in an owner's archive. A stanza between two local users makes two.
+
+    A room's message is one, however many occupants get it. Its peer is the room itself.
+    """
 
     peer: Peer
     peer_resource: Annotated[
-        str, msgspec.Meta(description="Empty if the peer's JID was bare", max_length=1023)
+        str,
+        msgspec.Meta(
+            description="Empty if the peer's JID was bare; in a room the author's nick",
+            max_length=1023,
+        ),
     ] = ""
+    occupant: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                description="Only of a room's message: the author's real bare JID, which the room "
+                "may hide; empty for the room itself",
+                pattern=r"^[^/]*$",
+                max_length=2047,
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     direction: Annotated[
         Literal["in", "out"], msgspec.Meta(description="in: the owner received it")
     ]
@@ -96,6 +116,11 @@ class Message(EventBase, tag="message", frozen=True, kw_only=True):
             max_length=MAX_STANZA,
         ),
     ]
+
+    @property
+    def is_of_room(self) -> bool:
+        """Whether the owner is a room: only the tap of a MUC component names an occupant."""
+        return self.occupant is not UNSET
 
 
 class Preferences(EventBase, tag="preferences", frozen=True, kw_only=True):
@@ -148,7 +173,7 @@ class Expiry(EventBase, tag="expiry", frozen=True, kw_only=True):
     """Request of Prosody's operator to remove expired messages now."""
 
     owner: Annotated[
-        str, msgspec.Meta(description="The VirtualHost", pattern=r"^[^@/\s]+$", max_length=1023)
+        str, msgspec.Meta(description="The host", pattern=r"^[^@/\s]+$", max_length=1023)
     ]
 
 
@@ -187,7 +212,7 @@ def decode_from_host(raw: bytes, host: str) -> Event:
 
     Args:
         raw: UTF-8 JSON text of an event.
-        host: The tap's VirtualHost, the only one whose archives it may write.
+        host: The tap's VirtualHost or MUC component, whose archives alone it may write.
 
     Raises:
         InvalidEvent: Not an event, or an event of another host's archive.

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import (
     ProgrammingError,
     StreamFailureError,
 )
+from msgspec import UNSET
 
 from stanzalake.config import data_dir
 from stanzalake.config.settings import Settings
@@ -114,6 +115,7 @@ class Row(NamedTuple):
     kind: str
     stanza: str
     legacy_id: str = ""
+    occupant: str = ""
 
     @classmethod
     def of(cls, message: Message, stanza: str, legacy_id: str = "") -> "Row":
@@ -133,6 +135,7 @@ class Row(NamedTuple):
             kind=message.kind,
             stanza=stanza,
             legacy_id=legacy_id,
+            occupant="" if message.occupant is UNSET else message.occupant,
         )
 
 

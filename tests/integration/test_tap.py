@@ -392,11 +392,24 @@ LOAD_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-async def test_it_refuses_to_load_on_a_component(start_server: StartServer) -> None:
-    server = await start_server(
-        f'Component "rooms.{HOST}" "muc"\nmodules_enabled = {{ "stanzalake" }}'
-    )
-    await until(lambda: "it belongs to a VirtualHost" in server.log)
+@pytest.mark.parametrize(
+    ("section", "reason"),
+    [
+        (
+            '"gateway.{}" "proxy65"\nmodules_enabled = {{ "stanzalake" }}',
+            "it belongs to a VirtualHost",
+        ),
+        (
+            '"rooms.{}" "muc"\nmodules_enabled = {{ "stanzalake", "muc_mam" }}',
+            "place of mod_muc_mam",
+        ),
+    ],
+)
+async def test_it_refuses_to_load_on_a_component_that_it_does_not_serve(
+    start_server: StartServer, section: str, reason: str
+) -> None:
+    server = await start_server(f"Component {section.format(HOST)}\n")
+    await until(lambda: reason in server.log)
     ingest, juliet = await server.ingest(), await server.client("juliet")
     juliet.say(ROMEO, "hi", "m1")
     await ingest.arrival("hi", ROMEO)

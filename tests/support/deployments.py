@@ -59,10 +59,10 @@ async def session(deployment: Deployment, user: str, resource: str = "one") -> R
     return client
 
 
-async def entries(client: RawClient, *content: str) -> list[Entry]:
-    """Give the last 250 entries of a client's archive that a form selects, oldest first."""
+async def entries(client: RawClient, *content: str, to: str = "") -> list[Entry]:
+    """Give the last 250 entries of an archive, a client's own or a room's, oldest first."""
     before = len(client.received)
-    answer = await client.ask("set", query(*content, _LAST))
+    answer = await client.ask("set", query(*content, _LAST), to)
     assert answer.get("type") == "result", ET.tostring(answer)
     messages = client.received[before : client.received.index(answer)]
     results = [message.find(_RESULT) for message in messages]

@@ -11,6 +11,7 @@ from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.log.base import Record
 from stanzalake.model.event import VERSION, Activation, Erasure, Expiry, Preferences, encode
 from stanzalake.model.history import ArchiveState, merge
+from stanzalake.store.client import Row
 from tests.support.events import JULIET, ROMEO, encoded, stanza
 
 ALL = Rules(Policy("true"), DEFAULT_EXCLUSIONS)
@@ -31,7 +32,7 @@ def batch(
 def test_a_message_becomes_a_row() -> None:
     result = batch([record(4, encoded(9))])
     [row] = result.rows
-    assert row == (JULIET, 9, ROMEO, "orchard", "in", "chat", stanza(), "")
+    assert row == Row(JULIET, 9, ROMEO, "orchard", "in", "chat", stanza())
     assert result.offsets == {0: 5}
     assert result.dead_letters == []
 

@@ -292,18 +292,18 @@ async def test_an_owner_with_many_slow_pages_holds_up_no_other_owner(
     monkeypatch.setattr(stage.stored, "read", hang)
     for number in range(50):
         stage.bring(forwarded(query()), id=f"X{number}")
-    await until(lambda: len(stage.owners) == component_module.OWNER_PAGES_AT_ONCE)
+    await until(lambda: len(stage.owners) == component_module.ACCOUNT_PAGES_AT_ONCE)
     stage.stored = MemoryArchive([], owner=NURSE)
     stage.bring(forwarded(query(), owner=NURSE, asker=f"{NURSE}/x", iq=ASKED_BY_NURSE), id="N")
     [answer] = await stage.answers()
     assert answer.get("id") == "N"
-    assert stage.owners == [JULIET] * component_module.OWNER_PAGES_AT_ONCE + [NURSE]
+    assert stage.owners == [JULIET] * component_module.ACCOUNT_PAGES_AT_ONCE + [NURSE]
 
 
 async def test_an_owner_has_so_many_requests_at_a_component(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(component_module, "MAX_OWNER_REQUESTS", 2)
+    monkeypatch.setattr(component_module, "MAX_ACCOUNT_REQUESTS", 2)
     stage.log.held.clear()
     for number in range(3):
         stage.bring(forwarded(query()), id=f"X{number}")

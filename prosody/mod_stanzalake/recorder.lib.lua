@@ -1,0 +1,67 @@
+-- The recorder: writes messages to the journal as events, and reports and counts those that cannot be.
+
+local event = module:require "event";
+local stanzas = module:require "stanzas";
+
+-- Bytes that the stanza of an event, and the whole event, have at most (docs/event.schema.json).
+local MAX_STANZA = 1024 * 1024;
+local MAX_EVENT = 2 * MAX_STANZA;
+
+local recorder_mt = {};
+recorder_mt.__index = recorder_mt;
+
+-- Says once that the journal refuses events, and once that it takes them again.
+function recorder_mt:report(trouble)
+	if trouble and not self.trouble then
+		module:log("error", "Messages are delivered but not archived: %s", trouble);
+	elseif self.trouble and not trouble then
+		module:log("info", "Messages are archived again");
+	end
+	self.trouble = trouble;
+end
+
+function recorder_mt:append(message)
+	local line = #message.stanza <= MAX_STANZA and event.encode(message);
+	if not line or #line > MAX_EVENT then return nil, "a message is too large"; end
+	return self.journal:append(line);
+end
+
+-- Returns whether the message could be written.
+function recorder_mt:write(message, owner)
+	local place, trouble = self:append(message);
+	self:report(trouble);
+	if not place then
+		self.count_drop(1);
+		return false;
+	end
+	self.count(1);
+	self.sender:wrote(owner, place);
+	return true;
+end
+
+-- Returns the stanza as the archive keeps it. Nil if no parser takes what Prosody writes: it would end the stream of
+-- each client that reads it.
+function recorder_mt:text_of(stanza, to)
+	local attr = stanza.attr;
+	local old_xmlns, old_to = attr.xmlns, attr.to;
+	attr.xmlns, attr.to = "jabber:client", to;
+	local text, is_doubtful = event.text_of(stanza);
+	attr.xmlns, attr.to = old_xmlns, old_to;
+	if is_doubtful and not self.parser:parse(text) then return nil; end
+	return text;
+end
+
+local function counter(name, description)
+	return module:measure(name, "counter", { description = description });
+end
+
+local function new(journal, sender)
+	return setmetatable({
+		journal = journal, sender = sender, parser = stanzas.new();
+		count = counter("messages", "Messages written to the journal, once for each owner");
+		count_filtered = counter("filtered", "Messages that no archive keeps, by policy, preferences or exclusion");
+		count_drop = counter("dropped", "Messages for which the journal had no room, or that were too large");
+	}, recorder_mt);
+end
+
+return { new = new };

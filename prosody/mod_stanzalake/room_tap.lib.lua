@@ -1,0 +1,92 @@
+-- The tap of rooms: writes each message that a room keeps to the journal once, in the room's order, and announces its
+-- id to all occupants. The room alone decides, no preferences and no roster do.
+
+local jid = require "util.jid";
+local st = require "util.stanza";
+
+local ids = module:require "stanza_ids";
+local is_archived = module:require "room_archiving".is_archived;
+local has_remainder = module:require "verdict".has_remainder;
+
+local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
+
+-- Worth keeping besides Prosody's own rule, which stands at -1: these have no body.
+local HISTORIC = { { "retract", "urn:xmpp:message-retract:1" }, { "reactions", "urn:xmpp:reactions:0" } };
+
+local tap_mt = {};
+tap_mt.__index = tap_mt;
+
+local function is_historic(stanza)
+	if stanza:get_child("no-store", "urn:xmpp:hints") or stanza:get_child("no-permanent-store", "urn:xmpp:hints") then
+		return nil;
+	end
+	for _, rule in ipairs(HISTORIC) do
+		if stanza:get_child(rule[1], rule[2]) then return true; end
+	end
+end
+
+-- The element by which a room shows the real JID of a message's author (XEP-0045 §7.2.3).
+local function identity(room, occupant)
+	local affiliation = room:get_affiliation(occupant.bare_jid);
+	local role = occupant.role or room:get_default_role(affiliation);
+	return st.stanza("x", { xmlns = xmlns_muc_user })
+		:tag("item", { affiliation = affiliation or "none", role = role or "none", jid = occupant.bare_jid }):up();
+end
+
+-- The message as the archive keeps it: with the author's real JID only in a room that shows it to everybody now.
+local function stored_form(room, stanza, occupant)
+	if not occupant or room:get_whois() ~= "anyone" then return stanza; end
+	local copy = ids.copy_of(stanza);
+	copy:add_direct_child(identity(room, occupant));
+	return copy;
+end
+
+function tap_mt:record_of(room, stanza)
+	-- Absent from a message of the room itself, such as a change of its configuration.
+	local occupant = room._occupants[stanza.attr.from];
+	local text = self.recorder:text_of(stored_form(room, stanza, occupant), nil);
+	return text and {
+		position = self.sequence:next(room.jid), owner = room.jid, peer = room.jid;
+		peer_resource = jid.resource(stanza.attr.from) or "", direction = "in", kind = "groupchat", contact = false;
+		occupant = occupant and occupant.bare_jid or "", stanza = text;
+	};
+end
+
+-- Returns whether nothing was ever archived of a room, as far as is known.
+function tap_mt:is_empty(room)
+	return self.empty[room] or false;
+end
+
+function tap_mt:archive(room, stanza)
+	if not is_archived(room) then return; end
+	if not has_remainder(stanza, self.excluded) then return self.recorder.count_filtered(1); end
+	local record = self:record_of(room, stanza);
+	if record and self.recorder:write(record, room.jid) then
+		self.empty[room] = nil;
+		stanza:add_direct_child(ids.stanza_id(room.jid, self.seal(room.jid, record.position)));
+	end
+end
+
+function tap_mt:start()
+	module:hook("muc-room-created", function (data) self.empty[data.room] = true; end, 1);
+	module:hook("muc-broadcast-message", function (data)
+		ids.remove_ids(data.stanza, data.room.jid);
+	end, 1);
+	module:hook("muc-message-is-historic", function (data)
+		return is_archived(data.room) and is_historic(data.stanza) or nil;
+	end, 0);
+	-- Before the history of the room (-1), so that its copy has the id.
+	module:hook("muc-add-history", function (data) self:archive(data.room, data.stanza); end, 0);
+end
+
+--   seal: returns the id of an owner and a position
+--   excluded: namespaces of elements that are not stored, as keys
+local function new(recorder, sequence, seal, excluded)
+	return setmetatable({
+		recorder = recorder, sequence = sequence, seal = seal, excluded = excluded;
+		-- Rooms that were created here and of which nothing is archived yet, as keys.
+		empty = setmetatable({}, { __mode = "k" });
+	}, tap_mt);
+end
+
+return { new = new };

@@ -1,0 +1,35 @@
+-- The archives of a MUC component's rooms, in place of mod_muc_mam.
+
+local access = module:require "room_access";
+local archiving = module:require "room_archiving";
+local forwarding = module:require "forwarding";
+local tap = module:require "room_tap";
+
+-- A room has no preferences, so there is nothing to learn of them.
+local states = {
+	reset = function () end;
+	resume = function () end;
+	refresh = function () return true; end;
+	refresh_all = function () return true; end;
+};
+
+-- A room that is made anew under the name begins with an empty archive.
+local function watch_destruction(room_tap, requests)
+	module:hook("muc-room-destroyed", function (data)
+		if not room_tap:is_empty(data.room) then requests:erase(data.room.jid, false, "room destroyed"); end
+	end, 1);
+end
+
+-- Starts archiving.
+--   parts: recorder, sender, sequence, seal, query
+-- Returns the forwarder, the states of the archives, and a function that takes the requests.
+local function start(parts, settings)
+	local forwarder = forwarding.new(parts.sender, parts.sequence, parts.query, settings, states);
+	local room_tap = tap.new(parts.recorder, parts.sequence, parts.seal, settings.exclude_namespaces);
+	room_tap:start();
+	archiving.start();
+	access.start(forwarder);
+	return forwarder, states, function (requests) watch_destruction(room_tap, requests); end;
+end
+
+return { replaces = "muc_mam", start = start };

@@ -1,0 +1,43 @@
+-- Stanza ids (XEP-0359): their elements on messages, announced by an archive or forged.
+
+local jid_prep = require "util.jid".prep;
+local st = require "util.stanza";
+
+local xmlns_sid = "urn:xmpp:sid:0";
+
+-- Returns a copy with attributes and a list of children of its own. It shares the children: nobody changes those.
+local function copy_of(stanza)
+	local copy = st.clone(stanza, true);
+	for _, child in ipairs(stanza) do copy:add_direct_child(child); end
+	return copy;
+end
+
+local function has_ids(stanza)
+	return stanza:get_child("stanza-id", xmlns_sid) ~= nil;
+end
+
+-- Removes every stanza-id that claims to be from the owner's archive, in place (XEP-0359 §3, rule 2).
+local function remove_ids(stanza, owner)
+	return stanza:maptags(function (tag)
+		local is_id = tag.name == "stanza-id" and tag.attr.xmlns == xmlns_sid;
+		if not (is_id and jid_prep(tag.attr.by) == owner) then return tag; end
+	end);
+end
+
+local function without_ids(stanza, owner)
+	return has_ids(stanza) and remove_ids(copy_of(stanza), owner) or stanza;
+end
+
+-- Cloned, as Prosody checks each character of an element that it makes.
+local empty_id = st.stanza("stanza-id", { xmlns = xmlns_sid });
+
+-- Returns the element of an owner's id.
+local function stanza_id(owner, id)
+	local element = st.clone(empty_id);
+	element.attr.by, element.attr.id = owner, id;
+	return element;
+end
+
+return {
+	copy_of = copy_of, has_ids = has_ids, remove_ids = remove_ids, without_ids = without_ids, stanza_id = stanza_id;
+};

@@ -1,0 +1,103 @@
+"""Rooms from end to end: what was said in a MUC of a real Prosody, as its occupants read it."""
+
+from pathlib import Path
+
+import pytest
+
+from devstack.deployment import HOST, Deployment
+from tests.support.clients import CLIENT, RawClient, condition
+from tests.support.deployments import JULIET, ROMEO, entries, session
+from tests.support.processes import Run
+from tests.support.queries import field, form, query
+from tests.support.rooms import (
+    ROOM,
+    affiliate,
+    bodies,
+    configure,
+    join,
+    real_jid,
+    room_entries,
+    talk,
+    with_rooms,
+)
+
+FORGED = f"<stanza-id xmlns='urn:xmpp:sid:0' by='{ROOM}' id='forged'/>"
+
+
+@pytest.fixture
+async def deployment(run: Run, tmp_path: Path) -> Deployment:
+    return await run(with_rooms(tmp_path))
+
+
+async def occupants(deployment: Deployment) -> tuple[RawClient, RawClient]:
+    juliet, romeo = await session(deployment, "juliet"), await session(deployment, "romeo")
+    await join(juliet, "Juliet")
+    await join(romeo, "Romeo")
+    return juliet, romeo
+
+
+async def test_a_room_is_read_by_its_occupants_as_it_was_said(deployment: Deployment) -> None:
+    juliet, romeo = await occupants(deployment)
+    said = [
+        (await talk(juliet, "wherefore", "m1", extra=FORGED), "wherefore"),
+        (await talk(romeo, "shall I hear more", "m2"), "shall I hear more"),
+        (await talk(juliet, "goodnight", "m3"), "goodnight"),
+    ]
+    assert "forged" not in dict(said)
+    assert "" not in dict(said)
+    for reader in (juliet, romeo):
+        found = await room_entries(reader)
+        assert [(entry.id, body) for entry, body in zip(found, bodies(found), strict=True)] == said
+        assert {entry.message.get("to") for entry in found} == {None}
+        nicks = [entry.message.get("from") for entry in found]
+        assert nicks == [f"{ROOM}/Juliet", f"{ROOM}/Romeo", f"{ROOM}/Juliet"]
+        assert all(entry.message.findall("{urn:xmpp:occupant-id:0}occupant-id") for entry in found)
+    of_romeo = await room_entries(juliet, form(field("with", f"{ROOM}/Romeo")))
+    assert bodies(of_romeo) == ["shall I hear more"]
+    metadata = await romeo.ask("get", "<metadata xmlns='urn:xmpp:mam:2'/>", to=ROOM)
+    ends = [child.get("id") for child in metadata[0]]
+    assert ends == [said[0][0], said[-1][0]]
+    assert await entries(juliet) == []
+
+
+async def test_who_may_not_read_a_room_learns_why_and_nothing_else(deployment: Deployment) -> None:
+    juliet, romeo = await occupants(deployment)
+    await talk(juliet, "a secret", "m1")
+    nowhere = await romeo.ask("set", query(), to=f"nowhere@rooms.{HOST}")
+    assert condition(nowhere) == "cancel/item-not-found"
+    await configure(juliet, {"muc#roomconfig_passwordprotectedroom": "1"})
+    assert bodies(await room_entries(romeo)) == ["a secret"]
+    await affiliate(juliet, ROMEO, "outcast")
+    for payload, kind in ((query(), "set"), ("<metadata xmlns='urn:xmpp:mam:2'/>", "get")):
+        assert condition(await romeo.ask(kind, payload, to=ROOM)) == "auth/forbidden"
+    prefs = await juliet.ask("get", "<prefs xmlns='urn:xmpp:mam:2'/>", to=ROOM)
+    assert condition(prefs) == "cancel/service-unavailable"
+
+
+async def test_a_real_jid_is_shown_only_if_the_room_showed_it_then_and_now(
+    deployment: Deployment,
+) -> None:
+    juliet, romeo = await occupants(deployment)
+    await talk(juliet, "hidden", "m1")
+    await configure(juliet, {"muc#roomconfig_whois": "anyone"})
+    await talk(juliet, "shown", "m2")
+    assert [real_jid(e.message) for e in await room_entries(romeo)] == [None, JULIET]
+    await configure(juliet, {"muc#roomconfig_whois": "moderators"})
+    assert [real_jid(e.message) for e in await room_entries(romeo)] == [None, None]
+    [_, shown] = [e.message for e in await room_entries(romeo)]
+    assert JULIET not in "".join(shown.itertext())
+
+
+async def test_a_destroyed_room_is_erased_and_its_name_begins_anew(deployment: Deployment) -> None:
+    juliet, romeo = await occupants(deployment)
+    await talk(juliet, "before", "m1")
+    for client, nick in ((romeo, "Romeo"), (juliet, "Juliet")):
+        client.send_raw(f"<presence type='unavailable' to='{ROOM}/{nick}'/>")
+        await client.expect(
+            lambda x: x.tag == f"{CLIENT}presence" and x.get("type") == "unavailable"
+        )
+    assert condition(await juliet.ask("set", query(), to=ROOM)) == "cancel/item-not-found"
+    juliet.received.clear()
+    await join(juliet, "Juliet")
+    await talk(juliet, "after", "m2")
+    assert bodies(await room_entries(juliet)) == ["after"]
