@@ -13,7 +13,8 @@ from types import ModuleType
 
 from stanzalake.store.statement import identifier, literal
 
-_INSERT = re.compile(rb"\s*(INSERT\s[^\n]*?)\s+FORMAT\s+(\w+)\s*\n", re.IGNORECASE)
+# Rows begin behind the first line feed: a block of 9 columns and 10 rows begins with white space.
+_INSERT = re.compile(rb"\s*(INSERT\s[^\n]*?)\s+FORMAT\s+(\w+)[^\S\n]*\n", re.IGNORECASE)
 _CODE = re.compile(r"Code: (\d+)\..*", re.DOTALL)
 _STD_EXCEPTION = 1001
 
