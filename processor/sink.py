@@ -41,16 +41,14 @@ class Sink:
             RowRefused: The store rejects at least one state: write fewer at a time.
             StoreRefused: The store rejects any state.
         """
-        self._histories.write(batch.states)
-        # After the record: whoever reads anew for it finds nothing of what it erases.
-        self._changes.announce({s.owner for s in batch.states if isinstance(s, Erasure)})
+        with self._changes.announce({s.owner for s in batch.states if isinstance(s, Erasure)}):
+            self._histories.write(batch.states)
         self._cache.settle(batch.states)
 
     def write_rows(self, batch: Batch) -> None:
         """Write a batch's messages, readable on return. Idempotent; raises as `write_states`."""
-        if batch.rows:
+        with self._changes.announce(batch.replayed):
             self._store.insert(batch.rows)
-        self._changes.announce(batch.replayed)
 
     def reject(self, batch: Batch) -> None:
         """Drop the states of a batch of which the store has rejected at least a row."""

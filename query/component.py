@@ -51,12 +51,12 @@ log = logging.getLogger(__name__)
 class Archives(Protocol):
     """Opens archives."""
 
-    async def archive(self, request: Request, *, stable: bool) -> Archive:
+    async def archive(self, request: Request, *, current: bool) -> Archive:
         """Open the archive of a request, as of now.
 
         Args:
             request: The request.
-            stable: Whether the store has everything announced before the request.
+            current: Whether the store has all messages announced before the request.
 
         Raises:
             StoreUnavailable: The store does not answer.
@@ -227,7 +227,9 @@ class Component(component.Component):
         stable = await self._is_fresh(request, question)
         # A few pages in memory at a time, however many are asked for.
         async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turns.take(request.account):
-            archive = await self._archives.archive(request, stable=stable)
+            # A question about no messages has not waited for them.
+            current = stable and question.reads == "messages"
+            archive = await self._archives.archive(request, current=current)
             publisher = self._publishers.of(request)
             context = QueryContext(archive, self._limit, stable, publisher, request.room)
             activated = None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
+from sys import getsizeof
 from typing import Protocol
 
 from query.request import Request
@@ -57,7 +58,7 @@ class Snapshot:
     @cached_property
     def size(self) -> int:
         """Bytes in memory, about."""
-        return sum(len(message.stanza) + _OVERHEAD for message in self.messages)
+        return sum(getsizeof(message.stanza) + _OVERHEAD for message in self.messages)
 
     def extend(self, messages: Sequence[StoredMessage], newest: int) -> "Snapshot":
         """Return the snapshot with all messages above its `newest`, cut to its bounds."""
@@ -68,7 +69,7 @@ class Snapshot:
         """Return the snapshot without the oldest messages that pass its bounds."""
         room, kept = SNAPSHOT_BYTES, 0
         for message in islice(reversed(self.messages), self.limit):
-            room -= len(message.stanza)
+            room -= getsizeof(message.stanza)
             if room < 0:
                 break
             kept += 1
@@ -87,17 +88,21 @@ class CachedArchive:
         stored: The archive in the store.
         seal: Returns the id of a position of the owner.
         oldest: The retention horizon: lowest position that is shown.
+        vanishing: Position below which messages may be vanishing from the store.
         on_miss: Called when the snapshot does not reach far enough.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the proofs of a snapshot
         self,
         snapshot: Snapshot,
         stored: Archive,
         seal: Callable[[int], str],
         oldest: int,
+        *,
+        vanishing: int = 0,
         on_miss: Callable[[], None] = lambda: None,
     ) -> None:
+        self._floor = max(snapshot.floor, vanishing if vanishing > oldest else 0)
         self._on_miss = on_miss
         self._snapshot = snapshot
         self._stored = stored
@@ -146,7 +151,7 @@ class CachedArchive:
         return len(positions), bisect_left(positions, below)
 
     def _covers(self, position: int) -> bool:
-        return self._snapshot.floor <= position
+        return self._floor <= position
 
     def _reaches(self, selection: Selection) -> bool:
         """Tell whether all that a selection may select is in the snapshot."""
@@ -154,14 +159,14 @@ class CachedArchive:
 
     def _scan(self, selection: Selection, *, backward: bool) -> Iterator[StoredMessage] | None:
         """Yield the selected messages in reading order; None if the first may be missing."""
-        begins = backward and selection.high >= self._snapshot.floor
+        begins = backward and selection.high >= self._floor
         if not begins and not self._reaches(selection):
             return None
         found = self._matching(selection)
         return reversed(list(found)) if backward else found
 
     def _matching(self, selection: Selection) -> Iterator[StoredMessage]:
-        low = bisect_left(self._positions, max(selection.low, self._oldest))
+        low = bisect_left(self._positions, max(selection.low, self._oldest, self._floor))
         high = bisect_left(self._positions, selection.high + 1)
         return filter(selection.selects, self._snapshot.messages[low:high])
 
@@ -190,12 +195,12 @@ class Source(Protocol):
     def horizon(self) -> int:
         """Return the lowest position that is shown now."""
 
-    async def newest(self, owner: str, after: int, limit: int) -> Sequence[StoredMessage]:
-        """Return the newest messages of an owner above a position, oldest first.
+    async def newest(self, owner: str, low: int, limit: int) -> Sequence[StoredMessage]:
+        """Return the newest messages of an owner from a position on, oldest first.
 
         Args:
             owner: Bare JID.
-            after: The position; -1 for all.
+            low: The position.
             limit: Number of messages at most.
 
         Raises:
@@ -206,11 +211,15 @@ class Source(Protocol):
 class Changes(Protocol):
     """Changes of archives that no tap stamped."""
 
-    def read(self, owner: str) -> int | None:
-        """Return the number of the owner's last change; None if newer ones may be unknown."""
+    @property
+    def horizon(self) -> int:
+        """The position below which messages may be vanishing from the store."""
 
-    async def refresh(self, owner: str) -> int:
-        """Ask the store, and return the number of the owner's last change.
+    def read(self, owner: str) -> int | None:
+        """Return the number of the owner's last change; None during one, or if it is unknown."""
+
+    async def refresh(self, owner: str) -> int | None:
+        """Ask the store, and return the number of the owner's last change; None during one.
 
         Raises:
             StoreUnavailable: The store does not answer.
@@ -237,23 +246,34 @@ class PageCache:
         self._loads: dict[str, asyncio.Lock] = {}
         self._missed: set[str] = set()
 
-    async def archive(self, request: Request, *, stable: bool) -> Archive:
+    async def archive(self, request: Request, *, current: bool) -> Archive:
         """Open the archive of a request.
 
         Args:
             request: The request.
-            stable: Whether the store has everything announced before the request.
+            current: Whether the store has all messages announced before the request.
         """
         stored = self._source.archive(request.owner)
-        change = self._changes.read(request.owner) if self._limit and stable else None
+        change = self._changes.read(request.owner) if self._limit and current else None
         if change is None or request.newest is None:
             return stored
         snapshot = await self._current(request.owner, request.newest, change)
         if snapshot is None:
             return stored
         owner = request.owner
-        seal, on_miss = partial(self._sealer.seal, owner), partial(self._missed.add, owner)
-        return CachedArchive(snapshot, stored, seal, self._source.horizon(), on_miss)
+        return CachedArchive(
+            snapshot,
+            stored,
+            partial(self._sealer.seal, owner),
+            self._source.horizon(),
+            vanishing=self._changes.horizon,
+            on_miss=partial(self._miss, owner),
+        )
+
+    def _miss(self, owner: str) -> None:
+        """Have the next request of an owner load a larger snapshot."""
+        if owner in self._snapshots:
+            self._missed.add(owner)
 
     async def _current(self, owner: str, newest: int, change: int) -> Snapshot | None:
         """Return the owner's snapshot, brought up to date; None if it cannot be held."""
@@ -261,7 +281,8 @@ class PageCache:
         try:
             async with lock:
                 snapshot = await self._update(owner, self._snapshots.get(owner), newest, change)
-                self._keep(owner, snapshot)
+                if snapshot is not None:
+                    self._keep(owner, snapshot)
                 return snapshot
         except ResultTooLarge:
             return None
@@ -271,7 +292,7 @@ class PageCache:
 
     async def _update(
         self, owner: str, known: Snapshot | None, newest: int, change: int
-    ) -> Snapshot:
+    ) -> Snapshot | None:
         if owner in self._missed and known is not None and known.limit < SNAPSHOT_MESSAGES:
             known = await self._enlarge(owner, known)
         self._missed.discard(owner)
@@ -281,9 +302,13 @@ class PageCache:
         if known.newest == newest:
             SNAPSHOTS.labels("current").inc()
             return known
-        # The new events may be an erasure, which is announced before it is committed.
-        if known.newest >= 0 and (now := await self._changes.refresh(owner)) != known.change:
-            known = Snapshot((), 0, -1, now, FIRST_MESSAGES)
+        if known.newest >= 0:
+            # The new events may be an erasure, which is announced before it is committed.
+            now = await self._changes.refresh(owner)
+            if now is None:
+                return None
+            if now != known.change:
+                known = Snapshot((), 0, -1, now, FIRST_MESSAGES)
         SNAPSHOTS.labels("loaded" if known.newest < 0 else "extended").inc()
         return await self._extend(owner, known, newest)
 
@@ -298,7 +323,12 @@ class PageCache:
             return larger
 
     async def _extend(self, owner: str, known: Snapshot, newest: int) -> Snapshot:
-        messages = await self._source.newest(owner, known.newest, known.limit)
+        horizon = self._source.horizon()
+        if horizon > known.newest:
+            # What has expired is not read, and is shown again if the clock is set back.
+            known = replace(known, floor=max(known.floor, horizon))
+        low = max(known.newest + 1, horizon)
+        messages = await self._source.newest(owner, low, known.limit)
         if len(messages) < known.limit:
             return known.extend(messages, newest)
         return replace(known, messages=messages, floor=messages[0].position, newest=newest).cut()
@@ -309,4 +339,6 @@ class PageCache:
         self._snapshots[owner] = snapshot
         self._size += snapshot.size - (old.size if old else 0)
         while self._size > self._limit:
-            self._size -= self._snapshots.popitem(last=False)[1].size
+            oldest, dropped = self._snapshots.popitem(last=False)
+            self._size -= dropped.size
+            self._missed.discard(oldest)

@@ -20,9 +20,18 @@ end
 function sequence_mt:next(owner)
 	local milliseconds = math.floor(self.now() * 1000);
 	local ahead = self.ahead_owners;
-	local own = ahead and ahead.owners[owner] and ahead or self;
+	local own = ahead and owner and ahead.owners[owner] and ahead or self;
 	own.last = math.max(milliseconds << SEQUENCE_BITS, own.last + 1);
 	return own.last;
+end
+
+-- Hands out a position that is above every other one, of any owner.
+function sequence_mt:mark()
+	local ahead = self.ahead_owners;
+	local last = self:next();
+	if not ahead then return last; end
+	ahead.last = math.max(ahead.last, last) + 1;
+	return ahead.last;
 end
 
 -- Returns by how many seconds the last position is ahead of the clock.

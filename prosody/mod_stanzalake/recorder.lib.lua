@@ -35,7 +35,7 @@ function recorder_mt:write(message, owner)
 		return false;
 	end
 	self.count(1);
-	self.sender:wrote(owner, place);
+	self.sender:wrote(owner, place, message.position);
 	return true;
 end
 

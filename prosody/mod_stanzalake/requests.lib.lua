@@ -56,9 +56,10 @@ requests_mt.__index = requests_mt;
 
 -- Returns true once the event is in the journal, or nil and the reason.
 function requests_mt:write(request)
-	local place, err = self.journal:append(encoders[request.type](request, self.sequence:next(request.owner)));
+	local position = self.sequence:next(request.owner);
+	local place, err = self.journal:append(encoders[request.type](request, position));
 	if not place then return nil, err; end
-	self.sender:wrote(request.owner, place);
+	self.sender:wrote(request.owner, place, position);
 	if request.account then self.preferences:reset(request.owner); end
 	module:log("info", "To the archive: %s of %s, by %s", request.type, request.owner, request.by or "prosodyctl");
 	return true;

@@ -154,20 +154,19 @@ function sender_mt:save_soon()
 	end);
 end
 
--- Notes the journal offset after an owner's newest line, whose position was the last one handed out.
-function sender_mt:wrote(owner, offset)
-	local position = self.sequence.last;
+-- Notes the journal offset after an owner's newest line, and the line's position.
+function sender_mt:wrote(owner, offset, position)
 	if not self.newest[owner] then self.owners = self.owners + #owner; end
 	if self.owners > MAX_OWNERS then
 		self.newest, self.positions, self.owners = {}, {}, 0;
-		self.floor, self.floor_position = offset, position;
+		self.floor, self.floor_position = offset, self.sequence:mark();
 	else
 		self.newest[owner], self.positions[owner] = offset, position;
 	end
 	self:schedule(COALESCE);
 end
 
--- Gives a position that is not below any of an owner's events, and that changes with each new one.
+-- Gives a position that is not below any of an owner's events, and that changes with each new one and each start.
 function sender_mt:newest_position(owner)
 	return self.positions[owner] or self.floor_position;
 end
@@ -228,7 +227,7 @@ local function new(journal, sequence, ingest, options)
 		-- Events that vanished from the journal since the start.
 		lost = 0, count_drop = module:measure("dropped", "counter");
 		-- The position of each owner's newest line; those of other owners are at most the floor's.
-		positions = {}, floor_position = sequence.last;
+		positions = {}, floor_position = sequence:mark();
 	}, sender_mt);
 end
 

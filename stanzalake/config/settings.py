@@ -419,7 +419,7 @@ class Settings(BaseModel):
     )
     page_cache_bytes: int = _setting(
         "STANZALAKE_PAGE_CACHE_BYTES",
-        0,
+        64 * 1024 * 1024,
         "Bytes of messages that a query service keeps in memory for the next pages; 0 is none",
         ge=0,
         le=1 << 40,

@@ -195,8 +195,8 @@ class Importer:
         states = list(self._states(batch.preferences, erasures))
         if not self._dry_run:
             self._histories.write(states)
-            self._store.insert(rows)
-            self._changes.announce({row.owner for row in rows})
+            with self._changes.announce({row.owner for row in rows}):
+                self._store.insert(rows)
         self.summary.imported += len(rows)
         self.summary.preferences += len(states)
 

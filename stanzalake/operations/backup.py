@@ -16,6 +16,7 @@ from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
 from stanzalake.log.sqlite_file import PARTITION
 from stanzalake.store import migrations
 from stanzalake.store.backups import BackupContents, Backups, MadeBackup
+from stanzalake.store.changes import EVERYBODY, Changes
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
@@ -122,6 +123,7 @@ async def restore(settings: Settings, name: str) -> int:
     with data_dir.hold_data_dir(settings.data_dir) if embedded else nullcontext():
         erasures = await asyncio.to_thread(_restore, settings, name)
         await _rewind(settings)
+        await asyncio.to_thread(_announce, settings)
         return erasures
 
 
@@ -133,6 +135,12 @@ def _restore(settings: Settings, name: str) -> int:
         # The backup may hold what was erased since, however long ago.
         Deletion(store, settings.clickhouse_cluster).step(time.time())
         return len(Erasures(store).since(0))
+
+
+def _announce(settings: Settings) -> None:
+    """Have query services that still run drop their copies, before messages are archived again."""
+    with closing(Store.for_admin(settings)) as store, Changes(store).announce([EVERYBODY]):
+        pass
 
 
 async def _rewind(settings: Settings) -> None:

@@ -72,12 +72,12 @@ class ArchiveReader:
         """Return the lowest position that is shown now."""
         return seconds_ago(self._expires_after, self._clock())
 
-    async def newest(self, owner: str, after: int, limit: int) -> Sequence[StoredMessage]:
-        """Return the newest messages of an owner above a position, oldest first.
+    async def newest(self, owner: str, low: int, limit: int) -> Sequence[StoredMessage]:
+        """Return the newest messages of an owner from a position on, oldest first.
 
         Args:
             owner: Bare JID.
-            after: The position; -1 for all.
+            low: The position.
             limit: Number of messages at most.
 
         Raises:
@@ -86,7 +86,7 @@ class ArchiveReader:
         query = Query(
             "position, legacy_id, stanza, peer, peer_resource, kind = 'groupchat'",
             ["owner = {owner:String}", "position >= {low:UInt64}"],
-            {"owner": owner, "low": max(after + 1, self.horizon()), "limit": limit},
+            {"owner": owner, "low": low, "limit": limit},
             "ORDER BY position DESC LIMIT 1 BY position LIMIT {limit:UInt64}"
             f" {_SETTINGS}, {_BOUND}",
         )

@@ -15,6 +15,7 @@ from stanzalake.errors import StoreUnavailable
 from stanzalake.model.event import Erasure
 from stanzalake.model.position import seconds_ago
 from stanzalake.store import histories
+from stanzalake.store.changes import Changes
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import VISIBLE, Erasures
@@ -102,6 +103,8 @@ class Deletion:
         self._expires_after = expires_after
         self._log_retention = log_retention
         self._erasures = Erasures(store)
+        self._changes = Changes(store)
+        self._expiring = 0
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Deletion":
@@ -140,9 +143,13 @@ class Deletion:
         due = [rows for rows in self._rows(now, self._recent(now)) if self._exist(rows)]
         for rows in due:
             self._log(rows, now)
+            self._announce(rows)
             table = self._target.on_every_server(rows.suffix)
             statement = f"ALTER TABLE {table} DELETE WHERE {rows.condition} {_ASYNCHRONOUS}"
             self._store.command(statement, rows.parameters)
+        if not due and self._expiring:
+            self._changes.end_expiry(self._expiring)
+            self._expiring = 0
         return bool(due)
 
     def rewrites(self) -> int:
@@ -196,6 +203,13 @@ class Deletion:
             log.info("removing %d expired messages", self.expired(now).messages)
         else:
             log.info("removing what %d erasures cover", len(rows.parameters["owners"]))
+
+    def _announce(self, rows: _Rows) -> None:
+        """Tell readers with a longer retention, who see the messages until they are gone."""
+        horizon = rows.parameters.get("horizon", 0)
+        if horizon > self._expiring:
+            self._changes.begin_expiry(horizon)
+            self._expiring = horizon
 
     def _horizon(self, now: float) -> Mapping[str, Any]:
         return {"horizon": seconds_ago(self._expires_after, now)}

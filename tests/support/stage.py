@@ -83,6 +83,7 @@ class Stage:
         self.stored = MemoryArchive(rows(3))
         self.failure: Exception | None = None
         self.owners: list[str] = []
+        self.current: list[bool] = []
         self.accesses = AccessLog(access_log)
         self.component = Component(
             values,
@@ -95,8 +96,9 @@ class Stage:
         self.end = StreamEnd()
         self.connect()
 
-    async def archive(self, request: Request, *, stable: bool) -> Archive:  # noqa: ARG002
+    async def archive(self, request: Request, *, current: bool) -> Archive:
         self.owners.append(request.owner)
+        self.current.append(current)
         if self.failure is not None:
             raise self.failure
         return self.stored

@@ -8,7 +8,7 @@ import pytest
 from query import change_feed
 from query.change_feed import ChangeFeed
 from stanzalake.errors import StoreUnavailable
-from stanzalake.store.changes import HEEDED_WITHIN, Change
+from stanzalake.store.changes import EVERYBODY, HEEDED_WITHIN, Change
 from tests.support.wait import until
 
 SECOND = 1_000_000
@@ -31,8 +31,11 @@ class Announcements:
             raise StoreUnavailable("away")
         return [change for change in self.changes if change.at >= at], self.now
 
-    def announce(self, owner: str, late: int = 0) -> None:
-        self.changes.append(Change(owner, self.now - late))
+    def announce(
+        self, owner: str, late: int = 0, *, begins: bool = False, horizon: int = 0
+    ) -> None:
+        self.now += 1
+        self.changes.append(Change(owner, self.now - late, begins, horizon))
 
     def clock(self) -> float:
         return self.seconds
@@ -69,7 +72,7 @@ async def test_a_change_counts_once_and_also_if_it_becomes_readable_late(
     await feed.poll()
     assert feed.read(JULIET) == first
     store.now += SECOND
-    store.announce(JULIET, late=5 * SECOND)
+    store.announce(JULIET, late=60 * SECOND)
     await feed.poll()
     assert feed.read(JULIET) != first
 
@@ -92,6 +95,68 @@ async def test_after_a_gap_every_archive_may_have_changed(
     store.now += 3_600 * SECOND
     await feed.poll()
     assert feed.read(JULIET) != before
+
+
+async def test_after_the_stores_clock_was_set_back_every_archive_may_have_changed(
+    store: Announcements, feed: ChangeFeed
+) -> None:
+    before = feed.read(JULIET)
+    store.now -= 300 * SECOND
+    store.announce(JULIET)
+    await feed.poll()
+    assert feed.read(JULIET) != before
+
+
+async def test_an_archive_is_unknown_while_it_changes_and_for_an_hour_if_its_writer_was_killed(
+    store: Announcements, feed: ChangeFeed
+) -> None:
+    before = feed.read(ROMEO)
+    store.announce(JULIET, begins=True)  # and its writer is killed
+    store.announce(JULIET, begins=True)
+    await feed.poll()
+    assert (feed.read(JULIET), feed.read(ROMEO)) == (None, before)
+    store.announce(JULIET)
+    await feed.poll()
+    assert feed.read(JULIET) is None
+    for _ in range(40):
+        store.now += 100 * SECOND
+        await feed.poll()
+    assert feed.read(JULIET) is not None
+
+
+async def test_a_change_that_is_done_is_a_change(store: Announcements, feed: ChangeFeed) -> None:
+    before = feed.read(JULIET)
+    store.announce(JULIET, begins=True)
+    store.announce(JULIET)
+    await feed.poll()
+    assert feed.read(JULIET) not in {None, before}
+
+
+async def test_a_change_of_all_archives(store: Announcements, feed: ChangeFeed) -> None:
+    before = feed.read(JULIET)
+    store.announce(EVERYBODY, begins=True)
+    await feed.poll()
+    assert feed.read(JULIET) is None
+    store.announce(EVERYBODY)
+    await feed.poll()
+    assert feed.read(JULIET) not in {None, before}
+
+
+async def test_messages_below_an_expiry_may_be_vanishing_until_it_is_done(
+    store: Announcements, feed: ChangeFeed
+) -> None:
+    store.announce(EVERYBODY, begins=True, horizon=7)
+    store.announce(EVERYBODY, begins=True, horizon=9)
+    await feed.poll()
+    before = feed.read(JULIET)
+    assert (feed.horizon, before is None) == (9, False)
+    store.announce(EVERYBODY, horizon=8)
+    await feed.poll()
+    assert feed.horizon == 9
+    assert feed.read(JULIET) != before
+    store.announce(EVERYBODY, horizon=9)
+    await feed.poll()
+    assert feed.horizon == 0
 
 
 async def test_too_many_changes_count_for_everybody(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
+from sys import getsizeof
 
 import pytest
 from hypothesis import given
@@ -149,7 +150,7 @@ def test_a_snapshot_keeps_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> 
     many = replace(snapshot([row(position) for position in range(1, 6)]), limit=3).cut()
     assert [m.position for m in many.messages] == [3, 4, 5]
     assert many.floor == 3
-    monkeypatch.setattr(page_cache, "SNAPSHOT_BYTES", 10)
+    monkeypatch.setattr(page_cache, "SNAPSHOT_BYTES", getsizeof("x" * 10))
     large = snapshot([row(1, stanza="x" * 11), row(2, stanza="x" * 10)]).cut()
     assert [m.position for m in large.messages] == [2]
     none = snapshot([row(1, stanza="x" * 11)]).cut()
@@ -162,56 +163,73 @@ async def test_a_page_from_a_snapshot_is_bounded_in_bytes() -> None:
     assert ([item.position for item in page.items], page.more) == ([1, 2], True)
 
 
+class CountedChanges:
+    """Changes of Juliet's archive.
+
+    Attributes:
+        number: Of the last change, as polled; None during one, or if it is unknown.
+        next_number: As the next poll will find it.
+        horizon: The position below which messages may be vanishing.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = 0
+        self.next_number: int | None = 0
+        self.horizon = 0
+
+    def read(self, owner: str) -> int | None:
+        assert owner == JULIET
+        return self.number
+
+    async def refresh(self, owner: str) -> int | None:
+        assert owner == JULIET
+        self.number = self.next_number
+        return self.number
+
+
 class CountedStore:
     """Archives in memory that count how often they are read for a snapshot.
 
     Attributes:
         rows: The rows of Juliet's archive.
-        reads: For each read, the position above which messages were read.
+        reads: For each read, the position from which on messages were read.
+        changes: The announced changes.
+        oldest: The retention horizon.
     """
 
     def __init__(self, *positions: int) -> None:
         self.rows = [row(position) for position in positions]
         self.reads: list[int] = []
-        self.change: int | None = 0
-        self.next_change: int | None = 0
+        self.changes = CountedChanges()
+        self.oldest = 0
         self.is_too_large = False
 
     def archive(self, owner: str) -> MemoryArchive:
-        return MemoryArchive(self.rows, owner)
+        return MemoryArchive(self.rows, owner, self.oldest)
 
     def horizon(self) -> int:
-        return 0
+        return self.oldest
 
-    async def newest(self, owner: str, after: int, limit: int) -> list[StoredMessage]:
+    async def newest(self, owner: str, low: int, limit: int) -> list[StoredMessage]:
         assert owner == JULIET
-        self.reads.append(after)
+        self.reads.append(low)
         if self.is_too_large:
             raise ResultTooLarge("too large")
-        return [message(r) for r in self.rows if r.position > after][-limit:]
-
-    def read(self, owner: str) -> int | None:
-        assert owner == JULIET
-        return self.change
-
-    async def refresh(self, owner: str) -> int:
-        assert owner == JULIET
-        self.change = self.next_change
-        return self.next_change or 0
+        return [message(r) for r in self.rows if r.position >= low][-limit:]
 
 
 async def positions(
-    cache: PageCache, newest: int | None, *, stable: bool = True
+    cache: PageCache, newest: int | None, *, current: bool = True
 ) -> tuple[bool, list[int]]:
     """Read an archive; return whether a snapshot was used, and the positions."""
     request = Request("capulet.lit", JULIET, JULIET, None, newest=newest)
-    archive = await cache.archive(request, stable=stable)
+    archive = await cache.archive(request, current=current)
     page = await archive.read(Selection(), 100)
     return isinstance(archive, CachedArchive), [item.position for item in page.items]
 
 
 def cache_of(store: CountedStore, limit: int = 1 << 20) -> PageCache:
-    return PageCache(store, SEALER, store, limit)
+    return PageCache(store, SEALER, store.changes, limit)
 
 
 async def test_a_snapshot_is_loaded_once_and_extended_by_newer_messages_alone() -> None:
@@ -221,7 +239,7 @@ async def test_a_snapshot_is_loaded_once_and_extended_by_newer_messages_alone() 
     assert await positions(cache, 2) == (True, [1, 2])
     store.rows.append(row(5))
     assert await positions(cache, 5) == (True, [1, 2, 5])
-    assert store.reads == [-1, 2]
+    assert store.reads == [0, 3]
 
 
 async def test_messages_above_the_bound_of_a_snapshot_are_read_again() -> None:
@@ -238,9 +256,9 @@ async def test_an_announced_change_and_a_lower_bound_load_anew(newest: int) -> N
     cache = cache_of(store)
     await positions(cache, 2)
     del store.rows[0]
-    store.change = store.next_change = 1 if newest == 2 else 0
+    store.changes.number = store.changes.next_number = 1 if newest == 2 else 0
     assert await positions(cache, newest) == (True, [2, 3])
-    assert store.reads == [-1, -1]
+    assert store.reads == [0, 0]
 
 
 async def test_an_erasure_that_the_tap_stamped_is_heeded_at_once() -> None:
@@ -248,19 +266,50 @@ async def test_an_erasure_that_the_tap_stamped_is_heeded_at_once() -> None:
     cache = cache_of(store)
     assert await positions(cache, 2) == (True, [1, 2])
     store.rows.clear()
-    store.next_change = 1  # announced, and not polled yet
+    store.changes.next_number = 1  # announced, and not polled yet
     assert await positions(cache, 3) == (True, [])
+
+
+async def test_during_a_change_the_store_is_read() -> None:
+    store = CountedStore(1, 2)
+    cache = cache_of(store)
+    assert await positions(cache, 2) == (True, [1, 2])
+    store.rows.clear()
+    store.changes.next_number = None
+    assert await positions(cache, 3) == (False, [])
+    assert await positions(cache, 2) == (False, [])
+
+
+async def test_messages_that_may_be_vanishing_are_read_from_the_store() -> None:
+    store = CountedStore(1, 2, 5)
+    cache = cache_of(store)
+    assert await positions(cache, 5) == (True, [1, 2, 5])
+    store.changes.horizon = 2
+    del store.rows[0]
+    assert await positions(cache, 5) == (True, [2, 5])
+    del store.rows[0]
+    store.oldest = store.changes.horizon = 4
+    assert await positions(cache, 5) == (True, [5])
+
+
+async def test_messages_that_a_clock_set_back_brings_back_are_shown() -> None:
+    store = CountedStore(1, 2, 5)
+    store.oldest = 3
+    cache = cache_of(store)
+    assert await positions(cache, 5) == (True, [5])
+    store.oldest = 2
+    assert await positions(cache, 5) == (True, [2, 5])
 
 
 async def test_nothing_is_cached_without_proof() -> None:
     store = CountedStore(1)
     cache = cache_of(store)
     assert await positions(cache, None) == (False, [1])
-    assert await positions(cache, 1, stable=False) == (False, [1])
-    store.change = None
+    assert await positions(cache, 1, current=False) == (False, [1])
+    store.changes.number = None
     assert await positions(cache, 1) == (False, [1])
     assert await positions(cache_of(store, limit=0), 1) == (False, [1])
-    store.change, store.is_too_large = 0, True
+    store.changes.number, store.is_too_large = 0, True
     assert await positions(cache, 1) == (False, [1])
 
 
@@ -273,7 +322,7 @@ async def test_a_request_beyond_the_first_snapshot_has_a_larger_one_loaded(
     assert await positions(cache, 4) == (True, [1, 2, 3, 4])  # from the store
     assert await positions(cache, 4) == (True, [1, 2, 3, 4])
     assert await positions(cache, 4) == (True, [1, 2, 3, 4])
-    assert store.reads == [-1, -1]
+    assert store.reads == [0, 0]
 
 
 async def test_snapshots_beyond_the_limit_are_dropped() -> None:
@@ -281,7 +330,7 @@ async def test_snapshots_beyond_the_limit_are_dropped() -> None:
     cache = cache_of(store, limit=10)
     assert await positions(cache, 1) == (True, [1])
     assert await positions(cache, 1) == (True, [1])
-    assert store.reads == [-1, -1]
+    assert store.reads == [0, 0]
 
 
 @given(
@@ -302,6 +351,7 @@ async def test_a_snapshot_follows_an_archive_that_grows_and_changes(
                 store.rows.append(row(newest))
             if is_changed and store.rows:
                 del store.rows[0]
-                store.change = store.next_change = (store.change or 0) + 1
+                store.changes.next_number = (store.changes.number or 0) + 1
+                store.changes.number = store.changes.next_number
             expected = [r.position for r in store.rows]
             assert (await positions(cache, newest))[1] == expected

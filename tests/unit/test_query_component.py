@@ -182,6 +182,24 @@ async def test_only_preferences_wait_for_more_than_the_hosts_watermarks(
     assert [asked[-1] for asked in granted.log.asked] == [up_to]
 
 
+@pytest.mark.parametrize(
+    ("payload", "kind", "is_current"),
+    [
+        (query(), "set", True),
+        (query(), "get", False),
+        (f"<prefs xmlns='{MAM}'/>", "get", False),
+        (f"<prefs xmlns='{MAM}' default='never'/>", "set", False),
+    ],
+)
+async def test_only_a_question_about_messages_has_waited_for_them(
+    granted: Stage, payload: str, kind: str, is_current: bool
+) -> None:
+    """Pages were answered from what was read for preferences, before messages were stored."""
+    granted.ask(payload, kind)
+    await granted.inner()
+    assert granted.current == [is_current]
+
+
 async def test_the_form_waits_for_nothing(granted: Stage) -> None:
     granted.log.held.clear()
     granted.ask(query(), "get")

@@ -82,6 +82,18 @@ function tests.positions_go_on_from_the_last_one()
 	equal(sequence:next(), 117650718720000001);
 end
 
+function tests.a_mark_is_above_every_position_of_any_owner()
+	local ahead = { last = 5000 << 26, owners = { ["juliet@capulet.lit"] = true } };
+	local sequence = position.new_sequence(function () return 1000; end, 0, ahead);
+	for _ = 1, 2 do
+		local before = math.max(sequence:next("juliet@capulet.lit"), sequence:next("romeo@capulet.lit"));
+		local mark = sequence:mark();
+		assert(mark > before);
+		assert(sequence:next("juliet@capulet.lit") > mark);
+	end
+	assert(position.new_sequence(function () return 1; end, 7):mark() > 7);
+end
+
 local MESSAGE = {
 	position = 117650718720000000, owner = "juliet@capulet.lit", peer = "romeo@montague.lit";
 	peer_resource = "orchard", direction = "in", kind = "chat", contact = true, stanza = "<message/>";
