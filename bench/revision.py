@@ -8,14 +8,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+_DOWNLOADS = ".cache"
 
 
 @asynccontextmanager
 async def checked_out(revision: str, directory: Path) -> AsyncIterator[Path]:
     """Check out a revision for the block; yields its root.
 
-    Interpreter and packages are those of this process: a revision that needs others cannot be
-    measured.
+    Interpreter, packages and downloads (Kafka) are those of this process: a revision that needs
+    others cannot be measured.
 
     Args:
         revision: Name of the revision for git.
@@ -26,6 +27,7 @@ async def checked_out(revision: str, directory: Path) -> AsyncIterator[Path]:
     """
     await _git("worktree", "add", "--detach", str(directory), revision)
     try:
+        (directory / _DOWNLOADS).symlink_to(ROOT / _DOWNLOADS)
         yield directory
     finally:
         shutil.rmtree(directory)

@@ -149,12 +149,22 @@ local function state_of_error(iq, change)
 	return false;
 end
 
+-- Sends a message as session.send does, but in the text that it came in: writing it again is half of the work. A filter
+-- may keep the message, change it, or put another one in its place. A session over BOSH has no rawsend.
+local function send_text(session, message, text)
+	if not session.rawsend then return session.send(message); end
+	local children = #message;
+	local filtered = session.filter("stanzas/out", message);
+	local is_same = rawequal(filtered, message) and #message == children;
+	if filtered then session.rawsend(is_same and text or filtered); end
+end
+
 -- Sends a message of a page, or leaves it out if Prosody cannot parse it.
 function forwarding_mt:send_result(request, frame)
 	local message = self.parser:parse(frame.content);
 	if message and is_result(message, request) then
-		send(request, message);
-		return;
+		if request.is_local then return send_text(request.origin, message, frame.content); end
+		return send(request, message);
 	end
 	self.count_unreadable(1);
 	module:log("error", "A message of %s is left out of a page: Prosody does not take its stanza (position %d)",

@@ -380,6 +380,32 @@ async def test_a_page_is_counted_and_comes_again_to_a_resumed_session(scene: Sce
     assert came_again(again) == ids
 
 
+async def test_filters_of_other_modules_apply_to_a_page(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    (tmp_path / "mod_sieve.lua").write_text(
+        'local st = require "util.stanza";\n'
+        'require "util.filters".add_filter_hook(function (session)\n'
+        '\trequire "util.filters".add_filter(session, "stanzas/out", function (stanza)\n'
+        '\t\tlocal result = stanza:get_child("result", "urn:xmpp:mam:2");\n'
+        "\t\tlocal id = result and result.attr.id;\n"
+        '\t\tif id == "r1" then return nil; end\n'
+        '\t\tif id == "r2" then return stanza:tag("changed"):up(); end\n'
+        '\t\tif id == "r3" then return st.clone(stanza):tag("replaced"):up(); end\n'
+        "\t\treturn stanza;\n"
+        "\tend);\n"
+        "end);\n"
+    )
+    server = await start_server(modules=["stanzalake", "sieve"], module_dirs=[tmp_path])
+    query, juliet = await server.query(), await server.client("juliet")
+    query.answer = lambda request: query.page(request, "r1", "r2", "r3", "r4")
+    await juliet.ask("set", QUERY_ALL)
+    assert results(juliet) == ["r2", "r3", "r4", "fin"]
+    messages = [await juliet.message(name) for name in ("r2", "r3", "r4")]
+    names = [[child.tag.partition("}")[2] for child in message] for message in messages]
+    assert names == [["result", "changed"], ["result", "replaced"], ["result"]]
+
+
 @pytest.fixture
 async def drowsy(start_server: StartServer, tmp_path: Path) -> Scene:
     """Give a Prosody that tells when a session hibernates, with room for few stanzas meanwhile."""

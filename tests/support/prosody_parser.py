@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from devstack.prosody import MODULES
 from tests.support.lua import environment
 
 _SCRIPT = Path(__file__).parents[1] / "unit" / "lua" / "parse_stanza.lua"
@@ -48,7 +49,7 @@ class ProsodyParser:
 def prosody_parser() -> Iterator[ProsodyParser]:
     """Run the parser while the context is open."""
     with subprocess.Popen(  # noqa: S603  # fixed arguments
-        ["lua5.4", _SCRIPT],  # noqa: S607  # wherever it is installed
+        ["lua5.4", _SCRIPT, MODULES / "mod_stanzalake"],  # noqa: S607  # wherever it is installed
         env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,8 +1,12 @@
 -- Feeds stanzas to Prosody's stream parser, a line of base64 each. Answers each with a line: "error", or the number
--- of stanzas, and for a single one its serialisation as Prosody sends it, in base64.
+-- of stanzas, and for a single one its serialisation as Prosody sends it, in base64. Ends with an error if the module's
+-- parser does not give the same. Argument: the module's directory.
+
+local MODULE = ...;
 
 local base64 = require "util.encodings".base64;
 local new_stream = require "util.xmppstream".new;
+local own_parser = dofile(MODULE.."/stanzas.lib.lua").new();
 
 local OPEN = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
 local LIMIT = 64 * 1024 * 1024;
@@ -22,8 +26,34 @@ local function parse(text)
 	return fed and not broken and stanzas;
 end
 
+local function same(a, b)
+	if type(a) == "string" or type(b) == "string" then return a == b; end
+	for name, value in pairs(a.attr) do
+		if b.attr[name] ~= value then return false; end
+	end
+	for name in pairs(b.attr) do
+		if not a.attr[name] then return false; end
+	end
+	if a.name ~= b.name or #a ~= #b or #a.tags ~= #b.tags then return false; end
+	for i = 1, #a do
+		if not same(a[i], b[i]) then return false; end
+	end
+	return true;
+end
+
+-- Whether the module's parser takes the text for the same stanza, or for none where there is not exactly one.
+local function is_same(stanzas, text)
+	local own, theirs = own_parser:parse(text), stanzas and #stanzas == 1 and stanzas[1];
+	if not own or not theirs then return not own and (not theirs or #text > 4 * 1024 * 1024); end
+	-- The default of the stream.
+	own.attr["xml:lang"] = own.attr["xml:lang"] or "en";
+	return same(own, theirs);
+end
+
 for line in io.lines() do
-	local stanzas = parse(base64.decode(line));
+	local text = base64.decode(line);
+	local stanzas = parse(text);
+	assert(is_same(stanzas, text), "the module's parser differs");
 	if not stanzas then
 		print("error");
 	else

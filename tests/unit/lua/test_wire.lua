@@ -142,13 +142,30 @@ function tests.stanzas_are_parsed_one_by_one()
 	end
 end
 
+function tests.a_stanza_is_what_prosody_makes_of_it()
+	local stanza = stanzas.new():parse("<message xml:lang='de' a='1'>a&amp;b<x xmlns='u' xml:space='preserve'><message "
+		.."xmlns='jabber:client'>c</message><y xmlns=''/></x><p:z xmlns:p='v' p:q='2'/></message>");
+	equal(stanza.attr["xml:lang"], "de");
+	equal(stanza[1], "a&b");
+	equal(#stanza.tags, 2);
+	local x, z = stanza.tags[1], stanza.tags[2];
+	equal(x.attr["xml:space"], "preserve");
+	equal(x.tags[1].attr.xmlns, "jabber:client");
+	equal(x.tags[1]:get_text(), "c");
+	equal(x.tags[2].attr.xmlns, "");
+	equal(z.attr["v\1q"], "2");
+	equal(z.attr[1], nil);
+	assert(st.is_stanza(x.tags[1]));
+end
+
 function tests.a_stanza_that_cannot_be_parsed_costs_no_other()
 	local parser = stanzas.new();
 	local broken = {
 		"", " ", "text", "<message>", "<message/><message/>", "</message>", "<message></iq>", "</stream:stream>";
 		"<message/>x</stream:stream>", "<!-- --><message/>", "<message><!-- --></message>", "<?x?><message/>";
 		"<!DOCTYPE x><message/>", "<\u{370}/>", "<message><\u{370}/></message>", "<message>\0</message>", "<message a='b";
-		"<message>\xff</message>", "<message>&x;</message>", "<x:message/>";
+		"<message>\xff</message>", "<message>&x;</message>", "<x:message/>", "<stream:error/>";
+		"<body/>", "<message/> <presence/>", "<message>"..("x"):rep(4 * 1024 * 1024).."</message>";
 	};
 	for _, text in ipairs(broken) do
 		equal(parser:parse(text), nil);
@@ -158,9 +175,9 @@ end
 
 function tests.a_parser_is_made_anew_before_it_remembers_too_many_names()
 	local parser = stanzas.new();
-	local first, name = parser.stream, ("n"):rep(100000);
+	local first, name = parser.parser, ("n"):rep(100000);
 	for number = 1, 20 do assert(parser:parse("<message><"..name..number.."/></message>")); end
-	assert(parser.stream ~= first);
+	assert(parser.parser ~= first);
 	assert(parser.fed < 2 * 1024 * 1024);
 end
 
