@@ -35,9 +35,10 @@ VirtualHost(ENV_STANZALAKE_HOSTS)
     stanzalake_smart = ENV_PROSODY_MAM_SMART_ENABLE
     stanzalake_exclude_namespaces = ENV_PROSODY_ARCHIVE_EXCLUDE_NAMESPACES
 
--- Rooms, which keep their archive in Prosody.
 Component("conference." .. ENV_STANZALAKE_HOSTS)("muc")
-    modules_enabled = { "muc_mam" }
+    modules_enabled = { "stanzalake" } -- in place of "muc_mam"
+    stanzalake_id_keys = ENV_STANZALAKE_ID_KEYS
+    stanzalake_exclude_namespaces = ENV_PROSODY_ARCHIVE_EXCLUDE_NAMESPACES
     restrict_room_creation = "local"
 
 Component "ingest.stanzalake"

@@ -1,14 +1,14 @@
 """Requests to an archive (XEP-0313): the form, a search, the metadata, preferences."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from query import forms, preferences, rooms, rsm, state
 from query.errors import StanzaError
 from query.question import Answer, QueryContext, Question, Reads
-from query.request import Request, Result, RoomRights
+from query.request import Request, Result
 from stanzalake.model.page import Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from stanzalake.xmpp import dates, markup
@@ -91,7 +91,10 @@ class SearchQuestion:
         )
         index = self._index(page, before)
         total = max(total, index + len(page.items))
-        results = _results(_visible(page.items, context.room), self.queryid)
+        items = page.items
+        if context.room is not None:
+            items = await rooms.visible(items, context.room, context.archive)
+        results = _results(items, self.queryid)
         # slixmpp takes a page for its last if index and size come to the count, also when it reads
         # backward and has only begun. Nobody may depend on the index (XEP-0313 §4.3.2).
         begins = self.paging.backward and page.more and index + len(results) == total
@@ -242,12 +245,6 @@ def _stamp(item: Item) -> str:
 
 def _end(name: str, item: Item) -> str:
     return markup.element(name, {"id": item.id, "timestamp": _stamp(item)})
-
-
-def _visible(items: Sequence[Item], rights: RoomRights | None) -> Sequence[Item]:
-    if rights is None:
-        return items
-    return [item._replace(stanza=rooms.view(item.stanza, rights)) for item in items]
 
 
 def _results(items: Iterable[Item], queryid: str | None) -> list[Result]:

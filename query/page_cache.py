@@ -121,6 +121,10 @@ class CachedArchive:
             return frozenset(self._positions).intersection(shown)
         return await self._stored.stored(positions)
 
+    async def occupants(self, positions: Collection[int]) -> Mapping[int, str]:
+        """Return the authors' real bare JIDs of a room's messages, as far as they are known."""
+        return await self._stored.occupants(positions)
+
     async def read(
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
     ) -> Page:

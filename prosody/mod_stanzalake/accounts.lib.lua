@@ -32,7 +32,7 @@ end
 
 -- Starts archiving.
 --   parts: recorder, sender, sequence, seal, query
--- Returns the forwarder, the states of the archives, and a function that takes the requests.
+-- Returns a table with forwarder, states (of the archives), watch_removals (takes the requests) and close.
 local function start(parts, settings)
 	local forwarder;
 	local states = preferences.new(module:open_store("stanzalake_preferences"), function (...)
@@ -51,7 +51,7 @@ local function start(parts, settings)
 		module:log("warn", "The archive is not told of accounts that prosodyctl removes: "
 			.."storage = { archive = \"stanzalake\" } is missing in the configuration");
 	end
-	return forwarder, states, watch_removals;
+	return { forwarder = forwarder, states = states, watch_removals = watch_removals, close = function () end };
 end
 
 return { replaces = "mam", start = start };

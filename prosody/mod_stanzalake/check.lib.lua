@@ -27,6 +27,9 @@ local function version()
 	return line:match('"v":(%d+)');
 end
 
+local kind = module:require "directory".kind_of(module.host);
+local REPLACED = { accounts = "mam", rooms = "muc_mam" };
+
 -- The policy in the words of PROSODY_ARCHIVE_POLICY.
 local POLICIES = { always = "true", never = "false", roster = "roster" };
 
@@ -55,7 +58,7 @@ local function answer(jid, journal, sequence, settings)
 		policy = POLICIES[settings.policy], smart = tostring(settings.smart);
 		excluded = sorted_names(settings.exclude_namespaces);
 		stanza_limit = ("%d"):format(stanza_limit());
-		mam = tostring(prosody.hosts[module.host].modules.mam ~= nil);
+		kind = kind, mam = tostring(prosody.hosts[module.host].modules[REPLACED[kind]] ~= nil);
 		listed = tostring((set.new(settings.ingest) + set.new(settings.query)):contains(jid));
 		connected = tostring(component.connected);
 		waiting = ("%d"):format(journal.written - journal.acked), limit = ("%d"):format(settings.journal_limit);

@@ -3,6 +3,7 @@
 
 local base64 = require "util.encodings".base64.encode;
 local encode_json = require "util.json".encode;
+local new_id = require "util.id".medium;
 local jid = require "util.jid";
 local st = require "util.stanza";
 local now = require "util.time".now;
@@ -17,6 +18,7 @@ local turns = module:require "turns";
 local full_sessions = prosody.full_sessions;
 
 local xmlns_mam = "urn:xmpp:mam:2";
+local xmlns_rsm = "http://jabber.org/protocol/rsm";
 local xmlns_query = "urn:stanzalake:query:1";
 
 -- Bytes of one iq: two full lists of preferences fit.
@@ -287,6 +289,38 @@ function forwarding_mt:ask_state(owner, answered)
 		self:ask(text_of_request("state", request, true, watermarks), function (opened, why)
 			if opened then opened:close(); end
 			answered(opened and opened.state, why);
+		end);
+	end);
+end
+
+-- Returns the messages of a page, as stanzas.
+function forwarding_mt:messages_of(request, opened)
+	local messages = {};
+	for _, frame in ipairs(opened.messages) do
+		local message = self.parser:parse(frame.content);
+		if message and is_result(message, request) then table.insert(messages, message); end
+	end
+	opened:close();
+	return messages;
+end
+
+-- Requests the newest messages of a room, in the room's own name.
+--   answered: called once, with stanzas that hold a result each, oldest first, or with nil
+function forwarding_mt:ask_newest(owner, limit, answered)
+	local iq = st.iq({ type = "set", id = new_id(), from = owner, to = owner })
+		:tag("query", { xmlns = xmlns_mam }):tag("set", { xmlns = xmlns_rsm })
+		:text_tag("max", ("%d"):format(limit)):text_tag("before", "");
+	-- Nobody's real JID is part of a room's history.
+	local rights = { affiliation = "none", whois = "moderators", moderator = false };
+	local request = { owner = owner, asker = owner, iq = iq, room = rights, position = self.sequence:next(owner) };
+	request.text, request.newest = text_of(iq:reset()), self.sender:newest_position(owner);
+	self.sender:hold(owner, self.freshness_timeout, function (stable, watermarks)
+		if self.closed then return answered(nil); end
+		self:ask(text_of_request("request", request, stable, watermarks), function (opened)
+			local reply = opened and opened.iq and self.parser:parse(opened.iq);
+			local is_page = reply and answers_request(reply, request) and reply.attr.type == "result";
+			local messages = opened and self:messages_of(request, opened);
+			answered(is_page and messages or nil);
 		end);
 	end);
 end

@@ -54,10 +54,11 @@ local sequence = position.new_sequence(now, ahead.recover(journal));
 local ingest, query = components.new(settings.ingest), components.new(settings.query);
 local shipping = sender.new(journal, sequence, ingest, settings);
 
-local forwarder, states, watch_removals = archives.start({
+local archiving = archives.start({
 	recorder = recorder.new(journal, shipping), sender = shipping, sequence = sequence, query = query;
 	seal = position.new_sealer(settings.id_keys[1]);
 }, settings);
+local forwarder, states = archiving.forwarder, archiving.states;
 forwarder:start(function () states:resume(); end);
 ingest:start(function ()
 	shipping:resume();
@@ -66,7 +67,7 @@ end);
 check.start(journal, sequence, settings);
 
 local incoming = requests.new(inbox.new(settings.journal_dir), journal, sequence, shipping, states);
-watch_removals(incoming);
+archiving.watch_removals(incoming);
 incoming:start();
 
 local heartbeat = heartbeats.new(journal, shipping, settings);
@@ -87,6 +88,7 @@ end);
 
 function module.unload()
 	heartbeat:stop();
+	archiving.close();
 	forwarder:close();
 	shipping:close();
 	journal:close();

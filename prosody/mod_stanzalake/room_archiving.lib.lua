@@ -7,6 +7,7 @@ local FIELD = "muc#roomconfig_enablearchiving";
 local FEATURES = {
 	"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "http://jabber.org/protocol/rsm", "urn:xmpp:fulltext:0",
 };
+local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
 local xmlns_sid = "urn:xmpp:sid:0";
 
 local log_all = module:get_option_boolean("muc_log_all_rooms", false);
@@ -43,7 +44,32 @@ local function on_disco(data)
 	end
 end
 
+-- Tells a new occupant in the presence that ends its join; Prosody has no hook for that one alone.
+local function announce_on_join()
+	local room_mt, joining = module:depends "muc".room_mt, nil;
+	local route_stanza = room_mt.route_stanza;
+	function room_mt:route_stanza(stanza)
+		if joining and stanza.name == "presence" and stanza.attr.to == joining then
+			local x = stanza:get_child("x", xmlns_muc_user);
+			local is_own = x and x:get_child_with_attr("status", nil, "code", "110");
+			if is_own then x:tag("status", { code = "170" }):up(); end
+		end
+		return route_stanza(self, stanza);
+	end
+	module:hook("muc-occupant-pre-join", function (data)
+		joining = is_archived(data.room) and data.stanza.attr.from or nil;
+	end, -1000);
+	module:hook("muc-occupant-session-new", function () joining = nil; end, 1000);
+end
+
 local function start()
+	if module:get_option("muc_log_presences") then
+		module:log("warn", "muc_log_presences has no effect: mod_stanzalake archives messages alone");
+	end
+	if module:get_option("muc_log_expires_after") ~= nil then
+		module:log("warn", "muc_log_expires_after has no effect: PROSODY_ARCHIVE_EXPIRES_AFTER is for rooms as well");
+	end
+	announce_on_join();
 	if not log_all then
 		module:hook("muc-config-form", on_form);
 		module:hook("muc-config-submitted/"..FIELD, on_submitted);

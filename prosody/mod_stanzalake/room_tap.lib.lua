@@ -33,18 +33,18 @@ local function identity(room, occupant)
 		:tag("item", { affiliation = affiliation or "none", role = role or "none", jid = occupant.bare_jid }):up();
 end
 
--- The message as the archive keeps it: with the author's real JID only in a room that shows it to everybody now.
+-- Returns the message as the archive keeps it: without an identity that its author has made up, and with the real one
+-- only in a room that shows it to everybody now (XEP-0313 §6.1.2, §8.4).
 local function stored_form(room, stanza, occupant)
-	if not occupant or room:get_whois() ~= "anyone" then return stanza; end
+	if not occupant then return stanza; end
 	local copy = ids.copy_of(stanza);
-	copy:add_direct_child(identity(room, occupant));
+	copy:remove_children("x", xmlns_muc_user);
+	if room:get_whois() == "anyone" then copy:add_direct_child(identity(room, occupant)); end
 	return copy;
 end
 
-function tap_mt:record_of(room, stanza)
-	-- Absent from a message of the room itself, such as a change of its configuration.
-	local occupant = room._occupants[stanza.attr.from];
-	local text = self.recorder:text_of(stored_form(room, stanza, occupant), nil);
+function tap_mt:record_of(room, stanza, occupant)
+	local text = self.recorder:text_of(stanza, nil);
 	return text and {
 		position = self.sequence:next(room.jid), owner = room.jid, peer = room.jid;
 		peer_resource = jid.resource(stanza.attr.from) or "", direction = "in", kind = "groupchat", contact = false;
@@ -59,8 +59,11 @@ end
 
 function tap_mt:archive(room, stanza)
 	if not is_archived(room) then return; end
-	if not has_remainder(stanza, self.excluded) then return self.recorder.count_filtered(1); end
-	local record = self:record_of(room, stanza);
+	-- Absent from a message of the room itself, such as a change of its configuration.
+	local occupant = room._occupants[stanza.attr.from];
+	local stored = stored_form(room, stanza, occupant);
+	if not has_remainder(stored, self.excluded) then return self.recorder.count_filtered(1); end
+	local record = self:record_of(room, stored, occupant);
 	if record and self.recorder:write(record, room.jid) then
 		self.empty[room] = nil;
 		stanza:add_direct_child(ids.stanza_id(room.jid, self.seal(room.jid, record.position)));

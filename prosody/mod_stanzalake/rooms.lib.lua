@@ -3,15 +3,18 @@
 local access = module:require "room_access";
 local archiving = module:require "room_archiving";
 local forwarding = module:require "forwarding";
+local histories = module:require "room_history";
 local tap = module:require "room_tap";
 
--- A room has no preferences, so there is nothing to learn of them.
-local states = {
-	reset = function () end;
-	resume = function () end;
-	refresh = function () return true; end;
-	refresh_all = function () return true; end;
-};
+-- A room has no preferences, so there is nothing to learn of them; but its history may be missing.
+local function states_of(history)
+	return {
+		reset = function () end;
+		resume = function () history:resume(); end;
+		refresh = function () return true; end;
+		refresh_all = function () return true; end;
+	};
+end
 
 -- A room that is made anew under the name begins with an empty archive.
 local function watch_destruction(room_tap, requests)
@@ -22,14 +25,20 @@ end
 
 -- Starts archiving.
 --   parts: recorder, sender, sequence, seal, query
--- Returns the forwarder, the states of the archives, and a function that takes the requests.
+-- Returns a table with forwarder, states (of the archives), watch_removals (takes the requests) and close.
 local function start(parts, settings)
-	local forwarder = forwarding.new(parts.sender, parts.sequence, parts.query, settings, states);
+	local forwarder = forwarding.new(parts.sender, parts.sequence, parts.query, settings);
+	local history = histories.new(forwarder, settings.freshness_timeout);
+	history:start();
 	local room_tap = tap.new(parts.recorder, parts.sequence, parts.seal, settings.exclude_namespaces);
 	room_tap:start();
 	archiving.start();
 	access.start(forwarder);
-	return forwarder, states, function (requests) watch_destruction(room_tap, requests); end;
+	return {
+		forwarder = forwarder, states = states_of(history);
+		watch_removals = function (requests) watch_destruction(room_tap, requests); end;
+		close = function () history:close(); end;
+	};
 end
 
 return { replaces = "muc_mam", start = start };

@@ -252,7 +252,7 @@ class Settings(BaseModel):
     hosts: Domains = _setting(
         "STANZALAKE_HOSTS",
         ...,
-        "The VirtualHosts of Prosody, with commas, whose archives these are",
+        "The VirtualHosts and MUC components of Prosody, with commas, whose archives these are",
         min_length=1,
     )
     component_secret: Annotated[SecretStr, AfterValidator(_filled)] = _setting(

@@ -12,6 +12,7 @@ from stanzalake.model.event import VERSION
 from stanzalake.model.position import Sealer, to_milliseconds
 
 _NO_TAP = "unsupported-stanza-type"
+_ROOMS = "rooms"
 MIN_STANZA_LIMIT = 300 * 1024
 """Bytes of the largest stanza that the query component sends: a part of 192 KiB as base64."""
 _MAX_AHEAD = 3_600_000
@@ -143,11 +144,12 @@ def _tap(
     first = next(iter(answers.values()))
     yield _version(subject, first)
     if first.mam:
+        replaced = "muc_mam" if first.kind == _ROOMS else "mam"
         yield fault(
             subject,
-            "mod_mam is loaded besides mod_stanzalake: both stamp and answer",
-            f'take "mam" out of modules_enabled for VirtualHost "{name}", also out of the global '
-            "list, and restart Prosody",
+            f"mod_{replaced} is loaded besides mod_stanzalake: both stamp and answer",
+            f'take "{replaced}" out of modules_enabled for {_section(name, first)}, '
+            "also out of the global list, and restart Prosody",
         )
     if first.stanza_limit is not None and first.stanza_limit < MIN_STANZA_LIMIT:
         yield _stanza_limit(subject, first.stanza_limit)
@@ -234,21 +236,25 @@ def _rules(subject: str, name: str, answer: Answer, settings: Settings) -> Findi
             "mod_stanzalake is too old to know it: it announces ids of messages that are not kept",
             "upgrade the module (docs/upgrading.md)",
         )
-    pairs = {
-        "stanzalake_policy and PROSODY_ARCHIVE_POLICY": (answer.policy, settings.policy),
-        "stanzalake_smart and PROSODY_MAM_SMART_ENABLE": (answer.smart, settings.smart),
+    pairs: dict[str, tuple[object, object]] = {
         "stanzalake_exclude_namespaces and PROSODY_ARCHIVE_EXCLUDE_NAMESPACES": (
             answer.excluded,
             settings.exclusions,
         ),
     }
+    # A room decides itself.
+    if answer.kind != _ROOMS:
+        pairs |= {
+            "stanzalake_policy and PROSODY_ARCHIVE_POLICY": (answer.policy, settings.policy),
+            "stanzalake_smart and PROSODY_MAM_SMART_ENABLE": (answer.smart, settings.smart),
+        }
     unequal = [names for names, (there, here) in pairs.items() if there != here]
     if not unequal:
         return fine(subject, "Prosody foretells it by the same rules")
     return fault(
         subject,
         f"different: {'; '.join(unequal)}: Prosody announces or drops the wrong messages",
-        f'let the options of VirtualHost "{name}" equal the settings, and restart Prosody',
+        f"let the options of {_section(name, answer)} equal the settings, and restart Prosody",
     )
 
 
@@ -263,3 +269,8 @@ def _journal(subject: str, answer: Answer) -> Finding:
             "delivered without being archived",
         )
     return fine(subject, text)
+
+
+def _section(name: str, answer: Answer) -> str:
+    """Return the head of a host's section in Prosody's configuration."""
+    return f'Component "{name}" "muc"' if answer.kind == _ROOMS else f'VirtualHost "{name}"'

@@ -46,7 +46,8 @@ class Answer(NamedTuple):
         excluded: Excluded namespaces, including the defaults.
         stanza_limit: Bytes of a component's stanza that Prosody takes; None if the module is too
             old to have this field.
-        mam: Whether mod_mam is loaded as well.
+        kind: "accounts" or "rooms": whose archives the host has.
+        mam: Whether the module that mod_stanzalake replaces is loaded as well.
         listed: Whether the host has the component in `stanzalake_ingest` or `stanzalake_query`.
         connected: Whether a process is connected as the component.
         instance: Id of the journal; empty if the module is too old to have one.
@@ -63,6 +64,7 @@ class Answer(NamedTuple):
     smart: bool
     excluded: frozenset[str]
     stanza_limit: int | None
+    kind: str
     mam: bool
     listed: bool
     connected: bool
@@ -187,6 +189,7 @@ def _answer(element: ET.Element, before: int, after: int) -> Answer:
             smart=fields.get("smart") == "true",
             excluded=frozenset(fields.get("excluded", "").split()),
             stanza_limit=int(fields["stanza_limit"]) if "stanza_limit" in fields else None,
+            kind=fields.get("kind", "accounts"),
             mam=fields["mam"] == "true",
             listed=fields["listed"] == "true",
             connected=fields["connected"] == "true",

@@ -90,6 +90,9 @@ class Archive(Protocol):
     async def stored(self, positions: Collection[int]) -> frozenset[int]:
         """Return the positions that hold an item."""
 
+    async def occupants(self, positions: Collection[int]) -> Mapping[int, str]:
+        """Return the authors' real bare JIDs of a room's messages, as far as they are known."""
+
     async def read(
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
     ) -> Page:

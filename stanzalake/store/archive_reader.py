@@ -167,6 +167,11 @@ class _StoredArchive:
         rows = await self._select("DISTINCT position", selection)
         return frozenset(position for position, *_ in rows)
 
+    async def occupants(self, positions: Collection[int]) -> Mapping[int, str]:
+        selection = Selection(positions=frozenset(positions))
+        rows = await self._select("DISTINCT position, occupant", selection)
+        return {position: occupant for position, occupant, *_ in rows if occupant}
+
     async def read(
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
     ) -> Page:

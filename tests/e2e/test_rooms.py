@@ -1,11 +1,12 @@
 """Rooms from end to end: what was said in a MUC of a real Prosody, as its occupants read it."""
 
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from devstack.deployment import HOST, Deployment
-from tests.support.clients import CLIENT, RawClient, condition
+from tests.support.clients import CLIENT, RawClient, condition, stanza_ids
 from tests.support.deployments import JULIET, ROMEO, entries, session
 from tests.support.processes import Run
 from tests.support.queries import field, form, query
@@ -36,6 +37,7 @@ async def occupants(deployment: Deployment) -> tuple[RawClient, RawClient]:
     return juliet, romeo
 
 
+@pytest.mark.requirement("313-14", "313-46", "313-136", "313-137", "313-138")
 async def test_a_room_is_read_by_its_occupants_as_it_was_said(deployment: Deployment) -> None:
     juliet, romeo = await occupants(deployment)
     said = [
@@ -74,6 +76,7 @@ async def test_who_may_not_read_a_room_learns_why_and_nothing_else(deployment: D
     assert condition(prefs) == "cancel/service-unavailable"
 
 
+@pytest.mark.requirement("313-139", "313-140")
 async def test_a_real_jid_is_shown_only_if_the_room_showed_it_then_and_now(
     deployment: Deployment,
 ) -> None:
@@ -84,8 +87,10 @@ async def test_a_real_jid_is_shown_only_if_the_room_showed_it_then_and_now(
     assert [real_jid(e.message) for e in await room_entries(romeo)] == [None, JULIET]
     await configure(juliet, {"muc#roomconfig_whois": "moderators"})
     assert [real_jid(e.message) for e in await room_entries(romeo)] == [None, None]
-    [_, shown] = [e.message for e in await room_entries(romeo)]
-    assert JULIET not in "".join(shown.itertext())
+    of_moderator = await room_entries(juliet)
+    assert [real_jid(e.message) for e in of_moderator] == [JULIET, JULIET]
+    of_romeo = await room_entries(romeo)
+    assert JULIET not in "".join(ET.tostring(e.message, "unicode") for e in of_romeo)
 
 
 async def test_a_destroyed_room_is_erased_and_its_name_begins_anew(deployment: Deployment) -> None:
@@ -101,3 +106,38 @@ async def test_a_destroyed_room_is_erased_and_its_name_begins_anew(deployment: D
     await join(juliet, "Juliet")
     await talk(juliet, "after", "m2")
     assert bodies(await room_entries(juliet)) == ["after"]
+
+
+async def test_a_room_tells_its_history_after_a_crash_as_before(deployment: Deployment) -> None:
+    juliet, romeo = await occupants(deployment)
+    await configure(
+        juliet,
+        {"muc#roomconfig_persistentroom": "1", "muc#roomconfig_historylength": "5"},
+    )
+    for number in range(7):
+        await talk(juliet if number % 2 else romeo, str(number), f"m{number}")
+    late = await session(deployment, "juliet", "before")
+    before = await told(late, "Juliet")
+    await deployment.prosody.kill()
+    await deployment.prosody.start()
+    juliet = await session(deployment, "juliet", "after")
+    assert await told(juliet, "Juliet") == before
+    romeo = await session(deployment, "romeo", "after")
+    await join(romeo, "Romeo")
+    await talk(juliet, "live", "m7")
+    another = await session(deployment, "romeo", "again")
+    assert [body for _, body in await told(another, "Romeo")] == ["3", "4", "5", "6", "live"]
+
+
+async def told(client: RawClient, nick: str) -> list[tuple[str, str]]:
+    """Give the ids and texts of the history that a client gets when it enters the room."""
+    await join(client, nick)
+    history = client.found(lambda x: x.find("{urn:xmpp:delay}delay") is not None)
+    assert {x.get("to") for x in history} == {client.boundjid.full}
+    texts = [x.findtext(f"{CLIENT}body") or "" for x in history]
+    return [
+        (id_, body)
+        for x, body in zip(history, texts, strict=True)
+        for by, id_ in stanza_ids(x)
+        if by == ROOM
+    ]

@@ -72,6 +72,9 @@ class MemoryArchive:
     async def stored(self, positions: Collection[int]) -> frozenset[int]:
         return frozenset(r.position for r in self._rows).intersection(positions)
 
+    async def occupants(self, positions: Collection[int]) -> Mapping[int, str]:
+        return {r.position: r.occupant for r in self._rows if r.position in set(positions)}
+
     async def read(
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
     ) -> Page:

@@ -71,7 +71,7 @@ def test_the_settings_of_compose_can_be_used(name: str) -> None:
         variable: re.sub(r"\$\{\w+(?::-([^}]*))?[^}]*\}", _substitute, str(value))
         for variable, value in SERVICES[name]["environment"].items()
     }
-    assert settings.load(environment).hosts == ("localhost",)
+    assert settings.load(environment).hosts == ("localhost", "conference.localhost")
 
 
 def _substitute(match: re.Match[str]) -> str:
