@@ -24,7 +24,7 @@ PYTEST  := $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-lo
 ON_DEBIAN_13 := tests/e2e $(addprefix tests/integration/test_, tap.py tap_*.py prosody*.py \
 	account_removal.py check.py import.py ingest.py migrator.py query_component.py) tests/faults/test_crashes.py
 
-.PHONY: help up demo manual test test-slow faults freshness fuzz bench bench-check check format clean
+.PHONY: help up demo manual deb test test-slow faults freshness fuzz bench bench-check check format clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -34,6 +34,9 @@ up: $(READY) ## Set up and serve an archive on loopback, with a Prosody and two 
 
 demo: $(READY) ## Send a conversation, read it back from both archives, and end; MODE=kafka for all of it
 	@$(PYTHON) -m devstack demo --mode $(MODE)
+
+deb: $(READY) ## Build a Debian package for this release, in this directory
+	@deploy/debian/build.sh $(VENV) .
 
 test: $(TEST) check ## Set up everything, check the code and run the tests, but for those that take long
 	@$(PYTEST) -m "not slow"

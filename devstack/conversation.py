@@ -1,5 +1,6 @@
 """A short conversation, and the verification of both archives."""
 
+import asyncio
 from collections.abc import Iterator
 
 from devstack.client import Client, ReceivedMessage
@@ -14,6 +15,7 @@ LINES = (
     ("juliet", "How camest thou hither, tell me, and wherefore?"),
 )
 PAGE = 3
+_ANNOUNCED_WITHIN = 30.0
 
 
 async def run(juliet: Client, romeo: Client) -> None:
@@ -27,6 +29,25 @@ async def run(juliet: Client, romeo: Client) -> None:
         before = len(listener.live)
         speaker.say(listener.boundjid.bare, line)
         await listener.wait_received(before + 1)
+
+
+async def wait_announced(juliet: Client, romeo: Client) -> None:
+    """Talk until both receive messages with ids, then forget what was received.
+
+    Prosody announces no id of an account whose preferences it does not know yet.
+
+    Raises:
+        TimeoutError: A message has no id after 30 seconds.
+    """
+    await juliet.add_contact(romeo.boundjid.bare)
+    await romeo.add_contact(juliet.boundjid.bare)
+    async with asyncio.timeout(_ANNOUNCED_WITHIN):
+        for speaker, listener in ((juliet, romeo), (romeo, juliet)):
+            while not (listener.live and listener.live[-1].id):
+                before = len(listener.live)
+                speaker.say(listener.boundjid.bare, "…")
+                await listener.wait_received(before + 1)
+            listener.live.clear()
 
 
 def problems(reader: Client, archive: list[ReceivedMessage]) -> Iterator[str]:

@@ -52,6 +52,8 @@ async def main(authority, archive):
     both = [Secure(f"{name}@localhost/one", port, authority) for name, port in ports.items()]
     for client in both:
         await client.online()
+    if archive == "yes":
+        await conversation.wait_announced(*both)
     await conversation.run(*both)
     for client in both:
         if archive == "yes":

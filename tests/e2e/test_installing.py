@@ -7,7 +7,9 @@ document's. What systemd does there is done here, as the unit says; its sandbox 
 import asyncio
 import json
 import os
+import platform
 import re
+import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from configparser import RawConfigParser
@@ -57,6 +59,7 @@ async def main():
     both = [Client(f"{user}@capulet.lit/one", "wherefore", 5222) for user in ("juliet", "romeo")]
     for client in both:
         await client.online()
+    await conversation.wait_announced(*both)
     await conversation.run(*both)
     for client in both:
         problems = list(conversation.problems(client, await client.archive(conversation.PAGE)))
@@ -147,6 +150,10 @@ class Machine:
         """Run a script that has to work as root, and give what it says."""
         return await output(*self._inside, script, given=given)
 
+    async def copy(self, file: Path) -> None:
+        """Copy a file into the directory in which scripts are run."""
+        await output(*AS_ROOT, "cp", str(file), str(self._root / COPY))
+
     async def serve(self, unit: str) -> None:
         """Start a unit that is enabled, as systemd would, with a log beside the root."""
         file = RawConfigParser(strict=False)
@@ -184,7 +191,7 @@ async def machine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 async def configure(machine: Machine, fragment: str) -> None:
     """Put the document's lines into Prosody's configuration, with the secrets of the settings."""
-    shown = await machine.run("cat /etc/stanzalake/stanzalake.env")
+    shown = await machine.run("grep --invert-match '#' /etc/stanzalake/stanzalake.env")
     lines = dict(line.split("=") for line in shown.splitlines())
     for name in ("ID_KEYS", "COMPONENT_SECRET"):
         option = rf'((?:stanzalake_)?{name.lower()} = )"\.\.\."'
@@ -213,10 +220,44 @@ async def test_installing_as_the_document_says(machine: Machine) -> None:
         await machine.run(line)
         if match := re.match(r"systemctl (?:re)?start (\w+)", line):
             await machine.serve(match[1])
+    await converse(machine)
+    look = check.text.removesuffix("check\n") + "stats --json"
+    assert json.loads(await machine.run(look))["messages"] >= 14
+
+
+async def converse(machine: Machine) -> None:
+    """Have two new users of the machine talk, and read their archives."""
     await until(lambda: machine.log("stanzalake").read_text().count(": connected") == 2, 60)
+    [check] = section(GUIDE, "On Debian, in one process")[-1:]
     await machine.run(check.text)
     for user in ("juliet", "romeo"):
         await machine.run(f"prosodyctl register {user} capulet.lit wherefore")
-    await machine.run("/opt/stanzalake/venv/bin/python -", TALK)
-    look = check.text.removesuffix("check\n") + "stats --json"
-    assert json.loads(await machine.run(look))["messages"] >= 14
+    python = "$(dirname $(readlink --canonicalize $(command -v stanzalake)))/python"
+    await machine.run(f"{python} -", TALK)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_the_debian_package_serves_and_leaves_the_archive_when_purged(tmp_path: Path) -> None:
+    said = await output("deploy/debian/build.sh", sys.prefix, str(tmp_path), cwd=ROOT)
+    package = Path(re.findall("'([^']*[.]deb)'", said)[0])
+    machine = Machine(tmp_path / "debian", platform.freedesktop_os_release()["VERSION_CODENAME"])
+    try:
+        await machine.make()
+        await machine.boot()
+        await machine.copy(package)
+        for line in section(GUIDE, "As a Debian package")[0].lines[1:]:
+            await machine.run(line)
+        [fragment] = section(GUIDE, "On Debian, in one process", "lua")
+        await configure(machine, re.sub("plugin_paths.*", "", fragment.text))
+        await machine.halt()
+
+        await machine.boot("--net")
+        await machine.run("systemctl enable stanzalake")
+        await machine.serve("prosody")
+        await machine.serve("stanzalake")
+        await converse(machine)
+        await machine.run("apt-get purge --quiet=2 stanzalake && ! command -v stanzalake")
+        await machine.run("test ! -e /etc/stanzalake && test -s /var/lib/stanzalake/log.sqlite")
+    finally:
+        await machine.remove()

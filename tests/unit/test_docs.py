@@ -18,6 +18,7 @@ from tests.support.documents import DOCUMENTS, ROOT, anchors, blocks, section
 
 RUN = {
     ("docs/installing.md", "On Debian, in one process"): "tests/e2e/test_installing.py",
+    ("docs/installing.md", "As a Debian package"): "tests/e2e/test_installing.py",
     ("docs/installing.md", "In containers"): "tests/e2e/test_containers.py",
     ("docs/scaling.md", "In containers"): "tests/e2e/test_containers.py",
     ("docs/moving.md", "The move"): "tests/e2e/test_migration.py",
