@@ -107,7 +107,7 @@ async def asked(given: Settings, corpus: Corpus, rounds: int = _ROUNDS) -> Seque
     """
     chance = random.Random(corpus.seed)  # noqa: S311  # a seed repeats the questions
     store = Store.of(given)
-    reader = ArchiveReader(store, Sealer(given.id_key_list), given.expires_after)
+    reader = ArchiveReader(store, Sealer(given.id_key_list), given.retention)
     timings: list[Timing] = []
     for n in range(_WARM_UP + rounds):
         for owner in sample(corpus, chance):

@@ -17,6 +17,7 @@ from stanzalake.config.settings import Settings
 from stanzalake.model.full_text import parse
 from stanzalake.model.page import Archive, Selection
 from stanzalake.model.position import MAX_POSITION, Sealer
+from stanzalake.model.retention import FOREVER
 from stanzalake.store import migrations
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
@@ -57,7 +58,7 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
 async def _rows(corpus: Corpus, name: str, script: Script, directory: Path) -> list[list[Cell]]:
     given = settings.load(pages.archive(directory).settings)
     store = await asyncio.to_thread(_fill, given, corpus, script)
-    reader = ArchiveReader(store, Sealer(given.id_key_list), None)
+    reader = ArchiveReader(store, Sealer(given.id_key_list), FOREVER)
     archive = reader.archive(corpus.owners[0].jid)
     rows: list[list[Cell]] = []
     for kind, word in _words(corpus):

@@ -34,7 +34,8 @@ async def run(juliet: Client, romeo: Client) -> None:
 async def wait_announced(juliet: Client, romeo: Client) -> None:
     """Talk until both receive messages with ids, then forget what was received.
 
-    Prosody announces no id of an account whose preferences it does not know yet.
+    Prosody asks for an account's preferences at its first log-in, and announces no id before it
+    has the answer.
 
     Raises:
         TimeoutError: A message has no id after 30 seconds.

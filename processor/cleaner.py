@@ -1,6 +1,7 @@
 """The cleaner: removal of expired and erased messages from the disk, beside the loop."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _BETWEEN_SECONDS = 10.0
 """Minimum time between clean-ups, however many are requested."""
@@ -78,6 +81,7 @@ class Cleaner:
         """
         now = self._clock()
         self._last, self._requested = now, False
+        await self._call(partial(self._confirm, now))
         while await self._call(partial(self._deletion.step, now)):
             if stop.is_set():
                 return
@@ -94,6 +98,18 @@ class Cleaner:
             self._failure.begin(f"the clean-up of the store is put off: {error}")
         else:
             self._failure.end()
+
+    def _confirm(self, now: float) -> None:
+        """Confirm a shorter retention if nothing is lost by it; else say how much waits."""
+        waiting = self._deletion.waiting(now)
+        if not waiting.messages:
+            self._deletion.confirm()
+            return
+        log.warning(
+            "the retention was shortened: %d messages are hidden, but not removed before an "
+            "operator confirms it by `stanzalake expire`",
+            waiting.messages,
+        )
 
     async def _call(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)

@@ -196,7 +196,7 @@ class Source(Protocol):
     def archive(self, owner: str) -> Archive:
         """Return an owner's archive, with the retention horizon as of now."""
 
-    def horizon(self) -> int:
+    def horizon(self, owner: str) -> int:
         """Return the lowest position that is shown now."""
 
     async def newest(self, owner: str, low: int, limit: int) -> Sequence[StoredMessage]:
@@ -269,7 +269,7 @@ class PageCache:
             snapshot,
             stored,
             partial(self._sealer.seal, owner),
-            self._source.horizon(),
+            self._source.horizon(owner),
             vanishing=self._changes.horizon,
             on_miss=partial(self._miss, owner),
         )
@@ -327,7 +327,7 @@ class PageCache:
             return larger
 
     async def _extend(self, owner: str, known: Snapshot, newest: int) -> Snapshot:
-        horizon = self._source.horizon()
+        horizon = self._source.horizon(owner)
         if horizon > known.newest:
             # What has expired is not read, and is shown again if the clock is set back.
             known = replace(known, floor=max(known.floor, horizon))

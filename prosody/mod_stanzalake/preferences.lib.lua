@@ -224,8 +224,11 @@ function preferences_mt:resume()
 end
 
 function preferences_mt:start()
-	module:hook("resource-bind", function (event) self:prepare(event.session.username.."@"..module.host); end);
-	module:hook("user-registered", function (event) self:prepare(event.username.."@"..module.host); end);
+	local function prepare(user) self:prepare(user.."@"..module.host); end
+	-- The answer has the time until a resource is bound, which a session may do without the first event.
+	module:hook("authentication-success", function (event) prepare(event.session.username); end);
+	module:hook("resource-bind", function (event) prepare(event.session.username); end);
+	module:hook("user-registered", function (event) prepare(event.username); end);
 	self:prepare_sessions();
 end
 

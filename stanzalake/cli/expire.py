@@ -8,38 +8,57 @@ import click
 
 from stanzalake.cli.disk import wait_until_clean
 from stanzalake.config import settings
-from stanzalake.config.settings import Settings
 from stanzalake.operations.archive import open_archive
 from stanzalake.store.deletion import Deletion
 
 
 @click.command(name="expire")
 @click.option("--dry-run", is_flag=True, help="Only count the messages.")
+@click.option("--yes", is_flag=True, help="Confirm a retention that was shortened.")
 @click.option("--wait/--no-wait", help="Wait until the bytes are off the disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @click.pass_obj
-def command(env_file: Path | None, *, dry_run: bool, wait: bool, as_json: bool) -> None:
+def command(env_file: Path | None, *, dry_run: bool, yes: bool, wait: bool, as_json: bool) -> None:
     """Remove messages older than PROSODY_ARCHIVE_EXPIRES_AFTER from the store, now.
 
     Optional: readers stop seeing messages the moment they expire, and a processor removes their
     bytes every PROSODY_ARCHIVE_CLEANUP_INTERVAL. The bytes of erased messages are removed as well.
+
+    Needed only after the retention was shortened, here or in STANZALAKE_EXPIRE_HOSTS: readers see
+    nothing older at once, but the bytes of messages that the former retention keeps stay, and come
+    back with it, until this command has asked and got a yes.
     """
     values = settings.load(env_file=env_file)
-    with open_archive(values, admin=True) as store:
-        expired = _expire(values, Deletion.of(store, values), dry_run=dry_run, wait=wait)
-    if as_json:
-        click.echo(json.dumps({"messages": expired, "removed": not dry_run}))
-    else:
-        click.echo(f"{'would be removed' if dry_run else 'removed'}: {expired:,} expired messages")
-
-
-def _expire(values: Settings, deletion: Deletion, *, dry_run: bool, wait: bool) -> int:
-    if values.expires_after is None:
+    if not any(values.retention.periods):
         click.echo("nothing expires: PROSODY_ARCHIVE_EXPIRES_AFTER=never", err=True)
     now = time.time()
-    expired = deletion.expired(now).messages
-    if wait and not dry_run:
+    with open_archive(values, admin=True) as store:
+        deletion = Deletion.of(store, values)
+        expired, waiting = deletion.expired(now).messages, deletion.waiting(now).messages
+        if not dry_run:
+            if waiting and not yes:
+                click.confirm(_question(waiting), abort=True, err=True)
+            deletion.confirm()
+            _remove(deletion, now, wait=wait)
+    _print(expired, waiting, dry_run=dry_run, as_json=as_json)
+
+
+def _question(waiting: int) -> str:
+    return f"The retention was shortened: remove {waiting:,} messages that were kept before?"
+
+
+def _remove(deletion: Deletion, now: float, *, wait: bool) -> None:
+    if wait:
         wait_until_clean(deletion, deletion.doomed(now), now)
-    elif not dry_run:
+    else:
         deletion.step(now)
-    return expired
+
+
+def _print(expired: int, waiting: int, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        fields = {"messages": expired, "waiting": waiting, "removed": not dry_run}
+        click.echo(json.dumps(fields))
+        return
+    click.echo(f"{'would be removed' if dry_run else 'removed'}: {expired:,} expired messages")
+    if waiting and dry_run:
+        click.echo(f"of them once it is confirmed, as the retention was shortened: {waiting:,}")

@@ -14,7 +14,7 @@ from stanzalake.config import settings
 from stanzalake.config.settings import Settings
 from stanzalake.errors import NotFound
 from stanzalake.model.event import Preferences
-from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
+from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds
 from stanzalake.observability.access_log import Access, record_access
 from stanzalake.operations import export
 from stanzalake.operations.archive import open_archive
@@ -63,7 +63,7 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     """
     require_order(start, end)
     values = settings.load(env_file=env_file)
-    low = max(from_milliseconds(start or 0), seconds_ago(values.expires_after, time.time()))
+    low = max(from_milliseconds(start or 0), values.retention.horizon(owner, time.time()))
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     span = MessageRange(owner, peer or "", low, high)
     with record_access(values, "export", owner) as access, open_archive(values) as store, _stop():

@@ -14,10 +14,11 @@ from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_order
 from stanzalake.config import settings
 from stanzalake.model import full_text
 from stanzalake.model.full_text import TextQuery
-from stanzalake.model.position import MAX_POSITION, from_milliseconds, seconds_ago, to_milliseconds
+from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from stanzalake.observability.access_log import record_access
 from stanzalake.operations.archive import open_archive
 from stanzalake.store import search
+from stanzalake.store.retention import horizon
 from stanzalake.store.search import SearchQuery, SearchResult
 from stanzalake.xmpp import dates
 
@@ -62,14 +63,14 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     require_order(start, end)
     values = settings.load(env_file=env_file)
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
-    low = max(from_milliseconds(start or 0), seconds_ago(values.expires_after, time.time()))
-    wanted = SearchQuery(query, owner or "", peer or "", low, high)
+    wanted = SearchQuery(query, owner or "", peer or "", from_milliseconds(start or 0), high)
+    oldest = horizon(values.retention, time.time())
     with (
         record_access(values, "search", wanted.owner) as access,
         open_archive(values) as store,
         Console(stderr=True).status("searching"),
     ):
-        found = search.search(store, wanted, limit)
+        found = search.search(store, wanted, limit, oldest)
         access.filtered, access.messages = bool(peer), len(found)
         access.size = sum(message.size for message in found)
     for line in _lines(found, as_json=as_json):

@@ -39,7 +39,7 @@ def command(env_file: Path | None, days: int, *, as_json: bool) -> None:
     """
     values = settings.load(env_file=env_file)
     with open_archive(values) as store:
-        found = statistics.read(store, days, values.expires_after)
+        found = statistics.read(store, days, values.retention)
     if as_json:
         click.echo(msgspec.json.encode(_fields(found)))
     else:

@@ -27,6 +27,7 @@ from stanzalake.config import duration
 from stanzalake.errors import InvalidJid, SettingsError
 from stanzalake.model import jid
 from stanzalake.model.position import MIN_KEY_LENGTH
+from stanzalake.model.retention import Retention
 
 DEFAULT_EXCLUSIONS = frozenset(
     {"http://jabber.org/protocol/chatstates", "urn:xmpp:jingle-message:0"}
@@ -51,6 +52,17 @@ _MAX_PORT = 65_535
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _periods(value: object) -> object:
+    """Parse HOST=PERIOD pairs."""
+    pairs = [item.partition("=") for item in _split(value)] if isinstance(value, str) else []
+    if not all(equals for _, equals, _ in pairs):
+        raise ValueError("expected HOST=PERIOD, with commas")
+    hosts = {_domain(host.strip()): duration.parse(period) for host, _, period in pairs}
+    if len(hosts) < len(pairs):
+        raise ValueError("a host is named twice")
+    return hosts
 
 
 def _items(value: object) -> object:
@@ -183,6 +195,7 @@ def _of_certificate(value: Any, info: ValidationInfo) -> Any:
 
 
 Seconds = Annotated[int | None, BeforeValidator(_seconds)]
+Periods = Annotated[Mapping[str, int | None], BeforeValidator(_periods)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Domain = Annotated[str, AfterValidator(_domain)]
 Items = Annotated[tuple[str, ...], BeforeValidator(_items)]
@@ -208,6 +221,11 @@ class Settings(BaseModel):
         "PROSODY_ARCHIVE_EXPIRES_AFTER",
         "1y",
         f"How long a message is kept: {duration.ALLOWED}",
+    )
+    expires_after_by_host: Periods = _setting(
+        "STANZALAKE_EXPIRE_HOSTS",
+        "",
+        "The same for single hosts, with commas: example.org=90d,conference.example.org=never",
     )
     policy: Annotated[Literal["false", "roster", "true"], BeforeValidator(_policy)] = _setting(
         "PROSODY_ARCHIVE_POLICY",
@@ -436,6 +454,11 @@ class Settings(BaseModel):
         "HOST:PORT for the status page, /metrics, /healthz and /readyz; empty for none",
         max_length=1,
     )
+
+    @property
+    def retention(self) -> Retention:
+        """For how long messages are kept."""
+        return Retention(self.expires_after, self.expires_after_by_host)
 
     @property
     def exclusions(self) -> frozenset[str]:

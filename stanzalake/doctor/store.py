@@ -12,6 +12,7 @@ from stanzalake.doctor.finding import Finding, fault, fine, unknown, warning
 from stanzalake.errors import SchemaBehind, StoreDenied, StoreRefused, StoreUnavailable
 from stanzalake.store import migrations, server_info
 from stanzalake.store.client import Store
+from stanzalake.store.deletion import Deletion
 from stanzalake.store.server_info import ServerInfo
 
 SUBJECT = "store"
@@ -27,6 +28,8 @@ _PROCESSOR = (
     ("SELECT", "{}_erasures"),
     ("SELECT", "{}_erased"),
     ("SELECT", "{}_migrations"),
+    ("SELECT", "{}_retention"),
+    ("INSERT", "{}_retention"),
     ("SELECT", "system.mutations"),
     ("ALTER DELETE", "{}"),
     ("ALTER DELETE", "{}_preferences"),
@@ -104,6 +107,17 @@ def _server(store: Store, settings: Settings, service: str) -> Iterator[Finding]
     yield from _rights(store, service, user)
 
 
+def _retention(store: Store, settings: Settings) -> Iterator[Finding]:
+    waiting = Deletion.of(store, settings).waiting(time.time()).messages
+    if waiting:
+        yield warning(
+            f"{SUBJECT}, retention",
+            f"it was shortened: {waiting:,} messages are hidden, but not removed",
+            "if they may be removed for good, run stanzalake expire; else set "
+            "PROSODY_ARCHIVE_EXPIRES_AFTER and STANZALAKE_EXPIRE_HOSTS as they were",
+        )
+
+
 def _version(state: ServerInfo, user: str) -> Finding:
     major, minor, *_ = (int(part) for part in state.version.split("."))
     if (major, minor) < OLDEST:
@@ -131,6 +145,7 @@ def _schema(store: Store, settings: Settings) -> Iterator[Finding]:
         yield warning(
             subject, f"{store.table} is not as the settings say: {change} is due", _MIGRATE
         )
+    yield from _retention(store, settings)
 
 
 def _rights(store: Store, service: str, user: str) -> Iterator[Finding]:

@@ -172,15 +172,14 @@ class Importer:
         if isinstance(item, ArchivedPreferences):
             refuse = partial(self._refuse, item.place)
             batch.preferences[item.owner] = preferences.to_event(item, refuse)
-        elif self._expired(item.at):
+        elif self._expired(item.owner, item.at):
             self.summary.expired += 1
         else:
             batch.candidates.append(self._candidate(item))
             batch.characters += len(item.stanza)
 
-    def _expired(self, at: int) -> bool:
-        retention = self._settings.expires_after
-        return retention is not None and at < self._now - 1000 * retention
+    def _expired(self, owner: str, at: int) -> bool:
+        return from_milliseconds(at) < self._settings.retention.horizon(owner, self._now / 1000)
 
     def _candidate(self, archived: ArchivedMessage) -> _Candidate:
         if not 0 < len(archived.id) <= MAX_LEGACY_ID:

@@ -133,7 +133,7 @@ def _restore(settings: Settings, name: str) -> int:
             Backups(store).restore(name)
         migrations.apply(store, settings)
         # The backup may hold what was erased since, however long ago.
-        Deletion(store, settings.clickhouse_cluster).step(time.time())
+        Deletion(store, settings.clickhouse_cluster, settings.retention).step(time.time())
         return len(Erasures(store).since(0))
 
 

@@ -31,7 +31,7 @@ async def _survey(settings: Settings, store: Store | None, jid: str) -> Facts:
 
 
 def _archive(settings: Settings, store: Store) -> tuple[Archive, str]:
-    extent = statistics.extent(store, settings.expires_after)
+    extent = statistics.extent(store, settings.retention)
     return Archive(*extent, store.size()), server_info.read(store).version
 
 

@@ -19,7 +19,8 @@ from stanzalake.model.page import (
     Selection,
     StoredMessage,
 )
-from stanzalake.model.position import Sealer, from_milliseconds, seconds_ago
+from stanzalake.model.position import Sealer, from_milliseconds
+from stanzalake.model.retention import Retention
 from stanzalake.store import full_text
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
@@ -39,7 +40,7 @@ class ArchiveReader:
     Args:
         store: The store.
         sealer: Seals and opens archive ids.
-        expires_after: Retention in seconds; None for unlimited.
+        retention: For how long messages are kept.
         clock: Returns unix time in seconds.
         threads: Number of concurrent statements.
         sharded: Whether the tables are spread over a cluster.
@@ -49,7 +50,7 @@ class ArchiveReader:
         self,
         store: Store,
         sealer: Sealer,
-        expires_after: int | None,
+        retention: Retention,
         clock: Callable[[], float] = time.time,
         *,
         threads: int = 1,
@@ -59,18 +60,18 @@ class ArchiveReader:
         self._messages = VisibleMessages(store, threads, sharded=sharded)
         self._histories = Histories(store)
         self._sealer = sealer
-        self._expires_after = expires_after
+        self._retention = retention
         self._clock = clock
 
     def archive(self, owner: str) -> Archive:
         """Return an owner's archive, with the retention horizon as of now."""
         now = self._clock()
-        times = seconds_ago(self._expires_after, now), from_milliseconds(int(1000 * now))
+        times = self._retention.horizon(owner, now), from_milliseconds(int(1000 * now))
         return _StoredArchive(self._messages, self._histories, self._sealer, owner, *times)
 
-    def horizon(self) -> int:
-        """Return the lowest position that is shown now."""
-        return seconds_ago(self._expires_after, self._clock())
+    def horizon(self, owner: str) -> int:
+        """Return the lowest position of an archive that is shown now."""
+        return self._retention.horizon(owner, self._clock())
 
     async def newest(self, owner: str, low: int, limit: int) -> Sequence[StoredMessage]:
         """Return the newest messages of an owner from a position on, oldest first.

@@ -95,6 +95,7 @@ _SUFFIXES = {
     "changes": "_changes",
     "erased": "_erased",
     "migrations": "_migrations",
+    "retention": "_retention",
 }
 """Suffixes of the tables' names, by the parameter that stands for each."""
 

@@ -14,18 +14,19 @@ from stanzalake.config.settings import Settings
 from stanzalake.errors import StoreUnavailable
 from stanzalake.model.event import Erasure
 from stanzalake.model.position import seconds_ago
+from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import histories
 from stanzalake.store.changes import Changes
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import VISIBLE, Erasures
 from stanzalake.store.migrations import Target
+from stanzalake.store.retention import RetentionRecord, horizon
 from stanzalake.store.statement import MESSAGES, select
 
 log = logging.getLogger(__name__)
 
 _PREFERENCES = histories.SUFFIX
-_EXPIRED = "position < {horizon:UInt64}"
 # The owners use the primary key; the other conditions are evaluated for their rows only.
 _ERASED = """owner IN {owners:Array(String)} AND arrayExists(
     (of, low, high, by) ->
@@ -51,6 +52,9 @@ class MessageSummary(NamedTuple):
     messages: int
     first: int
     last: int
+
+
+_NO_MESSAGES = MessageSummary(0, 0, 0)
 
 
 class Part(NamedTuple):
@@ -86,7 +90,7 @@ class Deletion:
     Args:
         store: The store, as a user that may delete rows.
         cluster: Name of the cluster that the tables are on; empty for a single server.
-        expires_after: Retention of messages in seconds; None for unlimited.
+        retention: For how long messages are kept.
         log_retention: Retention of the log in seconds; None for unlimited. A processor that was
             given up may write rows of erased messages for so long.
     """
@@ -95,12 +99,13 @@ class Deletion:
         self,
         store: Store,
         cluster: str = "",
-        expires_after: int | None = None,
+        retention: Retention = FOREVER,
         log_retention: int | None = None,
     ) -> None:
         self._store = store
         self._target = Target(store.table, cluster)
-        self._expires_after = expires_after
+        self._retention = retention
+        self._record = RetentionRecord(store)
         self._log_retention = log_retention
         self._erasures = Erasures(store)
         self._changes = Changes(store)
@@ -109,9 +114,7 @@ class Deletion:
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Deletion":
         """Return the removal from the store of the settings."""
-        return cls(
-            store, settings.clickhouse_cluster, settings.expires_after, settings.log_retention
-        )
+        return cls(store, settings.clickhouse_cluster, settings.retention, settings.log_retention)
 
     def covered(self, erasure: Erasure) -> MessageSummary:
         """Summarise the messages that an erasure would hide from readers."""
@@ -120,7 +123,29 @@ class Deletion:
 
     def expired(self, now: float) -> MessageSummary:
         """Summarise the messages on the disk that have expired by a moment, in unix seconds."""
-        return self._summarise([_EXPIRED], self._horizon(now))
+        end = horizon(self._retention, now)
+        return self._summarise([f"position < {end.expression}"], end.parameters)
+
+    def waiting(self, now: float) -> MessageSummary:
+        """Summarise the messages on the disk that have expired since the retention was shortened.
+
+        Readers do not see them; their bytes stay until the retention is confirmed.
+
+        Args:
+            now: The moment, in unix seconds.
+        """
+        recorded = self._record.read()
+        if recorded is None or recorded == self._retention:
+            return _NO_MESSAGES
+        start, end = horizon(recorded, now, "recorded_"), horizon(self._retention, now)
+        return self._summarise(
+            [f"position >= {start.expression}", f"position < {end.expression}"],
+            {**start.parameters, **end.parameters},
+        )
+
+    def confirm(self) -> None:
+        """Have the bytes removed by the retention of the settings, also where it is shorter."""
+        self._record.write(self._retention)
 
     def step(self, now: float) -> bool:
         """Start the mutations that are due, unless some are running.
@@ -140,9 +165,10 @@ class Deletion:
         """
         if self.rewrites():
             return True
-        due = [rows for rows in self._rows(now, self._recent(now)) if self._exist(rows)]
+        retention = self._record.extend(self._retention)
+        due = [r for r in self._rows(retention, now, self._recent(now)) if self._exist(r)]
         for rows in due:
-            self._log(rows, now)
+            self._log(rows)
             self._announce(rows)
             table = self._target.on_every_server(rows.suffix)
             statement = f"ALTER TABLE {table} DELETE WHERE {rows.condition} {_ASYNCHRONOUS}"
@@ -173,7 +199,8 @@ class Deletion:
             erasures: Erasures, besides those that `step` looks at.
         """
         parts: set[Part] = set()
-        for rows in self._rows(now, [*self._recent(now), *erasures]):
+        retention = self._record.extend(self._retention)
+        for rows in self._rows(retention, now, [*self._recent(now), *erasures]):
             found = self._store.select(rows.select("DISTINCT _partition_id"), rows.parameters)
             parts |= self._parts(rows.suffix, [partition for (partition,) in found])
         return frozenset(parts)
@@ -186,9 +213,12 @@ class Deletion:
     def _recent(self, now: float) -> Sequence[Erasure]:
         return self._erasures.since(seconds_ago(self._log_retention, now))
 
-    def _rows(self, now: float, erasures: Sequence[Erasure]) -> Iterator[_Rows]:
-        if self._expires_after is not None:
-            yield _Rows("", _EXPIRED, self._horizon(now))
+    def _rows(
+        self, retention: Retention, now: float, erasures: Sequence[Erasure]
+    ) -> Iterator[_Rows]:
+        if any(retention.periods):
+            end = horizon(retention, now)
+            yield _Rows("", f"position < {end.expression}", end.parameters)
         for some in chunks(erasures, _text):
             yield _Rows("", _ERASED, _parameters(some))
             accounts = [erasure for erasure in some if erasure.account]
@@ -198,21 +228,19 @@ class Deletion:
     def _exist(self, rows: _Rows) -> bool:
         return bool(self._store.select(rows.select("1", "LIMIT 1"), rows.parameters))
 
-    def _log(self, rows: _Rows, now: float) -> None:
-        if rows.condition == _EXPIRED:
-            log.info("removing %d expired messages", self.expired(now).messages)
-        else:
+    def _log(self, rows: _Rows) -> None:
+        if "owners" in rows.parameters:
             log.info("removing what %d erasures cover", len(rows.parameters["owners"]))
+        else:
+            expired = self._summarise([rows.condition], rows.parameters)
+            log.info("removing %d expired messages", expired.messages)
 
     def _announce(self, rows: _Rows) -> None:
         """Tell readers with a longer retention, who see the messages until they are gone."""
-        horizon = rows.parameters.get("horizon", 0)
-        if horizon > self._expiring:
-            self._changes.begin_expiry(horizon)
-            self._expiring = horizon
-
-    def _horizon(self, now: float) -> Mapping[str, Any]:
-        return {"horizon": seconds_ago(self._expires_after, now)}
+        newest = max(rows.parameters.get("horizon", 0), *rows.parameters.get("horizons", [0]))
+        if newest > self._expiring:
+            self._changes.begin_expiry(newest)
+            self._expiring = newest
 
     def _summarise(self, where: Sequence[str], parameters: Mapping[str, Any]) -> MessageSummary:
         distinct = select("DISTINCT owner, position", where)

@@ -12,6 +12,7 @@ from stanzalake.model.position import MAX_POSITION
 from stanzalake.store import full_text
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import VISIBLE_TO_ALL, WITH_ERASURES
+from stanzalake.store.retention import Horizon
 from stanzalake.store.statement import select
 
 EXCERPT = 200
@@ -36,7 +37,7 @@ class SearchQuery:
         text: Full-text query that the body matches.
         owner: Bare JID of the archive's owner; empty for all archives.
         peer: Bare JID of the other party; empty for all.
-        low: Lowest position, inclusive; the retention horizon at least.
+        low: Lowest position, inclusive.
         high: Highest position, inclusive.
     """
 
@@ -69,19 +70,26 @@ class SearchResult(NamedTuple):
     size: int
 
 
-def search(store: Store, query: SearchQuery, limit: int) -> Sequence[SearchResult]:
+def search(store: Store, query: SearchQuery, limit: int, oldest: Horizon) -> Sequence[SearchResult]:
     """Return the newest matching messages, newest last, each once.
 
     Leaves out erased messages. Finds a message between two local users in both archives.
+
+    Args:
+        store: The store.
+        query: The conditions.
+        limit: Number of messages at most.
+        oldest: Of the messages that are kept.
 
     Raises:
         StoreUnavailable: No answer; may work later.
         StoreDenied: The user of the DSN may not read archives.
     """
     where, parameters = _where(query)
-    rows = store.select(
-        select(_COLUMNS, where, _NEWEST, WITH_ERASURES), {**parameters, "limit": limit}
+    statement = select(
+        _COLUMNS, [f"position >= {oldest.expression}", *where], _NEWEST, WITH_ERASURES
     )
+    rows = store.select(statement, {**parameters, **oldest.parameters, "limit": limit})
     return [SearchResult(*row) for row in reversed(rows)]
 
 

@@ -6,9 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from stanzalake.model.position import from_milliseconds, seconds_ago, to_milliseconds
+from stanzalake.model.position import from_milliseconds, to_milliseconds
+from stanzalake.model.retention import Retention
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import VISIBLE_TO_ALL, WITH_ERASURES
+from stanzalake.store.retention import Horizon, horizon
 from stanzalake.store.statement import select
 
 _DAY = 86_400
@@ -23,7 +25,6 @@ SELECT DISTINCT owner FROM (
     UNION ALL SELECT owner FROM {preferences:Identifier} WHERE position > {position:UInt64}
     UNION ALL SELECT owner FROM {erasures:Identifier} WHERE position > {position:UInt64}
 ) ORDER BY owner"""
-_VISIBLE = ("position >= {low:UInt64}", VISIBLE_TO_ALL)
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -104,40 +105,38 @@ class Statistics(msgspec.Struct, frozen=True):
         return sum(host.owners for host in self.hosts)
 
 
-def read(
-    store: Store, days: int, expires_after: int | None, now: float | None = None
-) -> Statistics:
+def read(store: Store, days: int, retention: Retention, now: float | None = None) -> Statistics:
     """Compute statistics. Scans two columns of every message.
 
     Args:
         store: The store.
         days: Number of days to list, today included.
-        expires_after: Retention in seconds; None for unlimited.
+        retention: For how long messages are kept.
         now: Unix time in seconds; the current time if None.
 
     Raises:
         StoreUnavailable: No answer; may work later.
     """
     now = time.time() if now is None else now
-    oldest = seconds_ago(expires_after, now)
+    oldest = horizon(retention, now)
     return Statistics(
         hosts=_hosts(store, oldest), days=_days(store, oldest, now, days), disk=_disk(store)
     )
 
 
 def extent(
-    store: Store, expires_after: int | None, now: float | None = None
+    store: Store, retention: Retention, now: float | None = None
 ) -> tuple[int, datetime | None, datetime | None]:
     """Return the number of messages, and the times of the oldest and the newest.
 
     Reads no message: ClickHouse knows the three of each part. So expired, erased and duplicate
     messages count until they are removed or merged. Arguments and errors are those of `read`.
     """
-    horizon = seconds_ago(expires_after, time.time() if now is None else now)
+    oldest = retention.lowest_horizon(time.time() if now is None else now)
     [(messages, first, last)] = store.select(
         "SELECT count(), min(position), max(position) FROM {messages:Identifier}"
     )
-    return (messages, _moment(max(first, horizon)), _moment(last)) if messages else (0, None, None)
+    return (messages, _moment(max(first, oldest)), _moment(last)) if messages else (0, None, None)
 
 
 def _moment(position: int) -> datetime:
@@ -154,20 +153,26 @@ def owners_ahead(store: Store, position: int) -> Sequence[str]:
     return [owner for (owner,) in rows]
 
 
-def _hosts(store: Store, oldest: int) -> Sequence[Host]:
+def _visible(oldest: Horizon) -> Sequence[str]:
+    return f"position >= {oldest.expression}", VISIBLE_TO_ALL
+
+
+def _hosts(store: Store, oldest: Horizon) -> Sequence[Host]:
     tail = "GROUP BY host ORDER BY messages DESC, host"
-    rows = store.select(select(_HOSTS, _VISIBLE, tail, WITH_ERASURES), {"low": oldest})
+    statement = select(_HOSTS, _visible(oldest), tail, WITH_ERASURES)
+    rows = store.select(statement, oldest.parameters)
     return [
         Host(host, messages, owners, first.replace(tzinfo=UTC), last.replace(tzinfo=UTC))
         for host, messages, owners, first, last in rows
     ]
 
 
-def _days(store: Store, oldest: int, now: float, number: int) -> Sequence[Day]:
+def _days(store: Store, oldest: Horizon, now: float, number: int) -> Sequence[Day]:
     today = int(now) // _DAY
     first = today - number + 1
-    low = max(oldest, _position(first * _DAY))
-    rows = store.select(select(_DAYS, _VISIBLE, "GROUP BY day", WITH_ERASURES), {"low": low})
+    where = ["position >= {low:UInt64}", *_visible(oldest)]
+    parameters = {"low": _position(first * _DAY), **oldest.parameters}
+    rows = store.select(select(_DAYS, where, "GROUP BY day", WITH_ERASURES), parameters)
     counted = {int(day): int(messages) for day, messages in rows}
     epoch = date(1970, 1, 1)
     return [Day(epoch + timedelta(n), counted.get(n, 0)) for n in range(first, today + 1)]

@@ -6,6 +6,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from query.errors import StanzaError
+from stanzalake.model.retention import FOREVER
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store
 from tests.support.archives import SEALER, row, rows, visible_id
@@ -34,7 +35,7 @@ FIELDS = ("with", "start", "end", "before-id", "after-id", "ids", "include-group
 @pytest.fixture
 async def reader(messages: Store) -> AsyncIterator[ArchiveReader]:
     messages.insert([given._replace(owner=VICTIM) for given in rows(5)])
-    reader = ArchiveReader(messages, SEALER, None)
+    reader = ArchiveReader(messages, SEALER, FOREVER)
     yield reader
     await reader.close()
 

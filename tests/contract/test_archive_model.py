@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from query import forms
 from stanzalake.model.page import Archive
 from stanzalake.model.position import from_milliseconds
+from stanzalake.model.retention import FOREVER
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from stanzalake.xmpp import dates
@@ -198,7 +199,7 @@ Keep = Callable[[list[Row]], tuple[str, Archive]]
 @pytest.fixture(scope="module")
 def keep(messages: Store, runner: asyncio.Runner) -> Iterator[Keep]:
     """Give a function that stores rows for a new owner, some twice, beside those of another."""
-    reader = ArchiveReader(messages, SEALER, None)
+    reader = ArchiveReader(messages, SEALER, FOREVER)
 
     def store(rows: list[Row]) -> tuple[str, Archive]:
         owner = next(_owners)

@@ -19,6 +19,7 @@ from stanzalake.errors import StoreRefused
 from stanzalake.model.full_text import parse
 from stanzalake.model.page import MAX_PAGE, Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
+from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import full_text
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
@@ -46,7 +47,7 @@ def owner() -> str:
 
 @pytest.fixture
 async def reader(messages: Store) -> AsyncIterator[ArchiveReader]:
-    reader = ArchiveReader(messages, SEALER, EXPIRES_AFTER, clock=lambda: NOW)
+    reader = ArchiveReader(messages, SEALER, Retention(EXPIRES_AFTER), clock=lambda: NOW)
     yield reader
     await reader.close()
 
@@ -279,7 +280,7 @@ async def test_expired_items_are_not_in_the_archive(fill: Fill, owner: str) -> N
 
 async def test_nothing_expires_under_unlimited_retention(messages: Store, owner: str) -> None:
     messages.insert(owned([row(0, stanza="first")], owner))
-    reader = ArchiveReader(messages, SEALER, None, clock=lambda: NOW)
+    reader = ArchiveReader(messages, SEALER, FOREVER, clock=lambda: NOW)
     assert bodies(await reader.archive(owner).read(Selection(), 9)) == ["first"]
     await reader.close()
 
@@ -331,7 +332,7 @@ async def test_closing_the_reader_does_not_block_the_event_loop(
         return []
 
     monkeypatch.setattr(messages, "select", select)
-    reader = ArchiveReader(messages, SEALER, None)
+    reader = ArchiveReader(messages, SEALER, FOREVER)
     reading = asyncio.create_task(reader.archive(owner).read(Selection(), 1))
     await until(started.is_set)
     closing = asyncio.create_task(reader.close())
@@ -344,7 +345,7 @@ async def test_closing_the_reader_does_not_block_the_event_loop(
 
 async def test_store_errors_quote_no_value(dsn: str, owner: str) -> None:
     store = Store(dsn, "there_is_no_such_table")
-    reader = ArchiveReader(store, SEALER, None)
+    reader = ArchiveReader(store, SEALER, FOREVER)
     with pytest.raises(StoreRefused) as raised:
         await reader.archive(owner).read(Selection(peer="secret"), 1)
     assert "secret" not in str(raised.value)

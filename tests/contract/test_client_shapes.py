@@ -13,6 +13,7 @@ import pytest
 from query.errors import StanzaError
 from stanzalake.model.page import Archive
 from stanzalake.model.position import from_milliseconds
+from stanzalake.model.retention import FOREVER
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from stanzalake.xmpp.namespaces import DATA, MAM
@@ -114,7 +115,7 @@ Connect = Callable[..., Client]
 @pytest.fixture
 async def connect(messages: Store) -> AsyncIterator[Connect]:
     """Give a function that makes a client of an archive."""
-    reader = ArchiveReader(messages, SEALER, None)
+    reader = ArchiveReader(messages, SEALER, FOREVER)
     owner = next(_owners)
     messages.insert(list(rows(owner)))
 

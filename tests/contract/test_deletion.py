@@ -12,6 +12,7 @@ from processor.cleaner import Cleaner
 from stanzalake.errors import StoreDenied, StoreUnavailable
 from stanzalake.model.event import VERSION, Activation, Erasure
 from stanzalake.model.position import from_milliseconds
+from stanzalake.model.retention import Retention
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
 from stanzalake.store.deletion import Deletion
@@ -85,9 +86,10 @@ async def test_rows_of_erased_messages_are_removed(
 async def test_rows_of_expired_messages_are_removed(store: Store) -> None:
     store.insert([row(aged(age)) for age in (3, 2, 1)])
     store.insert([row(aged(2))])
-    deletion = Deletion(store, expires_after=2)
+    deletion = Deletion(store, retention=Retention(2))
     assert deletion.expired(NOW) == (1, aged(3), aged(3))
     assert deletion.expired(NOW + 1) == (2, aged(3), aged(2))
+    deletion.confirm()
     await removed(deletion, NOW + 1)
     assert positions(store) == [aged(1)]
     assert deletion.expired(NOW + 1).messages == 0
@@ -99,7 +101,7 @@ def test_without_rows_to_remove_there_is_no_work(
     store.insert([row(200), row(1, OTHER)])
     Erasures(store).write([erasure()])
     monkeypatch.setattr(store, "command", None)
-    deletion = Deletion(store, expires_after=NOW)
+    deletion = Deletion(store, retention=Retention(NOW))
     assert not deletion.step(NOW)
     assert not deletion.doomed(NOW)
 
@@ -221,6 +223,7 @@ async def test_a_clean_up_removes_both_once_in_an_interval(store: Store) -> None
     store.insert([row(aged(age)) for age in (101, 50, 10)])
     # Inserted by a processor that was given up, after the erasure.
     Erasures(store).write([erasure(aged(50) + 1)])
+    Deletion.of(store, settings).confirm()
     cleaner = Cleaner(settings, store, clock=lambda: now)
     assert not cleaner.is_due()
     cleaner.regular = True

@@ -9,13 +9,14 @@ import pytest
 from stanzalake.model.event import VERSION, Erasure
 from stanzalake.model.page import MAX_PAGE, Selection
 from stanzalake.model.position import MAX_POSITION
+from stanzalake.model.retention import FOREVER
 from stanzalake.store import migrations, statistics
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.messages import MessageRange, Messages
 from stanzalake.store.search import SearchQuery, search
-from tests.support.archives import SEALER
+from tests.support.archives import EVERYTHING, SEALER
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.full_text import text_query
 from tests.support.settings import load
@@ -67,7 +68,7 @@ def erased(request: pytest.FixtureRequest, store: Store, changes: dict[str, Any]
 
 @pytest.fixture(params=[False, True], ids=["single", "sharded"])
 async def reader(request: pytest.FixtureRequest, store: Store) -> AsyncIterator[ArchiveReader]:
-    reader = ArchiveReader(store, SEALER, None, sharded=request.param)
+    reader = ArchiveReader(store, SEALER, FOREVER, sharded=request.param)
     yield reader
     await reader.close()
 
@@ -103,14 +104,14 @@ def test_an_export_leaves_out_erased_messages(erased: Store, left: set[int]) -> 
 
 @_shapes
 def test_a_search_leaves_out_erased_messages(erased: Store, left: set[int]) -> None:
-    found = search(erased, SearchQuery(text_query("love")), 99)
+    found = search(erased, SearchQuery(text_query("love")), 99, EVERYTHING)
     assert {result.position for result in found if result.owner == JULIET} == left
     assert len(found) == len(left) + len(POSITIONS)
 
 
 @_shapes
 def test_statistics_leave_out_erased_messages(erased: Store, left: set[int]) -> None:
-    found = statistics.read(erased, days=1, expires_after=None, now=1.0)
+    found = statistics.read(erased, days=1, retention=FOREVER, now=1.0)
     assert found.messages == len(left) + len(POSITIONS)
     assert [day.messages for day in found.days] == [found.messages]
 
@@ -162,7 +163,7 @@ async def test_an_owner_without_erasures_is_read_by_a_single_unfiltered_statemen
         return select(statement, *arguments)
 
     monkeypatch.setattr(store, "select", counted)
-    reader = ArchiveReader(store, SEALER, None)
+    reader = ArchiveReader(store, SEALER, FOREVER)
     assert await reader.archive(JULIET).count(Selection(), 9) == (1, 1)
     [statement] = statements
     assert "arrayExists" not in statement

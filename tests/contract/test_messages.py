@@ -7,6 +7,7 @@ import pytest
 
 from stanzalake.model.event import Activation, Erasure
 from stanzalake.model.position import from_milliseconds
+from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import messages as reading
 from stanzalake.store import statistics
 from stanzalake.store.client import Row, Store
@@ -77,7 +78,7 @@ def test_statistics_count_hosts_days_and_disk(messages: Store) -> None:
     moments = (begin, begin + 1, begin + DAY, begin + 3 * DAY)
     messages.insert([at(f"{n % 3}@{host}", moment) for n, moment in enumerate(moments)])
     now = (START + begin + 3 * DAY) / 1000
-    found = statistics.read(messages, days=4, expires_after=None, now=now)
+    found = statistics.read(messages, days=4, retention=FOREVER, now=now)
     [there] = [one for one in found.hosts if one.host == host]
     first = datetime.fromtimestamp((START + begin) / 1000, UTC)
     assert (there.messages, there.owners) == (4, 3)
@@ -90,7 +91,7 @@ def test_statistics_count_hosts_days_and_disk(messages: Store) -> None:
     assert found.disk.rows >= found.messages >= 4
     assert found.disk.ratio > 0
 
-    later = statistics.read(messages, days=2, expires_after=DAY // 1000, now=now)
+    later = statistics.read(messages, days=2, retention=Retention(DAY // 1000), now=now)
     [there] = [one for one in later.hosts if one.host == host]
     assert (there.messages, there.owners) == (1, 1)
     assert [day.messages for day in later.days] == [0, 1]

@@ -23,6 +23,7 @@ from stanzalake.log.base import Record
 from stanzalake.model.event import VERSION, Erasure, Event, Preferences, encode
 from stanzalake.model.page import Archive, Selection
 from stanzalake.model.position import from_milliseconds
+from stanzalake.model.retention import Retention
 from stanzalake.store import migrations
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.changes import Changes
@@ -36,7 +37,7 @@ from tests.support.wait import until
 
 NURSE = "nurse@capulet.lit"
 RULES = Rules(Policy("true", smart=False), DEFAULT_EXCLUSIONS)
-RETENTION = 100
+RETENTION = Retention(100)
 """Seconds."""
 _numbers = itertools.count()
 
@@ -290,7 +291,8 @@ class World:
                 raise Killed
 
     async def _expire(self, expire: Expire) -> None:
-        deletion = Deletion(self.store, expires_after=expire.seconds)
+        deletion = Deletion(self.store, retention=Retention(expire.seconds))
+        deletion.confirm()
         now = self.now
         self.store.command(f"SYSTEM STOP MERGES {self.store.table}")
         deletion.step(now)

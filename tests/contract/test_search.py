@@ -10,7 +10,7 @@ from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from stanzalake.store.search import EXCERPT, SearchQuery, SearchResult, search
-from tests.support.archives import START, row
+from tests.support.archives import EVERYTHING, START, row
 from tests.support.events import JULIET, stanza
 from tests.support.full_text import text_query
 from tests.support.settings import load
@@ -70,14 +70,14 @@ def store(dsn: str) -> Iterator[Store]:
 def test_a_search_applies_all_its_conditions(
     store: Store, text: str, conditions: dict[str, Any], excerpts: list[str]
 ) -> None:
-    found = search(store, SearchQuery(text_query(text), **conditions), 50)
+    found = search(store, SearchQuery(text_query(text), **conditions), 50, EVERYTHING)
     assert len(found) == len(excerpts)
     for one, excerpt in zip(found, excerpts, strict=True):
         assert excerpt in one.excerpt
 
 
 def test_a_search_returns_the_newest_matches_in_order(store: Store) -> None:
-    found = search(store, SearchQuery(text_query("p*")), 2)
+    found = search(store, SearchQuery(text_query("p*")), 2, EVERYTHING)
     assert [one.position for one in found] == [
         from_milliseconds(START),
         from_milliseconds(START + 3000),
@@ -85,7 +85,7 @@ def test_a_search_returns_the_newest_matches_in_order(store: Store) -> None:
 
 
 def test_an_excerpt_is_short_and_contains_the_match(store: Store) -> None:
-    [found] = search(store, SearchQuery(text_query("NEEDLE")), 50)
+    [found] = search(store, SearchQuery(text_query("NEEDLE")), 50, EVERYTHING)
     assert "needle" in found.excerpt
     assert len(found.excerpt) == EXCERPT
     assert found == SearchResult(

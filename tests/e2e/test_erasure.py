@@ -89,6 +89,13 @@ def on_disk(deployment: Deployment) -> set[tuple[str, ...]]:
         return {tuple(row) for row in rows}
 
 
+def stored(deployment: Deployment) -> int:
+    """Give the number of messages on the disk."""
+    with opened(deployment) as store:
+        [(number,)] = store.select("SELECT uniq(owner, position) FROM messages")
+        return int(number)
+
+
 async def expire(stanzalake: Command, option: str) -> int:
     """Give how many messages the command is about."""
     status, out, err = await stanzalake.run("expire", option, "--json")
@@ -223,5 +230,11 @@ async def test_expire_removes_expired_messages(deployment: Deployment) -> None:
     async with asyncio.timeout(SOON):
         while await expire(stanzalake, "--dry-run") < 4:
             pass
-    assert await expire(stanzalake, "--no-wait") == 4
+    status, _, err = await stanzalake.run("expire")
+    assert status == 1
+    assert "remove 4 messages that were kept before?" in err
+    assert stored(deployment) == 4
+    assert await ids(juliet) == ["one", "two"]
+    assert await expire(stanzalake, "--yes") == 4
     await nothing(juliet)
+    await until(lambda: stored(deployment) == 0, SOON)

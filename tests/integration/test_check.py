@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
+from tests.support.archives import row
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of
 from tests.support.command import Command
 from tests.support.components import FakeIngest, FakeQuery
@@ -577,6 +579,7 @@ async def test_every_fault_of_clickhouse_is_found(clickhouse: ClickHouse) -> Non
     lacking = only_fault(await of_the_store(of_store(clickhouse, "query"), "processor"))
     assert lacking.text == (
         "stanzalake_query lacks INSERT ON messages, INSERT ON messages_preferences, "
+        "INSERT ON messages_retention, "
         "ALTER DELETE ON messages, ALTER DELETE ON messages_preferences"
     )
     assert "GRANT INSERT ON messages TO stanzalake_query" in lacking.remedy
@@ -589,6 +592,13 @@ async def test_every_fault_of_clickhouse_is_found(clickhouse: ClickHouse) -> Non
     due = [one for one in findings if one.outcome is Outcome.WARNING]
     assert any("view" in one.text for one in due)
     assert all("stanzalake migrate" in one.remedy for one in due)
+
+    with closing(Store(dsn_of(clickhouse, "processor"), "messages")) as store:
+        store.insert([row(from_milliseconds(1000 * (int(time.time()) - 60 * 86_400)))])
+    findings = await of_the_store(of_store(clickhouse, "query", **shorter), "query")
+    [waiting] = [one for one in findings if one.subject == "store, retention"]
+    assert waiting.text == "it was shortened: 1 messages are hidden, but not removed"
+    assert "stanzalake expire" in waiting.remedy
 
     values = of_store(clickhouse, "query")
     values["STANZALAKE_CLICKHOUSE_DSN"] = clickhouse.dsn("stanzalake_query", "not the word")

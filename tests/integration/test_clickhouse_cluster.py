@@ -19,6 +19,7 @@ from stanzalake.errors import StoreRefused
 from stanzalake.model.event import VERSION, Activation, Erasure
 from stanzalake.model.page import Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
+from stanzalake.model.retention import FOREVER
 from stanzalake.store import migrations, statistics
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store, cluster_settings
@@ -27,7 +28,7 @@ from stanzalake.store.histories import Histories
 from stanzalake.store.messages import MessageRange, Messages
 from stanzalake.store.migrations import Target
 from stanzalake.store.search import SearchQuery, search
-from tests.support.archives import SEALER, rows
+from tests.support.archives import EVERYTHING, SEALER, rows
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of, load
 from tests.support.events import JULIET
 from tests.support.full_text import text_query
@@ -198,7 +199,7 @@ async def test_an_archive_is_read_from_one_shard(store: Store) -> None:
     assert store.select("SELECT count() FROM messages") in ([(10,)], [(14,)])
     [(own,)] = store.select("SELECT count() FROM messages WHERE owner = {o:String}", {"o": JULIET})
     assert own in {5, 7}
-    reader = ArchiveReader(store, SEALER, None, sharded=True)
+    reader = ArchiveReader(store, SEALER, FOREVER, sharded=True)
     archive = reader.archive(JULIET)
     page = await archive.read(Selection(), 3)
     assert ([item.position for item in page.items], page.more) == (
@@ -217,7 +218,7 @@ async def test_all_reads_of_an_archive_skip_unused_shards(
     forced = Store(cluster.dsn(), "messages", {"settings": settings})
     with pytest.raises(StoreRefused):
         forced.select("SELECT count() FROM messages")
-    reader = ArchiveReader(forced, SEALER, None, sharded=True)
+    reader = ArchiveReader(forced, SEALER, FOREVER, sharded=True)
     archive = reader.archive(JULIET)
     assert len((await archive.read(Selection(), 9, backward=True)).items) == 3
     assert await archive.find(["made up"]) == {}
@@ -246,11 +247,12 @@ async def test_readers_of_all_archives_leave_out_erased_messages(store: Store) -
     Erasures(store).write([Erasure(v=VERSION, owner=JULIET, position=gone, end=gone)])
     left = [row.position for row in given[2:]]
     queries = [SearchQuery(text_query(str(n)), JULIET) for n in range(1, 6)]
-    found = [result.position for query in queries for result in search(store, query, 99)]
+    results = (result for query in queries for result in search(store, query, 99, EVERYTHING))
+    found = [result.position for result in results]
     assert sorted(set(found)) == left
-    assert statistics.read(store, 1, None).messages == 2 * len(left)  # once from each shard
+    assert statistics.read(store, 1, FOREVER).messages == 2 * len(left)  # once from each shard
     assert [row.position for row in Messages(store).read(MessageRange(JULIET))] == left
-    reader = ArchiveReader(store, SEALER, None, sharded=True)
+    reader = ArchiveReader(store, SEALER, FOREVER, sharded=True)
     page = await reader.archive(JULIET).read(Selection(), 9)
     assert [item.position for item in page.items] == left
     await reader.close()
@@ -278,7 +280,7 @@ async def test_each_service_user_has_the_grants_it_needs_on_a_cluster(
     migrations.apply(admin, load(dsn_of(server, "admin"), STANZALAKE_CLICKHOUSE_CLUSTER=CLUSTER))
     processor.insert(rows(3))
     assert Histories(processor).read([JULIET]) == {JULIET: ()}
-    reader = ArchiveReader(query, SEALER, None, sharded=True)
+    reader = ArchiveReader(query, SEALER, FOREVER, sharded=True)
     assert await reader.archive(JULIET).count(Selection(), 0) == (3, 0)
     for store in (processor, query):
         migrations.check(store)

@@ -14,6 +14,7 @@ from stanzalake.errors import SchemaBehind, StanzalakeError, StoreDenied, StoreU
 from stanzalake.model.event import VERSION, Activation, Erasure
 from stanzalake.model.page import Selection
 from stanzalake.model.position import from_milliseconds
+from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import migrations
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store
@@ -91,14 +92,15 @@ async def test_each_service_user_has_the_grants_it_needs(guarded: ClickHouse) ->
     Erasures(processor).write([erased])
     Erasures(processor).complete()
     assert Erasures(processor).since(0) == [erased]
-    deletion = Deletion(processor, expires_after=1)
+    deletion = Deletion(processor, retention=Retention(1))
+    deletion.confirm()
     assert deletion.step(0)
     await until(lambda: not deletion.step(0))
     processor.close()
 
     query = Store.of(load(dsn_of(guarded, "query")))
     migrations.check(query)
-    reader = ArchiveReader(query, SEALER, None)
+    reader = ArchiveReader(query, SEALER, FOREVER)
     archive = reader.archive(JULIET)
     assert len((await archive.read(Selection(), 9)).items) == 2
     assert await archive.count(Selection(), 0) == (2, 0)

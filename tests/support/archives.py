@@ -9,12 +9,16 @@ from stanzalake.model.event import Event, decode
 from stanzalake.model.history import History
 from stanzalake.model.page import Item, Page, Selection
 from stanzalake.model.position import Sealer, from_milliseconds
+from stanzalake.model.retention import FOREVER
 from stanzalake.store.client import Row
+from stanzalake.store.retention import horizon
 from tests.support import full_text
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import KEY
 
 SEALER = Sealer([KEY])
+EVERYTHING = horizon(FOREVER, 0)
+"""The horizon of an archive of which nothing expires."""
 START = 1_790_000_000_000
 """Unix time in milliseconds of the first row of an archive for tests."""
 

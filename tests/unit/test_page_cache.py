@@ -207,7 +207,7 @@ class CountedStore:
     def archive(self, owner: str) -> MemoryArchive:
         return MemoryArchive(self.rows, owner, self.oldest)
 
-    def horizon(self) -> int:
+    def horizon(self, _owner: str) -> int:
         return self.oldest
 
     async def newest(self, owner: str, low: int, limit: int) -> list[StoredMessage]:

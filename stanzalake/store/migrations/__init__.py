@@ -16,8 +16,10 @@ from typing import NamedTuple
 
 from stanzalake.config.settings import Settings
 from stanzalake.errors import SchemaBehind
+from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
+from stanzalake.store.retention import NEVER, RetentionRecord, seconds
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _FILES = resources.files(__name__)
 _BODIES = (_FILES / "bodies.sql").read_text()
 _KEPT = "position >= (greatest(toInt64(toUnixTimestamp(now('UTC'))) - {seconds}, 0) * 65536000)"
-_FOREVER = 10**12
+_KEPT_SECONDS = re.compile(r"now\('UTC'\)\)\) - (\d+), 0")
 _LOCAL = re.compile(r"(TABLE|VIEW) (?:IF NOT EXISTS )?\{table\}(\w*)\{local\}")
 _SHARDING_KEYS = {"TABLE": ", cityHash64(owner)", "VIEW": ""}
 _TTL_TIMEOUT = "merge_with_ttl_timeout"
@@ -73,17 +75,17 @@ class Target(NamedTuple):
     Attributes:
         table: Name of the messages table.
         cluster: Name of the cluster; empty for a single server.
-        expires_after: Retention in seconds; None for unlimited.
+        retention: For how long messages are kept.
     """
 
     table: str
     cluster: str = ""
-    expires_after: int | None = None
+    retention: Retention = FOREVER
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Target":
         """Return the names for a store and its settings."""
-        return cls(store.table, settings.clickhouse_cluster, settings.expires_after)
+        return cls(store.table, settings.clickhouse_cluster, settings.retention)
 
     def local(self, suffix: str = "") -> str:
         """Return the name of a MergeTree table, or of a view over one."""
@@ -104,8 +106,7 @@ class Target(NamedTuple):
     @property
     def kept(self) -> str:
         """Condition for messages that are not expired, as ClickHouse formats it."""
-        seconds = _FOREVER if self.expires_after is None else self.expires_after
-        return _KEPT.format(seconds=seconds)
+        return _KEPT.format(seconds=seconds(self.retention))
 
     def _statements(self, sql: str) -> Iterator[str]:
         for statement in filter(str.strip, sql.split(";\n")):
@@ -167,11 +168,13 @@ def apply(store: Store, settings: Settings) -> list[str]:
         The names of the migrations that were missing.
     """
     target = Target.of(store, settings)
+    former = _former_retention(store, target)
     store.command(target.record())
     missing = list(_missing(store))
     for migration in missing:
         _apply(store, target, migration)
     Erasures(store).fill()
+    _record_retention(store, former or settings.retention)
     _apply_settings(store, target, settings)
     return [migration.name for migration in missing]
 
@@ -251,15 +254,30 @@ def _pending_changes(store: Store, target: Target, settings: Settings) -> list[s
     return changes
 
 
+def _former_retention(store: Store, target: Target) -> Retention | None:
+    """Return the retention of a version that did not record it: the view of bodies has it."""
+    kept = _KEPT_SECONDS.search(_definition(store, target.local("_bodies")))
+    if kept is None:
+        return None
+    return FOREVER if int(kept[1]) == NEVER else Retention(int(kept[1]))
+
+
+def _record_retention(store: Store, retention: Retention) -> None:
+    record = RetentionRecord(store)
+    if record.read() is None:
+        record.write(retention)
+
+
 def _is_outdated(store: Store, target: Target) -> bool:
     """Return whether the view of bodies follows another retention."""
     return target.kept not in _definition(store, target.local("_bodies"))
 
 
 def _definition(store: Store, name: str) -> str:
-    [(text,)] = store.select(
+    """Return the CREATE statement of a table or view; empty if there is none."""
+    rows = store.select(
         "SELECT create_table_query FROM system.tables"
         " WHERE database = currentDatabase() AND name = {name:String}",
         {"name": name},
     )
-    return str(text)
+    return "".join(text for (text,) in rows)
