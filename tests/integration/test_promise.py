@@ -294,9 +294,11 @@ async def sign_up(user: str, port: int) -> None:
         f"xmlns='jabber:iq:register'><username>{user}</username><password>{PASSWORD}</password>"
         "</query></iq>".encode()
     )
-    answer = await reader.readuntil(b"id='r'")
+    await reader.readuntil(b"</stream:features>")
+    answer = await reader.readuntil(b">")
     assert b"type='result'" in answer, answer
     writer.close()
+    await writer.wait_closed()
 
 
 async def test_a_new_account_is_asked_for_before_it_logs_in(start_server: StartServer) -> None:
