@@ -1,14 +1,16 @@
 """The gatherer: collects records from the log into batches."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from processor.retry import Retry, Stopped
 from stanzalake.log.base import READ_BYTES, Consumer, Record
 
 _IDLE_SECONDS = 1.0
+_BURST = 5.0
+"""Batches that may follow each other without a pause after a quiet time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,8 @@ class Limits:
 
     Attributes:
         rows: Records in a batch.
-        seconds: Age of a batch's first record.
+        seconds: Age of a batch's first record; also the average time between batches at least,
+            unless they are full or awaited.
         rejected: Consecutive dead letters that stop the worker; 0 for no limit.
     """
 
@@ -26,8 +29,64 @@ class Limits:
     rejected: int = 0
 
 
+class Pace:
+    """A token bucket of batches: one for each interval, and a few in a row after a quiet time.
+
+    Args:
+        interval: Seconds.
+        clock: Monotonic time in seconds.
+    """
+
+    def __init__(self, interval: float, clock: Callable[[], float]) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._tokens = _BURST
+        self._at = clock()
+
+    def allows(self) -> bool:
+        """Return whether a batch may end now."""
+        self._refill()
+        return self._tokens >= 1
+
+    def count(self) -> None:
+        """Count a batch, also one that was not allowed: later ones wait for it."""
+        self._refill()
+        self._tokens = max(-_BURST, self._tokens - 1)
+
+    def _refill(self) -> None:
+        now = self._clock()
+        self._tokens = min(_BURST, self._tokens + (now - self._at) / self._interval)
+        self._at = now
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Records of a batch so far.
+
+    Attributes:
+        deadline: Time of the loop at which the batch ends.
+        records: The records.
+        size: Bytes of their values.
+        first: Lowest offset of each partition.
+    """
+
+    deadline: float
+    records: list[Record] = field(default_factory=list)
+    size: int = 0
+    first: dict[int, int] = field(default_factory=dict)
+
+    def add(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.records.append(record)
+            self.size += len(record.value)
+            self.first.setdefault(record.partition, record.offset)
+
+
 class Gatherer:
     """Collects batches of records, bounded in rows, bytes and age.
+
+    A batch ends early if somebody waits for one of its records, or if there are no more records
+    for now and few batches have been made lately.
 
     Args:
         consumer: Source of records.
@@ -43,39 +102,46 @@ class Gatherer:
         self._limits = limits
         self._retry = retry
         self._stop = stop
+        self._clock = asyncio.get_running_loop().time
+        self._pace = Pace(limits.seconds, self._clock)
 
     async def gather(self) -> tuple[list[Record], str]:
-        """Return a batch and the limit that ended it: rows, bytes, age or stop.
+        """Return a batch and the cause of its end: rows, bytes, age, awaited, quiet or stop.
 
         The batch is empty if no record arrives within a second.
         """
-        records = list(await self._read(self._limits.rows, _IDLE_SECONDS))
-        size = _size(records)
-        deadline = asyncio.get_running_loop().time() + self._limits.seconds
-        while records and not self._stop.is_set():
-            left = deadline - asyncio.get_running_loop().time()
-            reached = self._reached_limit(len(records), size, left)
-            if reached:
-                return records, reached
-            timeout = min(left, _IDLE_SECONDS)
-            more = await self._read(self._limits.rows - len(records), timeout)
-            size += _size(more)
-            records += more
-        return records, "stop"
+        first = await self._read(self._limits.rows, _IDLE_SECONDS)
+        batch = _Gathered(self._clock() + self._limits.seconds)
+        batch.add(first)
+        while batch.records and not self._stop.is_set():
+            cause = self._cause(batch)
+            if cause:
+                self._pace.count()
+                return batch.records, cause
+            timeout = min(batch.deadline - self._clock(), _IDLE_SECONDS)
+            batch.add(await self._read(self._limits.rows - len(batch.records), timeout))
+        return batch.records, "stop"
 
-    def _reached_limit(self, rows: int, size: int, left: float) -> str:
-        if rows >= self._limits.rows:
+    def _cause(self, batch: _Gathered) -> str:
+        """Return the cause that ends a batch now; empty for none."""
+        if len(batch.records) >= self._limits.rows:
             return "rows"
-        if size >= READ_BYTES:
+        if batch.size >= READ_BYTES:
             return "bytes"
-        return "" if left > 0 else "age"
+        if batch.deadline <= self._clock():
+            return "age"
+        if self._is_awaited(batch):
+            return "awaited"
+        if not any(self._consumer.lag().values()) and self._pace.allows():
+            return "quiet"
+        return ""
+
+    def _is_awaited(self, batch: _Gathered) -> bool:
+        awaited = self._consumer.awaited()
+        return any(awaited.get(partition, 0) > offset for partition, offset in batch.first.items())
 
     async def _read(self, limit: int, timeout: float) -> Sequence[Record]:
         try:
             return await self._retry.until_done(partial(self._consumer.read, limit, timeout))
         except Stopped:
             return ()
-
-
-def _size(records: Iterable[Record]) -> int:
-    return sum(len(record.value) for record in records)

@@ -70,6 +70,12 @@ class Consumer(Protocol):
     def lag(self) -> Mapping[int, int]:
         """Return the number of records left to read, by partition, as far as known."""
 
+    def awaited(self) -> Mapping[int, int]:
+        """Return the offsets up to which somebody waits for a commit, by partition, if known.
+
+        A read returns early, without records, when somebody begins to wait.
+        """
+
     async def close(self) -> None:
         """Stop reading; the next consumer reads uncommitted records again."""
 

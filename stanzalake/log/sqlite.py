@@ -54,6 +54,9 @@ class LocalLog:
         self._key_bytes = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-log")
         self._change = asyncio.Condition()
+        # The ends that are waited for, by topic and group; and the number of waits begun.
+        self._awaited: dict[tuple[str, str], list[int]] = {}
+        self._waits = 0
         self._upkeep: asyncio.Task[None] | None = None
         try:
             self._thread.submit(self._open).result()
@@ -100,7 +103,18 @@ class LocalLog:
         newest, floors = self._key_ends
         end = newest.get((topic, key), floors.get(topic, 0))
         end = min(end, up_to.get(PARTITION, end))
-        return await self._wait_for(lambda: self._commits.get((topic, group), 0) >= end, timeout)
+        if self._commits.get((topic, group), 0) >= end:
+            return True
+        ends = self._awaited.setdefault((topic, group), [])
+        ends.append(end)
+        self._waits += 1
+        await self._notify()
+        try:
+            return await self._wait_for(
+                lambda: self._commits.get((topic, group), 0) >= end, timeout
+            )
+        finally:
+            ends.remove(end)
 
     async def scan(self, topic: str) -> AsyncGenerator[Record, None]:
         """Iterate over the records that a topic holds now."""
@@ -136,9 +150,19 @@ class LocalLog:
         return self._ends.get(topic, 0)
 
     async def read(self, topic: str, start: int, limit: int, timeout: float) -> list[Record]:
-        """Return records of a topic from an offset on; empty on a timeout (seconds)."""
-        await self._wait_for(lambda: self._ends.get(topic, 0) > start, timeout)
+        """Return records of a topic from an offset on; empty on a timeout (seconds).
+
+        Returns early when somebody begins to wait for a commit.
+        """
+        waits = self._waits
+        await self._wait_for(
+            lambda: self._ends.get(topic, 0) > start or self._waits > waits, timeout
+        )
         return await self._call(self._file.read, topic, start, limit)
+
+    def awaited(self, topic: str, group: str) -> int:
+        """Return the highest offset up to which somebody waits for a group's commit."""
+        return max(self._awaited.get((topic, group), ()), default=0)
 
     async def commit(self, topic: str, group: str, next_offset: int) -> None:
         """Store a group's next offset."""
@@ -237,6 +261,10 @@ class LocalConsumer:
     def lag(self) -> Mapping[int, int]:
         """Return the number of offsets left, those of other topics included."""
         return {PARTITION: max(0, self._log.end(self._topic) - self._next)}
+
+    def awaited(self) -> Mapping[int, int]:
+        """Return the offset up to which somebody in this process waits."""
+        return {PARTITION: self._log.awaited(self._topic, self._group)}
 
     async def close(self) -> None:
         """Release nothing: the log owns the file."""

@@ -66,7 +66,8 @@ EVENTS_PROCESSED = _counter(
 BATCH_ROWS = Histogram("stanzalake_batch_rows", "Rows in one insert", buckets=_ROWS)
 FLUSH_SECONDS = Histogram(
     "stanzalake_flush_seconds",
-    "Time to write and commit a batch, by what ended it: rows, bytes, age or stop",
+    "Time to write and commit a batch, by the cause of its end: rows, bytes, age, awaited (by a "
+    "page), quiet (no more records) or stop",
     ["trigger"],
     buckets=_SECONDS,
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from processor import gatherer
 from processor.batch import Rules
 from processor.cleaner import Cleaner
 from processor.gatherer import Limits
@@ -125,8 +126,18 @@ async def test_records_are_gathered_until_a_batch_is_full(log: LocalLog) -> None
     store = Rows()
     await send(log, *(encoded(n) for n in range(25)))
     async with working(log, store, Limits(10, 60)):
-        await until(lambda: len(store.rows) == 20)
-    assert store.batches[:2] == [10, 10]
+        await until(lambda: len(store.rows) == 25)
+    assert store.batches == [10, 10, 5]
+
+
+async def test_a_page_in_the_same_process_ends_the_gathering_that_it_waits_for(
+    log: LocalLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gatherer, "_BURST", 0.5)
+    store = Rows()
+    async with working(log, store, Limits(10, 60)):
+        await send(log, encoded(1))
+        assert await log.wait_committed(EVENTS, PROCESSOR_GROUP, JULIET, 10)
 
 
 async def test_a_batch_waits_for_an_unavailable_store(log: LocalLog) -> None:

@@ -11,6 +11,7 @@ from stanzalake.errors import LogDamaged
 from stanzalake.log import sqlite
 from stanzalake.log.base import EVENTS, Entry
 from stanzalake.log.sqlite import LocalLog
+from stanzalake.log.sqlite_file import PARTITION
 from tests.support.damage import damaged_log
 from tests.support.documents import section
 from tests.support.wait import until
@@ -216,4 +217,23 @@ async def test_a_damaged_file_is_recovered_as_documented(tmp_path: Path) -> None
     assert found[-1] == 2000
     assert int(output) == 1900 - len(found) > 0
     assert await log.append(EVENTS, [Entry("a@b", b"x")]) == {0: 2002}
+    await log.close()
+
+
+async def test_a_wait_for_a_commit_ends_the_consumers_read_and_is_told_to_it(
+    tmp_path: Path,
+) -> None:
+    log = LocalLog(tmp_path / "log.sqlite")
+    await log.append(EVENTS, [Entry("a@b", b"1")])
+    consumer = await log.consumer(EVENTS, GROUP)
+    assert len(await consumer.read(10, 10)) == 1
+    assert consumer.awaited() == {PARTITION: 0}
+    reading = asyncio.ensure_future(consumer.read(10, 600))
+    waiting = asyncio.ensure_future(log.wait_committed(EVENTS, GROUP, "a@b", 10))
+    async with asyncio.timeout(10):
+        assert await reading == []
+    assert consumer.awaited() == {PARTITION: log.end(EVENTS)}
+    await consumer.commit({PARTITION: log.end(EVENTS)})
+    assert await waiting
+    assert consumer.awaited() == {PARTITION: 0}
     await log.close()

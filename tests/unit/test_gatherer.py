@@ -1,0 +1,97 @@
+"""The gatherer waits for nobody while little comes, and batches while much comes."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from processor import gatherer
+from processor.gatherer import Gatherer, Limits, Pace
+from processor.retry import Retry
+from stanzalake.log.base import Record
+
+SECONDS = 0.2
+
+
+class Feed:
+    """A consumer whose reads return the given records, each read one list."""
+
+    def __init__(self, *reads: Sequence[int]) -> None:
+        self.reads = [list(read) for read in reads]
+        self.wanted: dict[int, int] = {}
+        self.left = 0
+
+    async def read(self, limit: int, timeout: float) -> Sequence[Record]:
+        if not self.reads:
+            await asyncio.sleep(timeout)
+            return ()
+        return [Record(0, offset, "juliet", b"x") for offset in self.reads.pop(0)][:limit]
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        raise NotImplementedError
+
+    def lag(self) -> Mapping[int, int]:
+        return {0: self.left + sum(map(len, self.reads))}
+
+    def awaited(self) -> Mapping[int, int]:
+        return self.wanted
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+
+async def gather(feed: Feed, batches: int, rows: int = 100) -> list[tuple[list[int], str]]:
+    stop = asyncio.Event()
+    limits = Limits(rows, SECONDS)
+    one = Gatherer(feed, limits, Retry(__name__, "processor", stop), stop)
+    gathered = [await one.gather() for _ in range(batches)]
+    return [([record.offset for record in records], cause) for records, cause in gathered]
+
+
+async def test_a_batch_after_a_quiet_time_waits_for_nobody() -> None:
+    assert await gather(Feed([1], [2]), 1) == [([1, 2], "quiet")]
+
+
+async def test_what_is_there_to_read_is_read_first() -> None:
+    assert await gather(Feed([1], [2], [3]), 1) == [([1, 2, 3], "quiet")]
+
+
+async def test_what_is_left_to_read_is_waited_for_until_a_batch_is_old() -> None:
+    feed = Feed([1])
+    feed.left = 1
+    assert await gather(feed, 1) == [([1], "age")]
+
+
+async def test_a_steady_stream_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatherer, "_BURST", 0.5)
+    assert await gather(Feed([1], [2], [3]), 1) == [([1, 2, 3], "age")]
+
+
+async def test_a_batch_that_a_page_waits_for_ends_at_once() -> None:
+    feed = Feed([5, 6])
+    feed.left = 1
+    feed.wanted = {0: 6}
+    assert await gather(feed, 1) == [([5, 6], "awaited")]
+
+
+async def test_a_page_that_waits_for_an_earlier_batch_ends_no_other() -> None:
+    feed = Feed([5, 6])
+    feed.left = 1
+    feed.wanted = {0: 5}
+    assert await gather(feed, 1) == [([5, 6], "age")]
+
+
+async def test_a_full_batch_ends() -> None:
+    assert await gather(Feed([1, 2], [3]), 1, rows=2) == [([1, 2], "rows")]
+
+
+def test_a_pace_is_one_batch_an_interval_and_a_few_after_a_quiet_time() -> None:
+    now = 0.0
+    pace = Pace(SECONDS, lambda: now)
+    made = 0
+    for step in range(1_000):
+        now = step / 100
+        if pace.allows():
+            pace.count()
+            made += 1
+    assert made == 10 / SECONDS + 5 - 1
