@@ -28,7 +28,7 @@ _MAX_REPORTED = 100
 _EPILOG = """\b
 A SOURCE is
   FILE                              an export in XEP-0227's format; .zst if it is compressed
-  sqlite:///FILE                    the SQL storage of a Prosody with mod_mam
+  sqlite:///FILE                    the SQL storage of a Prosody with mod_mam, mod_muc_mam
   postgresql://USER:PASSWORD@HOST/DATABASE
   mysql://USER:PASSWORD@HOST/DATABASE
 """
@@ -41,7 +41,7 @@ A SOURCE is
     "hosts",
     type=HOST,
     multiple=True,
-    help="Only archives of this VirtualHost; repeatable.",
+    help="Only archives of this VirtualHost or MUC component; repeatable.",
 )
 @click.option("--owner", "owners", type=OWNER, multiple=True, help="Only this archive; repeatable.")
 @click.option(
@@ -52,7 +52,7 @@ A SOURCE is
     "stores",
     multiple=True,
     help="Prosody's archive_store, of a database; repeatable, the one in use last. "
-    "Default: archive2 (of old installations) and archive, whichever is there.",
+    "Default: archive2 (of old installations), archive, and muc_log of rooms, whichever is there.",
 )
 @click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as a JSON object.")
@@ -70,7 +70,7 @@ def command(
 
     Messages keep their ids, so that clients can continue to synchronise. Preferences are imported
     for users who have set none here. Messages that are older than PROSODY_ARCHIVE_EXPIRES_AFTER or
-    were erased are left out, and so are archives of rooms.
+    were erased are left out.
 
     Repeating an import is safe: messages that exist already stay as they are, and an interrupted
     import continues. Do not run two imports of the same owners at the same time.

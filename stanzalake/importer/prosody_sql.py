@@ -26,6 +26,7 @@ from stanzalake.importer.source import (
 from stanzalake.model.event import MAX_STANZA, DefaultChoice
 
 _PAGE: Final = 500
+_ROOMS: Final = "muc_log"
 _DRIVERS: Final = {
     "sqlite": "sqlite",
     "postgresql": "postgresql+psycopg",
@@ -133,7 +134,7 @@ class ProsodySql:
         last = 0
         while rows := self._page(store, last):
             for row in rows:
-                yield _message(store.owner, row)
+                yield _message(store.store, store.owner, row)
             self._done += len(rows)
             last = rows[-1][0]
 
@@ -214,11 +215,16 @@ def _translate_errors() -> Iterator[None]:
         raise SourceUnavailable(f"the database does not answer: {name}") from None
 
 
-def _message(owner: str, row: Sequence[Any]) -> Item:
+def _message(store: str, owner: str, row: Sequence[Any]) -> Item:
     sort_id, key, when, peer, kind, value = row
     place = f"prosodyarchive, sort_id {sort_id}"
     if value is None:
         return Unreadable(place, f"a stanza over the limit of {MAX_STANZA} characters")
+    if store == _ROOMS:
+        # mod_muc_mam keeps the stanza's kind and type in place of the other party.
+        if not peer.startswith("message"):
+            return Foreign("presences in rooms", 1)
+        peer = ""
     if kind not in _FORMS:
         return Unreadable(place, "its type is neither xml nor json")
     return ArchivedMessage(owner, key, int(when * 1000), peer, _FORMS[kind], value, place)

@@ -67,8 +67,8 @@ class Foreign(NamedTuple):
 Item = ArchivedMessage | ArchivedPreferences | Unreadable | Foreign
 
 
-STORES = ("archive2", "archive")
-"""Prosody's store names for users' archives: the old name, then the current."""
+STORES = ("archive2", "archive", "muc_log")
+"""Prosody's store names: accounts' archives under the old name and the current, and rooms'."""
 
 
 @dataclass(frozen=True, slots=True)

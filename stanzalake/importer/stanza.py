@@ -1,7 +1,7 @@
 """Converts the stanzas of other archives to our events (docs/protocol.md)."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,11 +11,15 @@ from stanzalake.importer.source import ArchivedMessage
 from stanzalake.model import jid
 from stanzalake.model.event import MAX_STANZA, VERSION, Message
 from stanzalake.xmpp import markup, stanza
+from stanzalake.xmpp.namespaces import MUC_USER
 
 _CLIENT: Final = "jabber:client"
 _STANZA_ID: Final = f"urn:xmpp:sid:0{stanza.SEPARATOR}stanza-id"
+_IDENTITY: Final = f"{MUC_USER}{stanza.SEPARATOR}x"
 _KINDS: Final = frozenset({"chat", "groupchat", "headline", "error"})
 _OPEN: Final = "<message"
+_HEAD: Final = re.compile(r"""<message(?:\s+[^\s=>/]+\s*=\s*(?:'[^']*'|"[^"]*"))*""")
+_ATTRIBUTE: Final = re.compile(r"""\s+([^\s=>/]+)\s*=\s*(?:'[^']*'|"[^"]*")""")
 _NAME: Final = re.compile(r"[^\s<>&'\"/=\1]+")
 
 
@@ -37,10 +41,55 @@ def to_event(
     """
     text = _text(archived)
     message, *children = stanza.parse(text)
-    own = [child for child in children if _is_own_id(child, archived.owner)]
+    of_room = _is_of_room(message, archived.owner)
     stanza.require_serialisable(text)
-    stored = stanza.strip(stanza.cut(text, own), exclusions)
-    return None if stored is None else _event(archived, position, message.attributes, stored)
+    excess = _excess(children, archived.owner, of_room=of_room)
+    stored = stanza.strip(stanza.cut(text, excess), exclusions)
+    if stored is None:
+        return None
+    if of_room:
+        stored = _without_addressee(stored)
+    return _event(archived, position, message.attributes, stored, of_room=of_room)
+
+
+def _is_of_room(message: stanza.Element, owner: str) -> bool:
+    """Return whether the archive is a room's: its messages come from the room's own address."""
+    sender = message.attributes.get("from", "").partition("/")[0]
+    return message.attributes.get("type") == "groupchat" and sender == owner
+
+
+def _excess(
+    children: Sequence[stanza.Element], owner: str, *, of_room: bool
+) -> Iterator[stanza.Element]:
+    """Yield the children that are not stored.
+
+    mod_muc_mam puts the author's identity behind any that the author has made up.
+    """
+    identities = [child for child in children if of_room and child.name == _IDENTITY]
+    for child in children:
+        if child in identities[:-1] or _is_own_id(child, owner):
+            yield child
+
+
+def _without_addressee(text: str) -> str:
+    """Remove the `to` of the message, which is whatever occupant Prosody wrote to last."""
+    head = _HEAD.match(text)
+    if head is None:
+        return text
+    kept = _ATTRIBUTE.sub(lambda found: "" if found[1] == "to" else found[0], head[0])
+    return kept + text[head.end() :]
+
+
+def _author(text: str) -> str:
+    """Return the author's real bare JID, if the room showed it; empty if not."""
+    raw = text.encode()
+    identities = [child for child in stanza.parse(text)[1:] if child.name == _IDENTITY]
+    items = [
+        item.attributes.get("jid", "")
+        for child in identities
+        for item in stanza.parse(raw[child.start : child.end].decode())[1:]
+    ]
+    return jid.parse(items[-1]).bare if items and items[-1] else ""
 
 
 def _text(archived: ArchivedMessage) -> str:
@@ -62,7 +111,12 @@ def _is_own_id(child: stanza.Element, owner: str) -> bool:
 
 
 def _event(
-    archived: ArchivedMessage, position: int, attributes: Mapping[str, str], stored: str
+    archived: ArchivedMessage,
+    position: int,
+    attributes: Mapping[str, str],
+    stored: str,
+    *,
+    of_room: bool,
 ) -> Message:
     kind = attributes.get("type", "")
     try:
@@ -71,6 +125,17 @@ def _event(
         outgoing = sender.bare == archived.owner
         other = addressee if outgoing else sender
         peer = jid.parse(archived.peer).bare if archived.peer else other.bare
+        room = (
+            {
+                "peer": archived.owner,
+                "peer_resource": sender.resource or "",
+                "direction": "in",
+                "contact": False,
+                "occupant": _author(stored),
+            }
+            if of_room
+            else {}
+        )
         return msgspec.convert(
             {
                 "type": "message",
@@ -83,6 +148,7 @@ def _event(
                 "kind": kind if kind in _KINDS else "normal",
                 "contact": True,
                 "stanza": stored,
+                **room,
             },
             Message,
         )

@@ -159,3 +159,29 @@ def test_any_text_is_a_message_or_is_refused(text: str, form: str) -> None:
     for stanza in (text, f"{HEAD}{text}</message>"):
         with suppress(InvalidEvent):
             to_event(archived(stanza, form=form), POSITION, DEFAULT_EXCLUSIONS)
+
+
+ROOM = "hall@rooms.capulet.lit"
+IDENTITY = "<x xmlns='http://jabber.org/protocol/muc#user'><item jid='{}'/></x>"
+TRICKY = "<message id=\"x to='me'\" to='{}/a' from='{}/Nick' type='groupchat'>"
+
+
+def test_a_rooms_message_is_of_its_occupant_and_has_no_addressee() -> None:
+    head = TRICKY.format(JULIET, ROOM)
+    made_up, real = IDENTITY.format("tybalt@capulet.lit"), IDENTITY.format(f"{ROMEO}/orchard")
+    found = message(f"{head}{BODY}{made_up}{real}</message>", owner=ROOM)
+    assert (found.peer, found.peer_resource) == (ROOM, "Nick")
+    assert (found.kind, found.direction, found.occupant) == ("groupchat", "in", ROMEO)
+    assert found.is_of_room
+    kept = ET.fromstring(found.stanza)  # noqa: S314  # written above
+    assert kept.attrib == {"id": "x to='me'", "from": f"{ROOM}/Nick", "type": "groupchat"}
+    assert "tybalt" not in found.stanza
+    assert real in found.stanza
+
+
+def test_a_rooms_message_of_an_unknown_author_is_kept() -> None:
+    found = message(f"{TRICKY.format(JULIET, ROOM)}{BODY}</message>", owner=ROOM)
+    assert found.occupant == ""
+    of_account = message(f"{HEAD}{BODY}{IDENTITY.format(ROMEO)}</message>")
+    assert not of_account.is_of_room
+    assert f"to='{JULIET}/balcony'" in of_account.stanza
