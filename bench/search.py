@@ -107,7 +107,8 @@ def _reads(archive: Archive, word: str) -> Iterator[tuple[str, Callable[[], Awai
         return len((await archive.read(selection, _PAGE, backward=True)).items)
 
     async def count() -> int:
-        return (await archive.count(selection, MAX_POSITION))[0]
+        counted = await archive.count(selection, MAX_POSITION)
+        return -1 if counted is None else counted[0]
 
     yield "page", page
     yield "count", count

@@ -83,25 +83,31 @@ class SearchQuestion:
         limit = (
             context.limit if self.paging.limit is None else min(self.paging.limit, context.limit)
         )
-        page, (total, before) = await asyncio.gather(
+        page, counted = await asyncio.gather(
             context.archive.read(
                 window, limit, backward=self.paging.backward, skip=self.paging.index
             ),
             context.archive.count(selection, _edge(window, self.paging)),
         )
-        index = self._index(page, before)
-        total = max(total, index + len(page.items))
         items = page.items
         if context.room is not None:
             items = await rooms.visible(items, context.room, context.archive)
         results = _results(items, self.queryid)
-        # slixmpp takes a page for its last if index and size come to the count, also when it reads
-        # backward and has only begun. Nobody may depend on the index (XEP-0313 §4.3.2).
-        begins = self.paging.backward and page.more and index + len(results) == total
         return Answer(
-            _fin(page, total, None if begins else index, stable=context.stable),
+            _fin(page, *self._place(page, counted), stable=context.stable),
             results[::-1] if self.flipped else results,
         )
+
+    def _place(self, page: Page, counted: tuple[int, int] | None) -> tuple[int | None, int | None]:
+        """Give the count of the set, and the index of a page in it, as far as they are told."""
+        if counted is None:
+            return None, None
+        index = self._index(page, counted[1])
+        total = max(counted[0], index + len(page.items))
+        # slixmpp takes a page for its last if index and size come to the count, also when it reads
+        # backward and has only begun. Nobody may depend on the index (XEP-0313 §4.3.2).
+        begins = self.paging.backward and page.more and index + len(page.items) == total
+        return total, None if begins else index
 
     def _index(self, page: Page, before: int) -> int:
         """Compute the index of a page's first item from the number of items before its edge."""
@@ -261,7 +267,7 @@ def _results(items: Iterable[Item], queryid: str | None) -> list[Result]:
     ]
 
 
-def _fin(page: Page, total: int, index: int | None, *, stable: bool) -> str:
+def _fin(page: Page, total: int | None, index: int | None, *, stable: bool) -> str:
     attributes = {
         "xmlns": MAM,
         # A client that reads to the end of the archive takes the next live id for its successor.

@@ -144,7 +144,7 @@ class CachedArchive:
         """Return the owner's preferences, activations and erasures, oldest first."""
         return await self._stored.history()
 
-    async def count(self, selection: Selection, below: int) -> tuple[int, int]:
+    async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
         """Return the number of items of a selection, and of those below a position."""
         if selection.text is not None:
             return await self._stored.count(selection, below)

@@ -56,12 +56,12 @@ def parse(asked: "Element | None") -> Paging:
 
 
 def emit(
-    count: int, index: int | None = None, first: str | None = None, last: str | None = None
+    count: int | None, index: int | None = None, first: str | None = None, last: str | None = None
 ) -> str:
     """Give the ``<set/>`` of a page.
 
     Args:
-        count: Items of the whole set.
+        count: Items of the whole set; None if unknown.
         index: Index of the page's first item in the set, from 0; None for no index.
         first: Id of the page's oldest item; None if the page is empty.
         last: Id of its newest item; None if the page is empty.
@@ -71,7 +71,9 @@ def emit(
         place = None if index is None else str(index)
         ends = markup.element("first", {"index": place}, markup.text(first))
         ends += markup.element("last", {}, markup.text(last))
-    return markup.element("set", {"xmlns": RSM}, ends, markup.element("count", {}, str(count)))
+    if count is not None:
+        ends += markup.element("count", {}, str(count))
+    return markup.element("set", {"xmlns": RSM}, ends)
 
 
 def _values(asked: "Element") -> dict[str, str]:

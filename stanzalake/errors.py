@@ -83,6 +83,12 @@ class RowRefused(StoreRefused):
     code = "row-refused"
 
 
+class StatementTimeout(StoreUnavailable):
+    """A statement exceeds the time set for it."""
+
+    code = "statement-timeout"
+
+
 class ResultTooLarge(StoreRefused):
     """The result of a statement exceeds the limit set for it."""
 

@@ -38,10 +38,12 @@ UNSPACED = (
     r"\x{20000}-\x{3FFFF}"
 )
 """Characters of scripts that set no space between words, as ranges in RE2's syntax."""
-LETTERS = ("łøđħŧı\N{GREEK SMALL LETTER FINAL SIGMA}", "lodhti\N{GREEK SMALL LETTER SIGMA}")
+LETTERS = {
+    "ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ŧ": "t", "ß": "ss", "æ": "ae", "œ": "oe",
+    "\N{LATIN SMALL LETTER DOTLESS I}": "i",
+    "\N{GREEK SMALL LETTER FINAL SIGMA}": "\N{GREEK SMALL LETTER SIGMA}",
+}  # fmt: skip
 """Letters that Unicode does not take apart, and their replacements."""
-LIGATURES = {"ß": "ss", "æ": "ae", "œ": "oe"}
-"""Letters that are folded into two."""
 
 _ESCAPE = re.compile(r"\\x\{(\w+)\}")
 _TERM = re.compile(r'"([^"]*)"|([^\s"]+)')
@@ -54,7 +56,7 @@ def _compiled(ranges: str) -> re.Pattern[str]:
 
 _MARKS = _compiled(MARKS)
 _UNSPACED = _compiled(UNSPACED)
-_LETTERS = str.maketrans({**dict(zip(*LETTERS, strict=True)), **LIGATURES})
+_LETTERS = str.maketrans(LETTERS)
 
 
 class Phrase(NamedTuple):

@@ -108,5 +108,8 @@ class Archive(Protocol):
     async def history(self) -> History:
         """Return the owner's preferences, activations and erasures, oldest first."""
 
-    async def count(self, selection: Selection, below: int) -> tuple[int, int]:
-        """Return the number of items of a selection, and of those below a position."""
+    async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
+        """Return the number of items of a selection, and of those below a position.
+
+        None if a full-text query takes too long to be counted.
+        """

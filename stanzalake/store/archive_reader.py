@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stanzalake.errors import AnswerCut, ResultTooLarge
+from stanzalake.errors import AnswerCut, ResultTooLarge, StatementTimeout
 from stanzalake.model.history import History
 from stanzalake.model.page import (
     MAX_LEGACY_ID,
@@ -28,8 +28,12 @@ from stanzalake.store.histories import Histories
 from stanzalake.store.statement import MESSAGES, select
 from stanzalake.store.visible import Query, Rows, VisibleMessages
 
+COUNT_SECONDS = 2.0
+"""Seconds to count what a full-text query matches: that reads the texts of the whole archive."""
+
 _NEAR = from_milliseconds(31 * 86_400_000)
-_SETTINGS = "SETTINGS max_threads = 1, max_execution_time = 20"
+_SECONDS = 25
+_SETTINGS = f"SETTINGS max_threads = 1, max_execution_time = {_SECONDS}"
 _BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
 _NOTHING = Selection(low=1, high=0)
 
@@ -188,17 +192,24 @@ class _StoredArchive:
         items = [self._item(*row) for row in page.rows]
         return Page(items[::-1] if backward else items, more=page.full)
 
-    async def count(self, selection: Selection, below: int) -> tuple[int, int]:
+    async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
         where, parameters = self._where(selection)
+        seconds = _SECONDS if selection.text is None else COUNT_SECONDS
         query = Query(
             "count(), countIf(position < {below:UInt128})",
             where,
             {**parameters, "below": below},
             # A merged partition is counted without deduplication.
-            f"{_SETTINGS}, do_not_merge_across_partitions_select_final = 1",
+            f"SETTINGS max_threads = 1, max_execution_time = {seconds},"
+            " do_not_merge_across_partitions_select_final = 1",
             f"{MESSAGES} FINAL",
         )
-        [[total, before, *_]] = await self._messages.select(query)
+        try:
+            [[total, before, *_]] = await self._messages.select(query)
+        except StatementTimeout:
+            if selection.text is None:
+                raise
+            return None
         return total, before
 
     async def history(self) -> History:

@@ -25,6 +25,7 @@ from stanzalake.errors import (
     ResultTooLarge,
     RowRefused,
     StanzalakeError,
+    StatementTimeout,
     StoreDenied,
     StoreRefused,
     StoreUnavailable,
@@ -99,7 +100,9 @@ _SUFFIXES = {
 }
 """Suffixes of the tables' names, by the parameter that stands for each."""
 
-_TOO_LARGE = 396
+_EXCEEDED = {159: StatementTimeout, 396: ResultTooLarge}
+"""Errors of statements that exceed the bounds set for them."""
+
 _CONNECT_SECONDS = 10
 _INSERT = {"max_partitions_per_insert_block": 0}
 """A batch may touch any number of partitions; ClickHouse refuses more than 100 by default."""
@@ -300,8 +303,8 @@ class Store:
     def _translate(self, error: DatabaseError, row: Collection[int]) -> StanzalakeError:
         if isinstance(error, DataError):
             return RowRefused("a value does not fit its column")
-        if error.code == _TOO_LARGE:
-            return ResultTooLarge(f"ClickHouse does not give so much ({_reason(error)})")
+        if error.code in _EXCEEDED:
+            return _EXCEEDED[error.code](f"ClickHouse does not give so much ({_reason(error)})")
         if error.code in row:
             return RowRefused(f"ClickHouse does not take a row ({_reason(error)})")
         if error.code in DENIED:

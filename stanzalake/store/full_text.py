@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from stanzalake.model.full_text import (
     LETTERS,
-    LIGATURES,
     MARKS,
     UNSPACED,
     Phrase,
@@ -28,9 +27,8 @@ _IS_PLAIN = "(length(stanza) = lengthUTF8(stanza) AND position(stanza, '&#') = 0
 def _folded(text: str) -> str:
     """Give the SQL expression of `model.full_text.fold`, and `body` as the name of the text."""
     folded = "lowerUTF8(normalizeUTF8NFKD(body))"
-    for ligature, letters in LIGATURES.items():
-        folded = f"replaceAll({folded}, '{ligature}', '{letters}')"
-    folded = f"translateUTF8({folded}, '{LETTERS[0]}', '{LETTERS[1]}')"
+    for letter, replacement in LETTERS.items():
+        folded = f"replaceAll({folded}, '{letter}', '{replacement}')"
     marks = MARKS.replace("\\", "\\\\")
     folded = f"replaceRegexpAll({folded}, '[{marks}]', '')"
     return f"if(length(({text}) AS body) = lengthUTF8(body), lower(body), {folded})"

@@ -20,7 +20,7 @@ from stanzalake.model.full_text import parse
 from stanzalake.model.page import MAX_PAGE, Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.model.retention import FOREVER, Retention
-from stanzalake.store import full_text
+from stanzalake.store import archive_reader, full_text
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from stanzalake.store.statement import select
@@ -206,6 +206,17 @@ async def test_a_full_text_query_matches_bodies_alone_and_combines_with_filters(
     assert await archive.read(Selection(text=text_query(text), peer=OTHER), 9) == Page(
         [], more=False
     )
+
+
+@pytest.mark.requirement("59-08")
+async def test_a_full_text_query_is_not_counted_for_long(
+    messages: Store, reader: ArchiveReader, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages.insert(owned([at(n, stanza=stanza("é" * 500)) for n in range(20_000)], owner))
+    archive = reader.archive(owner)
+    monkeypatch.setattr(archive_reader, "COUNT_SECONDS", 0.001)
+    assert await archive.count(Selection(text=text_query("é")), MAX_POSITION) is None
+    assert await archive.count(Selection(), MAX_POSITION) == (20_000, 20_000)
 
 
 LETTERS = st.sampled_from(

@@ -142,12 +142,12 @@ async def test_a_restart_of_clickhouse_reveals_nothing(store: Store, reader: Arc
     Erasures(store).write([erasure()])
     store.command(f"TRUNCATE TABLE {store.table}_erased")
     for _ in range(2):
-        assert (await reader.archive(JULIET).count(Selection(), MAX_POSITION))[0] == 0
-        assert (await reader.archive(OTHER).count(Selection(), MAX_POSITION))[0] == 1
+        assert await reader.archive(JULIET).count(Selection(), MAX_POSITION) == (0, 0)
+        assert await reader.archive(OTHER).count(Selection(), MAX_POSITION) == (1, 1)
         Erasures(store).complete()
     store.command(f"TRUNCATE TABLE {store.table}_erased")
     Erasures(store).write([erasure(owner=OTHER)])
-    assert (await reader.archive(JULIET).count(Selection(), MAX_POSITION))[0] == 0
+    assert await reader.archive(JULIET).count(Selection(), MAX_POSITION) == (0, 0)
 
 
 async def test_an_owner_without_erasures_is_read_by_a_single_unfiltered_statement(

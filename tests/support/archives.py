@@ -90,7 +90,7 @@ class MemoryArchive:
     async def history(self) -> History:
         return self._said
 
-    async def count(self, selection: Selection, below: int) -> tuple[int, int]:
+    async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
         chosen = self._chosen(selection)
         return len(chosen), sum(r.position < below for r in chosen)
 

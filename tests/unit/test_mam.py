@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from query import mam
 from query.errors import StanzaError
+from stanzalake.model.page import Selection
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Row
 from stanzalake.xmpp.namespaces import MAM, RSM, tag
@@ -54,6 +55,19 @@ async def test_a_search_without_filters_gives_everything() -> None:
     assert reply.complete
     assert (reply.index, reply.count) == (0, 15)
     assert (reply.rsm("first"), reply.rsm("last")) == (id_of(1), id_of(15))
+
+
+class UncountedArchive(MemoryArchive):
+    async def count(self, selection: Selection, below: int) -> None:
+        pass
+
+
+@pytest.mark.requirement("59-08")
+async def test_a_page_of_a_set_that_takes_long_to_count_has_neither_count_nor_index() -> None:
+    reply = await search(UncountedArchive(ROWS), page(f"<max>2</max>{after(3)}"))
+    assert reply.bodies == numbers(4, 5)
+    assert (reply.rsm("first"), reply.rsm("last")) == (id_of(4), id_of(5))
+    assert (reply.rsm("count"), reply.index, reply.complete) == (None, None, False)
 
 
 @pytest.mark.requirement("313-79", "313-80", "313-28")
