@@ -10,6 +10,7 @@ from stanzalake.xmpp.namespaces import (
     DISCO_INFO,
     DISCO_ITEMS,
     FULL_TEXT,
+    INBOX,
     MAM,
     RETRACTION,
     RSM,
@@ -24,6 +25,7 @@ INFO = tag(DISCO_INFO, "query")
 ITEMS = tag(DISCO_ITEMS, "query")
 HOST_NODE = f"{DELEGATION}::{MAM}"
 USER_NODE = f"{DELEGATION}:bare:{MAM}"
+INBOX_NODE = f"{DELEGATION}:bare:{INBOX}"
 
 _COMPONENT_FEATURES = (DISCO_INFO, DISCO_ITEMS, DELEGATION)
 _USER_FEATURES = (
@@ -48,6 +50,8 @@ _INFO = {
     None: _IDENTITY + _features(_COMPONENT_FEATURES),
     HOST_NODE: "",
     USER_NODE: _features(_USER_FEATURES),
+    f"{DELEGATION}::{INBOX}": "",
+    INBOX_NODE: _features((INBOX,)),
 }
 """Contents by node. Only users have archives, so a host gets no feature."""
 

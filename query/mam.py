@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from query import forms, preferences, rooms, rsm, state
+from query import forms, inbox, preferences, rooms, rsm, state
 from query.errors import StanzaError
 from query.question import Answer, QueryContext, Question, Reads
-from query.request import Request, Result
+from query.request import Request
+from query.results import format_results, stamp
 from stanzalake.model.page import Archive, Item, Page, Selection
-from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
-from stanzalake.xmpp import dates, markup
-from stanzalake.xmpp.namespaces import DATA, DELAY, FORWARD, MAM, ORDER_BY, RSM, tag
+from stanzalake.model.position import MAX_POSITION, from_milliseconds
+from stanzalake.xmpp import markup
+from stanzalake.xmpp.namespaces import DATA, INBOX, MAM, ORDER_BY, RSM, tag
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -92,7 +93,7 @@ class SearchQuestion:
         items = page.items
         if context.room is not None:
             items = await rooms.visible(items, context.room, context.archive)
-        results = _results(items, self.queryid)
+        results = format_results(items, self.queryid)
         return Answer(
             _fin(page, *self._place(page, counted), stable=context.stable),
             results[::-1] if self.flipped else results,
@@ -144,7 +145,9 @@ def question(request: Request) -> Question:
     parse = parsers.get((request.kind, payload.tag))
     if parse is not None:
         return parse(payload)
-    known = payload.tag.startswith(tag(MAM, ""))
+    if request.room is None and (request.kind, payload.tag) == ("get", inbox.NAME):
+        return inbox.parse(payload, request)
+    known = payload.tag.startswith((tag(MAM, ""), tag(INBOX, "")))
     raise StanzaError("feature-not-implemented" if known else "service-unavailable")
 
 
@@ -245,26 +248,8 @@ def _last_position(end: int | None) -> int:
     return MAX_POSITION if end is None else min(MAX_POSITION, from_milliseconds(end + 1) - 1)
 
 
-def _stamp(item: Item) -> str:
-    return dates.emit(to_milliseconds(item.position))
-
-
 def _end(name: str, item: Item) -> str:
-    return markup.element(name, {"id": item.id, "timestamp": _stamp(item)})
-
-
-def _results(items: Iterable[Item], queryid: str | None) -> list[Result]:
-    # One template for the page: escaping each element's attributes takes twice as long.
-    begin = f"<result{markup.attributes({'xmlns': MAM, 'queryid': queryid})}"
-    delay = f'<forwarded xmlns="{FORWARD}"><delay xmlns="{DELAY}" stamp="'
-    return [
-        Result(
-            item.position,
-            f"{begin}{markup.attributes({'id': item.id})}>{delay}{_stamp(item)}"
-            f'"/>{item.stanza}</forwarded></result>',
-        )
-        for item in items
-    ]
+    return markup.element(name, {"id": item.id, "timestamp": stamp(item)})
 
 
 def _fin(page: Page, total: int | None, index: int | None, *, stable: bool) -> str:

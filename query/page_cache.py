@@ -18,7 +18,15 @@ from typing import Protocol
 from query.request import Request
 from stanzalake.errors import ResultTooLarge
 from stanzalake.model.history import History
-from stanzalake.model.page import MAX_PAGE, Archive, Item, Page, Selection, StoredMessage
+from stanzalake.model.page import (
+    MAX_PAGE,
+    Archive,
+    Conversation,
+    Item,
+    Page,
+    Selection,
+    StoredMessage,
+)
 from stanzalake.model.position import Sealer
 from stanzalake.observability.metrics import SNAPSHOTS
 
@@ -153,6 +161,10 @@ class CachedArchive:
             return await self._stored.count(selection, below)
         positions = [message.position for message in self._matching(selection)]
         return len(positions), bisect_left(positions, below)
+
+    async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
+        """Return the conversations, the one with the newest message first."""
+        return await self._stored.conversations(displayed)
 
     def _covers(self, position: int) -> bool:
         return self._floor <= position

@@ -46,6 +46,7 @@ class _Header(msgspec.Struct):
     newest: int | None = None
     state: bool = False
     room: RoomRights | None = None
+    displayed: dict[str, str] = {}
 
 
 _IQ = tag(CLIENT, "iq")
@@ -148,6 +149,7 @@ def _request(host: str, frame: Frame, rest: "Sequence[Frame]") -> Request:
         newest=header.newest,
         wants_state=header.state or frame.kind == "state",
         room=header.room,
+        displayed=header.displayed,
     )
 
 

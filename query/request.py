@@ -1,6 +1,6 @@
 """Requests of users to archives, their replies, and the envelopes of both."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -42,6 +42,7 @@ class Request:
         newest: Position of the owner's newest message; None if unknown to the host.
         wants_state: Whether the reply is to carry the owner's state.
         room: The asker's rights if the archive is a room's; None for an account's.
+        displayed: By chat, the archive id up to which the owner has read (XEP-0490).
     """
 
     host: str
@@ -54,6 +55,7 @@ class Request:
     newest: int | None = None
     wants_state: bool = False
     room: RoomRights | None = None
+    displayed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def account(self) -> str:

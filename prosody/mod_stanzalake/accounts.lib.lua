@@ -10,11 +10,12 @@ local offline = module:require "offline";
 local preferences = module:require "preferences";
 local tap = module:require "tap";
 
--- What an account offers through us (XEP-0313 §7, XEP-0059 §4, XEP-0359 §5, XEP-0424 §2, XEP-0431 §2.1).
+-- What an account offers through us (XEP-0313 §7, XEP-0059 §4, XEP-0359 §5, XEP-0424 §2, XEP-0431 §2.1,
+-- XEP-0430 §2.1).
 local FEATURES = {
 	"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:mam:2#groupchat-field",
 	"urn:xmpp:sid:0", "http://jabber.org/protocol/rsm", "urn:xmpp:message-retract:1",
-	"urn:xmpp:fulltext:0",
+	"urn:xmpp:fulltext:0", "urn:xmpp:inbox:1",
 };
 
 local function on_disco(data)

@@ -10,6 +10,7 @@ local now = require "util.time".now;
 
 local answers = module:require "answers";
 local deliveries = module:require "delivery";
+local displayed = module:require "displayed";
 local event = module:require "event";
 local frames = module:require "frames";
 local stanzas = module:require "stanzas";
@@ -17,12 +18,15 @@ local turns = module:require "turns";
 
 local full_sessions = prosody.full_sessions;
 
+local xmlns_inbox = "urn:xmpp:inbox:1";
 local xmlns_mam = "urn:xmpp:mam:2";
 local xmlns_rsm = "http://jabber.org/protocol/rsm";
 local xmlns_query = "urn:stanzalake:query:1";
 
 -- Bytes of one iq: two full lists of preferences fit.
 local MAX_IQ = 128 * 1024;
+-- Bytes of an iq for the inbox, which travels with what the account has displayed.
+local MAX_INBOX_IQ = 16 * 1024;
 
 local forwarding_mt = {};
 forwarding_mt.__index = forwarding_mt;
@@ -82,10 +86,10 @@ local function answers_request(iq, request)
 		and (kind == "error" or kind == "result" and #iq.tags <= 1);
 end
 
--- Whether a message is a result from the request's archive to its session.
+-- Whether a message is a result, or an entry of the inbox, from the request's archive to its session.
 local function is_result(message, request)
 	return message.name == "message" and message.attr.to == request.asker and message.attr.from == request.owner
-		and message:get_child("result", xmlns_mam) ~= nil;
+		and (message:get_child("result", xmlns_mam) or message:get_child("entry", xmlns_inbox)) ~= nil;
 end
 
 -- A client cannot catch up by a page that may lack messages.
@@ -100,6 +104,7 @@ local function text_of_request(kind, request, stable, watermarks)
 	local header = encode_json {
 		owner = request.owner, asker = request.asker, id = request.iq and request.iq.attr.id, stable = stable;
 		watermarks = watermarks, newest = request.newest, state = request.tracked, room = request.room;
+		displayed = request.is_inbox and displayed.read(request.owner) or nil;
 	};
 	local text = frames.write(kind, request.position, header);
 	return request.text and text..frames.write("iq", 0, request.text) or text;
@@ -243,11 +248,12 @@ end
 -- Returns a request that may wait for its turn, or nil with the type and condition of an error.
 function forwarding_mt:new_request(origin, stanza, owner, room)
 	local account, text = jid.bare(stanza.attr.from), text_of(stanza);
-	if #text > MAX_IQ then return nil, "modify", "policy-violation"; end
+	local is_inbox = stanza.tags[1].attr.xmlns == xmlns_inbox;
+	if #text > (is_inbox and MAX_INBOX_IQ or MAX_IQ) then return nil, "modify", "policy-violation"; end
 	if not self.turns:has_room(account, #text) then return nil, "wait", "resource-constraint"; end
 	return {
 		origin = origin, is_local = origin.type == "c2s", owner = owner, account = account, asker = stanza.attr.from;
-		room = room, text = text, position = self.sequence:next(owner);
+		room = room, is_inbox = is_inbox, text = text, position = self.sequence:next(owner);
 		-- Without children, which take many times the memory of their text.
 		iq = st.clone(stanza, true);
 	};
@@ -333,12 +339,14 @@ end
 
 -- Forwards accounts' requests to their own archives.
 function forwarding_mt:serve_accounts()
-	for _, name in ipairs { "query", "prefs", "metadata" } do
-		module:hook("iq/self/"..xmlns_mam..":"..name, function (data)
-			local origin, stanza = data.origin, data.stanza;
-			if origin.type == "c2s" then return self:forward(origin, stanza, jid.bare(stanza.attr.from)); end
-		end);
+	local function forward(data)
+		local origin, stanza = data.origin, data.stanza;
+		if origin.type == "c2s" then return self:forward(origin, stanza, jid.bare(stanza.attr.from)); end
 	end
+	for _, name in ipairs { "query", "prefs", "metadata" } do
+		module:hook("iq/self/"..xmlns_mam..":"..name, forward);
+	end
+	module:hook("iq-get/self/"..xmlns_inbox..":inbox", forward);
 end
 
 --   on_connect: called whenever a query component connects

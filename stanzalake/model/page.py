@@ -49,6 +49,21 @@ class StoredMessage(NamedTuple):
     groupchat: bool
 
 
+class Conversation(NamedTuple):
+    """The messages with one peer, as an inbox sums them up (XEP-0430).
+
+    Attributes:
+        peer: Bare JID of the other party.
+        newest: Position of the last message that has words: a body or an encrypted payload.
+        unread: Number of such messages that the owner has received and not read, corrections
+            left out. Read are those up to the owner's last own message or displayed marker.
+    """
+
+    peer: str
+    newest: int
+    unread: int
+
+
 @dataclass(frozen=True)
 class Selection:
     """Filter of an archive's items; all conditions apply.
@@ -112,4 +127,11 @@ class Archive(Protocol):
         """Return the number of items of a selection, and of those below a position.
 
         None if a full-text query takes too long to be counted.
+        """
+
+    async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
+        """Return the conversations, the one with the newest message first.
+
+        Args:
+            displayed: By peer, a position up to which the owner has read.
         """

@@ -27,7 +27,7 @@ ARCHIVE_SIZE = Gauge("prosody_archive_size_bytes", "Bytes that the archive takes
 ARCHIVE_QUERIES = _counter(
     "prosody_archive_query_total",
     "Requests to archives, by what was asked and how it ended",
-    kind=("search", "metadata", "form", "prefs-get", "prefs-set", "none"),
+    kind=("search", "inbox", "metadata", "form", "prefs-get", "prefs-set", "none"),
     outcome=(
         *("answered", "interrupted", "failed"),
         *("bad-request", "feature-not-implemented", "forbidden", "internal-server-error"),

@@ -6,6 +6,7 @@ ClickHouse keeps duplicates of a row until it merges their parts; all reads here
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from stanzalake.errors import AnswerCut, ResultTooLarge, StatementTimeout
@@ -14,6 +15,7 @@ from stanzalake.model.page import (
     MAX_LEGACY_ID,
     MAX_PAGE,
     Archive,
+    Conversation,
     Item,
     Page,
     Selection,
@@ -24,6 +26,7 @@ from stanzalake.model.retention import Retention
 from stanzalake.store import full_text
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
+from stanzalake.store.conversations import Conversations
 from stanzalake.store.histories import Histories
 from stanzalake.store.statement import MESSAGES, select
 from stanzalake.store.visible import Query, Rows, VisibleMessages
@@ -215,6 +218,11 @@ class _StoredArchive:
     async def history(self) -> History:
         histories = await self._messages.call(self._histories.read, [self._owner])
         return histories[self._owner]
+
+    async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
+        seal = partial(self._sealer.seal, self._owner)
+        conversations = Conversations(self._messages, self._owner, seal, _SETTINGS)
+        return await conversations.read(self._oldest, displayed)
 
     async def _page(self, selection: Selection, limit: int, room: int, *, backward: bool) -> Rows:
         """Select the first rows in reading order, duplicates included."""

@@ -322,7 +322,13 @@ async def test_the_account_announces_what_it_does(scene: Scene) -> None:
     )
     features = {x.get("var") for x in info.iter("{http://jabber.org/protocol/disco#info}feature")}
     mam = {"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:mam:2#groupchat-field"}
-    assert {*mam, SID, "urn:xmpp:message-retract:1", "urn:xmpp:fulltext:0"} <= features
+    assert {
+        *mam,
+        SID,
+        "urn:xmpp:message-retract:1",
+        "urn:xmpp:fulltext:0",
+        "urn:xmpp:inbox:1",
+    } <= features
 
 
 async def test_an_absent_users_message_waits_with_its_id_in_offline_storage(

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from stanzalake.log.base import EVENTS, Consumer, Entry, Record
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 from stanzalake.model.event import Event, decode
 from stanzalake.model.history import History
-from stanzalake.model.page import Item, Page, Selection
+from stanzalake.model.page import Conversation, Item, Page, Selection
 from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.model.retention import FOREVER
 from stanzalake.store.client import Row
@@ -21,6 +22,13 @@ EVERYTHING = horizon(FOREVER, 0)
 """The horizon of an archive of which nothing expires."""
 START = 1_790_000_000_000
 """Unix time in milliseconds of the first row of an archive for tests."""
+
+_BODY = "{jabber:client}body"
+_OMEMO = "{urn:xmpp:omemo:2}encrypted"
+_REACTIONS = "{urn:xmpp:reactions:0}reactions"
+_RETRACT = "{urn:xmpp:message-retract:1}retract"
+_CORRECTION = "{urn:xmpp:message-correct:0}replace"
+_DISPLAYED = "{urn:xmpp:chat-markers:0}displayed"
 
 
 def row(position: int, **changes: Any) -> Row:
@@ -94,6 +102,11 @@ class MemoryArchive:
         chosen = self._chosen(selection)
         return len(chosen), sum(r.position < below for r in chosen)
 
+    async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
+        peers = {r.peer: [o for o in self._rows if o.peer == r.peer] for r in self._rows}
+        found = [_conversation(own, displayed.get(peer, 0)) for peer, own in peers.items()]
+        return sorted((c for c in found if c.newest), key=lambda c: -c.newest)
+
     def _chosen(self, selection: Selection) -> list[Row]:
         return [r for r in self._rows if _matches(r, selection)]
 
@@ -136,6 +149,28 @@ class HeardLog:
 
     async def close(self) -> None:
         raise NotImplementedError
+
+
+def _conversation(rows: Sequence[Row], displayed: int) -> Conversation:
+    parsed = {r.position: ET.fromstring(r.stanza) for r in rows}  # noqa: S314  # the tests' own
+    words = [r for r in rows if r.kind != "error" and _has_words(parsed[r.position])]
+    read = max([displayed, *(r.position for r in words if r.direction == "out")])
+    counted = [
+        r for r in words if r.direction == "in" and parsed[r.position].find(_CORRECTION) is None
+    ]
+    for marker in [r for r in rows if r.direction == "out"][::-1]:
+        element = parsed[marker.position].find(_DISPLAYED)
+        if element is not None:
+            named = {parsed[r.position].get("id"): r.position for r in counted}
+            read = max(read, named.get(element.get("id"), 0))
+            break
+    newest = max((r.position for r in words), default=0)
+    return Conversation(rows[0].peer, newest, sum(r.position > read for r in counted))
+
+
+def _has_words(message: ET.Element) -> bool:
+    has = bool(message.findtext(_BODY)) or message.find(_OMEMO) is not None
+    return has and message.find(_REACTIONS) is None and message.find(_RETRACT) is None
 
 
 def _matches(given: Row, selection: Selection) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from query import disco
 from query.errors import StanzaError
-from stanzalake.xmpp.namespaces import DELEGATION, DISCO_INFO, DISCO_ITEMS, MAM
+from stanzalake.xmpp.namespaces import DELEGATION, DISCO_INFO, DISCO_ITEMS, INBOX, MAM
 from tests.support.queries import parsed
 
 USERS = "urn:xmpp:delegation:2:bare:urn:xmpp:mam:2"
@@ -48,6 +48,11 @@ def test_users_get_the_features_of_an_archive() -> None:
         "urn:xmpp:fulltext:0",
     }
     assert all(child.tag == f"{{{DISCO_INFO}}}feature" for child in info)
+
+
+@pytest.mark.requirement("430-01")
+def test_users_get_the_inbox_where_it_is_delegated() -> None:
+    assert features(ask(DISCO_INFO, USERS.replace(MAM, INBOX))) == {INBOX}
 
 
 @pytest.mark.requirement("355-22", "30-02")

@@ -37,6 +37,15 @@ ENCRYPTION = (
 )
 """Expression for the scheme of a message's encrypted payload; empty without any."""
 
+TRAITS = (
+    (resources.files(__name__) / "traits.sql")
+    .read_text()
+    .replace("{encryption}", ENCRYPTION)
+    .replace("{children}", CHILDREN)
+    .replace("{body}", BODY)
+)
+"""Expression for the kinds of a message's content, the bits of `Trait`."""
+
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _FILES = resources.files(__name__)
 _BODIES = (_FILES / "bodies.sql").read_text()
@@ -140,6 +149,7 @@ class Target(NamedTuple):
             record_engine=_RECORD_ENGINES[replicated],
             codec=_CODECS[True],
             body=BODY,
+            traits=TRAITS,
             kept=self.kept,
             secret=(secrets.randbits(64), secrets.randbits(64)),
         )

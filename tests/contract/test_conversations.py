@@ -1,0 +1,123 @@
+"""The conversations of an archive, on both engines, against a model."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stanzalake.model.event import VERSION, Erasure
+from stanzalake.model.page import Conversation
+from stanzalake.model.position import from_milliseconds
+from stanzalake.model.retention import FOREVER
+from stanzalake.store.archive_reader import ArchiveReader
+from stanzalake.store.client import Row, Store
+from stanzalake.store.erasures import Erasures
+from tests.support.archives import SEALER, START, MemoryArchive
+
+ROMEO, NURSE, MERCUTIO = (f"{name}@capulet.lit" for name in ("romeo", "nurse", "mercutio"))
+BODY = "<body>hello</body>"
+CONTENTS = [
+    BODY,
+    BODY,
+    "<body>fallback</body><encrypted xmlns='urn:xmpp:omemo:2'/>",
+    "<encrypted xmlns='urn:xmpp:omemo:2'/><store xmlns='urn:xmpp:hints'/>",
+    f"{BODY}<replace id='m1' xmlns='urn:xmpp:message-correct:0'/>",
+    f"{BODY}<reactions id='m1' xmlns='urn:xmpp:reactions:0'/>",
+    f"{BODY}<retract id='m1' xmlns='urn:xmpp:message-retract:1'/>",
+    "<received xmlns='urn:xmpp:receipts' id='m1'/>",
+    "<body/><active xmlns='http://jabber.org/protocol/chatstates'/>",
+    f"{BODY}<x xmlns='urn:x'><displayed xmlns='urn:xmpp:chat-markers:0' id='m1'/></x>",
+    *[f"<displayed xmlns='urn:xmpp:chat-markers:0' id='m{n}'/>" for n in range(9)],
+    "<displayed xmlns='urn:xmpp:chat-markers:0' id='none'/>",
+]
+_owners = (f"inbox-{n}@capulet.lit" for n in itertools.count())
+
+
+def at(number: int, peer: str, direction: str, content: str = BODY, kind: str = "chat") -> Row:
+    text = f"<message xmlns='jabber:client' type='{kind}' id='m{number}'>{content}</message>"
+    return Row("", from_milliseconds(START + number), peer, "", direction, kind, text)
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> list[Row]:
+    numbers = draw(st.lists(st.integers(0, 8), unique=True, max_size=9))
+    return [
+        at(
+            number,
+            draw(st.sampled_from([ROMEO, NURSE, MERCUTIO])),
+            draw(st.sampled_from(["in", "in", "out"])),
+            draw(st.sampled_from(CONTENTS)),
+            draw(st.sampled_from(["chat", "chat", "normal", "error"])),
+        )
+        for number in sorted(numbers)
+    ]
+
+
+@pytest.fixture
+def owner() -> str:
+    return next(_owners)
+
+
+@pytest.fixture
+async def reader(messages: Store) -> AsyncIterator[ArchiveReader]:
+    reader = ArchiveReader(messages, SEALER, FOREVER)
+    yield reader
+    await reader.close()
+
+
+def keep(messages: Store, owner: str, given: list[Row]) -> list[Row]:
+    """Insert rows of an owner, each twice."""
+    own = [row._replace(owner=owner) for row in given]
+    for _ in range(2):
+        messages.insert(own)
+    return own
+
+
+@pytest.mark.requirement("430-04", "430-10", "430-11", "430-12")
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@given(given=rows(), read=st.integers(0, 8), reader_of=st.sampled_from([ROMEO, NURSE]))
+async def test_conversations_agree_with_the_model(
+    messages: Store, reader: ArchiveReader, given: list[Row], read: int, reader_of: str
+) -> None:
+    owner = next(_owners)
+    own = keep(messages, owner, given)
+    displayed = {reader_of: from_milliseconds(START + read)}
+    found = await reader.archive(owner).conversations(displayed)
+    assert found == await MemoryArchive(own, owner).conversations(displayed)
+
+
+@pytest.mark.requirement("430-04", "430-10", "430-11")
+async def test_messages_are_unread_until_an_answer_or_a_marker(
+    messages: Store, reader: ArchiveReader, owner: str
+) -> None:
+    marker = "<displayed xmlns='urn:xmpp:chat-markers:0' id='{}'/>"
+    own = keep(
+        messages,
+        owner,
+        [
+            *[at(n, ROMEO, "in") for n in range(4)],
+            at(4, ROMEO, "out", marker.format("m1")),
+            at(5, NURSE, "in"),
+            at(6, NURSE, "out"),
+            at(7, NURSE, "in"),
+            at(8, MERCUTIO, "in"),
+            at(9, MERCUTIO, "out", marker.format(SEALER.seal(owner, from_milliseconds(START + 8)))),
+        ],
+    )
+    archive = reader.archive(owner)
+    expected = [
+        Conversation(MERCUTIO, own[8].position, 0),
+        Conversation(NURSE, own[7].position, 1),
+        Conversation(ROMEO, own[3].position, 2),
+    ]
+    assert await archive.conversations({}) == expected
+    erasure = Erasure(
+        v=VERSION, owner=owner, position=own[9].position, peer=NURSE, end=own[9].position
+    )
+    Erasures(messages).write([erasure])
+    assert await archive.conversations({ROMEO: own[2].position}) == [
+        expected[0],
+        expected[2]._replace(unread=1),
+    ]
