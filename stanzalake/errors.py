@@ -119,6 +119,12 @@ class SchemaBehind(StanzalakeError):
     code = "schema-behind"
 
 
+class SchemaAhead(StanzalakeError):
+    """The store's schema is of a later version than this one works on."""
+
+    code = "schema-ahead"
+
+
 class LogRefused(StanzalakeError):
     """The log rejected a request because of rights, settings or a topic."""
 

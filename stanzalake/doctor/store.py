@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from stanzalake.config.settings import Settings
 from stanzalake.doctor import clock, data_dir
 from stanzalake.doctor.finding import Finding, fault, fine, unknown, warning
-from stanzalake.errors import SchemaBehind, StoreDenied, StoreRefused, StoreUnavailable
+from stanzalake.errors import SchemaAhead, SchemaBehind, StoreDenied, StoreRefused, StoreUnavailable
 from stanzalake.store import migrations, server_info
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
@@ -21,6 +21,7 @@ OLDEST = (25, 3)
 """The oldest supported ClickHouse, an LTS release."""
 
 _MIGRATE = "run stanzalake migrate, as the administrator of STANZALAKE_CLICKHOUSE_ADMIN_DSN"
+_UPGRADE = "upgrade this service: docs/upgrading.md says in which order"
 _PROCESSOR = (
     ("INSERT", "{}"),
     ("INSERT", "{}_preferences"),
@@ -136,6 +137,9 @@ def _schema(store: Store, settings: Settings) -> Iterator[Finding]:
         migrations.check(store)
     except SchemaBehind as error:
         yield report(subject, str(error), _MIGRATE)
+        return
+    except SchemaAhead as error:
+        yield fault(subject, str(error), _UPGRADE)
         return
     except StoreDenied:
         yield unknown(subject, "this user may not see which migrations are applied")

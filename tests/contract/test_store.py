@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stanzalake.errors import RowRefused, SchemaBehind, StoreRefused, StoreUnavailable
+from stanzalake.errors import RowRefused, SchemaAhead, SchemaBehind, StoreRefused, StoreUnavailable
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import DENIED, ROW_ERRORS, TRANSIENT, Row, Store
@@ -131,6 +131,24 @@ def test_a_schema_behind_names_the_command_to_run(store: Store) -> None:
     )
     with pytest.raises(SchemaBehind, match="lacks 002 preferences:"):
         migrations.check(store)
+
+
+def test_a_schema_of_a_later_version_than_the_next_is_refused(store: Store) -> None:
+    migrations.apply(store, load())
+    insert = "INSERT INTO {migrations:Identifier} (number, version) VALUES"
+    store.command(f"{insert} (998, '0.2.5')")
+    migrations.check(store)
+    store.command(f"{insert} (999, '0.3.0')")
+    for use in (migrations.check, lambda store: migrations.apply(store, load())):
+        with pytest.raises(SchemaAhead, match=r"of version 0\.3\.0, and this is 0\.1\.0"):
+            use(store)
+
+
+def test_a_record_of_migrations_without_versions_is_taken(store: Store) -> None:
+    migrations.apply(store, load())
+    store.command(f"ALTER TABLE {store.table}_migrations DROP COLUMN version")
+    migrations.check(store)
+    assert migrations.apply(store, load()) == []
 
 
 def test_the_table_follows_the_settings(store: Store) -> None:

@@ -77,7 +77,7 @@ CREATE OR REPLACE TABLE messages ON CLUSTER 'demo-1' AS messages_local
 ENGINE = Distributed('demo-1', currentDatabase(), 'messages_local', cityHash64(owner))"""
 RECORD = """\
 CREATE TABLE IF NOT EXISTS messages_migrations ON CLUSTER 'demo-1' (
-    number UInt16, name String, applied_at DateTime('UTC') DEFAULT now('UTC')
+    number UInt16, name String, applied_at DateTime('UTC') DEFAULT now('UTC'), version String
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}')
 ORDER BY number"""
@@ -99,7 +99,7 @@ def words(statement: str) -> str:
 
 def statements() -> Iterator[str]:
     target = Target("messages", CLUSTER)
-    yield target.record()
+    yield from target.record()
     for migration in migrations.all_migrations():
         yield from target.statements(migration)
     yield target.alter("MODIFY COLUMN stanza CODEC(NONE)")
@@ -130,7 +130,7 @@ async def store(cluster: ClickHouse) -> AsyncIterator[Store]:
 
 
 def test_a_cluster_gets_replicated_and_distributed_tables() -> None:
-    record, messages, spread, *_ = statements()
+    record, _, messages, spread, *_ = statements()
     assert [words(record), words(messages), words(spread)] == [
         words(RECORD),
         words(MESSAGES),

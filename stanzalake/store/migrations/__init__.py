@@ -17,6 +17,7 @@ from typing import NamedTuple
 from stanzalake.config.settings import Settings
 from stanzalake.errors import SchemaBehind
 from stanzalake.model.retention import FOREVER, Retention
+from stanzalake.store import schema_version
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.retention import NEVER, RetentionRecord, seconds
@@ -59,10 +60,14 @@ CREATE TABLE IF NOT EXISTS {table}_migrations{on_cluster}
 (
     number     UInt16,
     name       String,
-    applied_at DateTime('UTC') DEFAULT now('UTC')
+    applied_at DateTime('UTC') DEFAULT now('UTC'),
+    version    String
 )
 ENGINE = {record_engine} ORDER BY number
 """
+_RECORD_VERSION = (
+    "ALTER TABLE {table}_migrations{on_cluster} ADD COLUMN IF NOT EXISTS version String"
+)
 # A Distributed table holds no rows, so replacing it to follow new columns loses nothing.
 _DISTRIBUTED = """
 CREATE OR REPLACE TABLE {table}{suffix}{on_cluster} AS {table}{suffix}_local
@@ -100,9 +105,10 @@ class Target(NamedTuple):
         """Return the name of a MergeTree table, or of a view over one."""
         return f"{self.table}{suffix}{'_local' if self.cluster else ''}"
 
-    def record(self) -> str:
-        """Return the statement that creates the table of applied migrations."""
-        return self._fill(_RECORD)
+    def record(self) -> Iterator[str]:
+        """Yield the statements that create the table of applied migrations."""
+        yield self._fill(_RECORD)
+        yield self._fill(_RECORD_VERSION)
 
     def statements(self, migration: Migration) -> Iterator[str]:
         """Yield a migration's statements, all idempotent."""
@@ -176,10 +182,15 @@ def apply(store: Store, settings: Settings) -> list[str]:
 
     Returns:
         The names of the migrations that were missing.
+
+    Raises:
+        SchemaAhead: The schema is of a later version than the next one.
     """
     target = Target.of(store, settings)
     former = _former_retention(store, target)
-    store.command(target.record())
+    for statement in target.record():
+        store.command(statement)
+    schema_version.require_near(store)
     missing = list(_missing(store))
     for migration in missing:
         _apply(store, target, migration)
@@ -190,17 +201,19 @@ def apply(store: Store, settings: Settings) -> list[str]:
 
 
 def check(store: Store) -> None:
-    """Return if all migrations of this version are applied; newer ones are accepted.
+    """Return if all migrations of this version are applied; those of the next are accepted.
 
     For the services, whose users may not alter the schema.
 
     Raises:
         SchemaBehind: A migration is missing; the text names the command that applies it.
+        SchemaAhead: The schema is of a later version than the next one.
     """
     missing = _all_missing(store)
     if missing:
         names = ", ".join(f"{migration.number:03d} {migration.name}" for migration in missing)
         raise SchemaBehind(f"the schema of {store.table} lacks {names}: run stanzalake migrate")
+    schema_version.require_near(store)
 
 
 def pending(store: Store, settings: Settings) -> list[str]:
@@ -231,9 +244,13 @@ def _apply(store: Store, target: Target, migration: Migration) -> None:
     for statement in target.statements(migration):
         store.command(statement)
     store.command(
-        "INSERT INTO {migrations:Identifier} (number, name)"
-        " VALUES ({number:UInt16}, {name:String})",
-        {"number": migration.number, "name": migration.name},
+        "INSERT INTO {migrations:Identifier} (number, name, version)"
+        " VALUES ({number:UInt16}, {name:String}, {version:String})",
+        {
+            "number": migration.number,
+            "name": migration.name,
+            "version": schema_version.current(),
+        },
     )
     log.info("schema of %s: applied %03d %s", store.table, migration.number, migration.name)
 
