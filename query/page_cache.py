@@ -8,8 +8,8 @@ of the positions of the owner's messages, and whatever changes an archive behind
 import asyncio
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 from sys import getsizeof
@@ -27,7 +27,7 @@ from stanzalake.model.page import (
     Selection,
     StoredMessage,
 )
-from stanzalake.model.position import Sealer
+from stanzalake.model.position import MAX_POSITION, Sealer
 from stanzalake.observability.metrics import SNAPSHOTS
 
 FIRST_MESSAGES = 300
@@ -40,6 +40,39 @@ _OVERHEAD = 400
 """Bytes that a message takes besides its stanza, about."""
 
 
+MAX_COUNTS = 32
+"""Selections of which a snapshot remembers how many older messages they have."""
+_MAX_NAME = 200
+"""Characters of a peer's JID in such a selection at most."""
+_COUNTS_BYTES = 16 * 1024
+"""Bytes of these counts, about."""
+
+
+@dataclass(frozen=True)
+class Older:
+    """Number of a selection's messages that are older than a snapshot.
+
+    Attributes:
+        number: The number.
+        first: Position of the first of them; 0 without any.
+        horizon: The retention horizon when they were counted.
+    """
+
+    number: int
+    first: int
+    horizon: int
+
+    def holds(self, horizon: int) -> bool:
+        """Tell whether none of them has expired, or come back, by another horizon."""
+        return self.horizon <= horizon and (not self.number or horizon <= self.first)
+
+    def add(self, positions: Sequence[int]) -> "Older":
+        """Return the count with further messages, which follow."""
+        if not positions:
+            return self
+        return replace(self, number=self.number + len(positions), first=self.first or positions[0])
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """Consecutive newest messages of an archive.
@@ -50,6 +83,7 @@ class Snapshot:
         newest: The tap's upper bound of the owner's positions before it was taken.
         change: Number of the owner's last announced change when it was taken.
         limit: Messages at most.
+        older: Counts of the messages below the floor, by selections without bounds.
     """
 
     messages: Sequence[StoredMessage]
@@ -57,6 +91,7 @@ class Snapshot:
     newest: int
     change: int
     limit: int = SNAPSHOT_MESSAGES
+    older: dict[Selection, Older] = field(default_factory=dict, compare=False)
 
     @cached_property
     def positions(self) -> Sequence[int]:
@@ -66,7 +101,8 @@ class Snapshot:
     @cached_property
     def size(self) -> int:
         """Bytes in memory, about."""
-        return sum(getsizeof(message.stanza) + _OVERHEAD for message in self.messages)
+        stanzas = sum(getsizeof(message.stanza) + _OVERHEAD for message in self.messages)
+        return stanzas + (_COUNTS_BYTES if self.floor else 0)
 
     def extend(self, messages: Sequence[StoredMessage], newest: int) -> "Snapshot":
         """Return the snapshot with all messages above its `newest`, cut to its bounds."""
@@ -83,9 +119,17 @@ class Snapshot:
             kept += 1
         if kept == len(self.messages):
             return self
-        messages = self.messages[len(self.messages) - kept :]
-        floor = messages[0].position if messages else self.messages[-1].position + 1
-        return replace(self, messages=messages, floor=floor)
+        border = len(self.messages) - kept
+        dropped, messages = self.messages[:border], self.messages[border:]
+        floor = messages[0].position if messages else dropped[-1].position + 1
+        return replace(self, messages=messages, floor=floor, older=self._count_older(dropped))
+
+    def _count_older(self, dropped: Sequence[StoredMessage]) -> dict[Selection, Older]:
+        """Return the counts with messages that the snapshot drops."""
+        return {
+            selection: older.add([m.position for m in dropped if selection.selects(m)])
+            for selection, older in self.older.items()
+        }
 
 
 class CachedArchive:
@@ -95,6 +139,7 @@ class CachedArchive:
         snapshot: A snapshot that is current.
         stored: The archive in the store.
         seal: Returns the id of a position of the owner.
+        summarise: Returns the number of a selection's messages in the store, and the first.
         oldest: The retention horizon: lowest position that is shown.
         vanishing: Position below which messages may be vanishing from the store.
         on_miss: Called when the snapshot does not reach far enough.
@@ -105,11 +150,13 @@ class CachedArchive:
         snapshot: Snapshot,
         stored: Archive,
         seal: Callable[[int], str],
+        summarise: Callable[[Selection], Awaitable[tuple[int, int]]],
         oldest: int,
         *,
         vanishing: int = 0,
         on_miss: Callable[[], None] = lambda: None,
     ) -> None:
+        self._summarise = summarise
         self._floor = max(snapshot.floor, vanishing if vanishing > oldest else 0)
         self._on_miss = on_miss
         self._snapshot = snapshot
@@ -156,11 +203,38 @@ class CachedArchive:
         """Return the number of items of a selection, and of those below a position."""
         if selection.text is not None:
             return await self._stored.count(selection, below)
+        older = 0
         if not self._reaches(selection):
-            self._on_miss()
-            return await self._stored.count(selection, below)
+            if not self._may_add(selection, below):
+                self._on_miss()
+                return await self._stored.count(selection, below)
+            older = await self._older(replace(selection, low=0, high=MAX_POSITION))
         positions = [message.position for message in self._matching(selection)]
-        return len(positions), bisect_left(positions, below)
+        return older + len(positions), older + bisect_left(positions, below)
+
+    def _may_add(self, selection: Selection, below: int) -> bool:
+        """Tell whether a count is that of all older messages and that of a part of the snapshot."""
+        floor = self._snapshot.floor
+        return (
+            selection.positions is None
+            and selection.low <= self._oldest
+            and min(selection.high + 1, below) >= floor
+            # Else older messages may still come, or be vanishing.
+            and floor <= self._snapshot.newest + 1
+            and self._floor == floor
+        )
+
+    async def _older(self, selection: Selection) -> int:
+        """Return the number of a selection's messages that are older than the snapshot."""
+        known = self._snapshot.older
+        older = known.get(selection)
+        if older is None or not older.holds(self._oldest):
+            bounded = replace(selection, low=self._oldest, high=self._snapshot.floor - 1)
+            older = Older(*await self._summarise(bounded), self._oldest)
+            is_short = len(selection.peer + selection.resource) <= _MAX_NAME
+            if is_short and (selection in known or len(known) < MAX_COUNTS):
+                known[selection] = older
+        return older.number
 
     async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
         """Return the conversations, the one with the newest message first."""
@@ -223,6 +297,12 @@ class Source(Protocol):
             ResultTooLarge: Their stanzas are too large to be held.
         """
 
+    async def summarise(self, owner: str, selection: Selection) -> tuple[int, int]:
+        """Return the number of a selection's messages, and the position of the first, else 0.
+
+        Nothing expires meanwhile: the selection has the horizon.
+        """
+
 
 class Changes(Protocol):
     """Changes of archives that no tap stamped."""
@@ -281,6 +361,7 @@ class PageCache:
             snapshot,
             stored,
             partial(self._sealer.seal, owner),
+            partial(self._source.summarise, owner),
             self._source.horizon(owner),
             vanishing=self._changes.horizon,
             on_miss=partial(self._miss, owner),
@@ -333,7 +414,7 @@ class PageCache:
         larger = replace(known, limit=SNAPSHOT_MESSAGES)
         try:
             return await self._extend(
-                owner, replace(larger, messages=(), floor=0, newest=-1), known.newest
+                owner, replace(larger, messages=(), floor=0, newest=-1, older={}), known.newest
             )
         except ResultTooLarge:
             return larger
@@ -342,12 +423,13 @@ class PageCache:
         horizon = self._source.horizon(owner)
         if horizon > known.newest:
             # What has expired is not read, and is shown again if the clock is set back.
-            known = replace(known, floor=max(known.floor, horizon))
+            known = replace(known, floor=max(known.floor, horizon), older={})
         low = max(known.newest + 1, horizon)
         messages = await self._source.newest(owner, low, known.limit)
         if len(messages) < known.limit:
             return known.extend(messages, newest)
-        return replace(known, messages=messages, floor=messages[0].position, newest=newest).cut()
+        floor = messages[0].position
+        return replace(known, messages=messages, floor=floor, newest=newest, older={}).cut()
 
     def _keep(self, owner: str, snapshot: Snapshot) -> None:
         """Remember a snapshot, and drop those that were used longest ago."""

@@ -37,6 +37,8 @@ COUNT_SECONDS = 2.0
 _NEAR = from_milliseconds(31 * 86_400_000)
 _SECONDS = 25
 _SETTINGS = f"SETTINGS max_threads = 1, max_execution_time = {_SECONDS}"
+# A merged partition is counted without deduplication.
+_COUNTED = "do_not_merge_across_partitions_select_final = 1"
 _BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
 _NOTHING = Selection(low=1, high=0)
 
@@ -100,6 +102,14 @@ class ArchiveReader:
         )
         rows = await self._messages.select(query)
         return [StoredMessage(*row[:6]) for row in reversed(rows)]
+
+    async def summarise(self, owner: str, selection: Selection) -> tuple[int, int]:
+        """Return the number of a selection's messages, and the position of the first, else 0.
+
+        Nothing expires meanwhile: the selection has the horizon.
+        """
+        archive = _StoredArchive(self._messages, self._histories, self._sealer, owner, 0, 0)
+        return await archive.summarise(selection)
 
     async def size(self) -> int:
         """Return the bytes on disk of all archives.
@@ -202,9 +212,7 @@ class _StoredArchive:
             "count(), countIf(position < {below:UInt128})",
             where,
             {**parameters, "below": below},
-            # A merged partition is counted without deduplication.
-            f"SETTINGS max_threads = 1, max_execution_time = {seconds},"
-            " do_not_merge_across_partitions_select_final = 1",
+            f"SETTINGS max_threads = 1, max_execution_time = {seconds}, {_COUNTED}",
             f"{MESSAGES} FINAL",
         )
         try:
@@ -214,6 +222,13 @@ class _StoredArchive:
                 raise
             return None
         return total, before
+
+    async def summarise(self, selection: Selection) -> tuple[int, int]:
+        where, parameters = self._where(selection)
+        tail = f"{_SETTINGS}, {_COUNTED}"
+        query = Query("count(), min(position)", where, parameters, tail, f"{MESSAGES} FINAL")
+        [[number, first, *_]] = await self._messages.select(query)
+        return number, first
 
     async def history(self) -> History:
         histories = await self._messages.call(self._histories.read, [self._owner])

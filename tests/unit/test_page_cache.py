@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from sys import getsizeof
 
 import pytest
@@ -16,7 +17,7 @@ from stanzalake.model.page import MAX_PAGE, Selection, StoredMessage
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Row
 from tests.support.archives import SEALER, MemoryArchive, row
-from tests.support.events import JULIET
+from tests.support.events import JULIET, ROMEO
 
 PEERS = ("romeo@montague.lit", "nurse@capulet.lit")
 POSITIONS = st.integers(1, 30)
@@ -52,7 +53,13 @@ def snapshot(rows: list[Row], *, kept: int | None = None) -> Snapshot:
 
 
 def cached(of: Snapshot, stored: MemoryArchive, oldest: int = 0) -> CachedArchive:
-    return CachedArchive(of, stored, lambda position: SEALER.seal(JULIET, position), oldest)
+    seal = partial(SEALER.seal, JULIET)
+    return CachedArchive(of, stored, seal, partial(summary, stored), oldest)
+
+
+async def summary(stored: MemoryArchive, selection: Selection) -> tuple[int, int]:
+    page = await stored.read(selection, 1000)
+    return len(page.items), page.items[0].position if page.items else 0
 
 
 @st.composite
@@ -202,6 +209,7 @@ class CountedStore:
         self.reads: list[int] = []
         self.changes = CountedChanges()
         self.oldest = 0
+        self.counts = 0
         self.is_too_large = False
 
     def archive(self, owner: str) -> MemoryArchive:
@@ -216,6 +224,11 @@ class CountedStore:
         if self.is_too_large:
             raise ResultTooLarge("too large")
         return [message(r) for r in self.rows if r.position >= low][-limit:]
+
+    async def summarise(self, owner: str, selection: Selection) -> tuple[int, int]:
+        assert owner == JULIET
+        self.counts += 1
+        return await summary(MemoryArchive(self.rows), selection)
 
 
 async def positions(
@@ -323,6 +336,31 @@ async def test_a_request_beyond_the_first_snapshot_has_a_larger_one_loaded(
     assert await positions(cache, 4) == (True, [1, 2, 3, 4])
     assert await positions(cache, 4) == (True, [1, 2, 3, 4])
     assert store.reads == [0, 0]
+
+
+async def test_older_messages_are_counted_once_by_their_peer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    store = CountedStore(1, 2, 3, 4, 5)
+    cache = cache_of(store)
+
+    async def count(newest: int, peer: str = "") -> tuple[int, int] | None:
+        request = Request("capulet.lit", JULIET, JULIET, None, newest=newest)
+        archive = await cache.archive(request, current=True)
+        return await archive.count(Selection(peer=peer), newest)
+
+    assert [await count(5), await count(5, ROMEO), await count(5, "x")] == [(5, 4), (5, 4), (0, 0)]
+    assert store.counts == 3
+    store.rows.append(row(6))
+    assert [await count(6), await count(6, ROMEO), await count(6, "x")] == [(6, 5), (6, 5), (0, 0)]
+    store.oldest = 1
+    assert await count(6) == (6, 5)
+    assert store.counts == 3
+    del store.rows[0]
+    store.oldest = 2
+    assert await count(6) == (5, 4)
+    assert store.counts == 4
 
 
 async def test_snapshots_beyond_the_limit_are_dropped() -> None:
