@@ -44,7 +44,7 @@ modules_enabled = {{
 	"saslauth", "smacks"
 }}
 modules_disabled = {{ {disabled} }}
-s2s_interfaces = {{ {host} }}
+s2s_interfaces = {federated}
 s2s_require_encryption = false
 s2s_secure_auth = false
 {extra_global}
@@ -83,6 +83,7 @@ class Prosody(Server):
         host: The VirtualHost; of a server that federates, an IPv4 address of loopback.
         federates: Whether other servers can reach it, at port 5269 of the host's address: a
             domain that is an address needs no DNS (RFC 6120 §3.2.3).
+        components: Further hosts that other servers can reach, which are addresses as well.
         client_port: Port for clients, plain text.
         component_port: Port for external components.
         component_secret: Secret of every component.
@@ -109,6 +110,7 @@ class Prosody(Server):
     component_port: int
     host: str = "localhost"
     federates: bool = False
+    components: Sequence[str] = ()
     component_secret: str = field(default_factory=_secret, repr=False)
     id_keys: Sequence[str] = field(default_factory=lambda: [_secret()], repr=False)
     ingest: Sequence[str] = ("ingest.stanzalake",)
@@ -233,6 +235,7 @@ class Prosody(Server):
             disabled='"tls"' if self.federates else '"s2s", "dialback", "tls"',
             extra_global=self.extra_global,
             host=_lua(self.host),
+            federated=_lua([self.host, *self.components]),
             modules=_lua(self.modules),
             id_keys=_lua(self.id_keys),
             ingest=_lua(self.ingest),

@@ -10,15 +10,18 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from devstack.deployment import Deployment
-from tests.support.clients import CLIENT, RawClient, stanza_ids
+from tests.support.clients import CLIENT, RawClient, condition, stanza_ids
 from tests.support.deployments import entries
+from tests.support.queries import query
+from tests.support.rooms import affiliate, bodies, component, join, room_entries, talk
 
 
 class World(NamedTuple):
-    """Juliet on one server, Romeo on another."""
+    """Juliet and a room on one server, Romeo on another."""
 
     juliet: RawClient
     romeo: RawClient
+    room: str
 
     @property
     def jids(self) -> tuple[str, str]:
@@ -33,15 +36,22 @@ def address() -> str:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
+    rooms = address()
     async with AsyncExitStack() as stack:
         clients = []
         for user in ("juliet", "romeo"):
+            host = address()
             deployment = Deployment(
                 tmp_path / user,
-                settings={"PROSODY_ARCHIVE_POLICY": "true"},
-                host=address(),
+                settings={
+                    "PROSODY_ARCHIVE_POLICY": "true",
+                    "STANZALAKE_HOSTS": f"{host},{rooms}" if user == "juliet" else host,
+                },
+                host=host,
                 federates=True,
             )
+            if user == "juliet":
+                serve_rooms(deployment, rooms)
             stack.push_async_callback(deployment.stop)
             await deployment.start()
             client = RawClient(
@@ -51,7 +61,15 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             await client.online()
             await deployment.wait_known(user)
             clients.append(client)
-        yield World(*clients)
+        juliet, romeo = clients
+        yield World(juliet, romeo, f"hall@{rooms}")
+
+
+def serve_rooms(deployment: Deployment, rooms: str) -> None:
+    """Give a deployment a MUC component that other servers can reach."""
+    key = deployment.settings["STANZALAKE_ID_KEYS"]
+    deployment.prosody.components = [rooms]
+    deployment.prosody.extra_host = component(f'stanzalake_id_keys = "{key}"\n', host=rooms)
 
 
 async def test_a_chat_across_servers_is_in_both_archives(world: World) -> None:
@@ -61,11 +79,11 @@ async def test_a_chat_across_servers_is_in_both_archives(world: World) -> None:
     world.romeo.say(juliet, "from there", "m2")
     answered = await world.juliet.message("m2")
     expected = [(f"{juliet}/one", "from here"), (f"{romeo}/one", "from there")]
-    for reader in world:
+    for reader in world[:2]:
         kept = await entries(reader)
         found = [(e.message.get("from"), e.message.findtext(f"{CLIENT}body")) for e in kept]
         assert found == expected
-    ids = {reader: [entry.id for entry in await entries(reader)] for reader in world}
+    ids = {reader: [entry.id for entry in await entries(reader)] for reader in world[:2]}
     assert stanza_ids(heard) == [(romeo, ids[world.romeo][0])]
     assert stanza_ids(answered) == [(juliet, ids[world.juliet][1])]
 
@@ -89,3 +107,17 @@ async def test_no_id_of_the_senders_archive_leaves_for_another_server(world: Wor
     assert [message.get("to") for message in kept if message.get("type") == "chat"] == [
         romeo, romeo.partition("@")[2]
     ]  # fmt: skip
+
+
+async def test_a_room_is_read_from_another_server_unless_it_forbids(world: World) -> None:
+    juliet, romeo, room = world
+    await join(juliet, "Juliet", room)
+    await join(romeo, "Romeo", room)
+    said = [await talk(juliet, "here", "m1", room), await talk(romeo, "there", "m2", room)]
+    found = await room_entries(romeo, room=room)
+    assert [(entry.id, body) for entry, body in zip(found, bodies(found), strict=True)] == list(
+        zip(said, ["here", "there"], strict=True)
+    )
+    assert {entry.message.get("to") for entry in found} == {None}
+    await affiliate(juliet, romeo.boundjid.bare, "outcast", room)
+    assert condition(await romeo.ask("set", query(), to=room)) == "auth/forbidden"

@@ -14,11 +14,13 @@ MUC = "http://jabber.org/protocol/muc"
 _ROOMCONFIG = f"{MUC}#roomconfig"
 
 
-def component(options: str = "", modules: Sequence[str] = ("stanzalake",)) -> str:
+def component(
+    options: str = "", modules: Sequence[str] = ("stanzalake",), host: str = ROOMS
+) -> str:
     """Give the section of a MUC component in Prosody's configuration."""
     names = ", ".join(f'"{module}"' for module in modules)
     return (
-        f'Component "{ROOMS}" "muc"\nmodules_enabled = {{ {names} }}\n'
+        f'Component "{host}" "muc"\nmodules_enabled = {{ {names} }}\n'
         f"muc_room_locking = false\n{options}\n"
     )
 
