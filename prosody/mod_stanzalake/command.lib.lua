@@ -23,8 +23,8 @@ Usage: prosodyctl mod_stanzalake COMMAND
     What waits in the journal, and whether it is taken.
 
  delete [--yes] [--account] [--wait SECONDS] USER@HOST
-    Erases everything that is archived of an account until now, for good. The account stays, and what comes
-    later is archived. Asks first, unless --yes.
+    Erases everything that is archived of an account or a room until now, for good. The account or room stays, and
+    what comes later is archived. Asks first, unless --yes.
     --account: its preferences as well, as for an account that was removed outside of Prosody. What Prosody
     removes itself (prosodyctl deluser, by the user, by an admin) needs no such command.
     For less than everything, see `stanzalake delete` where the archive runs.
@@ -40,7 +40,7 @@ Usage: prosodyctl mod_stanzalake COMMAND
     Has Prosody ask the query service again what accounts want archived. It learns of their own choices by itself;
     this is for after `stanzalake import` or `stanzalake restore` changed them.
 
-HOST is a VirtualHost with mod_stanzalake; without one, all of them are meant.
+HOST is a VirtualHost or MUC component with mod_stanzalake; without one, all of them are meant.
 --wait: how long to wait until the request is in the log (30); 0 is not at all. It is carried out in any case:
 if Prosody does not run, at its next start.
 
@@ -86,14 +86,14 @@ local function parse(args, known)
 	return parsed;
 end
 
--- Returns the VirtualHosts named on the command line, else all; or nil and the reason.
+-- Returns the hosts named on the command line, else all; or nil and the reason.
 local function chosen_hosts(named)
 	local known = directory.hosts();
-	if not known[1] then return nil, "no VirtualHost has \"stanzalake\" in its modules_enabled"; end
+	if not known[1] then return nil, "no host has \"stanzalake\" in its modules_enabled"; end
 	for i, name in ipairs(named) do
 		named[i] = jid.prep(name);
 		if not set.new(known):contains(named[i]) then
-			return nil, ("%s is no VirtualHost with mod_stanzalake; these are: %s"):format(name, table.concat(known, ", "));
+			return nil, ("%s is no host with mod_stanzalake; these are: %s"):format(name, table.concat(known, ", "));
 		end
 	end
 	return named[1] and named or known;
@@ -182,6 +182,7 @@ function commands.delete(args)
 	local hosts, err = chosen_hosts { host };
 	if not hosts then return FAILED, err; end
 	local owner = jid.join(user, host);
+	if args.account and directory.kind_of(host) ~= "accounts" then return MISUSED, host.." has no accounts"; end
 	if not args.yes and not is_confirmed(owner) then return FAILED, "nothing is deleted"; end
 	local code = request(host, {
 		type = "erasure", owner = owner, account = args.account or false, by = "prosodyctl";

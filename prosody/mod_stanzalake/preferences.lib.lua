@@ -178,6 +178,12 @@ function preferences_mt:reset(owner)
 	if not ok then module:log("error", "Preferences of %s cannot be removed: %s", owner, err); end
 end
 
+-- Called with each erasure of an archive.
+--   account: whether its account is removed
+function preferences_mt:erased(owner, account)
+	if account then self:reset(owner); end
+end
+
 -- Has the query component asked for an owner again, after something else changed the state of the archive.
 function preferences_mt:refresh(owner)
 	local record = self:load(owner);

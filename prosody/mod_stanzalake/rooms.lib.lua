@@ -6,10 +6,15 @@ local forwarding = module:require "forwarding";
 local histories = module:require "room_history";
 local tap = module:require "room_tap";
 
+local get_room = module:depends "muc".get_room_from_jid;
+
 -- A room has no preferences, so there is nothing to learn of them; but its history may be missing.
 local function states_of(history)
 	return {
-		reset = function () end;
+		erased = function (_, owner)
+			local room = get_room(owner);
+			if room then room._history = nil; end
+		end;
 		resume = function () history:resume(); end;
 		refresh = function () return true; end;
 		refresh_all = function () return true; end;

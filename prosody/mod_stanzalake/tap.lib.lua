@@ -5,6 +5,7 @@ local rostermanager = require "core.rostermanager";
 local user_exists = require "core.usermanager".user_exists;
 local jid = require "util.jid";
 
+local copies = module:require "copies";
 local eligible = module:require "eligibility".eligible;
 local ids = module:require "stanza_ids";
 local verdict_of = module:require "verdict".verdict;
@@ -94,12 +95,19 @@ function tap_mt:archive(data, user, other, direction)
 	-- Prosody takes `to` off a message to the sender's own account.
 	local text = self.recorder:text_of(stanza, stanza.attr.to or owner);
 	if not text then return; end
+	local key = direction == "in" and self.copies:key_of(stanza, owner) or nil;
+	local original = key and self.copies:find(key, stanza.attr.to);
+	if original then
+		if original.is_announced then self:announce(data, user, owner, original.position, direction); end
+		return;
+	end
 	local position = self.sequence:next(owner);
 	record.position, record.owner, record.peer, record.peer_resource = position, owner, peer, peer_resource or "";
 	record.direction, record.kind = direction, KINDS[stanza.attr.type] or "normal";
 	record.contact, record.stanza = contact, text;
-	local is_written = self.recorder:write(record, owner);
-	if is_written and verdict == "yes" then self:announce(data, user, owner, position, direction); end
+	if not self.recorder:write(record, owner) then return; end
+	if key then self.copies:add(key, stanza.attr.to, position, verdict == "yes"); end
+	if verdict == "yes" then self:announce(data, user, owner, position, direction); end
 end
 
 function tap_mt:on_outgoing(data)
@@ -154,7 +162,7 @@ end
 --   options: policy, smart, exclude_namespaces
 local function new(recorder, sequence, seal, preferences, options)
 	return setmetatable({
-		recorder = recorder, sequence = sequence, seal = seal, preferences = preferences;
+		copies = copies.new(recorder), recorder = recorder, sequence = sequence, seal = seal, preferences = preferences;
 		server = { policy = options.policy, smart = options.smart, excluded = options.exclude_namespaces };
 	}, tap_mt);
 end

@@ -100,7 +100,7 @@ async def test_refresh_has_the_query_component_asked_again(
 
 
 async def test_refresh_of_what_is_no_account_or_host(server: Server) -> None:
-    for target, reason in ((f"{JULIET}/one", "neither"), ("nobody@else.lit", "no VirtualHost")):
+    for target, reason in ((f"{JULIET}/one", "neither"), ("nobody@else.lit", "no host with")):
         code, said = await control(server, "refresh", target)
         assert (code, reason in said) == (FAILED, True), said
 

@@ -322,3 +322,40 @@ def room_result(id_: str, body: str) -> str:
         f"<message xmlns='jabber:client' type='groupchat' from='{ROOM}/Juliet' id='m1'>"
         f"<body>{body}</body></message></forwarded></result></message>"
     )
+
+
+async def test_a_private_message_to_two_sessions_of_a_nick_is_one_entry(scene: Scene) -> None:
+    other = await scene.server.client("romeo", "two")
+    await join(scene.romeo, "Romeo")
+    await join(other, "Romeo")
+    for number in (1, 2):
+        scene.juliet.say(f"{ROOM}/Romeo", "psst", f"p{number}")
+    events = []
+    for number in (1, 2):
+        copies = [await romeo.message(f"p{number}") for romeo in (scene.romeo, other)]
+        ids = {tuple(stanza_ids(copy)) for copy in copies}
+        [[(by, id_)]] = ids
+        assert by == ROMEO
+        events.append(id_)
+    await scene.ingest.arrival("psst", ROMEO)
+    await talk(scene.juliet, "settled", "m1")
+    await room_event(scene, "settled")
+    of_romeo = [event for event in scene.ingest.events if event.owner == ROMEO]
+    assert [SEALER.seal(ROMEO, event.position) for event in of_romeo] == events
+
+
+async def test_an_operator_erases_a_room_and_what_it_tells_new_occupants(scene: Scene) -> None:
+    await talk(scene.juliet, "regretted", "m1")
+    event = await room_event(scene, "regretted")
+    control = scene.server.prosody.control
+    code, output = await control("mod_stanzalake", "delete", "--yes", "--account", ROOM)
+    assert (code, "has no accounts" in output) == (2, True), output
+    code, output = await control("mod_stanzalake", "delete", "--yes", ROOM)
+    assert code == 0, output
+    [erasure] = [e for e in scene.ingest.everything if isinstance(e, Erasure)]
+    assert erasure.covers(event)
+    await join(scene.romeo, "Romeo")
+    assert not scene.romeo.found(lambda x: x.find("{urn:xmpp:delay}delay") is not None)
+    code, output = await control("mod_stanzalake", "status")
+    assert ROOMS in output
+    assert HOST in output

@@ -1,0 +1,45 @@
+-- Copies: a room sends a private message to each session under a nick (XEP-0045 §7.5), and an archive keeps one.
+
+local sha256 = require "util.hashes".sha256;
+local jid_resource = require "util.jid".resource;
+local now = require "util.time".now;
+
+local new_cache = require "util.cache".new;
+
+local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
+
+-- Messages whose copies are known, and seconds within which one comes.
+local MAX_MESSAGES = 1000;
+local WINDOW = 60;
+
+local copies_mt = {};
+copies_mt.__index = copies_mt;
+
+-- Returns what all copies of an incoming private message have in common; nil if the message is none.
+function copies_mt:key_of(stanza, owner)
+	local is_private = stanza:get_child("x", xmlns_muc_user) and stanza.attr.id and jid_resource(stanza.attr.from);
+	local text = is_private and self.recorder:text_of(stanza, owner);
+	return text and sha256(owner.."\0"..text) or nil;
+end
+
+-- Returns the archived message, a table with position and is_announced, if the session gets a further copy of it. The
+-- same session gets none: the message was sent once more.
+function copies_mt:find(key, session)
+	local known = self.known:get(key);
+	if not known or now() - known.at > WINDOW or known.sessions[session] then return nil; end
+	known.sessions[session] = true;
+	return known;
+end
+
+-- Remembers an archived message, of which a session gets the first copy.
+function copies_mt:add(key, session, position, is_announced)
+	self.known:set(key, {
+		at = now(), position = position, is_announced = is_announced, sessions = { [session] = true };
+	});
+end
+
+local function new(recorder)
+	return setmetatable({ recorder = recorder, known = new_cache(MAX_MESSAGES) }, copies_mt);
+end
+
+return { new = new };
