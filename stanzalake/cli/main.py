@@ -36,6 +36,7 @@ _SECTIONS: Sections = {
     "Archives": {
         "status": "Show what a running service does: its parts, traffic, archive and journals.",
         "stats": "Show the number of messages and owners, and their size on disk.",
+        "schema": "Show the views for analysts: their columns, types and meaning.",
         "search": "Find messages whose body has all words of TEXT, in all archives or one.",
         "export": "Export the archive of JID as that user sees it, oldest message first.",
         "delete": "Erase messages of one archive: all of them, or those of a peer or a period.",

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -138,6 +139,14 @@ def _dsn(value: SecretStr | None) -> SecretStr | None:
     if value is not None and not _DSN.fullmatch(value.get_secret_value()):
         raise ValueError(f"expected {_DSN_FORM}")
     return value
+
+
+def _zone(name: str) -> str:
+    known = available_timezones()
+    # A machine without the database leaves it to ClickHouse, which has its own.
+    if (known and name not in known) or not re.fullmatch(r"[\w+/-]{1,64}", name, re.ASCII):
+        raise ValueError("allowed is a name of the IANA time zone database, such as Europe/Berlin")
+    return name
 
 
 def _of_a_server(value: Any, info: ValidationInfo) -> Any:
@@ -336,6 +345,12 @@ class Settings(BaseModel):
         "",
         "Name of the ClickHouse cluster that the tables are spread over. Default: a single server",
         pattern=_CLUSTER,
+    )
+    time_zone: Annotated[str, AfterValidator(_zone)] = _setting(
+        "STANZALAKE_TIME_ZONE",
+        "UTC",
+        "Time zone of the local hours in analysts' views, by its name in the IANA database: "
+        "Europe/Berlin",
     )
     log_retention: Seconds = _setting(
         "STANZALAKE_LOG_RETENTION",

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stanzalake.model.position import from_milliseconds
-from stanzalake.store import migrations
+from stanzalake.store import dictionary, migrations
 from stanzalake.store.client import Row, Store
 from stanzalake.store.migrations import BODY, Target
 from stanzalake.store.statement import select
@@ -129,6 +129,87 @@ def test_the_answers_view_measures_seconds_to_an_answer(filled: Store) -> None:
         ("owner", 1, pytest.approx(9.999), pytest.approx(9.999)),
         ("peer", 2, pytest.approx(10.001), pytest.approx(10.001, abs=0.01)),
     ]
+
+
+OOB = "<x xmlns='jabber:x:oob'><url>https://files.lit/a.jpg</url></x>"
+CONTENTS = {
+    "&amp;é": ("", False, False, False, False, 2),
+    f"https://files.lit/a.jpg</body>{OOB}<body>": ("", True, False, False, False, 23),
+    "yes</body><reply to='a@b' id='x' xmlns='urn:xmpp:reply:0'/><body>": (
+        *("", False, True, False, False, 3),
+    ),
+    "</body><reactions id='x' xmlns='urn:xmpp:reactions:0'/><body>": (
+        *("", False, False, True, False, 0),
+    ),
+    "fixed</body><replace id='x' xmlns='urn:xmpp:message-correct:0'/><body>": (
+        *("", False, False, False, True, 5),
+    ),
+    "note</body><encrypted xmlns='eu.siacs.conversations.axolotl'/><body>": (
+        *("omemo", False, False, False, False, 4),
+    ),
+    "note</body><x xmlns='jabber:x:encrypted'>...</x><body>": (
+        *("pgp", False, False, False, False, 4),
+    ),
+    f"a&lt;x xmlns='jabber:x:oob'/&gt;</body><y xmlns='y'>{OOB}</y><body>": (
+        *("", False, False, False, False, 26),
+    ),
+}
+
+
+def test_traffic_tells_the_kinds_of_content_without_the_texts(store: Store) -> None:
+    texts = [stanza(content) for content in CONTENTS]
+    store.insert(
+        [
+            Row(JULIET, from_milliseconds(START + n), ROMEO, "", "in", "chat", text)
+            for n, text in enumerate(texts)
+        ]
+    )
+    found = store.select(
+        "SELECT encrypted, has_attachment, is_reply, is_reaction, is_correction, body_length, bytes"
+        f" FROM {store.table}_traffic ORDER BY at"
+    )
+    assert found == [
+        (*expected, len(text.encode()))
+        for expected, text in zip(CONTENTS.values(), texts, strict=True)
+    ]
+
+
+def test_threads_and_message_ids_are_hashed(store: Store) -> None:
+    texts = [
+        stanza("1", "<thread>t1</thread>"),
+        stanza("2", "<thread parent='t0'>t1</thread>"),
+        stanza("3", "<x xmlns='y'><thread>t1</thread></x>").replace(" id='m'", ""),
+    ]
+    store.insert(
+        [
+            Row(JULIET, from_milliseconds(START + n), ROMEO, "", "in", "chat", text)
+            for n, text in enumerate(texts)
+        ]
+    )
+    columns = f"thread_hash, message_id_hash FROM {store.table}_traffic ORDER BY at"
+    first, second, third = store.select(f"SELECT {columns}")
+    assert first == second
+    assert all(first)
+    assert third == ("", "")
+    assert len(set(first)) == 2
+
+
+def test_local_hours_follow_the_time_zone_of_the_settings(store: Store) -> None:
+    store.insert([Row(JULIET, from_milliseconds(START), ROMEO, "", "in", "chat", stanza())])
+    hours = f"SELECT DISTINCT local_hour FROM {store.table}_traffic"
+    assert store.select(hours) == [(14,)]
+    migrations.apply(
+        store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", STANZALAKE_TIME_ZONE="Asia/Kathmandu")
+    )
+    assert store.select(hours) == [(19,)]
+
+
+def test_every_column_has_its_meaning_in_the_data_dictionary(store: Store) -> None:
+    views = dictionary.read(store)
+    assert [view.name.rpartition("_")[2] for view in views] == list(dictionary.VIEWS)
+    for view in views:
+        assert view.comment
+        assert all(column.comment for column in view.columns), view.name
 
 
 def test_hashes_are_stable_per_address_and_differ_between_deployments(

@@ -47,6 +47,10 @@ TRAITS = (
 )
 """Expression for the kinds of a message's content, the bits of `Trait`."""
 
+MESSAGE_ID = (resources.files(__name__) / "message_id.sql").read_text()
+"""Expression for a message's own id; empty without one."""
+
+_THREAD = BODY.replace("body", "thread")
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _FILES = resources.files(__name__)
 _BODIES = (_FILES / "bodies.sql").read_text()
@@ -90,16 +94,18 @@ class Target(NamedTuple):
         table: Name of the messages table.
         cluster: Name of the cluster; empty for a single server.
         retention: For how long messages are kept.
+        time_zone: Name of the time zone of local hours.
     """
 
     table: str
     cluster: str = ""
     retention: Retention = FOREVER
+    time_zone: str = "UTC"
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Target":
         """Return the names for a store and its settings."""
-        return cls(store.table, settings.clickhouse_cluster, settings.retention)
+        return cls(store.table, settings.clickhouse_cluster, settings.retention, settings.time_zone)
 
     def local(self, suffix: str = "") -> str:
         """Return the name of a MergeTree table, or of a view over one."""
@@ -156,6 +162,10 @@ class Target(NamedTuple):
             codec=_CODECS[True],
             body=BODY,
             traits=TRAITS,
+            encryption=ENCRYPTION,
+            message_id=MESSAGE_ID,
+            thread=_THREAD,
+            time_zone=self.time_zone,
             kept=self.kept,
             secret=(secrets.randbits(64), secrets.randbits(64)),
         )
@@ -296,8 +306,9 @@ def _record_retention(store: Store, retention: Retention) -> None:
 
 
 def _is_outdated(store: Store, target: Target) -> bool:
-    """Return whether the view of bodies follows another retention."""
-    return target.kept not in _definition(store, target.local("_bodies"))
+    """Return whether the view of bodies follows another retention or time zone."""
+    current = _definition(store, target.local("_bodies"))
+    return target.kept not in current or f"'{target.time_zone}') AS local_hour" not in current
 
 
 def _definition(store: Store, name: str) -> str:
