@@ -103,6 +103,32 @@ async def expire(stanzalake: Command, option: str) -> int:
     return int(json.loads(out)["messages"])
 
 
+async def test_a_delete_returns_once_no_reader_sees_the_messages(deployment: Deployment) -> None:
+    """Their bytes are still there: no mutation runs meanwhile."""
+    stanzalake = command(deployment)
+    juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
+    await talk(juliet, romeo, "one", "two")
+    assert await ids(juliet) == ["one", "two"]
+    with opened(deployment) as store:
+        store.command("SYSTEM STOP MERGES messages")
+    status, _, err = await stanzalake.run("delete", JULIET, "--yes")
+    assert status == 0, err
+    assert stored(deployment) == 4
+    assert await ids(juliet) == []
+    assert await ids(romeo) == ["one", "two"]
+    status, _, err = await stanzalake.run("export", JULIET, "--output", "-")
+    assert (status, "holds no such message" in err) == (1, True), err
+    status, out, err = await stanzalake.run("search", "one", "--json")
+    assert (status, [json.loads(line)["owner"] for line in out.splitlines()]) == (0, [ROMEO]), err
+    status, out, err = await stanzalake.run("stats", "--json")
+    assert (status, json.loads(out)["messages"]) == (0, 2), err
+    assert stored(deployment) == 4
+    with opened(deployment) as store:
+        store.command("SYSTEM START MERGES messages")
+    assert await expire(stanzalake, "--no-wait") == 0
+    await until(lambda: stored(deployment) == 2, SOON)
+
+
 async def test_a_deleted_archive_stays_deleted(deployment: Deployment) -> None:
     stanzalake = command(deployment)
     juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]
