@@ -1,6 +1,6 @@
 """Batches: rows, states and dead letters of a run of records, with the offsets to commit."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from stanzalake.errors import InvalidEvent, InvalidStanza
 from stanzalake.log import dead_letters
 from stanzalake.log.base import EVENTS, Entry, Record
 from stanzalake.model.event import Event, Expiry, Message, decode
-from stanzalake.model.history import ArchiveState, History
+from stanzalake.model.history import ArchiveState, History, begins_after
 from stanzalake.store.client import Row
 from stanzalake.xmpp.stanza import strip
 
@@ -117,16 +117,26 @@ def decode_records(records: Iterable[Record]) -> Decoded:
     return decoded
 
 
-def assemble(decoded: Decoded, histories: Mapping[str, History], rules: Rules) -> Batch:
+def assemble(
+    decoded: Decoded,
+    histories: Mapping[str, History],
+    rules: Rules,
+    earlier: Callable[[Message, History], History],
+) -> Batch:
     """Apply policy and exclusion: each message becomes a row or a dead letter, or is dropped.
 
     Args:
         decoded: The records.
         histories: History of each of their owners, including the states of these records.
         rules: Server-wide rules.
+        earlier: Extends a history that begins after a message.
     """
     bad = list(decoded.dead_letters)
-    rows = list(_rows(decoded.messages, histories, rules, bad))
+    judged = (
+        (record, message, _as_of(message, histories[message.owner], earlier))
+        for record, message in decoded.messages
+    )
+    rows = list(_rows(judged, rules, bad))
     # A late state from before the removal of its account is in no history, and is not written.
     current = {state for owner in decoded.state_owners for state in histories[owner]}
     states = [state for state in decoded.states if state in current]
@@ -161,14 +171,17 @@ def _sort(record: Record, event: Event, decoded: Decoded) -> None:
         decoded.states.append(event)
 
 
+def _as_of(
+    message: Message, history: History, earlier: Callable[[Message, History], History]
+) -> History:
+    return earlier(message, history) if begins_after(history, message.position) else history
+
+
 def _rows(
-    messages: Iterable[tuple[Record, Message]],
-    histories: Mapping[str, History],
-    rules: Rules,
-    bad: list[DeadLetter],
+    judged: Iterable[tuple[Record, Message, History]], rules: Rules, bad: list[DeadLetter]
 ) -> Iterator[Row]:
-    for record, message in messages:
-        if not rules.policy.admits(message, histories[message.owner]):
+    for record, message, history in judged:
+        if not rules.policy.admits(message, history):
             continue
         try:
             stored = strip(message.stanza, rules.exclusions)

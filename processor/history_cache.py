@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from stanzalake.model.history import ArchiveState, History, merge, size
+from stanzalake.model.history import ArchiveState, History, cut, merge, size
 
 MAX_BYTES = 64 * 1024 * 1024
 """Bytes of cached histories; most are empty, and 100,000 of these fit."""
@@ -57,11 +57,12 @@ class HistoryCache:
         missing = set(owners) - self._histories.keys()
         for owner, history in self._source.read(missing).items() if missing else ():
             self._put(owner, history)
-        for owner in pending.keys() & set(owners):
-            merged = merge(self._histories[owner], pending[owner])
-            self._put(owner, merged)
-            self.settle(pending[owner].difference(merged))
         found = {owner: self._histories[owner] for owner in owners}
+        for owner in pending.keys() & found.keys():
+            # Not cut: each message of a batch is judged by the states right before it.
+            found[owner] = merge(found[owner], pending[owner])
+            self._put(owner, cut(found[owner]))
+            self.settle(pending[owner].difference(found[owner]))
         self._evict(owners)
         return found
 

@@ -47,7 +47,7 @@ class Judge:
             if len(owners) == 1:
                 raise
         else:
-            return assemble(decoded, histories, self._rules)
+            return assemble(decoded, histories, self._rules, self._sink.earlier)
         # Half of the owners at a time: the histories of all would take too much memory.
         middle = len(owners) // 2
         first, second = frozenset(owners[:middle]), frozenset(owners[middle:])

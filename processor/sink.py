@@ -1,14 +1,38 @@
 """The sink: writes batches to the store, and looks up histories."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from processor.batch import Batch, Decoded
 from processor.history_cache import HistoryCache
-from stanzalake.model.event import Erasure
-from stanzalake.model.history import History
+from stanzalake.model.event import Erasure, Message
+from stanzalake.model.history import History, OwnerState, merge
 from stanzalake.store.changes import Changes
 from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
+
+
+class _Moment(NamedTuple):
+    """The state of an owner for messages between two positions, as it was read last.
+
+    Attributes:
+        owner: Bare JID of the archive's owner.
+        low: The position below the first of such messages.
+        high: The highest position of such a message.
+        state: The newest preferences, else an activation, before them.
+    """
+
+    owner: str
+    low: int
+    high: int
+    state: OwnerState | None
+
+    def includes(self, message: Message) -> bool:
+        """Return whether a message lies between the positions."""
+        return message.owner == self.owner and self.low < message.position <= self.high
+
+
+_NEVER = _Moment("", 0, 0, None)
 
 
 class Sink:
@@ -23,6 +47,7 @@ class Sink:
         self._histories = Histories(store)
         self._changes = Changes(store)
         self._cache = HistoryCache(self._histories)
+        self._moment = _NEVER
 
     def histories(self, decoded: Decoded) -> Mapping[str, History]:
         """Return the history of each owner, including the decoded states.
@@ -32,6 +57,24 @@ class Sink:
             ResultTooLarge: Too much for a single read: ask for fewer owners.
         """
         return self._cache.get(decoded.owners, decoded.states)
+
+    def earlier(self, message: Message, history: History) -> History:
+        """Return a history with the states right before a message that is older than the history.
+
+        Only messages that are replayed without the states around them are older: those of a batch
+        are in its histories.
+
+        Raises:
+            StoreUnavailable: The store does not answer.
+        """
+        moment = self._moment
+        if not moment.includes(message):
+            state, following = self._histories.before(message.owner, message.position)
+            first = next(s.position for s in history if not isinstance(s, Erasure))
+            low = state.position if state else -1
+            moment = self._moment = _Moment(message.owner, low, following or first, state)
+        erasures = [state for state in history if isinstance(state, Erasure)]
+        return merge(erasures, [moment.state] if moment.state else [])
 
     def write_states(self, batch: Batch) -> None:
         """Write a batch's states, readable and in force on return. Idempotent.
@@ -44,6 +87,7 @@ class Sink:
         with self._changes.announce({s.owner for s in batch.states if isinstance(s, Erasure)}):
             self._histories.write(batch.states)
         self._cache.settle(batch.states)
+        self._moment = _NEVER
 
     def write_rows(self, batch: Batch) -> None:
         """Write a batch's messages, readable on return. Idempotent; raises as `write_states`."""
@@ -58,3 +102,4 @@ class Sink:
     def invalidate(self) -> None:
         """Drop cached histories, which other workers may have changed."""
         self._cache.invalidate()
+        self._moment = _NEVER

@@ -14,7 +14,7 @@ History = Sequence[ArchiveState]
 """States of an owner, oldest first."""
 
 MAX_STATES = 1000
-"""Preferences and activations kept for an owner: the newest."""
+"""Preferences and activations read and remembered for an owner: the newest."""
 MAX_BYTES = 512 * 1024
 """Bytes of these, as `size` counts them; the newest preferences are kept whatever their size."""
 
@@ -33,7 +33,7 @@ def size(state: ArchiveState) -> int:
 
 
 def merge(history: History, states: Iterable[ArchiveState]) -> History:
-    """Return a history with more states, without duplicates and obsolete ones.
+    """Return a history with more states, all of them, without duplicates and obsolete ones.
 
     The removal of an account ends its preferences: a new account of that name starts without any.
     """
@@ -41,7 +41,20 @@ def merge(history: History, states: Iterable[ArchiveState]) -> History:
     erasures = [state for state in ordered if isinstance(state, Erasure)]
     end = max((erasure.position for erasure in erasures if erasure.account), default=0)
     current = [s for s in ordered if not isinstance(s, Erasure) and s.position >= end]
-    return tuple(sorted([*erasures, *_newest(current)], key=_position))
+    return tuple(sorted([*erasures, *current], key=_position))
+
+
+def cut(history: History) -> History:
+    """Return a history within the limits: the newest states, and all erasures."""
+    erasures = [state for state in history if isinstance(state, Erasure)]
+    states = [state for state in history if not isinstance(state, Erasure)]
+    return tuple(sorted([*erasures, *_newest(states)], key=_position))
+
+
+def begins_after(history: History, position: int) -> bool:
+    """Return whether a history has states, but none before a position: some may have been cut."""
+    first = next((state for state in history if not isinstance(state, Erasure)), None)
+    return first is not None and first.position >= position
 
 
 def _newest(states: Sequence[OwnerState]) -> Iterator[OwnerState]:

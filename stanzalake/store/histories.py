@@ -48,6 +48,13 @@ WHERE owner IN {owners:Array(String)} AND (owner, position) IN (
 )
 ORDER BY owner, position DESC
 """
+_BEFORE = """
+SELECT owner, position, policy, always, never FROM {preferences:Identifier}
+WHERE owner = {owner:String} AND position < {position:UInt64}
+ORDER BY policy != '' DESC, position DESC LIMIT 1"""
+_FOLLOWING = """
+SELECT min(position) FROM {preferences:Identifier}
+WHERE owner = {owner:String} AND position >= {position:UInt64}"""
 _LIMITS = {
     "limit": MAX_STATES,
     "max_bytes": MAX_BYTES,
@@ -106,6 +113,20 @@ class Histories:
         for owner, erasures in self._erasures.read(owners).items():
             histories[owner] = merge(histories[owner], erasures)
         return histories
+
+    def before(self, owner: str, position: int) -> tuple[OwnerState | None, int]:
+        """Return an owner's newest preferences before a position, else an activation, if any.
+
+        Returns:
+            The state, and the position of the next one; 0 if there is none.
+
+        Raises:
+            StoreUnavailable: No answer; may work later.
+        """
+        parameters = {"owner": owner, "position": position}
+        rows = [_Row(*row) for row in self._store.select(_BEFORE, parameters)]
+        [(following,)] = self._store.select(_FOLLOWING, parameters)
+        return _state(rows[0]) if rows else None, int(following)
 
     def _read(self, owners: Sequence[str]) -> Mapping[str, History]:
         rows = self._store.select(_NEWEST + _BOUND, {"owners": owners, **_LIMITS})

@@ -124,7 +124,8 @@ def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> Non
         last = run.worker
         start = max(0, committed - run.back)
         decoded = decode_records(records[start : start + run.length])
-        batch = assemble(decoded, sinks[run.worker].histories(decoded), RULES)
+        sink = sinks[run.worker]
+        batch = assemble(decoded, sink.histories(decoded), RULES, sink.earlier)
         held, late = late, []
         if run.end == "committed":
             write(sinks[run.worker], batch)
@@ -135,8 +136,8 @@ def work(store: Store, records: Sequence[Record], planned: Sequence[Run]) -> Non
             Histories(store).write(batch.states)
             store.insert(batch.rows if run.end == "rows" else [])
             sinks[run.worker] = Sink(store)
-        for sink, old in held:
-            write(sink, old)
+        for writer, old in held:
+            write(writer, old)
 
 
 def write(sink: Sink, batch: Batch) -> None:

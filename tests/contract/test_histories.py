@@ -9,7 +9,7 @@ import pytest
 from bench import usage
 from stanzalake.errors import ResultTooLarge
 from stanzalake.model.event import MAX_JIDS, VERSION, Activation, Preferences
-from stanzalake.model.history import MAX_BYTES, MAX_STATES, ArchiveState, merge, size
+from stanzalake.model.history import MAX_BYTES, MAX_STATES, ArchiveState, cut, merge, size
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
@@ -105,7 +105,7 @@ def test_a_history_is_bounded_in_bytes_and_keeps_the_newest_states(histories: Hi
     states: list[ArchiveState] = [long_list(A, position) for position in range(1, 6)]
     histories.write(states)
     history = histories.read([A])[A]
-    assert history == merge((), states)
+    assert history == cut(merge((), states))
     assert 0 < sum(map(size, history)) <= MAX_BYTES
     assert history[-1] == states[-1]
 
@@ -117,7 +117,7 @@ def test_the_newest_preferences_are_kept_whatever_their_size(histories: Historie
     assert size(huge) > MAX_BYTES
     assert histories.read([A])[A] == (huge,)
     histories.write([activation(A, 3)])
-    assert histories.read([A])[A] == merge((), [wishes(A, 1), huge, activation(A, 3)])
+    assert histories.read([A])[A] == cut(merge((), [wishes(A, 1), huge, activation(A, 3)]))
     assert histories.read([A])[A] == (huge, activation(A, 3))
 
 

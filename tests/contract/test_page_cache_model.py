@@ -255,7 +255,7 @@ class World:
             if record.offset in self.unlucky:
                 self.rejected.append(record._replace(headers=(("replayed", "yes"),)))
         decoded = decode_records(r for r in records if r.offset not in self.unlucky)
-        batch = assemble(decoded, self.sink.histories(decoded), RULES)
+        batch = assemble(decoded, self.sink.histories(decoded), RULES, self.sink.earlier)
         with suppress(Killed):
             self._settle(batch, process.killed)
             self.unlucky -= {record.offset for record in records}

@@ -15,7 +15,7 @@ from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.log.base import Record
 from stanzalake.model.event import VERSION, Activation, Preferences
 from stanzalake.model.history import History
-from tests.support.events import JULIET, ROMEO
+from tests.support.events import JULIET, ROMEO, uncut
 from tests.support.lua import environment
 
 TABLE = Path(__file__).with_name("verdicts.json")
@@ -110,7 +110,7 @@ def archived(case: Case, event: bytes) -> bool:
     """Tell whether the processor makes a row of an event."""
     rules = Rules(Policy(case.policy, case.smart), DEFAULT_EXCLUSIONS.union(case.excluded))
     decoded = decode_records([Record(0, 1, JULIET, event)])
-    batch = assemble(decoded, {JULIET: _history(case.state)}, rules)
+    batch = assemble(decoded, {JULIET: _history(case.state)}, rules, uncut)
     assert not batch.dead_letters, batch.dead_letters
     return bool(batch.rows)
 

@@ -51,7 +51,7 @@ from stanzalake.xmpp import dates
 from stanzalake.xmpp.namespaces import DELEGATION, FORWARD, MAM, RSM, tag
 from stanzalake.xmpp.stanza import parse, strip
 from tests.support.archives import HeardLog, MemoryArchive, rows, visible_id
-from tests.support.events import JULIET, ROMEO, encoded, stanza
+from tests.support.events import JULIET, ROMEO, encoded, stanza, uncut
 from tests.support.lua import environment
 from tests.support.mutations import bent, damaged
 from tests.support.queries import carried, envelope, field, form, forwarded, page, parsed, query
@@ -136,7 +136,7 @@ def test_every_record_becomes_a_row_a_state_a_dead_letter_or_is_filtered(
         owner: merge((), [state for state in decoded.states if state.owner == owner])
         for owner in decoded.owners
     }
-    batch = assemble(decoded, histories, Rules(Policy("true"), DEFAULT_EXCLUSIONS))
+    batch = assemble(decoded, histories, Rules(Policy("true"), DEFAULT_EXCLUSIONS), uncut)
     assert batch.states == [one for one in decoded.states if one in histories[one.owner]]
     ends = len(batch.rows) + len(decoded.states) + len(batch.dead_letters) + batch.expiries
     filtered = [m for _, m in decoded.messages if is_filtered(m, histories[m.owner])]
@@ -152,7 +152,7 @@ def test_every_record_becomes_a_row_a_state_a_dead_letter_or_is_filtered(
 def test_a_damaged_stanza_is_stored_unchanged_or_a_dead_letter(raw: bytes) -> None:
     text = raw.decode(errors="replace") or " "
     decoded = decode_records([Record(0, 0, JULIET, encoded(1, stanza=text))])
-    batch = assemble(decoded, {JULIET: ()}, Rules(Policy("true"), frozenset()))
+    batch = assemble(decoded, {JULIET: ()}, Rules(Policy("true"), frozenset()), uncut)
     assert len(batch.rows) + len(batch.dead_letters) <= 1
     assert all(row.stanza == text for row in batch.rows)
 

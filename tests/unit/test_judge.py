@@ -10,9 +10,9 @@ from processor.judge import Judge
 from processor.policy import Policy
 from stanzalake.errors import ResultTooLarge
 from stanzalake.log.base import Record
-from stanzalake.model.event import VERSION, Preferences, encode
+from stanzalake.model.event import VERSION, Message, Preferences, encode
 from stanzalake.model.history import History, merge
-from tests.support.events import encoded
+from tests.support.events import encoded, uncut
 
 OWNERS = [f"user{n}@capulet.lit" for n in range(7)]
 RULES = Rules(Policy("true"), frozenset())
@@ -35,6 +35,9 @@ class LargeHistories:
             owner: merge((), [state for state in decoded.states if state.owner == owner])
             for owner in decoded.owners
         }
+
+    def earlier(self, message: Message, history: History) -> History:
+        return uncut(message, history)
 
 
 @pytest.fixture

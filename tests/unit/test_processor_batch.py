@@ -12,7 +12,7 @@ from stanzalake.log.base import Record
 from stanzalake.model.event import VERSION, Activation, Erasure, Expiry, Preferences, encode
 from stanzalake.model.history import ArchiveState, merge
 from stanzalake.store.client import Row
-from tests.support.events import JULIET, ROMEO, encoded, stanza
+from tests.support.events import JULIET, ROMEO, encoded, stanza, uncut
 
 ALL = Rules(Policy("true"), DEFAULT_EXCLUSIONS)
 
@@ -25,7 +25,7 @@ def batch(
     records: Sequence[Record], rules: Rules = ALL, history: Sequence[ArchiveState] = ()
 ) -> Batch:
     decoded = decode_records(records)
-    return assemble(decoded, {JULIET: merge(history, decoded.states)}, rules)
+    return assemble(decoded, {JULIET: merge(history, decoded.states)}, rules, uncut)
 
 
 @pytest.mark.requirement("313-01")
@@ -79,7 +79,7 @@ def test_twenty_thousand_erasures_of_one_owner_are_assembled_quickly() -> None:
     erasures = [erasure(position) for position in range(20_000)]
     decoded = Decoded(states=list(erasures))
     began = time.process_time()
-    assert assemble(decoded, {JULIET: tuple(erasures)}, ALL).states == erasures
+    assert assemble(decoded, {JULIET: tuple(erasures)}, ALL, uncut).states == erasures
     assert time.process_time() - began < 2
 
 
