@@ -65,3 +65,9 @@ def anchors(document: Path) -> set[str]:
     """Give the names under which GitHub shows a document's headings."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def questions() -> dict[str, str]:
+    """Give the analysts' guide's statements by their headings."""
+    found = [block for block in blocks() if block.document == "docs/analytics.md"]
+    return {block.section: block.text for block in found if block.kind == "sql"}
