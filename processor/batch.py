@@ -8,9 +8,11 @@ from processor.policy import Policy
 from stanzalake.errors import InvalidEvent, InvalidStanza
 from stanzalake.log import dead_letters
 from stanzalake.log.base import EVENTS, Entry, Record
-from stanzalake.model.event import Event, Expiry, Message, decode
+from stanzalake.model.event import Erasure, Event, Expiry, Message, Tombstone, decode
 from stanzalake.model.history import ArchiveState, History, begins_after
 from stanzalake.store.client import Row
+from stanzalake.store.tombstones import TombstoneRow
+from stanzalake.xmpp.retraction import retracted
 from stanzalake.xmpp.stanza import strip
 
 
@@ -55,6 +57,7 @@ class Decoded:
     Attributes:
         messages: Messages with their records.
         states: Preferences, activations and erasures.
+        tombstones: Retractions.
         expiries: Requests to remove expired messages.
         dead_letters: Records without a valid event.
         offsets: Next offset to read (last + 1) of each partition.
@@ -62,20 +65,23 @@ class Decoded:
 
     messages: list[tuple[Record, Message]] = field(default_factory=list)
     states: list[ArchiveState] = field(default_factory=list)
+    tombstones: list[Tombstone] = field(default_factory=list)
     expiries: list[Expiry] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
 
     @property
     def owners(self) -> frozenset[str]:
-        """Owners of the messages and states."""
-        return frozenset(message.owner for _, message in self.messages) | self.state_owners
+        """Owners of the messages, states and tombstones."""
+        owners = (event.owner for event in (*self.states, *self.tombstones))
+        return frozenset(message.owner for _, message in self.messages).union(owners)
 
     def select(self, owners: Collection[str]) -> "Decoded":
-        """Return the messages and states of some owners alone."""
+        """Return the messages, states and tombstones of some owners alone."""
         return Decoded(
             messages=[(r, message) for r, message in self.messages if message.owner in owners],
             states=[state for state in self.states if state.owner in owners],
+            tombstones=[one for one in self.tombstones if one.owner in owners],
         )
 
     @property
@@ -95,6 +101,7 @@ class Batch:
         offsets: Offsets to commit after all of that is written.
         expiries: Number of requests to remove expired messages.
         replayed: Owners of messages that are archived long after the tap announced them.
+        tombstones: Rows of retractions for the store.
     """
 
     rows: Sequence[Row]
@@ -103,6 +110,7 @@ class Batch:
     offsets: Mapping[int, int]
     expiries: int = 0
     replayed: frozenset[str] = frozenset()
+    tombstones: Sequence[TombstoneRow] = ()
 
 
 def decode_records(records: Iterable[Record]) -> Decoded:
@@ -142,11 +150,19 @@ def assemble(
     states = [state for state in decoded.states if state in current]
     # Of all events, only replayed ones have headers.
     replayed = frozenset(message.owner for record, message in decoded.messages if record.headers)
-    return Batch(rows, states, bad, decoded.offsets, len(decoded.expiries), replayed)
+    return Batch(
+        rows,
+        states,
+        bad,
+        decoded.offsets,
+        expiries=len(decoded.expiries),
+        replayed=replayed,
+        tombstones=list(_tombstones(decoded.tombstones, histories)),
+    )
 
 
 def join(first: Batch, *others: Batch) -> Batch:
-    """Return a batch with the rows, states and dead letters of several, and the first's offsets."""
+    """Return a batch with the content of several, and the first's offsets."""
     batches = (first, *others)
     return replace(
         first,
@@ -154,6 +170,7 @@ def join(first: Batch, *others: Batch) -> Batch:
         states=[state for batch in batches for state in batch.states],
         dead_letters=[letter for batch in batches for letter in batch.dead_letters],
         replayed=frozenset(owner for batch in batches for owner in batch.replayed),
+        tombstones=[row for batch in batches for row in batch.tombstones],
     )
 
 
@@ -167,6 +184,8 @@ def _sort(record: Record, event: Event, decoded: Decoded) -> None:
         decoded.messages.append((record, event))
     elif isinstance(event, Expiry):
         decoded.expiries.append(event)
+    elif isinstance(event, Tombstone):
+        decoded.tombstones.append(event)
     else:
         decoded.states.append(event)
 
@@ -190,3 +209,15 @@ def _rows(
         else:
             if stored is not None:
                 yield Row.of(message, stored)
+
+
+def _tombstones(
+    tombstones: Iterable[Tombstone], histories: Mapping[str, History]
+) -> Iterator[TombstoneRow]:
+    """Yield the rows of tombstones, without those from before the removal of their account."""
+    for tombstone in tombstones:
+        erasures = (state for state in histories[tombstone.owner] if isinstance(state, Erasure))
+        if not any(
+            erasure.account and erasure.position > tombstone.position for erasure in erasures
+        ):
+            yield TombstoneRow.of(tombstone, retracted(tombstone))

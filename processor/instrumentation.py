@@ -30,7 +30,8 @@ def count_events(batch: Batch, records: int) -> None:
         batch: The batch.
         records: Number of its records, including filtered ones.
     """
-    stored, states, rejected = len(batch.rows), len(batch.states), len(batch.dead_letters)
+    stored, rejected = len(batch.rows), len(batch.dead_letters)
+    states = len(batch.states) + len(batch.tombstones)
     for outcome, number in (
         ("stored", stored),
         ("state", states),

@@ -51,6 +51,6 @@ class Judge:
         # Half of the owners at a time: the histories of all would take too much memory.
         middle = len(owners) // 2
         first, second = frozenset(owners[:middle]), frozenset(owners[middle:])
-        rest = replace(decoded, messages=[], states=[])
+        rest = replace(decoded, messages=[], states=[], tombstones=[])
         parts = [rest, decoded.select(first), decoded.select(second)]
         return join(*map(self._assemble, parts))

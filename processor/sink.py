@@ -10,6 +10,7 @@ from stanzalake.model.history import History, OwnerState, merge
 from stanzalake.store.changes import Changes
 from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
+from stanzalake.store.tombstones import Tombstones
 
 
 class _Moment(NamedTuple):
@@ -45,6 +46,7 @@ class Sink:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._histories = Histories(store)
+        self._tombstones = Tombstones(store)
         self._changes = Changes(store)
         self._cache = HistoryCache(self._histories)
         self._moment = _NEVER
@@ -77,15 +79,17 @@ class Sink:
         return merge(erasures, [moment.state] if moment.state else [])
 
     def write_states(self, batch: Batch) -> None:
-        """Write a batch's states, readable and in force on return. Idempotent.
+        """Write a batch's states and tombstones, in force on return. Idempotent.
 
         Raises:
             StoreUnavailable: The outcome is unknown: write the states again.
             RowRefused: The store rejects at least one state: write fewer at a time.
             StoreRefused: The store rejects any state.
         """
-        with self._changes.announce({s.owner for s in batch.states if isinstance(s, Erasure)}):
+        hidden = {state.owner for state in batch.states if isinstance(state, Erasure)}
+        with self._changes.announce(hidden.union(row.owner for row in batch.tombstones)):
             self._histories.write(batch.states)
+            self._tombstones.write(batch.tombstones)
         self._cache.settle(batch.states)
         self._moment = _NEVER
 

@@ -35,6 +35,7 @@ _USER_FEATURES = (
     STANZA_IDS,
     RSM,
     RETRACTION,
+    f"{RETRACTION}#tombstone",
     FULL_TEXT,
 )
 _IDENTITY = markup.element(

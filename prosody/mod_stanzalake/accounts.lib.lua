@@ -15,7 +15,7 @@ local tap = module:require "tap";
 local FEATURES = {
 	"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:mam:2#groupchat-field",
 	"urn:xmpp:sid:0", "http://jabber.org/protocol/rsm", "urn:xmpp:message-retract:1",
-	"urn:xmpp:fulltext:0", "urn:xmpp:inbox:1",
+	"urn:xmpp:message-retract:1#tombstone", "urn:xmpp:fulltext:0", "urn:xmpp:inbox:1",
 };
 
 local function on_disco(data)

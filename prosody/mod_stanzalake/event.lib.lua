@@ -28,6 +28,14 @@ local function encode(message)
 		..'","contact":'..tostring(message.contact)..occupant..',"stanza":'..quote(message.stanza).."}\n";
 end
 
+local function encode_tombstone(tombstone)
+	return '{"type":"tombstone","v":1,"position":'..tombstone.position..',"owner":'..quote(tombstone.owner)
+		..',"peer":'..quote(tombstone.peer)..',"peer_resource":'..quote(tombstone.peer_resource)
+		..',"direction":"'..tombstone.direction..'","message_id":'..quote(tombstone.message_id)
+		..',"occupant_id":'..quote(tombstone.occupant_id)..',"by":'..quote(tombstone.by)
+		..',"retraction_id":'..quote(tombstone.retraction_id).."}\n";
+end
+
 local function position_of(line)
 	return math.tointeger(tonumber(line:match('"position":(%d+)')));
 end
@@ -94,4 +102,7 @@ local function text_of(stanza)
 	return text, (has_prefix or has_xmlns_xml) and true;
 end
 
-return { encode = encode, position_of = position_of, owner_of = owner_of, text_of = text_of };
+return {
+	encode = encode, encode_tombstone = encode_tombstone;
+	position_of = position_of, owner_of = owner_of, text_of = text_of;
+};

@@ -1,4 +1,4 @@
--- The recorder: writes messages to the journal as events, and reports and counts those that cannot be.
+-- The recorder: writes messages and tombstones to the journal as events, and reports and counts those that cannot be.
 
 local event = module:require "event";
 local stanzas = module:require "stanzas";
@@ -20,23 +20,30 @@ function recorder_mt:report(trouble)
 	self.trouble = trouble;
 end
 
-function recorder_mt:append(message)
-	local line = #message.stanza <= MAX_STANZA and event.encode(message);
-	if not line or #line > MAX_EVENT then return nil, "a message is too large"; end
-	return self.journal:append(line);
-end
-
--- Returns whether the message could be written.
-function recorder_mt:write(message, owner)
-	local place, trouble = self:append(message);
+-- Returns whether the line of an event could be written; false is a line that is too long.
+function recorder_mt:append(line, owner, position)
+	local place, trouble = nil, "a message is too large";
+	if line and #line <= MAX_EVENT then place, trouble = self.journal:append(line); end
 	self:report(trouble);
 	if not place then
 		self.count_drop(1);
 		return false;
 	end
-	self.count(1);
-	self.sender:wrote(owner, place, message.position);
+	self.sender:wrote(owner, place, position);
 	return true;
+end
+
+-- Returns whether the message could be written.
+function recorder_mt:write(message, owner)
+	local line = #message.stanza <= MAX_STANZA and event.encode(message);
+	local is_written = self:append(line, owner, message.position);
+	if is_written then self.count(1); end
+	return is_written;
+end
+
+-- Returns whether the tombstone could be written.
+function recorder_mt:write_tombstone(tombstone)
+	return self:append(event.encode_tombstone(tombstone), tombstone.owner, tombstone.position);
 end
 
 -- Returns the stanza as the archive keeps it. Nil if no parser takes what Prosody writes: it would end the stream of

@@ -8,6 +8,7 @@ local jid = require "util.jid";
 local copies = module:require "copies";
 local eligible = module:require "eligibility".eligible;
 local ids = module:require "stanza_ids";
+local tombstone_of = module:require "retraction".tombstone_of;
 local verdict_of = module:require "verdict".verdict;
 
 local host = module.host;
@@ -19,6 +20,14 @@ local KINDS = { chat = "chat", error = "error", groupchat = "groupchat", headlin
 
 local tap_mt = {};
 tap_mt.__index = tap_mt;
+
+-- A retraction holds for older messages, also where the policy keeps the message that brings it out of the archive.
+function tap_mt:retract(stanza, owner, peer, peer_resource, direction)
+	local tombstone = tombstone_of(stanza, owner, peer, peer_resource, direction);
+	if not tombstone then return; end
+	tombstone.position = self.sequence:next(owner);
+	self.recorder:write_tombstone(tombstone);
+end
 
 local function is_contact(user, peer)
 	return rostermanager.load_roster(user, host)[peer] ~= nil;
@@ -82,13 +91,10 @@ end
 -- line and its last use nothing is called that could archive another message.
 local record = {};
 
--- Archives the message for one owner, unless it is certain that the processor would drop it. Where that cannot be told,
--- the processor decides, and nothing is announced.
-function tap_mt:archive(data, user, other, direction)
+-- Keeps an eligible message, unless it is certain that the processor would drop it. Where that cannot be told, the
+-- processor decides, and nothing is announced.
+function tap_mt:keep(data, user, other, direction, peer, peer_resource)
 	local stanza, owner = data.stanza, user.."@"..host;
-	local peer_node, peer_host, peer_resource = jid.split(other);
-	local peer = peer_node and peer_node.."@"..peer_host or peer_host;
-	if not is_eligible(data, user, owner, peer) then return; end
 	local contact, state = is_contact(user, peer), self.preferences:get(owner);
 	local verdict = verdict_of(stanza, peer, other, contact, state, self.server);
 	if verdict == "no" then return self.recorder.count_filtered(1); end
@@ -108,6 +114,16 @@ function tap_mt:archive(data, user, other, direction)
 	if not self.recorder:write(record, owner) then return; end
 	if key then self.copies:add(key, stanza.attr.to, position, verdict == "yes"); end
 	if verdict == "yes" then self:announce(data, user, owner, position, direction); end
+end
+
+-- Archives the message for one owner.
+function tap_mt:archive(data, user, other, direction)
+	local stanza, owner = data.stanza, user.."@"..host;
+	local peer_node, peer_host, peer_resource = jid.split(other);
+	local peer = peer_node and peer_node.."@"..peer_host or peer_host;
+	if not is_eligible(data, user, owner, peer) then return; end
+	self:keep(data, user, other, direction, peer, peer_resource);
+	self:retract(stanza, owner, peer, peer_resource, direction);
 end
 
 function tap_mt:on_outgoing(data)

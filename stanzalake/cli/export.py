@@ -43,6 +43,11 @@ from stanzalake.store.messages import MessageRange, Messages
 @click.option("--with", "peer", type=JID_TYPE, help="Only messages with this bare JID.")
 @click.option("--start", type=MOMENT, help="Only messages from this date or time on.")
 @click.option("--end", type=MOMENT, help="Only messages before this date or time.")
+@click.option(
+    "--with-retracted",
+    is_flag=True,
+    help="Retracted messages with their content, where STANZALAKE_KEEP_RETRACTED keeps it.",
+)
 @click.pass_obj
 def command(  # noqa: PLR0913, PLR0917  # the command's options
     env_file: Path | None,
@@ -52,23 +57,28 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     peer: str | None,
     start: int | None,
     end: int | None,
+    with_retracted: bool,
 ) -> None:
     """Export the archive of JID as that user sees it, oldest message first.
 
-    Messages keep their ids. Expired and erased messages are not exported. The archive is read page
+    Messages keep their ids. Expired and erased messages are not exported, and of retracted ones
+    only that, when and by whom they were retracted. The archive is read page
     by page, whatever its size, and includes messages that arrive meanwhile. Dates are UTC. Works
-    beside `stanzalake up`. The access log records each use.
+    beside `stanzalake up`. The access log records each use, and whether it was with retracted
+    content.
 
     Status 1, and no file, if there is no such message.
     """
     require_order(start, end)
     values = settings.load(env_file=env_file)
+    if with_retracted and not values.keep_retracted:
+        raise click.UsageError("--with-retracted needs STANZALAKE_KEEP_RETRACTED=true")
     low = max(from_milliseconds(start or 0), values.retention.horizon(owner, time.time()))
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     span = MessageRange(owner, peer or "", low, high)
     with record_access(values, "export", owner) as access, open_archive(values) as store, _stop():
-        access.filtered = span.peer != ""
-        messages = Messages(store)
+        access.filtered, access.retracted = span.peer != "", with_retracted
+        messages = Messages(store, with_retracted=with_retracted)
         total = messages.count(span)
         if not total:
             raise NotFound(f"the archive of {owner} holds no such message")

@@ -270,6 +270,12 @@ class Settings(BaseModel):
         "",
         "Namespaces, with commas, of elements never stored, besides the two defaults",
     )
+    keep_retracted: Switch = _setting(
+        "STANZALAKE_KEEP_RETRACTED",
+        "false",
+        "Whether the content of retracted messages stays in the store, for "
+        "stanzalake export --with-retracted alone: true or false",
+    )
     store: str = _setting(
         "PROSODY_ARCHIVE_STORE",
         "messages",

@@ -28,18 +28,24 @@ _PROCESSOR = (
     ("SELECT", "{}_preferences"),
     ("SELECT", "{}_erasures"),
     ("SELECT", "{}_erased"),
+    ("INSERT", "{}_tombstones"),
+    ("SELECT", "{}_tombstones"),
+    ("SELECT", "{}_retracted"),
     ("SELECT", "{}_migrations"),
     ("SELECT", "{}_retention"),
     ("INSERT", "{}_retention"),
     ("SELECT", "system.mutations"),
     ("ALTER DELETE", "{}"),
     ("ALTER DELETE", "{}_preferences"),
+    ("ALTER DELETE", "{}_tombstones"),
+    ("ALTER UPDATE(stanza)", "{}"),
 )
 _QUERY = (
     ("SELECT", "{}"),
     ("SELECT", "{}_preferences"),
     ("SELECT", "{}_erasures"),
     ("SELECT", "{}_erased"),
+    ("SELECT", "{}_tombstones"),
     ("SELECT", "{}_migrations"),
 )
 _RIGHTS: Mapping[str, Sequence[tuple[str, str]]] = {

@@ -177,9 +177,61 @@ class Expiry(EventBase, tag="expiry", frozen=True, kw_only=True):
     ]
 
 
-Event = Message | Preferences | Activation | Erasure | Expiry
+MAX_ID = 1023
+"""Characters of an id that a client chose."""
+MAX_REASON = 2048
 
-_POSITIONS = ("position", "start", "end")
+_LINE = r"^[^\x00-\x1f\ufffe\uffff]*$"
+"""A line of characters that XML allows."""
+
+MessageId = Annotated[str, msgspec.Meta(pattern=_LINE, max_length=MAX_ID)]
+"""The id attribute of a message, or of one of its children."""
+
+
+class Tombstone(EventBase, tag="tombstone", frozen=True, kw_only=True):
+    """Retraction of an earlier message (XEP-0424, XEP-0425): nobody is shown its content again.
+
+    Holds for whatever message it names, also for one that is processed later.
+    """
+
+    target: Annotated[
+        Position, msgspec.Meta(description="The message's position, in a room; 0 elsewhere")
+    ] = 0
+    message_id: Annotated[
+        MessageId, msgspec.Meta(description="The message's id or origin-id, outside of rooms")
+    ] = ""
+    peer: Annotated[Peer, msgspec.Meta(description="The message's peer")]
+    peer_resource: Annotated[
+        str,
+        msgspec.Meta(
+            description="Only of a private message in a room: its author's nick",
+            pattern=_LINE,
+            max_length=1023,
+        ),
+    ] = ""
+    direction: Annotated[Literal["in", "out"], msgspec.Meta(description="The message's direction")]
+    occupant_id: Annotated[
+        MessageId,
+        msgspec.Meta(description="The occupant-id (XEP-0421) that the message must have, if any"),
+    ] = ""
+    by: Annotated[
+        str,
+        msgspec.Meta(description="JID of who retracted it", pattern=_LINE, max_length=3071),
+    ]
+    moderated: Annotated[
+        bool, msgspec.Meta(description="Whether a moderator did, instead of the author")
+    ] = False
+    reason: Annotated[
+        str, msgspec.Meta(description="Why, if given", pattern=_LINE, max_length=MAX_REASON)
+    ] = ""
+    retraction_id: Annotated[
+        MessageId, msgspec.Meta(description="The id of the message that retracts")
+    ] = ""
+
+
+Event = Message | Preferences | Activation | Erasure | Expiry | Tombstone
+
+_POSITIONS = ("position", "start", "end", "target")
 # A value found in place of a name may be a message body, which must not reach a log.
 _UNQUOTED = re.compile(r"(enum value|unknown field) (['`]).*\2", re.DOTALL)
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
@@ -204,6 +256,8 @@ def decode(raw: bytes) -> Event:
     for name in _POSITIONS:
         if getattr(event, name, 0) > MAX_POSITION:
             raise InvalidEvent(f"Expected `int` <= 2^64 - 1 - at `$.{name}`")
+    if isinstance(event, Tombstone) and bool(event.target) == bool(event.message_id):
+        raise InvalidEvent("a tombstone names its message by `target` or by `message_id`")
     return event
 
 

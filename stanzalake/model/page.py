@@ -15,7 +15,7 @@ MAX_LEGACY_ID = 255
 
 
 class Item(NamedTuple):
-    """An archived message as its owner sees it. An empty stanza is a retracted message."""
+    """An archived message as its owner sees it; a retracted one has a tombstone for content."""
 
     position: int
     id: str

@@ -39,6 +39,7 @@ class Access:
         action: Kind of request or command: search, form, metadata, export, delete, ...
         through: The component or command.
         filtered: Whether the request was limited to a single other party.
+        retracted: Whether the content of retracted messages was included.
         outcome: Result; ``interrupted`` until completion.
         messages: Number of messages returned or removed.
         size: Bytes of their stanzas.
@@ -50,6 +51,7 @@ class Access:
     action: str
     through: str
     filtered: bool = False
+    retracted: bool = False
     outcome: str = "interrupted"
     messages: int = 0
     size: int = 0
@@ -72,6 +74,7 @@ class Access:
             "action": self.action,
             "through": self.through,
             "filtered": self.filtered,
+            **({"retracted": True} if self.retracted else {}),
             "outcome": self.outcome,
             "messages": self.messages,
             "bytes": self.size,

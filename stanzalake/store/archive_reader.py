@@ -97,8 +97,10 @@ class ArchiveReader:
             "position, legacy_id, stanza, peer, peer_resource, kind = 'groupchat'",
             ["owner = {owner:String}", "position >= {low:UInt64}"],
             {"owner": owner, "low": low, "limit": limit},
-            "ORDER BY position DESC LIMIT 1 BY position LIMIT {limit:UInt64}"
-            f" {_SETTINGS}, {_BOUND}",
+            "LIMIT {limit:UInt64}",
+            order="DESC",
+            distinct=True,
+            settings=f"{_SETTINGS}, {_BOUND}",
         )
         rows = await self._messages.select(query)
         return [StoredMessage(*row[:6]) for row in reversed(rows)]
@@ -212,8 +214,9 @@ class _StoredArchive:
             "count(), countIf(position < {below:UInt128})",
             where,
             {**parameters, "below": below},
-            f"SETTINGS max_threads = 1, max_execution_time = {seconds}, {_COUNTED}",
-            f"{MESSAGES} FINAL",
+            source=f"{MESSAGES} FINAL",
+            by_text=selection.text is not None,
+            settings=f"SETTINGS max_threads = 1, max_execution_time = {seconds}, {_COUNTED}",
         )
         try:
             [[total, before, *_]] = await self._messages.select(query)
@@ -225,8 +228,14 @@ class _StoredArchive:
 
     async def summarise(self, selection: Selection) -> tuple[int, int]:
         where, parameters = self._where(selection)
-        tail = f"{_SETTINGS}, {_COUNTED}"
-        query = Query("count(), min(position)", where, parameters, tail, f"{MESSAGES} FINAL")
+        query = Query(
+            "count(), min(position)",
+            where,
+            parameters,
+            source=f"{MESSAGES} FINAL",
+            by_text=selection.text is not None,
+            settings=f"{_SETTINGS}, {_COUNTED}",
+        )
         [[number, first, *_]] = await self._messages.select(query)
         return number, first
 
@@ -250,11 +259,13 @@ class _StoredArchive:
             "position, legacy_id, stanza, true",
             where,
             {**parameters, "limit": limit, "room": room},
-            f"ORDER BY position {order} LIMIT {{limit:UInt64}}",
+            "LIMIT {limit:UInt64}",
+            order=order,
+            by_text=selection.text is not None,
+            settings=f"{settings}, {_BOUND}",
         )
-        bound = replace(query, tail=f"{query.tail} {settings}, {_BOUND}")
         try:
-            return await self._messages.select(bound)
+            return await self._messages.select(query)
         # A server that has begun to send a long answer breaks off without a reason.
         except (ResultTooLarge, AnswerCut):
             statement = f"{_fitting(query.filtered, order)} {settings}"
@@ -275,7 +286,8 @@ class _StoredArchive:
                 "legacy_id, min(position)",
                 [*where, "legacy_id IN {ids:Array(String)}"],
                 {**parameters, "ids": some},
-                f"GROUP BY legacy_id {_SETTINGS}",
+                "GROUP BY legacy_id",
+                settings=_SETTINGS,
             )
             rows = await self._messages.select(query)
             found.update({id_: position for id_, position, *_ in rows})
@@ -285,7 +297,14 @@ class _StoredArchive:
         self, columns: str, selection: Selection, tail: str = "", **parameters: Any
     ) -> Rows:
         where, values = self._where(selection)
-        query = Query(columns, where, {**values, **parameters}, f"{tail} {_SETTINGS}")
+        query = Query(
+            columns,
+            where,
+            {**values, **parameters},
+            tail,
+            by_text=selection.text is not None,
+            settings=_SETTINGS,
+        )
         return await self._messages.select(query)
 
     def _where(self, selection: Selection) -> tuple[Sequence[str], Mapping[str, Any]]:

@@ -95,6 +95,8 @@ _SUFFIXES = {
     "erasures": "_erasures",
     "changes": "_changes",
     "erased": "_erased",
+    "tombstones": "_tombstones",
+    "retracted": "_retracted",
     "migrations": "_migrations",
     "retention": "_retention",
 }

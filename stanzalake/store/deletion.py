@@ -1,6 +1,6 @@
-"""Removal of expired and erased messages from the disk, by mutations in the background.
+"""Removal of expired, erased and retracted content from the disk, by mutations in the background.
 
-Readers hide such messages at once, whatever is on the disk. A mutation rewrites the parts that hold
+Readers hide such content at once, whatever is on the disk. A mutation rewrites the parts that hold
 them, and ClickHouse deletes the replaced parts `old_parts_lifetime` (a minute) later.
 https://clickhouse.com/docs/sql-reference/statements/alter/delete
 """
@@ -23,6 +23,8 @@ from stanzalake.store.erasures import VISIBLE, Erasures
 from stanzalake.store.migrations import Target
 from stanzalake.store.retention import RetentionRecord, horizon
 from stanzalake.store.statement import MESSAGES, select
+from stanzalake.store.tombstones import SUFFIX as _TOMBSTONES
+from stanzalake.store.tombstones import RetractedMessage, Tombstones
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,16 @@ _ERASED = """owner IN {owners:Array(String)} AND arrayExists(
     {owners:Array(String)}, {lows:Array(UInt64)}, {highs:Array(UInt64)}, {peers:Array(String)})"""
 _ENDED = """owner IN {owners:Array(String)} AND arrayExists(
     (of, high) -> owner = of AND position < high, {owners:Array(String)}, {highs:Array(UInt64)})"""
+_REPLACE = """
+UPDATE stanza = {stanzas:Array(String)}[arrayFirstIndex(
+    (of, at) -> owner = of AND position = at, {owners:Array(String)}, {positions:Array(UInt64)})]
+WHERE owner IN {owners:Array(String)} AND arrayExists(
+    (of, at) -> owner = of AND position = at, {owners:Array(String)}, {positions:Array(UInt64)})"""
+_SOURCES = {
+    "": MESSAGES,
+    _PREFERENCES: "{preferences:Identifier}",
+    _TOMBSTONES: "{tombstones:Identifier}",
+}
 _ASYNCHRONOUS = "SETTINGS mutations_sync = 0"
 _SUMMARY = "count(), min(position), max(position)"
 _OF_TABLES = "database = currentDatabase() AND table IN {tables:Array(String)}"
@@ -80,8 +92,7 @@ class _Rows(NamedTuple):
 
     def select(self, columns: str, tail: str = "") -> str:
         """Return a statement over the rows."""
-        source = "{preferences:Identifier}" if self.suffix else MESSAGES
-        return select(columns, [self.condition], tail, source)
+        return select(columns, [self.condition], tail, _SOURCES[self.suffix])
 
 
 class Deletion:
@@ -93,14 +104,17 @@ class Deletion:
         retention: For how long messages are kept.
         log_retention: Retention of the log in seconds; None for unlimited. A processor that was
             given up may write rows of erased messages for so long.
+        keep_retracted: Whether the content of retracted messages stays on the disk.
     """
 
-    def __init__(
+    def __init__(  # what decides whether a row is due
         self,
         store: Store,
         cluster: str = "",
         retention: Retention = FOREVER,
         log_retention: int | None = None,
+        *,
+        keep_retracted: bool = False,
     ) -> None:
         self._store = store
         self._target = Target(store.table, cluster)
@@ -110,11 +124,19 @@ class Deletion:
         self._erasures = Erasures(store)
         self._changes = Changes(store)
         self._expiring = 0
+        self._tombstones = Tombstones(store)
+        self._keep_retracted = keep_retracted
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Deletion":
         """Return the removal from the store of the settings."""
-        return cls(store, settings.clickhouse_cluster, settings.retention, settings.log_retention)
+        return cls(
+            store,
+            settings.clickhouse_cluster,
+            settings.retention,
+            settings.log_retention,
+            keep_retracted=settings.keep_retracted,
+        )
 
     def covered(self, erasure: Erasure) -> MessageSummary:
         """Summarise the messages that an erasure would hide from readers."""
@@ -157,7 +179,7 @@ class Deletion:
             now: Moment by which messages have expired, in unix seconds.
 
         Returns:
-            Whether rows are left to remove.
+            Whether content is left to remove.
 
         Raises:
             StoreUnavailable: No answer, or ClickHouse cannot carry out a mutation; it goes on
@@ -176,7 +198,7 @@ class Deletion:
         if not due and self._expiring:
             self._changes.end_expiry(self._expiring)
             self._expiring = 0
-        return bool(due)
+        return self._replace_retracted() or bool(due)
 
     def rewrites(self) -> int:
         """Return the number of parts that mutations have yet to rewrite; raises as `step` does."""
@@ -213,14 +235,31 @@ class Deletion:
     def _recent(self, now: float) -> Sequence[Erasure]:
         return self._erasures.since(seconds_ago(self._log_retention, now))
 
+    def _replace_retracted(self) -> bool:
+        """Put tombstones in the place of retracted content, some at a time."""
+        messages = () if self._keep_retracted else self._tombstones.pending()
+        if messages:
+            log.info("removing the content of %d retracted messages", len(messages))
+        statement = f"{self._target.alter(_REPLACE)} {_ASYNCHRONOUS}"
+        for some in chunks(messages, _text_of_retracted):
+            owners, positions, stanzas = map(list, zip(*some, strict=True))
+            parameters = {"owners": owners, "positions": positions, "stanzas": stanzas}
+            self._store.command(statement, parameters)
+        return bool(messages)
+
     def _rows(
         self, retention: Retention, now: float, erasures: Sequence[Erasure]
     ) -> Iterator[_Rows]:
         if any(retention.periods):
             end = horizon(retention, now)
             yield _Rows("", f"position < {end.expression}", end.parameters)
+            yield _Rows(_TOMBSTONES, f"position < {end.expression}", end.parameters)
         for some in chunks(erasures, _text):
             yield _Rows("", _ERASED, _parameters(some))
+            # A tombstone may go once everything before it is gone that it can name.
+            whole = [erasure for erasure in some if not erasure.start]
+            if whole:
+                yield _Rows(_TOMBSTONES, _ERASED, _parameters(whole))
             accounts = [erasure for erasure in some if erasure.account]
             if accounts:
                 yield _Rows(_PREFERENCES, _ENDED, _parameters(accounts))
@@ -231,7 +270,7 @@ class Deletion:
     def _log(self, rows: _Rows) -> None:
         if "owners" in rows.parameters:
             log.info("removing what %d erasures cover", len(rows.parameters["owners"]))
-        else:
+        elif not rows.suffix:
             expired = self._summarise([rows.condition], rows.parameters)
             log.info("removing %d expired messages", expired.messages)
 
@@ -271,12 +310,16 @@ class Deletion:
             [_OF_TABLES, condition],
             source=f"clusterAllReplicas('{cluster}', {source})" if cluster else source,
         )
-        tables = [self._target.local(suffix) for suffix in ("", _PREFERENCES)]
+        tables = [self._target.local(suffix) for suffix in _SOURCES]
         return self._store.select(statement, {"tables": tables, **(parameters or {})})
 
 
 def _text(erasure: Erasure) -> str:
     return erasure.owner + erasure.peer
+
+
+def _text_of_retracted(message: RetractedMessage) -> str:
+    return message.owner + message.stanza
 
 
 def _parameters(erasures: Sequence[Erasure]) -> dict[str, Any]:

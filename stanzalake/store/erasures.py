@@ -21,28 +21,29 @@ VISIBLE = f"NOT {_HIDES.format(f'({_OF_OWNER})')}"
 """Condition for messages of the owner ``{owner:String}`` that no erasure covers."""
 
 VISIBLE_TO_ALL = f"NOT {_HIDES.format('erasures')}"
-"""Condition for messages of any owner that no erasure covers; for use with WITH_ERASURES."""
+"""Condition for messages of any owner that no erasure covers; for use with ERASURES."""
 
-WITH_ERASURES = """{messages:Identifier} LEFT JOIN (
+ERASURES = """LEFT JOIN (
     SELECT owner, groupUniqArray((low, high, peer)) AS erasures
     FROM {erasures:Identifier} GROUP BY owner
 ) AS erased USING (owner)"""
-"""The messages table joined with the erasures of each message's owner."""
+"""The join of messages with the erasures of each message's owner."""
 
 MAY_BE_ERASED = """(
     joinGet({erased:String}, 'known', halfMD5({owner:String}))
     OR NOT joinGet({erased:String}, 'known', toUInt64(0))
 )"""
-"""Whether the owner may have erasures, without reading: of an owner without, nothing is hidden.
+"""Whether the owner may have erasures or tombstones, without reading: else nothing is hidden.
 
-The table in memory has the hashes of all owners with erasures, and 0 once it is complete: a restart
-of ClickHouse empties it. A materialized view adds the owner of each new record.
+The table in memory has the hashes of all owners with such records, and 0 once it is complete: a
+restart of ClickHouse empties it. Materialized views add the owner of each new record.
 """
 
 _FILL = """
 INSERT INTO {erased:Identifier} (owner, known) SELECT owner, 1 FROM
 (
     SELECT DISTINCT halfMD5(owner) AS owner FROM {erasures:Identifier}
+    UNION DISTINCT SELECT halfMD5(owner) FROM {tombstones:Identifier}
     UNION ALL SELECT toUInt64(0)
 ) ORDER BY owner DESC"""
 _IN_FORCE = select(

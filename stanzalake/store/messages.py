@@ -8,6 +8,7 @@ from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import VISIBLE
 from stanzalake.store.statement import select
+from stanzalake.store.tombstones import replace_retracted
 
 _FITTING = """
 QUALIFY sum(length(stanza)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - length(stanza)
@@ -40,10 +41,13 @@ class Messages:
 
     Args:
         store: The store.
+        with_retracted: Whether to read the content of retracted messages, where it is still
+            stored, instead of their tombstones.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, with_retracted: bool = False) -> None:
         self._store = store
+        self._with_retracted = with_retracted
 
     def count(self, span: MessageRange) -> int:
         """Count the messages of a range; raises as `Store.select` does."""
@@ -69,7 +73,10 @@ class Messages:
 
     def _page(self, span: MessageRange) -> Sequence[Row]:
         where, parameters = _where(span)
-        page = select(", ".join(Row._fields), where, f"ORDER BY position LIMIT {_PAGE_ROWS}")
+        page = select("*", where, f"ORDER BY position LIMIT {_PAGE_ROWS}")
+        if not self._with_retracted:
+            page = replace_retracted(page, "ASC")
+        page = select(", ".join(Row._fields), source=f"({page})")
         fitting = select("*", tail=_FITTING, source=f"({page})")
         rows = self._store.select(fitting, {**parameters, "bytes": _PAGE_BYTES})
         return [Row(*row) for row in rows]

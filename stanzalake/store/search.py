@@ -11,9 +11,10 @@ from stanzalake.model.full_text import TextQuery
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store import full_text
 from stanzalake.store.client import Store
-from stanzalake.store.erasures import VISIBLE_TO_ALL, WITH_ERASURES
+from stanzalake.store.erasures import ERASURES, VISIBLE_TO_ALL
 from stanzalake.store.retention import Horizon
 from stanzalake.store.statement import select
+from stanzalake.store.tombstones import omit_retracted
 
 EXCERPT = 200
 """Length of an excerpt, in characters."""
@@ -73,7 +74,8 @@ class SearchResult(NamedTuple):
 def search(store: Store, query: SearchQuery, limit: int, oldest: Horizon) -> Sequence[SearchResult]:
     """Return the newest matching messages, newest last, each once.
 
-    Leaves out erased messages. Finds a message between two local users in both archives.
+    Leaves out erased and retracted messages. Finds a message between two local users in both
+    archives.
 
     Args:
         store: The store.
@@ -86,9 +88,10 @@ def search(store: Store, query: SearchQuery, limit: int, oldest: Horizon) -> Seq
         StoreDenied: The user of the DSN may not read archives.
     """
     where, parameters = _where(query)
-    statement = select(
-        _COLUMNS, [f"position >= {oldest.expression}", *where], _NEWEST, WITH_ERASURES
-    )
+    texts = ("body", "folded_body")
+    kept = select(f"*, {', '.join(texts)}", [f"position >= {oldest.expression}", *where])
+    source = f"({omit_retracted(kept, *texts)}) AS found {ERASURES}"
+    statement = select(_COLUMNS, [VISIBLE_TO_ALL], _NEWEST, source)
     rows = store.select(statement, {**parameters, **oldest.parameters, "limit": limit})
     return [SearchResult(*row) for row in reversed(rows)]
 
@@ -97,7 +100,6 @@ def _where(query: SearchQuery) -> tuple[Sequence[str], Mapping[str, Any]]:
     matching, texts = full_text.conditions(query.text)
     terms = [
         "position BETWEEN {low:UInt64} AND {high:UInt64}",
-        VISIBLE_TO_ALL,
         *matching,
     ]
     if query.owner:

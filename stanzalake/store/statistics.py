@@ -9,9 +9,9 @@ import msgspec
 from stanzalake.model.position import from_milliseconds, to_milliseconds
 from stanzalake.model.retention import Retention
 from stanzalake.store.client import Store
-from stanzalake.store.erasures import VISIBLE_TO_ALL, WITH_ERASURES
+from stanzalake.store.erasures import ERASURES, VISIBLE_TO_ALL
 from stanzalake.store.retention import Horizon, horizon
-from stanzalake.store.statement import select
+from stanzalake.store.statement import MESSAGES, select
 
 _DAY = 86_400
 _HOSTS = """
@@ -24,7 +24,9 @@ SELECT DISTINCT owner FROM (
     SELECT owner FROM {messages:Identifier} WHERE position > {position:UInt64}
     UNION ALL SELECT owner FROM {preferences:Identifier} WHERE position > {position:UInt64}
     UNION ALL SELECT owner FROM {erasures:Identifier} WHERE position > {position:UInt64}
+    UNION ALL SELECT owner FROM {tombstones:Identifier} WHERE position > {position:UInt64}
 ) ORDER BY owner"""
+_SOURCE = f"{MESSAGES} {ERASURES}"
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -144,7 +146,7 @@ def _moment(position: int) -> datetime:
 
 
 def owners_ahead(store: Store, position: int) -> Sequence[str]:
-    """Return the owners with a message, preferences or an erasure above a position.
+    """Return the owners with a message, preferences, an erasure or a tombstone above a position.
 
     Raises:
         StoreUnavailable: No answer; may work later.
@@ -159,7 +161,7 @@ def _visible(oldest: Horizon) -> Sequence[str]:
 
 def _hosts(store: Store, oldest: Horizon) -> Sequence[Host]:
     tail = "GROUP BY host ORDER BY messages DESC, host"
-    statement = select(_HOSTS, _visible(oldest), tail, WITH_ERASURES)
+    statement = select(_HOSTS, _visible(oldest), tail, _SOURCE)
     rows = store.select(statement, oldest.parameters)
     return [
         Host(host, messages, owners, first.replace(tzinfo=UTC), last.replace(tzinfo=UTC))
@@ -172,7 +174,7 @@ def _days(store: Store, oldest: Horizon, now: float, number: int) -> Sequence[Da
     first = today - number + 1
     where = ["position >= {low:UInt64}", *_visible(oldest)]
     parameters = {"low": _position(first * _DAY), **oldest.parameters}
-    rows = store.select(select(_DAYS, where, "GROUP BY day", WITH_ERASURES), parameters)
+    rows = store.select(select(_DAYS, where, "GROUP BY day", _SOURCE), parameters)
     counted = {int(day): int(messages) for day, messages in rows}
     epoch = date(1970, 1, 1)
     return [Day(epoch + timedelta(n), counted.get(n, 0)) for n in range(first, today + 1)]

@@ -1,4 +1,7 @@
-"""Reads of messages without the erased ones, at next to no cost for owners without erasures."""
+"""Reads of messages as their owner may see them: without erased ones, and with tombstones.
+
+At next to no cost for owners without erasures and tombstones.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +12,7 @@ from typing import Any, TypeVar
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import MAY_BE_ERASED, VISIBLE
 from stanzalake.store.statement import MESSAGES, select
+from stanzalake.store.tombstones import omit_retracted, replace_retracted
 
 T = TypeVar("T")
 Rows = Sequence[Sequence[Any]]
@@ -24,6 +28,10 @@ class Query:
         parameters: Values of the ``{name:Type}`` parameters.
         tail: Clauses after WHERE.
         source: The messages table with its modifiers.
+        order: ASC or DESC, by position, for statements that select stanzas; else empty.
+        distinct: Whether rows of `order` are deduplicated.
+        by_text: Whether a condition looks at the content, which retracted messages have none of.
+        settings: The SETTINGS clause.
     """
 
     columns: str
@@ -31,26 +39,46 @@ class Query:
     parameters: Mapping[str, Any]
     tail: str = ""
     source: str = MESSAGES
+    order: str = ""
+    distinct: bool = False
+    by_text: bool = False
+    settings: str = ""
 
     @property
     def filtered(self) -> str:
-        """The statement, with the filter of erasures."""
-        return select(self.columns, [*self.where, VISIBLE], self.tail, self.source)
+        """The statement without settings, with the filter of erasures and with tombstones."""
+        if self.by_text:
+            rows = omit_retracted(select("*", [*self.where, VISIBLE], source=self.source))
+            return select(self.columns, tail=self._tail(distinct=True), source=f"({rows})")
+        where = [*self.where, VISIBLE]
+        if not self.order:
+            return select(self.columns, where, self.tail, self.source)
+        rows = select("*", where, self._tail(distinct=True), self.source)
+        shown = replace_retracted(rows, self.order)
+        return select(self.columns, tail=f"ORDER BY position {self.order}", source=f"({shown})")
 
     @property
     def unfiltered(self) -> str:
-        """The statement without the filter; its last column tells whether the filter is needed."""
-        return select(f"{self.columns}, {MAY_BE_ERASED}", self.where, self.tail, self.source)
+        """The statement as stored; its last column tells whether `filtered` may differ."""
+        columns = f"{self.columns}, {MAY_BE_ERASED}"
+        tail = f"{self._tail(distinct=self.distinct)} {self.settings}"
+        return select(columns, self.where, tail, self.source)
+
+    def _tail(self, *, distinct: bool) -> str:
+        if not self.order:
+            return self.tail
+        once = "LIMIT 1 BY position" if distinct else ""
+        return f"ORDER BY position {self.order} {once} {self.tail}"
 
 
 class VisibleMessages:
-    """Runs statements on threads of its own, and hides erased messages from their results.
+    """Runs statements on threads of its own, and hides what was erased or retracted.
 
     Args:
         store: The store.
         threads: Number of concurrent statements.
         sharded: Whether the tables are spread over a cluster: every statement is filtered then,
-            as a server does not know the erasures of other shards without asking.
+            as a server does not know the records of other shards without asking.
     """
 
     def __init__(self, store: Store, threads: int, *, sharded: bool) -> None:
@@ -64,7 +92,7 @@ class VisibleMessages:
             rows = await self.run(query.unfiltered, query.parameters)
             if not rows or not rows[0][-1]:
                 return rows
-        return await self.run(query.filtered, query.parameters)
+        return await self.run(f"{query.filtered} {query.settings}", query.parameters)
 
     async def run(self, statement: str, parameters: Mapping[str, Any]) -> Rows:
         """Run a statement as it is; raises as `Store.select` does."""

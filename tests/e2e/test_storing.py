@@ -12,6 +12,7 @@ import pytest_asyncio
 from devstack.deployment import HOST, Deployment
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from tests.support.clients import RawClient, parsed, stanza_ids
+from tests.support.command import Command
 from tests.support.deployments import JULIET, ROMEO, Entry, deployed, entries, session
 from tests.support.queries import field, form
 from tests.support.streams import manage, resume
@@ -192,21 +193,40 @@ async def test_a_correction_is_an_entry_of_its_own(scene: Scene) -> None:
 
 
 @pytest.mark.behaviour(12)
-@pytest.mark.requirement("424-07", "424-12")
-async def test_a_retraction_is_kept_and_takes_nothing_away(scene: Scene) -> None:
-    live = await scene.send("said", BODY)
+@pytest.mark.requirement("424-03", "424-04", "424-05", "424-06", "424-07", "424-08", "424-12")
+async def test_a_retraction_by_its_author_leaves_a_tombstone_in_both_archives(scene: Scene) -> None:
+    secret = "<body>unsaid</body><x xmlns='urn:x'>unsaid</x>"
+    live = await scene.send("said", secret)
     before = await scene.kept("said")
     retract = "<retract xmlns='urn:xmpp:message-retract:1' id='{}'/>"
-    await scene.send("own-retraction", retract.format("said") + BODY + STORE)
     await scene.send("of-nothing", retract.format("never-said"))
     scene.romeo.send_raw(message("not-his", retract.format("said"), to=JULIET))
     await scene.juliet.message("not-his")
-    for id_ in ("own-retraction", "of-nothing", "not-his"):
-        assert [len(found) for found in await scene.kept(id_)] == [1, 1]
+    for [old], [new] in zip(before, await scene.kept("said"), strict=True):
+        assert content(old.message) == content(new.message) == content(live)
+
+    await scene.send("own-retraction", retract.format("said") + BODY + STORE)
     after = await scene.kept("said")
     for [old], [new] in zip(before, after, strict=True):
-        assert (old.id, old.stamp) == (new.id, new.stamp)
-        assert content(old.message) == content(new.message) == content(live)
+        assert (old.id, old.stamp, old.message.attrib) == (new.id, new.stamp, new.message.attrib)
+        [tombstone] = new.message
+        assert tombstone.tag == "{urn:xmpp:message-retract:1}retracted"
+        assert tombstone.get("stamp", "") > new.stamp
+        assert (tombstone.get("id"), tombstone.get("by")) == ("own-retraction", JULIET)
+    scene.juliet.send_raw(message("retracted-twice", retract.format("own-retraction") + STORE))
+    await scene.romeo.message("retracted-twice")
+    for id_ in ("own-retraction", "of-nothing", "not-his", "retracted-twice"):
+        assert [len(found) for found in await scene.kept(id_)] == [1, 1]
+    [[own], _] = await scene.kept("own-retraction")
+    assert own.message.find("{urn:xmpp:message-retract:1}retract") is not None
+
+    stanzalake = Command(scene.deployment.directory)
+    stanzalake.settings = dict(scene.deployment.settings)
+    for owner in (JULIET, ROMEO):
+        status, exported, _ = await stanzalake.run("export", owner)
+        assert (status, "unsaid" in exported, "id='said'" in exported) == (0, False, True)
+    _, found, _ = await stanzalake.run("search", "unsaid")
+    assert "unsaid" not in found
 
 
 @pytest.mark.requirement("359-17")

@@ -21,8 +21,8 @@ from stanzalake.model.event import VERSION, Erasure, encode
 from stanzalake.store import migrations
 from stanzalake.store.backups import Backups
 from stanzalake.store.client import Store
-from stanzalake.store.erasures import VISIBLE_TO_ALL, WITH_ERASURES
-from stanzalake.store.statement import select
+from stanzalake.store.erasures import ERASURES, VISIBLE_TO_ALL
+from stanzalake.store.statement import MESSAGES, select
 from tests.support.archives import rows
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of
 from tests.support.command import Command
@@ -76,7 +76,9 @@ async def archived(values: dict[str, str]) -> list[tuple[str, int]]:
 
     def read() -> list[tuple[str, int]]:
         store = Store.of(settings.load(values))
-        visible = select("DISTINCT owner, position", [VISIBLE_TO_ALL], source=WITH_ERASURES)
+        visible = select(
+            "DISTINCT owner, position", [VISIBLE_TO_ALL], source=f"{MESSAGES} {ERASURES}"
+        )
         found = store.select(f"{visible} ORDER BY ALL")
         store.close()
         return [(str(owner), int(position)) for owner, position in found]

@@ -579,8 +579,9 @@ async def test_every_fault_of_clickhouse_is_found(clickhouse: ClickHouse) -> Non
     lacking = only_fault(await of_the_store(of_store(clickhouse, "query"), "processor"))
     assert lacking.text == (
         "stanzalake_query lacks INSERT ON messages, INSERT ON messages_preferences, "
-        "INSERT ON messages_retention, "
-        "ALTER DELETE ON messages, ALTER DELETE ON messages_preferences"
+        "INSERT ON messages_tombstones, INSERT ON messages_retention, "
+        "ALTER DELETE ON messages, ALTER DELETE ON messages_preferences, "
+        "ALTER DELETE ON messages_tombstones, ALTER UPDATE(stanza) ON messages"
     )
     assert "GRANT INSERT ON messages TO stanzalake_query" in lacking.remedy
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from stanzalake.model import position
-from stanzalake.model.event import MAX_EVENT, encode
+from stanzalake.model.event import MAX_EVENT, Tombstone, encode
 from tests.support.clients import RawClient, parsed, stanza_ids
 from tests.support.components import FakeIngest, privileged_message
 from tests.support.server import HOST, JULIET, KEY, PASSWORD, ROMEO, Server, StartServer
@@ -111,6 +111,48 @@ ELIGIBLE = {
 async def test_what_is_worth_archiving_is(scene: Scene, name: str) -> None:
     stanza = f"<message to='{ROMEO}'><m xmlns='m' mark='x'/>{ELIGIBLE[name]}</message>"
     assert await scene.archived(stanza) == BOTH
+
+
+RETRACT = "<retract xmlns='urn:xmpp:message-retract:1' id='{}'/>"
+
+
+async def test_a_retraction_is_a_tombstone_for_each_of_the_two(scene: Scene) -> None:
+    scene.juliet.send_raw(f"<message to='{ROMEO}' id='r1'>{RETRACT.format('a&amp;b')}</message>")
+    private = "<x xmlns='http://jabber.org/protocol/muc#user'/>"
+    occupant = "<occupant-id xmlns='urn:xmpp:occupant-id:0' id='o1'/>"
+    scene.juliet.send_raw(
+        f"<message to='{ROMEO}' id='r2'>{RETRACT.format('p1')}{private}{occupant}</message>"
+    )
+    await scene.settle()
+    tombstones = [e for e in scene.ingest.everything if isinstance(e, Tombstone)]
+    out, in_, _, of_occupant = tombstones
+    assert (out.owner, out.peer, out.direction) == (JULIET, ROMEO, "out")
+    assert (in_.owner, in_.peer, in_.direction) == (ROMEO, JULIET, "in")
+    for one in (out, in_):
+        assert (one.message_id, one.by, one.retraction_id) == ("a&b", JULIET, "r1")
+        assert (one.peer_resource, one.occupant_id, one.target) == ("", "", 0)
+        [retraction] = [e for e in scene.ingest.events if e.owner == one.owner and "r1" in e.stanza]
+        assert retraction.position < one.position
+    assert (of_occupant.peer_resource, of_occupant.occupant_id) == ("one", "o1")
+    assert of_occupant.by == f"{JULIET}/one"
+
+
+@pytest.mark.parametrize(
+    "stanza",
+    [
+        f"<message to='{ROMEO}' id='r'>{RETRACT.format('')}</message>",
+        f"<message to='{ROMEO}' id='r'>{RETRACT.format('x' * 1024)}</message>",
+        f"<message to='{ROMEO}' id='r'>{RETRACT.format('a&#9;b')}</message>",
+        f"<message to='{ROMEO}' id='r'><retract xmlns='urn:xmpp:message-retract:1'/></message>",
+        f"<message to='{ROMEO}'><body>x</body><f xmlns='f'>{RETRACT.format('m')}</f></message>",
+        f"<message to='{ROMEO}/one' id='r' type='error'>{RETRACT.format('m')}</message>",
+        f"<message to='{ROMEO}' id='r' type='headline'>{RETRACT.format('m')}</message>",
+    ],
+)
+async def test_what_retracts_nothing_makes_no_tombstone(scene: Scene, stanza: str) -> None:
+    scene.juliet.send_raw(stanza)
+    await scene.settle()
+    assert not [e for e in scene.ingest.everything if isinstance(e, Tombstone)]
 
 
 HINT = "<{} xmlns='urn:xmpp:hints'/>"
@@ -315,7 +357,7 @@ async def test_a_carbon_of_a_gateways_message_carries_the_id_to_the_only_session
     assert stanza_ids(inner) == [(JULIET, SEALER.seal(JULIET, event.position))]
 
 
-@pytest.mark.requirement("359-16", "424-01")
+@pytest.mark.requirement("359-16", "424-01", "424-02")
 async def test_the_account_announces_what_it_does(scene: Scene) -> None:
     info = await scene.juliet.ask(
         "get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", to=JULIET
@@ -326,6 +368,7 @@ async def test_the_account_announces_what_it_does(scene: Scene) -> None:
         *mam,
         SID,
         "urn:xmpp:message-retract:1",
+        "urn:xmpp:message-retract:1#tombstone",
         "urn:xmpp:fulltext:0",
         "urn:xmpp:inbox:1",
     } <= features

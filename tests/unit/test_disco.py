@@ -34,7 +34,7 @@ def test_the_component_names_itself() -> None:
 
 @pytest.mark.requirement(
     "355-23", "30-02", "313-34", "313-149", "313-150", "313-151", "313-152", "359-16", "59-28",
-    "424-01", "431-01",
+    "424-01", "424-02", "431-01",
 )  # fmt: skip
 def test_users_get_the_features_of_an_archive() -> None:
     info = ask(DISCO_INFO, USERS)
@@ -45,6 +45,7 @@ def test_users_get_the_features_of_an_archive() -> None:
         "urn:xmpp:sid:0",
         "http://jabber.org/protocol/rsm",
         "urn:xmpp:message-retract:1",
+        "urn:xmpp:message-retract:1#tombstone",
         "urn:xmpp:fulltext:0",
     }
     assert all(child.tag == f"{{{DISCO_INFO}}}feature" for child in info)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from stanzalake.errors import InvalidEvent
 from stanzalake.model import event
 from stanzalake.model.position import MAX_POSITION
-from tests.support.events import JULIET, encoded, message
+from tests.support.events import JULIET, ROMEO, encoded, message
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "event.schema.json"
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=50)
@@ -24,6 +25,31 @@ def test_an_event_survives_encoding_and_decoding(position: int, stanza: str) -> 
     assert event.decode(event.encode(original)) == original
 
 
+def tombstone(**changes: Any) -> event.Tombstone:
+    fields: dict[str, Any] = {"v": 1, "owner": JULIET, "position": 9, "peer": ROMEO}
+    named = {"direction": "in", "message_id": "m", "by": ROMEO, "retraction_id": "r"}
+    return event.Tombstone(**{**fields, **named, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"message_id": ""},
+        {"target": 1},
+        {"message_id": "x" * 1024},
+        {"message_id": "a\nb"},
+        {"retraction_id": "\uffff"},
+        {"reason": "x" * 2049},
+        {"by": "\x00"},
+        {"target": MAX_POSITION + 1, "message_id": ""},
+    ],
+)
+def test_a_tombstone_names_one_message_within_bounds(changes: dict[str, Any]) -> None:
+    raw = msgspec.json.encode(tombstone(**changes))
+    with pytest.raises(InvalidEvent):
+        event.decode(raw)
+
+
 @pytest.mark.parametrize(
     "one",
     [
@@ -33,6 +59,10 @@ def test_an_event_survives_encoding_and_decoding(position: int, stanza: str) -> 
         event.Activation(v=1, owner=JULIET, position=1),
         event.Erasure(v=1, owner=JULIET, position=9, peer="a@b", start=1, end=8, by="me"),
         event.Expiry(v=1, owner="capulet.lit", position=1),
+        tombstone(),
+        tombstone(
+            target=1, message_id="", occupant_id="o", by="r@c/n", moderated=True, reason="rude"
+        ),
     ],
     ids=lambda one: type(one).__name__,
 )

@@ -9,7 +9,15 @@ from processor.batch import Batch, Decoded, Rules, assemble, decode_records
 from processor.policy import Policy
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.log.base import Record
-from stanzalake.model.event import VERSION, Activation, Erasure, Expiry, Preferences, encode
+from stanzalake.model.event import (
+    VERSION,
+    Activation,
+    Erasure,
+    Expiry,
+    Preferences,
+    Tombstone,
+    encode,
+)
 from stanzalake.model.history import ArchiveState, merge
 from stanzalake.store.client import Row
 from tests.support.events import JULIET, ROMEO, encoded, stanza, uncut
@@ -54,6 +62,34 @@ def test_a_message_is_judged_by_the_preferences_before_it() -> None:
 
 def erasure(position: int, *, account: bool = False) -> Erasure:
     return Erasure(v=VERSION, owner=JULIET, position=position, end=position, account=account)
+
+
+def tombstone(position: int) -> Tombstone:
+    return Tombstone(
+        v=VERSION,
+        owner=JULIET,
+        position=position,
+        peer=ROMEO,
+        direction="in",
+        message_id="m",
+        by=ROMEO,
+        retraction_id="r",
+    )
+
+
+def test_a_retraction_becomes_the_row_of_a_tombstone() -> None:
+    result = batch([record(1, encode(tombstone(3)))])
+    [row] = result.tombstones
+    assert (row.owner, row.position, row.peer, row.asked_by) == (JULIET, 3, ROMEO, ROMEO)
+    assert row.target == f"in\n{ROMEO}\nm"
+    assert row.retracted.startswith('<retracted xmlns="urn:xmpp:message-retract:1" id="r"')
+    assert (result.rows, result.states, result.offsets) == ([], [], {0: 2})
+
+
+def test_a_retraction_from_before_the_removal_of_its_account_is_dropped() -> None:
+    history = [erasure(5, account=True)]
+    records = [record(1, encode(tombstone(3))), record(2, encode(tombstone(7)))]
+    assert [row.position for row in batch(records, history=history).tombstones] == [7]
 
 
 def test_an_erasure_covers_older_messages_whatever_their_order_in_the_log() -> None:

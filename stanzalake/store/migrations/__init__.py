@@ -21,6 +21,7 @@ from stanzalake.store import schema_version
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.retention import NEVER, RetentionRecord, seconds
+from stanzalake.store.tombstones import MESSAGES_OF_VIEWS, PENDING
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ MESSAGE_ID = (resources.files(__name__) / "message_id.sql").read_text()
 _THREAD = BODY.replace("body", "thread")
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _FILES = resources.files(__name__)
-_BODIES = (_FILES / "bodies.sql").read_text()
+_BODIES = (_FILES / "bodies.sql").read_text().replace("{messages}", MESSAGES_OF_VIEWS)
 _KEPT = "position >= (greatest(toInt64(toUnixTimestamp(now('UTC'))) - {seconds}, 0) * 65536000)"
 _KEPT_SECONDS = re.compile(r"now\('UTC'\)\)\) - (\d+), 0")
 _LOCAL = re.compile(r"(TABLE|VIEW) (?:IF NOT EXISTS )?\{table\}(\w*)\{local\}")
@@ -118,7 +119,8 @@ class Target(NamedTuple):
 
     def statements(self, migration: Migration) -> Iterator[str]:
         """Yield a migration's statements, all idempotent."""
-        yield from self._statements(migration.sql.replace("{bodies}", _BODIES))
+        sql = migration.sql.replace("{bodies}", _BODIES).replace("{pending}", PENDING)
+        yield from self._statements(sql)
 
     def bodies(self) -> Iterator[str]:
         """Yield the statements that create the view of bodies."""

@@ -42,7 +42,7 @@ AS SELECT
     if(({thread} AS thread) = '', '', lower(hex(sipHash64Keyed(secret.key, thread)))) AS thread_hash,
     if(({message_id} AS message_id) = '', '', lower(hex(sipHash64Keyed(secret.key, message_id)))) AS message_id_hash,
     {body} AS body
-FROM {table}{local} AS message FINAL
+FROM {messages} AS message
 LEFT JOIN
 (
     SELECT owner, groupUniqArray((low, high, peer)) AS erasures
