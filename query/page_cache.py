@@ -33,7 +33,11 @@ from stanzalake.observability.metrics import SNAPSHOTS
 FIRST_MESSAGES = 300
 """Messages of an owner's first snapshot at most: the first page should not wait for more."""
 SNAPSHOT_MESSAGES = 5_000
-"""Messages of a snapshot at most, once a request needed more than the first had."""
+"""Messages of a snapshot at most, once requests needed more than the first had."""
+_FEW = 2_000
+"""Messages beyond the first snapshot that are loaded once a single request needed some."""
+_MISSES = 2
+"""Requests beyond the first snapshot after which a larger one is loaded."""
 SNAPSHOT_BYTES = 2 * 1024 * 1024
 """Bytes of stanzas of a snapshot at most."""
 _OVERHEAD = 400
@@ -142,7 +146,8 @@ class CachedArchive:
         summarise: Returns the number of a selection's messages in the store, and the first.
         oldest: The retention horizon: lowest position that is shown.
         vanishing: Position below which messages may be vanishing from the store.
-        on_miss: Called when the snapshot does not reach far enough.
+        on_miss: Called when the snapshot does not reach far enough, with whether a larger one
+            will surely pay: for the rest of a walk backward, or of a small archive.
     """
 
     def __init__(  # noqa: PLR0913  # the proofs of a snapshot
@@ -154,7 +159,7 @@ class CachedArchive:
         oldest: int,
         *,
         vanishing: int = 0,
-        on_miss: Callable[[], None] = lambda: None,
+        on_miss: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._summarise = summarise
         self._floor = max(snapshot.floor, vanishing if vanishing > oldest else 0)
@@ -192,7 +197,8 @@ class CachedArchive:
             # Behind the last message of a part of an archive may be more.
             if not ended or self._reaches(selection):
                 return Page(page[::-1] if backward else page, more=not ended)
-        self._on_miss()
+        walks = backward and not selection.peer and selection.high >= self._floor
+        self._on_miss(walks or self._is_small())
         return await self._stored.read(selection, limit, backward=backward, skip=skip)
 
     async def history(self) -> History:
@@ -206,7 +212,6 @@ class CachedArchive:
         older = 0
         if not self._reaches(selection):
             if not self._may_add(selection, below):
-                self._on_miss()
                 return await self._stored.count(selection, below)
             older = await self._older(replace(selection, low=0, high=MAX_POSITION))
         positions = [message.position for message in self._matching(selection)]
@@ -239,6 +244,11 @@ class CachedArchive:
     async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
         """Return the conversations, the one with the newest message first."""
         return await self._stored.conversations(displayed)
+
+    def _is_small(self) -> bool:
+        """Tell whether the archive is known to have few more messages than the snapshot."""
+        older = self._snapshot.older.get(Selection())
+        return older is not None and older.number <= _FEW
 
     def _covers(self, position: int) -> bool:
         return self._floor <= position
@@ -340,7 +350,7 @@ class PageCache:
         self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
         self._size = 0
         self._loads: dict[str, asyncio.Lock] = {}
-        self._missed: set[str] = set()
+        self._misses: dict[str, int] = {}
 
     async def archive(self, request: Request, *, current: bool) -> Archive:
         """Open the archive of a request.
@@ -367,10 +377,10 @@ class PageCache:
             on_miss=partial(self._miss, owner),
         )
 
-    def _miss(self, owner: str) -> None:
-        """Have the next request of an owner load a larger snapshot."""
+    def _miss(self, owner: str, pays: bool) -> None:  # called by position alone
+        """Count a request beyond a snapshot: the next request may load a larger one."""
         if owner in self._snapshots:
-            self._missed.add(owner)
+            self._misses[owner] = _MISSES if pays else self._misses.get(owner, 0) + 1
 
     async def _current(self, owner: str, newest: int, change: int) -> Snapshot | None:
         """Return the owner's snapshot, brought up to date; None if it cannot be held."""
@@ -390,9 +400,10 @@ class PageCache:
     async def _update(
         self, owner: str, known: Snapshot | None, newest: int, change: int
     ) -> Snapshot | None:
-        if owner in self._missed and known is not None and known.limit < SNAPSHOT_MESSAGES:
+        is_large = known is None or known.limit == SNAPSHOT_MESSAGES
+        if known and not is_large and self._misses.get(owner, 0) >= _MISSES:
             known = await self._enlarge(owner, known)
-        self._missed.discard(owner)
+            del self._misses[owner]
         # A lower bound than before comes from a Prosody whose journal was lost.
         if known is None or known.change != change or known.newest > newest:
             known = Snapshot((), 0, -1, change, FIRST_MESSAGES)
@@ -439,4 +450,4 @@ class PageCache:
         while self._size > self._limit:
             oldest, dropped = self._snapshots.popitem(last=False)
             self._size -= dropped.size
-            self._missed.discard(oldest)
+            self._misses.pop(oldest, None)

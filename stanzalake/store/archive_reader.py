@@ -93,17 +93,26 @@ class ArchiveReader:
         Raises:
             ResultTooLarge: Their stanzas pass twice the bytes of a page.
         """
+        rows = await self._newest(owner, low, limit, distinct=False)
+        distinct = {row[0]: row for row in rows}
+        if len(rows) == limit and len(distinct) < limit:
+            # Repeats have taken the room of older messages.
+            rows = await self._newest(owner, low, limit, distinct=True)
+            distinct = {row[0]: row for row in rows}
+        return [StoredMessage(*row[:6]) for row in reversed(distinct.values())]
+
+    async def _newest(self, owner: str, low: int, limit: int, *, distinct: bool) -> Rows:
+        """Select the newest messages; to drop repeats reads the whole archive."""
         query = Query(
             "position, legacy_id, stanza, peer, peer_resource, kind = 'groupchat'",
             ["owner = {owner:String}", "position >= {low:UInt64}"],
             {"owner": owner, "low": low, "limit": limit},
             "LIMIT {limit:UInt64}",
             order="DESC",
-            distinct=True,
+            distinct=distinct,
             settings=f"{_SETTINGS}, {_BOUND}",
         )
-        rows = await self._messages.select(query)
-        return [StoredMessage(*row[:6]) for row in reversed(rows)]
+        return await self._messages.select(query)
 
     async def summarise(self, owner: str, selection: Selection) -> tuple[int, int]:
         """Return the number of a selection's messages, and the position of the first, else 0.

@@ -362,3 +362,25 @@ async def test_store_errors_quote_no_value(dsn: str, owner: str) -> None:
     assert "secret" not in str(raised.value)
     await reader.close()
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(4, [0, 1, 2, 3]), (3, [1, 2, 3]), (9, [0, 1, 2, 3])]
+)
+async def test_the_newest_messages_are_distinct_up_to_their_limit(
+    messages: Store, reader: ArchiveReader, owner: str, limit: int, expected: list[int]
+) -> None:
+    for rows in ([0, 1, 2, 3], [2, 3]):
+        messages.insert(owned([at(second) for second in rows], owner))
+    found = await reader.newest(owner, 0, limit)
+    assert [m.position for m in found] == [at(second).position for second in expected]
+
+
+async def test_messages_are_summarised_once_each(
+    messages: Store, reader: ArchiveReader, owner: str
+) -> None:
+    for rows in ([1, 2, 3], [2, 3]):
+        messages.insert(owned([at(second) for second in rows], owner))
+    low, high = at(2).position, at(9).position
+    assert await reader.summarise(owner, Selection(low=low, high=high)) == (2, low)
+    assert await reader.summarise(owner, Selection(peer=OTHER)) == (0, 0)
