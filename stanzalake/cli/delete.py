@@ -84,8 +84,7 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
 
 
 def _erase(eraser: Eraser, erasure: Erasure, timeout: float) -> None:
-    eraser.append(erasure)
-    if not eraser.wait_applied(erasure, timeout):
+    if not eraser.erase(erasure, timeout):
         raise NotCarriedOut(
             "the erasure is in the log, but no processor has applied it: `stanzalake up` or "
             "`stanzalake processor` will as soon as it runs"

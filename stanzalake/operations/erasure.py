@@ -10,7 +10,7 @@ from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, Entry
 from stanzalake.model.event import VERSION, Erasure, decode, encode
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
-from stanzalake.store.changes import HEEDED_WITHIN
+from stanzalake.store.changes import HEEDED_WITHIN, Changes
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion, MessageSummary
 from stanzalake.store.erasures import Erasures
@@ -32,6 +32,7 @@ class Eraser:
     ) -> None:
         self._settings = settings
         self._erasures = Erasures(store)
+        self._changes = Changes(store)
         self.deletion = Deletion.of(store, settings)
         self._clock = clock
 
@@ -55,33 +56,35 @@ class Eraser:
         """Summarise the visible messages that an erasure covers."""
         return self.deletion.covered(erasure)
 
-    def append(self, erasure: Erasure) -> None:
-        """Append an erasure to the log, for a processor to apply.
+    def erase(self, erasure: Erasure, timeout: float) -> bool:
+        """Append an erasure to the log, and wait until no reader sees the messages any more.
+
+        Args:
+            erasure: The erasure.
+            timeout: Seconds to wait for a processor to apply it.
+
+        Returns:
+            False on timeout; the next processor to run applies it.
 
         Raises:
             InvalidEvent: A processor would reject the event.
-            LogUnavailable: May or may not have been appended; appending again is safe.
+            LogUnavailable: May or may not have been appended; erasing again is safe.
         """
         decode(encode(erasure))
-        asyncio.run(self._append(erasure))
+        # Announced before a processor does, so that readers drop their copies meanwhile.
+        with self._changes.announce({erasure.owner}):
+            heeded = time.monotonic() + HEEDED_WITHIN
+            asyncio.run(self._append(erasure))
+            applied = self._wait_applied(erasure, timeout)
+            time.sleep(max(0.0, heeded - time.monotonic()))
+        return applied
 
-    def wait_applied(self, erasure: Erasure, timeout: float) -> bool:
-        """Wait until a processor has applied an erasure: no reader sees the messages any more.
-
-        Args:
-            erasure: An erasure that was appended.
-            timeout: Seconds to wait.
-
-        Returns:
-            False on timeout.
-        """
+    def _wait_applied(self, erasure: Erasure, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         while not self._erasures.is_in_force(erasure):
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_SECONDS)
-        # Until then a query service may answer from a copy.
-        time.sleep(HEEDED_WITHIN)
         return True
 
     async def _append(self, erasure: Erasure) -> None:

@@ -56,4 +56,4 @@ def test_a_plan_covers_a_peer_and_a_time(
 def test_an_event_that_no_processor_accepts_is_not_appended(eraser: Eraser) -> None:
     """Processors would reject it, and the command wait in vain."""
     with pytest.raises(InvalidEvent, match="255"):
-        eraser.append(eraser.plan(JULIET, "", 0, None, "x" * 256))
+        eraser.erase(eraser.plan(JULIET, "", 0, None, "x" * 256), 0)
