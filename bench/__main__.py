@@ -23,6 +23,7 @@ PARTS = (
     "lag",
     "growth",
     "search",
+    "year",
 )
 END_TO_END = frozenset({"mam", "delivery"})
 """Parts that take a revision as one more contender of the same run."""

@@ -7,13 +7,18 @@ venv=$1 directory=$2
 here=$(dirname "$0")
 python=/usr/bin/python3
 root=$(mktemp --directory)
-trap 'rm --recursive --force "$root"' EXIT
+source=$(mktemp --directory)
+trap 'rm --recursive --force "$root" "$source"' EXIT
 chmod 755 "$root"
+
+# From a copy: the wheel takes whatever an earlier build has left in build/.
+cp --recursive constraints.txt LICENSE README.md pyproject.toml \
+    deploy ingest processor prosody query share stanzalake "$source"
 
 echo "deb: installing Stanzalake and what it needs for $("$python" --version)"
 "$python" -m venv --without-pip "$root/opt/stanzalake"
 "$venv/bin/python" -m pip --quiet --disable-pip-version-check --python "$root/opt/stanzalake/bin/python" \
-    install --no-compile --constraint constraints.txt ".[import]"
+    install --no-compile --constraint constraints.txt "$source[import]"
 # Nothing in the package names the directory that it was built in.
 rm --force "$root"/opt/stanzalake/bin/[Aa]ctivate* "$root"/opt/stanzalake/lib/*/site-packages/stanzalake-*/direct_url.json
 grep --recursive --files-with-matches --binary-files=without-match "$root" "$root/opt/stanzalake" |
