@@ -59,8 +59,8 @@ class Request:
 
     @property
     def account(self) -> str:
-        """Bare JID of the asker, whose share of the service the request takes."""
-        return self.requester.partition("/")[0]
+        """Bare JID of the account whose share of the service the request takes."""
+        return self.owner if self.room is None else self.requester.partition("/")[0]
 
     @property
     def kind(self) -> str:

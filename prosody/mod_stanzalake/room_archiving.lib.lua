@@ -67,7 +67,7 @@ local function start()
 		module:log("warn", "muc_log_presences has no effect: mod_stanzalake archives messages alone");
 	end
 	if module:get_option("muc_log_expires_after") ~= nil then
-		module:log("warn", "muc_log_expires_after has no effect: PROSODY_ARCHIVE_EXPIRES_AFTER is for rooms as well");
+		module:log("warn", "muc_log_expires_after has no effect: set STANZALAKE_EXPIRE_HOSTS of the services");
 	end
 	announce_on_join();
 	if not log_all then

@@ -4,6 +4,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from slixmpp import JID
 
 from devstack.deployment import HOST, Deployment
 from tests.support.clients import CLIENT, RawClient, condition, stanza_ids
@@ -141,3 +142,18 @@ async def told(client: RawClient, nick: str) -> list[tuple[str, str]]:
         for by, id_ in stanza_ids(x)
         if by == ROOM
     ]
+
+
+async def test_a_librarys_own_plugins_read_a_room(deployment: Deployment) -> None:
+    """Slixmpp's XEP-0045 and XEP-0313, unchanged."""
+    juliet = await session(deployment, "juliet")
+    for plugin in ("xep_0045", "xep_0313"):
+        juliet.register_plugin(plugin)
+    await juliet["xep_0045"].join_muc_wait(JID(ROOM), "Juliet", timeout=10)
+    texts = [str(number) for number in range(12)]
+    for number, text in enumerate(texts):
+        await talk(juliet, text, f"m{number}")
+    pages = juliet["xep_0313"].iterate(jid=JID(ROOM), rsm={"max": 5})
+    found = [message["mam_result"]["forwarded"]["stanza"] async for message in pages]
+    assert [message["body"] for message in found] == texts
+    assert {message["from"].resource for message in found} == {"Juliet"}
