@@ -20,7 +20,7 @@ from query.page_cache import CachedArchive, PageCache
 from query.request import Request
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.log.base import Record
-from stanzalake.model.event import VERSION, Erasure, Event, Preferences, encode
+from stanzalake.model.event import VERSION, Erasure, Event, Preferences, Tombstone, encode
 from stanzalake.model.page import Archive, Selection
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import Retention
@@ -66,6 +66,10 @@ class Erase(NamedTuple):
     by_command: bool
     peer: str
     seconds: int
+
+
+class Retract(NamedTuple):
+    """A retraction of Romeo's messages, which all have the same id."""
 
 
 class Process(NamedTuple):
@@ -130,6 +134,7 @@ STEPS = st.one_of(
     st.builds(Say, PEERS, st.integers(0, 9)),
     st.builds(Prefer, st.sampled_from(["always", "never"])),
     st.builds(Erase, st.booleans(), st.sampled_from(["", ROMEO]), st.integers(0, 30)),
+    st.builds(Retract),
     st.builds(Process, st.integers(1, 5), st.sampled_from(["", "", "states", "rows"])),
     st.builds(Process, st.just(100)),
     st.builds(Import, st.integers(0, 40), st.booleans()),
@@ -186,6 +191,9 @@ class World:
                 self._append(event)
             case Erase():
                 self._erase(step)
+            case Retract():
+                self.before, self.newest = self.newest, self._next()
+                self._append(self._tombstone(self.newest))
             case Process():
                 self._process(step)
             case Import():
@@ -218,6 +226,17 @@ class World:
             default=default,
             always=(),
             never=(),
+        )
+
+    def _tombstone(self, position: int) -> Tombstone:
+        return Tombstone(
+            v=VERSION,
+            owner=self.owner,
+            position=position,
+            peer=ROMEO,
+            direction="in",
+            message_id="m",
+            by=ROMEO,
         )
 
     def _append(self, event: Event, *, is_rejected: bool = False) -> None:
@@ -345,12 +364,13 @@ def store() -> Iterator[Store]:
 @given(st.lists(STEPS, min_size=4, max_size=20))
 @example([Say(ROMEO, 0), DONE, ALL, Erase(True, "", 30), ALL])
 @example([Say(ROMEO, 0), DONE, ALL, Erase(False, "", 30), ALL, DONE, ALL])
+@example([Say(ROMEO, 0), DONE, ALL, Retract(), DONE, ALL])
 @example([Say(ROMEO, 0), DONE, ALL, Import(9, is_killed=True), ALL])
 @example([Say(ROMEO, 0), Say(ROMEO, 9, True), DONE, ALL, Replay(), ALL])
 @example([Say(ROMEO, 0), Say(ROMEO, 9), DONE, ALL, Expire(5, False), ALL, ALL])
 @example([Say(ROMEO, 0), DONE, Wait(101), Say(ROMEO, 0), DONE, ALL, Wait(-20), ALL])
 @example([Say(ROMEO, 0), DONE, Say(ROMEO, 0), DONE, ALL._replace(is_late=True), ALL])
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_pages_from_memory_equal_those_of_the_store(store: Store, steps: Sequence[object]) -> None:
     store.command(f"TRUNCATE TABLE {store.table}")
     store.command(f"TRUNCATE TABLE {store.table}_changes")
