@@ -28,12 +28,15 @@ local function encode(message)
 		..'","contact":'..tostring(message.contact)..occupant..',"stanza":'..quote(message.stanza).."}\n";
 end
 
+-- A tombstone in a room names its message by the position.
 local function encode_tombstone(tombstone)
+	local of_room = tombstone.target and ',"target":'..tombstone.target..',"moderated":'..tostring(tombstone.moderated)
+		..',"by_occupant_id":'..quote(tombstone.by_occupant_id)..',"reason":'..quote(tombstone.reason) or "";
 	return '{"type":"tombstone","v":1,"position":'..tombstone.position..',"owner":'..quote(tombstone.owner)
 		..',"peer":'..quote(tombstone.peer)..',"peer_resource":'..quote(tombstone.peer_resource)
 		..',"direction":"'..tombstone.direction..'","message_id":'..quote(tombstone.message_id)
 		..',"occupant_id":'..quote(tombstone.occupant_id)..',"by":'..quote(tombstone.by)
-		..',"retraction_id":'..quote(tombstone.retraction_id).."}\n";
+		..',"retraction_id":'..quote(tombstone.retraction_id)..of_room.."}\n";
 end
 
 local function position_of(line)

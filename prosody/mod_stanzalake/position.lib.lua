@@ -1,10 +1,12 @@
 -- Positions, which give an archive its order, and the sealed ids that clients see of them (docs/protocol.md).
 
 local hmac = require "util.hashes".hmac_sha256;
-local base64 = require "util.encodings".base64.encode;
+local base64 = require "util.encodings".base64;
 
 local SEQUENCE_BITS = 16;
+local ID_LENGTH = 22;
 local URL_SAFE = { ["+"] = "-", ["/"] = "_", ["="] = "" };
+local FROM_URL_SAFE = { ["-"] = "+", ["_"] = "/" };
 
 local sequence_mt = {};
 sequence_mt.__index = sequence_mt;
@@ -50,8 +52,25 @@ local function new_sealer(key)
 		local plain = string.pack(">i8", position);
 		local tag = hmac(tag_key, owner..plain):sub(1, 8);
 		local body = xor(plain, hmac(body_key, owner..tag));
-		return (base64(tag..body):gsub("[+/=]", URL_SAFE));
+		return (base64.encode(tag..body):gsub("[+/=]", URL_SAFE));
 	end
 end
 
-return { new_sequence = new_sequence, new_sealer = new_sealer };
+-- Gives the function that returns the position of an id in its owner's archive, nil for an id that no key has sealed.
+local function new_opener(keys)
+	local sealers = {};
+	for i, key in ipairs(keys) do
+		sealers[i] = { seal = new_sealer(key), body_key = hmac(key, "stanzalake id body") };
+	end
+	return function (owner, id)
+		local raw = #id == ID_LENGTH and base64.decode(id:gsub("[-_]", FROM_URL_SAFE).."==");
+		if not raw or #raw ~= 16 then return nil; end
+		for _, key in ipairs(sealers) do
+			local plain = xor(raw:sub(9), hmac(key.body_key, owner..raw:sub(1, 8)));
+			local position = string.unpack(">i8", plain);
+			if key.seal(owner, position) == id then return position; end
+		end
+	end
+end
+
+return { new_sequence = new_sequence, new_sealer = new_sealer, new_opener = new_opener };

@@ -6,6 +6,7 @@ local FIELD = "muc#roomconfig_enablearchiving";
 -- What an archived room offers (XEP-0313 §7, XEP-0059 §4, XEP-0431 §2.1).
 local FEATURES = {
 	"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "http://jabber.org/protocol/rsm", "urn:xmpp:fulltext:0",
+	"urn:xmpp:message-retract:1", "urn:xmpp:message-retract:1#tombstone", "urn:xmpp:message-moderate:1",
 };
 local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
 local xmlns_sid = "urn:xmpp:sid:0";

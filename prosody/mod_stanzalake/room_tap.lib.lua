@@ -6,8 +6,11 @@ local st = require "util.stanza";
 
 local ids = module:require "stanza_ids";
 local is_archived = module:require "room_archiving".is_archived;
+local tombstone_of_room = module:require "retraction".tombstone_of_room;
 local has_remainder = module:require "verdict".has_remainder;
 
+local xmlns_occupant_id = "urn:xmpp:occupant-id:0";
+local xmlns_retract = "urn:xmpp:message-retract:1";
 local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
 
 -- Worth keeping besides Prosody's own rule, which stands at -1: these have no body.
@@ -67,6 +70,25 @@ function tap_mt:archive(room, stanza)
 	if record and self.recorder:write(record, room.jid) then
 		self.empty[room] = nil;
 		stanza:add_direct_child(ids.stanza_id(room.jid, self.seal(room.jid, record.position)));
+		self:retract(room, stanza);
+	end
+end
+
+-- Takes a message out of the archive, and out of what the room tells new occupants.
+function tap_mt:retract(room, stanza)
+	local tombstone = tombstone_of_room(stanza, room, self.open);
+	if not tombstone then return; end
+	tombstone.position = self.sequence:next(room.jid);
+	self.recorder:write_tombstone(tombstone);
+	local id = self.seal(room.jid, tombstone.target);
+	local history = room._history or {};
+	for i = #history, 1, -1 do
+		local entry = history[i].stanza;
+		local author = entry:get_child("occupant-id", xmlns_occupant_id);
+		local is_authors = tombstone.moderated or author and author.attr.id == tombstone.occupant_id;
+		if is_authors and ids.has_id(entry, room.jid, id) and not entry:get_child("retract", xmlns_retract) then
+			table.remove(history, i);
+		end
 	end
 end
 
@@ -83,10 +105,11 @@ function tap_mt:start()
 end
 
 --   seal: returns the id of an owner and a position
+--   open: returns the position of an id in its owner's archive, nil for any other id
 --   excluded: namespaces of elements that are not stored, as keys
-local function new(recorder, sequence, seal, excluded)
+local function new(recorder, sequence, seal, open, excluded)
 	return setmetatable({
-		recorder = recorder, sequence = sequence, seal = seal, excluded = excluded;
+		recorder = recorder, sequence = sequence, seal = seal, open = open, excluded = excluded;
 		-- Rooms that were created here and of which nothing is archived yet, as keys.
 		empty = setmetatable({}, { __mode = "k" });
 	}, tap_mt);

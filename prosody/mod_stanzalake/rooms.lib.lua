@@ -4,6 +4,8 @@ local access = module:require "room_access";
 local archiving = module:require "room_archiving";
 local forwarding = module:require "forwarding";
 local histories = module:require "room_history";
+local moderation = module:require "moderation";
+local new_opener = module:require "position".new_opener;
 local tap = module:require "room_tap";
 
 local get_room = module:depends "muc".get_room_from_jid;
@@ -35,8 +37,10 @@ local function start(parts, settings)
 	local forwarder = forwarding.new(parts.sender, parts.sequence, parts.query, settings);
 	local history = histories.new(forwarder, settings.freshness_timeout);
 	history:start();
-	local room_tap = tap.new(parts.recorder, parts.sequence, parts.seal, settings.exclude_namespaces);
+	local open = new_opener(settings.id_keys);
+	local room_tap = tap.new(parts.recorder, parts.sequence, parts.seal, open, settings.exclude_namespaces);
 	room_tap:start();
+	moderation.start(open);
 	archiving.start();
 	access.start(forwarder);
 	return {

@@ -218,6 +218,9 @@ class Tombstone(EventBase, tag="tombstone", frozen=True, kw_only=True):
         str,
         msgspec.Meta(description="JID of who retracted it", pattern=_LINE, max_length=3071),
     ]
+    by_occupant_id: Annotated[
+        MessageId, msgspec.Meta(description="The occupant-id of who retracted it, in a room")
+    ] = ""
     moderated: Annotated[
         bool, msgspec.Meta(description="Whether a moderator did, instead of the author")
     ] = False

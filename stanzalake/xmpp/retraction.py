@@ -3,7 +3,7 @@
 from stanzalake.model.event import Tombstone
 from stanzalake.model.position import to_milliseconds
 from stanzalake.xmpp import dates, markup
-from stanzalake.xmpp.namespaces import MODERATION, RETRACTION
+from stanzalake.xmpp.namespaces import MODERATION, OCCUPANT_ID, RETRACTION
 
 
 def retracted(tombstone: Tombstone) -> str:
@@ -20,7 +20,15 @@ def retracted(tombstone: Tombstone) -> str:
 def _moderated(tombstone: Tombstone) -> str:
     if not tombstone.moderated:
         return ""
-    return markup.element("moderated", {"xmlns": MODERATION, "by": tombstone.by or None})
+    values = {"xmlns": MODERATION, "by": tombstone.by or None}
+    return markup.element("moderated", values, _occupant_id(tombstone))
+
+
+def _occupant_id(tombstone: Tombstone) -> str:
+    if not tombstone.by_occupant_id:
+        return ""
+    values = {"xmlns": OCCUPANT_ID, "id": tombstone.by_occupant_id}
+    return markup.element("occupant-id", values)
 
 
 def _reason(tombstone: Tombstone) -> str:

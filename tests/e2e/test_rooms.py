@@ -94,6 +94,71 @@ async def test_a_real_jid_is_shown_only_if_the_room_showed_it_then_and_now(
     assert JULIET not in "".join(ET.tostring(e.message, "unicode") for e in of_romeo)
 
 
+RETRACT = "<retract xmlns='urn:xmpp:message-retract:1' id='{}'/>"
+RETRACTED = "{urn:xmpp:message-retract:1}retracted"
+OCCUPANT_ID = "{urn:xmpp:occupant-id:0}occupant-id"
+MODERATED = "{urn:xmpp:message-moderate:1}moderated"
+
+
+def moderation(id_: str) -> str:
+    retract = "<retract xmlns='urn:xmpp:message-retract:1'/><reason>rude &amp; loud</reason>"
+    return f"<moderate xmlns='urn:xmpp:message-moderate:1' id='{id_}'>{retract}</moderate>"
+
+
+@pytest.mark.requirement("424-08", "424-09", "424-10", "424-11", "424-12")
+@pytest.mark.requirement("425-01", "425-02", "425-03", "425-04", "425-05", "425-06", "425-07")
+async def test_authors_and_moderators_retract_what_was_said_in_a_room(
+    deployment: Deployment,
+) -> None:
+    juliet, romeo = await occupants(deployment)
+    features = await romeo.ask(
+        "get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", to=ROOM
+    )
+    assert "urn:xmpp:message-moderate:1" in ET.tostring(features, "unicode")
+    rude, mine, fine = [await talk(romeo, f"text {n}", f"m{n}") for n in (1, 2, 3)]
+
+    # Neither another occupant nor the id that a client chose, nor a forged announcement.
+    forged = f"<retract xmlns='urn:xmpp:message-retract:1' id='{fine}'>"
+    forged += "<moderated xmlns='urn:xmpp:message-moderate:1'/></retract>"
+    tried = [(juliet, RETRACT.format(fine)), (romeo, RETRACT.format("m3")), (juliet, forged)]
+    for number, (author, content) in enumerate(tried):
+        await talk(author, "not to be", f"f{number}", extra=content)
+    assert condition(await romeo.ask("set", moderation(fine), to=ROOM)) == "auth/forbidden"
+    assert (
+        condition(await juliet.ask("set", moderation("x" * 22), to=ROOM)) == "cancel/item-not-found"
+    )
+    assert bodies(await room_entries(juliet))[:3] == ["text 1", "text 2", "text 3"]
+
+    await talk(romeo, "retracted", "r2", extra=RETRACT.format(mine))
+    answer = await juliet.ask("set", moderation(rude), to=ROOM)
+    assert answer.get("type") == "result", ET.tostring(answer)
+    await romeo.expect(lambda x: x.get("from") == ROOM and x.find(f".//{MODERATED}") is not None)
+    for reader in (juliet, romeo):
+        found = await room_entries(reader)
+        assert [entry.id for entry in found[:3]] == [rude, mine, fine]
+        assert bodies(found)[:3] == [None, None, "text 3"]
+        moderated, own, _ = [entry.message.find(RETRACTED) for entry in found[:3]]
+        assert own is not None
+        assert (own.get("id"), own.get("by")) == ("r2", f"{ROOM}/Romeo")
+        assert moderated is not None
+        by = moderated.find(MODERATED)
+        assert by is not None
+        assert by.get("by") == f"{ROOM}/Juliet"
+        assert by.find(OCCUPANT_ID) is not None
+        assert moderated.findtext("{urn:xmpp:message-retract:1}reason") == "rude & loud"
+        assert all(entry.message.find(OCCUPANT_ID) is not None for entry in found[:3])
+        announcement = found[-1].message
+        assert (announcement.get("from"), announcement.get("id")) == (ROOM, moderated.get("id"))
+
+    await romeo.offline()
+    late = await session(deployment, "romeo", "late")
+    await join(late, "Romeo")
+    history = late.found(lambda x: x.find("{urn:xmpp:delay}delay") is not None)
+    told = [x.findtext(f"{CLIENT}body") for x in history]
+    assert "text 3" in told
+    assert not {"text 1", "text 2"} & set(told)
+
+
 async def test_a_destroyed_room_is_erased_and_its_name_begins_anew(deployment: Deployment) -> None:
     juliet, romeo = await occupants(deployment)
     await talk(juliet, "before", "m1")

@@ -14,9 +14,12 @@ from devstack.deployment import Deployment
 from stanzalake.config import settings
 from stanzalake.importer.pie import Pie
 from stanzalake.importer.source import ArchivedMessage, ArchivedPreferences, Selection
+from stanzalake.model.event import VERSION, Tombstone
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
+from stanzalake.store.tombstones import TombstoneRow, Tombstones
+from stanzalake.xmpp.retraction import retracted
 from tests.support.archives import SEALER, row, rows, visible_id
 from tests.support.command import Command
 from tests.support.deployments import JULIET as HER
@@ -225,3 +228,37 @@ async def _run(deployment: Deployment, *arguments: str) -> str:
     status, out, err = await command.run(*arguments)
     assert status == 0, err
     return out
+
+
+async def test_retracted_content_is_exported_only_where_it_is_kept_and_on_record(
+    stanzalake: Command, tmp_path: Path
+) -> None:
+    [said] = rows(1)
+    fill(stanzalake, [said])
+    tombstone = Tombstone(
+        v=VERSION,
+        owner=JULIET,
+        position=said.position + 1,
+        peer=ROMEO,
+        direction="in",
+        message_id="m",
+        by=ROMEO,
+    )
+    with store(stanzalake) as opened:
+        Tombstones(opened).write([TombstoneRow.of(tombstone, retracted(tombstone))])
+    log = tmp_path / "access.log"
+    stanzalake.settings["STANZALAKE_ACCESS_LOG"] = str(log)
+
+    status, out, err = await stanzalake.run("export", JULIET, "--with-retracted")
+    assert (status, out) == (2, "")
+    assert "STANZALAKE_KEEP_RETRACTED" in err
+    stanzalake.settings["STANZALAKE_KEEP_RETRACTED"] = "true"
+    status, _, err = await stanzalake.run("expire")
+    assert status == 0, err
+    [hidden] = await exported(stanzalake, JULIET)
+    [shown] = await exported(stanzalake, JULIET, "--with-retracted")
+    assert retracted(tombstone) in hidden["stanza"]
+    assert "<body>" not in hidden["stanza"]
+    assert (shown["id"], shown["stanza"]) == (hidden["id"], said.stanza)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line.get("retracted") for line in lines if line["action"] == "export"] == [None, True]

@@ -67,6 +67,18 @@ function tests.ids_are_those_of_the_vectors()
 	end
 end
 
+function tests.an_id_opens_under_any_key_for_its_owner_alone()
+	for _, vector in ipairs(dofile(VECTORS)) do
+		local open = position.new_opener({ ("k"):rep(32), vector.key });
+		equal(open(vector.owner, vector.id), vector.position);
+		equal(open(vector.owner.."x", vector.id), nil);
+		equal(position.new_opener({ ("k"):rep(32) })(vector.owner, vector.id), nil);
+		for _, forged in ipairs { "", "x", vector.id.."x", vector.id:sub(2), ("x"):rep(22), (" "):rep(22), ("\0"):rep(22) } do
+			equal(open(vector.owner, forged), nil);
+		end
+	end
+end
+
 function tests.positions_increase_when_the_clock_does_not()
 	local times = { 1000.5, 1000.5, 1000.501, 999, 2000 };
 	local sequence = position.new_sequence(function () return table.remove(times, 1); end, 0);
