@@ -2,10 +2,10 @@
 
     python -m tests.faults.storm --mode kafka --rounds 50 --seed 7
 
-Pairs of clients send numbered messages without a pause, and a hostile user attacks, while parts of
-the deployment are hit in random order. At the end both archives of every pair must hold every
-message that was delivered, once, in order, under the id that was seen live, and no process may have
-ended by itself.
+Pairs of clients, and somebody in a room, send numbered messages without a pause, and a hostile user
+attacks, while parts of the deployment are hit in random order. At the end both archives of every
+pair, and the room's, must hold every message that was delivered, once, in order, under the id that
+was seen live, and no process may have ended by itself.
 
 There is one broker; tests/faults/test_coordinator.py is for several.
 """
@@ -25,12 +25,14 @@ from typing import Protocol
 
 import click
 
-from devstack.deployment import Deployment, Distributed
+from devstack.deployment import HOST, Deployment, Distributed
 from devstack.process import running
 from devstack.service import Service
 from tests.faults.hostile import USER, Hostile
+from tests.faults.room_talk import RoomTalk
 from tests.faults.talk import Findings, Talk
 from tests.support.proxy import Proxy
+from tests.support.rooms import ROOMS, component
 
 MODES = {"embedded": Deployment, "kafka": Distributed}
 _SETTINGS = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_ARCHIVE_MAX_QUERY_RESULTS": "1000"}
@@ -39,6 +41,17 @@ _READ_SECONDS = 60.0
 _REBALANCES = 2
 
 Fault = Callable[[], Awaitable[None]]
+
+
+def _options(deployment: Deployment) -> str:
+    """Give a MUC component the options of the VirtualHost."""
+    prosody = deployment.prosody
+    lists = {
+        "stanzalake_id_keys": prosody.id_keys,
+        "stanzalake_ingest": prosody.ingest,
+        "stanzalake_query": prosody.query,
+    }
+    return "\n".join(f"{name} = {{ {str(list(v))[1:-1]} }}" for name, v in lists.items())
 
 
 class Part(Protocol):
@@ -67,7 +80,9 @@ class Target:
             port = self.proxies["clickhouse"].port
             dsn = f"clickhouse://default:@127.0.0.1:{port}/stanzalake"
             settings["STANZALAKE_CLICKHOUSE_DSN"] = dsn
+        settings["STANZALAKE_HOSTS"] = f"{HOST},{ROOMS}"
         self.deployment = MODES[mode](directory, settings=settings)
+        self.deployment.prosody.extra_host = component(_options(self.deployment))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Deployment]:
@@ -191,7 +206,7 @@ class Outcome:
 
     faults: list[str]
     attacks: Counter[str]
-    talks: list[Talk]
+    talks: list[Talk | RoomTalk]
     findings: Findings
 
     def __str__(self) -> str:
@@ -214,9 +229,10 @@ async def run_storm(directory: Path, mode: str, rounds: int, seed: int, longest:
         storm = Storm(target, random.Random(seed), longest)  # noqa: S311  # a seed repeats a storm
         hostile = Hostile(deployment, "romeo", random.Random(seed))  # noqa: S311
         await deployment.register(USER)
-        talks = [Talk("juliet", "romeo"), Talk("romeo", "juliet")]
+        talks, room = [Talk("juliet", "romeo"), Talk("romeo", "juliet")], RoomTalk()
+        spoken: list[Talk | RoomTalk] = [*talks, room]
         stop = asyncio.Event()
-        running = [asyncio.ensure_future(talk.run(deployment, stop)) for talk in talks]
+        running = [asyncio.ensure_future(talk.run(deployment, stop)) for talk in spoken]
         running.append(asyncio.ensure_future(hostile.run(stop)))
         try:
             for _ in range(rounds):
@@ -226,9 +242,10 @@ async def run_storm(directory: Path, mode: str, rounds: int, seed: int, longest:
             stop.set()
             await asyncio.gather(*running)
         findings = await check_archives(deployment, talks)
+        await room.check(deployment, findings)
         storm.check_services()
         findings.problems += [f"{name} ended by itself" for name in sorted(storm.ended)]
-        return Outcome(storm.faults, hostile.attacks, talks, findings)
+        return Outcome(storm.faults, hostile.attacks, spoken, findings)
 
 
 async def check_archives(deployment: Deployment, talks: list[Talk]) -> Findings:

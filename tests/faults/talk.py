@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from devstack.client import Client, ReceivedMessage
 from devstack.deployment import HOST, Deployment
 
-_RECONNECT = 0.2
+RECONNECT = 0.2
+"""Seconds before a new session is tried."""
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Talk:
                 receiver, sender = clients
                 await self._session(receiver, sender, stop)
             except (TimeoutError, OSError):
-                await asyncio.sleep(_RECONNECT)
+                await asyncio.sleep(RECONNECT)
             finally:
                 await asyncio.gather(*(client.offline() for client in clients))
 
@@ -85,19 +87,43 @@ class Talk:
 
     def check(self, owner: str, archive: list[ReceivedMessage], findings: Findings) -> None:
         """Compare an owner's archive with the delivered messages."""
-        mine = [message for message in archive if message.sender == f"{self.sender}@{HOST}"]
-        numbers = [int(message.body.split()[1]) for message in mine]
-        ids = {message.body: message.id for message in mine}
-        lost = self.delivered.keys() - ids.keys()
-        doubled = len(mine) - len(ids)
-        other = [b for b, id_ in self.delivered.items() if b in ids and ids[b] != id_]
-        problems = {
-            f"{len(lost)} lost: {', '.join(sorted(lost)[:5])}": lost,
-            f"{doubled} doubled": doubled,
-            "out of order": numbers != sorted(numbers),
-            f"{len(other)} under another id than was seen live": owner == self.receiver and other,
-        }
+        mine = [
+            (message.id, message.body)
+            for message in archive
+            if message.sender == f"{self.sender}@{HOST}"
+        ]
         where = f"{owner}'s archive, from {self.sender} to {self.receiver}"
-        findings.lost += len(lost)
-        findings.doubled += doubled
-        findings.problems += [f"{where}: {words}" for words, wrong in problems.items() if wrong]
+        compare(where, self.delivered, mine, findings, same_ids=owner == self.receiver)
+
+
+def compare(
+    where: str,
+    delivered: Mapping[str, str],
+    archived: Sequence[tuple[str, str]],
+    findings: Findings,
+    *,
+    same_ids: bool = True,
+) -> None:
+    """Compare an archive's messages with those that were delivered.
+
+    Args:
+        where: The archive, in words.
+        delivered: Ids as seen live, by body; a body ends with the message's number.
+        archived: Ids and bodies, in the archive's order.
+        findings: Takes the faults.
+        same_ids: Whether the archive is the one that announced the ids.
+    """
+    numbers = [int(body.split()[1]) for _, body in archived]
+    ids = {body: id_ for id_, body in archived}
+    lost = delivered.keys() - ids.keys()
+    doubled = len(archived) - len(ids)
+    other = [b for b, id_ in delivered.items() if b in ids and ids[b] != id_]
+    problems = {
+        f"{len(lost)} lost: {', '.join(sorted(lost)[:5])}": lost,
+        f"{doubled} doubled": doubled,
+        "out of order": numbers != sorted(numbers),
+        f"{len(other)} under another id than was seen live": same_ids and other,
+    }
+    findings.lost += len(lost)
+    findings.doubled += doubled
+    findings.problems += [f"{where}: {words}" for words, wrong in problems.items() if wrong]
