@@ -39,6 +39,8 @@ _SETTINGS = {"PROSODY_ARCHIVE_POLICY": "true", "PROSODY_ARCHIVE_MAX_QUERY_RESULT
 _PAUSE = 0.3
 _READ_SECONDS = 60.0
 _REBALANCES = 2
+_ANNOUNCED = 20
+_ANNOUNCED_SECONDS = 60.0
 
 Fault = Callable[[], Awaitable[None]]
 
@@ -238,6 +240,7 @@ async def run_storm(directory: Path, mode: str, rounds: int, seed: int, longest:
             for _ in range(rounds):
                 await storm.inject()
                 await asyncio.sleep(_PAUSE)
+            await _wait_announced(talks)
         finally:
             stop.set()
             await asyncio.gather(*running)
@@ -246,6 +249,19 @@ async def run_storm(directory: Path, mode: str, rounds: int, seed: int, longest:
         storm.check_services()
         findings.problems += [f"{name} ended by itself" for name in sorted(storm.ended)]
         return Outcome(storm.faults, hostile.attacks, spoken, findings)
+
+
+async def _wait_announced(talks: list[Talk]) -> None:
+    """Wait until both sides receive messages with ids again, if there were few during the storm.
+
+    How much of it the services were up depends on the machine.
+
+    Raises:
+        TimeoutError: Ids are still missing after a minute.
+    """
+    async with asyncio.timeout(_ANNOUNCED_SECONDS):
+        while any(len(talk.delivered) < _ANNOUNCED for talk in talks):  # noqa: ASYNC110  # talks set no event
+            await asyncio.sleep(_PAUSE)
 
 
 async def check_archives(deployment: Deployment, talks: list[Talk]) -> Findings:
