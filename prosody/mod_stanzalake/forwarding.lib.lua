@@ -290,7 +290,7 @@ end
 function forwarding_mt:ask_state(owner, answered)
 	local request = { owner = owner, asker = module.host, position = self.sequence:next(owner), tracked = true };
 	-- The erasure of an account may still be in the journal.
-	self.sender:hold(owner, self.freshness_timeout, function (stable, watermarks)
+	self.sender:hold_states(self.freshness_timeout, function (stable, watermarks)
 		if not stable or self.closed then return answered(nil, "unstable"); end
 		self:ask(text_of_request("state", request, true, watermarks), function (opened, why)
 			if opened then opened:close(); end

@@ -60,6 +60,7 @@ function requests_mt:write(request)
 	local place, err = self.journal:append(encoders[request.type](request, position));
 	if not place then return nil, err; end
 	self.sender:wrote(request.owner, place, position);
+	if request.account then self.sender:wrote_state(place); end
 	if request.type == "erasure" then self.preferences:erased(request.owner, request.account); end
 	module:log("info", "To the archive: %s of %s, by %s", request.type, request.owner, request.by or "prosodyctl");
 	return true;

@@ -166,6 +166,11 @@ function sender_mt:wrote(owner, offset, position)
 	self:schedule(COALESCE);
 end
 
+-- Notes the journal offset after a line that changes the state of an archive.
+function sender_mt:wrote_state(offset)
+	self.states_end = offset;
+end
+
 -- Gives a position that is not below any of an owner's events, and that changes with each new one and each start.
 function sender_mt:newest_position(owner)
 	return self.positions[owner] or self.floor_position;
@@ -175,9 +180,17 @@ end
 --   timeout: seconds
 --   resume: called once, with false on a timeout, else with true and the log watermarks that cover the lines, if known
 function sender_mt:hold(owner, timeout, resume)
+	self:hold_until(math.max(self.newest[owner] or 0, self.floor), timeout, resume);
+end
+
+-- The same for all lines that may change the state of an archive: messages, a flood of them, are not waited for.
+function sender_mt:hold_states(timeout, resume)
+	self:hold_until(self.states_end, timeout, resume);
+end
+
+function sender_mt:hold_until(offset, timeout, resume)
 	-- The position of the query is in no journal line.
 	self:save_soon();
-	local offset = math.max(self.newest[owner] or 0, self.floor);
 	if offset <= self.journal.acked then return resume(true, self.checkpoints:at(offset)); end
 	local hold = { offset = offset, resume = resume };
 	hold.timer = module:add_timer(timeout, function () self:end_hold(hold, false); end);
@@ -224,6 +237,8 @@ local function new(journal, sequence, ingest, options)
 		batches = {}, failures = 0, holds = {}, checkpoints = checkpoints.new();
 		-- The offset after each owner's newest line; the lines of other owners end at or before the floor.
 		newest = {}, owners = 0, floor = journal.written;
+		-- The offset after the newest line that may change the state of an archive.
+		states_end = journal.written;
 		-- Events that vanished from the journal since the start.
 		lost = 0, count_drop = module:measure("dropped", "counter");
 		-- The position of each owner's newest line; those of other owners are at most the floor's.

@@ -285,6 +285,36 @@ async def test_a_logged_in_account_is_asked_for_once_a_query_component_connects(
     assert stanza_ids(await juliet.message("m1"))
 
 
+async def test_messages_that_wait_in_the_journal_hold_up_no_question(
+    start_server: StartServer,
+) -> None:
+    server = await start_server()
+    juliet, romeo = await server.client("juliet"), await server.client("romeo")
+    romeo.say(JULIET, "nobody takes it", "m1")
+    assert stanza_ids(await juliet.message("m1")) == []
+    await server.query()
+    await until(server.prosody.state_file("juliet").exists)
+    romeo.say(JULIET, "nor this", "m2")
+    assert stanza_ids(await juliet.message("m2"))
+
+
+async def test_the_erasure_of_an_account_in_the_journal_comes_before_a_question(
+    start_server: StartServer,
+) -> None:
+    server = await start_server()
+    code, output = await server.prosody.control("deluser", JULIET)
+    assert code == 0, output
+    await until(lambda: any("erasure" in s.read_text() for s in server.journal.glob("*.ndjson")))
+    await server.crash()
+    await server.prosody.register("juliet", PASSWORD)
+    await server.client("juliet")
+    query = await server.query()
+    await query.round_trip()
+    assert owners_asked_for(query) == []
+    await server.ingest()
+    await until(lambda: owners_asked_for(query) == [JULIET])
+
+
 async def sign_up(user: str, port: int) -> None:
     """Register an account in-band (XEP-0077)."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
