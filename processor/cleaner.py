@@ -12,6 +12,7 @@ from stanzalake.config.settings import Settings
 from stanzalake.errors import StanzalakeError
 from stanzalake.observability.log_once import LogOnce
 from stanzalake.observability.metrics import LAST_CLEANUP
+from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 _BETWEEN_SECONDS = 10.0
 """Minimum time between clean-ups, however many are requested."""
 _PAUSE_SECONDS = 1.0
+_AGGREGATION_SECONDS = 3600.0
+"""Time between computations of the analysts' aggregates, if the interval is not shorter."""
 
 
 class Cleaner:
@@ -43,10 +46,13 @@ class Cleaner:
         self, settings: Settings, store: Store, clock: Callable[[], float] = time.time
     ) -> None:
         self._interval = settings.cleanup_interval
+        self._every = min(self._interval, _AGGREGATION_SECONDS)
         self._deletion = Deletion.of(store, settings)
         self._erasures = None if settings.clickhouse_cluster else Erasures(store)
+        self._aggregates = Aggregates(store, settings.clickhouse_cluster, settings.retention)
         self._clock = clock
         self._last = 0.0
+        self._last_aggregation = 0.0
         self._requested = False
         self._failure = LogOnce(__name__)
         self._thread = ThreadPoolExecutor(1, "cleaner")
@@ -88,12 +94,27 @@ class Cleaner:
             await _wait(stop, _PAUSE_SECONDS)
         LAST_CLEANUP.set(now)
 
+    async def aggregate(self, stop: asyncio.Event) -> None:
+        """Compute the aggregates of days that have changed; ends early once `stop` is set.
+
+        Raises:
+            StanzalakeError: The store does not answer for now.
+        """
+        now = self._last_aggregation = self._clock()
+        for day in await self._call(partial(self._aggregates.due, now)):
+            if stop.is_set():
+                return
+            await self._call(partial(self._aggregates.compute, day))
+        await self._call(partial(self._aggregates.remove_former, now))
+
     async def _maintain(self, stop: asyncio.Event) -> None:
         try:
             if self._erasures is not None:
                 await self._call(self._erasures.complete)
             if self.is_due():
                 await self.clean(stop)
+            if self.regular and self._clock() - self._last_aggregation >= self._every:
+                await self.aggregate(stop)
         except StanzalakeError as error:
             self._failure.begin(f"the clean-up of the store is put off: {error}")
         else:

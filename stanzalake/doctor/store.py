@@ -34,6 +34,7 @@ _PROCESSOR = (
     ("SELECT", "{}_migrations"),
     ("SELECT", "{}_retention"),
     ("INSERT", "{}_retention"),
+    ("SELECT", "{}_traffic"),
     ("SELECT", "system.mutations"),
     ("ALTER DELETE", "{}"),
     ("ALTER DELETE", "{}_preferences"),

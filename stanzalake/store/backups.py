@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from stanzalake.errors import NotFound, StanzalakeError, StoreRefused
+from stanzalake.store import aggregates
 from stanzalake.store.client import Store
 from stanzalake.store.statement import identifier, literal
 
@@ -99,6 +100,7 @@ class Backups:
     def restore(self, name: str) -> None:
         """Merge all rows of a backup into the tables; raises as `make` does."""
         self._run("RESTORE ALL FROM File({name:String})", name, _MERGE)
+        aggregates.touch_all(self._store)
 
     def verify(self, name: str) -> BackupContents:
         """Restore a backup beside the tables, have ClickHouse check every part, and drop it again.

@@ -94,6 +94,8 @@ _SUFFIXES = {
     "preferences": "_preferences",
     "erasures": "_erasures",
     "changes": "_changes",
+    "touched": "_touched",
+    "computed": "_computed",
     "erased": "_erased",
     "tombstones": "_tombstones",
     "retracted": "_retracted",

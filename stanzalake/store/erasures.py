@@ -39,6 +39,13 @@ The table in memory has the hashes of all owners with such records, and 0 once i
 restart of ClickHouse empties it. Materialized views add the owner of each new record.
 """
 
+_TOUCH = """
+INSERT INTO {touched:Identifier} (day, at)
+SELECT DISTINCT toDate(toDateTime(intDiv(position, 65536000), 'UTC')), now64(6, 'UTC')
+FROM {messages:Identifier}
+WHERE owner IN {owners:Array(String)} AND arrayExists(
+    (of, low, high) -> owner = of AND position >= low AND position < high,
+    {owners:Array(String)}, {lows:Array(UInt64)}, {highs:Array(UInt64)})"""
 _FILL = """
 INSERT INTO {erased:Identifier} (owner, known) SELECT owner, 1 FROM
 (
@@ -83,6 +90,17 @@ class Erasures:
         rows = [_row(erasure) for erasure in erasures]
         if rows:
             self._store.insert(rows, SUFFIX)
+        for some in chunks(rows, lambda row: row.owner + row.peer):
+            self._touch(some)
+
+    def _touch(self, rows: Sequence[_Row]) -> None:
+        """Record the days of the erased messages as changed, before their bytes are removed."""
+        columns = {
+            "owners": [row.owner for row in rows],
+            "lows": [row.low for row in rows],
+            "highs": [row.high for row in rows],
+        }
+        self._store.command(_TOUCH, columns)
 
     def read(self, owners: Collection[str]) -> Mapping[str, Sequence[Erasure]]:
         """Return the erasures of each owner that has any, oldest first.

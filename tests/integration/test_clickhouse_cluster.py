@@ -9,6 +9,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from stanzalake.model.page import Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.model.retention import FOREVER
 from stanzalake.store import migrations, statistics
+from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store, cluster_settings
 from stanzalake.store.erasures import Erasures
@@ -89,8 +91,13 @@ class OneServer(Store):
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run an ON CLUSTER statement locally, on plain engines."""
         here = statement.replace(f" ON CLUSTER '{CLUSTER}'", "")
-        plain = re.sub(r"Replicated(\w+)(\('[^)]*'\))?", r"\1", here)
+        plain = re.sub(r"Replicated(\w+)(\('[^']*', '[^']*'(, (\w+))?\))?", _plain_engine, here)
         super().command(plain, parameters)
+
+
+def _plain_engine(replicated: re.Match[str]) -> str:
+    version = replicated[4]
+    return replicated[1] + (f"({version})" if version else "")
 
 
 def words(statement: str) -> str:
@@ -240,6 +247,13 @@ async def test_analysts_views_read_every_shard(store: Store) -> None:
     ]
     [(sent,)] = store.select("SELECT messages FROM messages_pairs")
     assert sent == 6
+
+
+async def test_days_are_aggregated_over_all_shards(store: Store) -> None:
+    store.insert(rows(3))
+    Aggregates(store, CLUSTER, FOREVER).compute(date(2026, 9, 21))
+    assert store.select("SELECT messages FROM messages_daily_rows") == [(6,)]
+    assert store.select("SELECT count() FROM messages_computed") == [(1,)]
 
 
 async def test_readers_of_all_archives_leave_out_erased_messages(store: Store) -> None:

@@ -51,6 +51,13 @@ TRAITS = (
 MESSAGE_ID = (resources.files(__name__) / "message_id.sql").read_text()
 """Expression for a message's own id; empty without one."""
 
+AGGREGATES = {
+    name: (resources.files(__name__) / f"aggregate_{name}.sql").read_text()
+    for name in ("daily", "active", "pairs", "answers")
+}
+"""Statements that aggregate the days of ``{days}``, by the name of their view."""
+
+_DIRTY = "day GLOBAL IN (SELECT day FROM {table}_dirty)"
 _THREAD = BODY.replace("body", "thread")
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _FILES = resources.files(__name__)
@@ -150,6 +157,10 @@ class Target(NamedTuple):
         """Return a MergeTree table's name for ALTER and DELETE, with ON CLUSTER if there is one."""
         return self._fill("{table}{suffix}{local}{on_cluster}", suffix)
 
+    def on_every_table(self, suffix: str) -> str:
+        """Return the name, for ALTER, of a table that all servers of a cluster share."""
+        return self._fill("{table}{suffix}{on_cluster}", suffix)
+
     def _fill(self, sql: str, suffix: str = "", key: str = "") -> str:
         replicated = bool(self.cluster)
         return sql.format(
@@ -168,6 +179,11 @@ class Target(NamedTuple):
             message_id=MESSAGE_ID,
             thread=_THREAD,
             time_zone=self.time_zone,
+            touched_engine=_TOUCHED_ENGINES[replicated],
+            **{
+                name: text.format(table=self.table, days=_DIRTY.format(table=self.table))
+                for name, text in AGGREGATES.items()
+            },
             kept=self.kept,
             secret=(secrets.randbits(64), secrets.randbits(64)),
         )
@@ -177,6 +193,12 @@ _RECORD_ENGINES = {
     False: "MergeTree",
     # A path without the shard: all servers of the cluster share the table.
     True: "ReplicatedMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}')",
+}
+
+
+_TOUCHED_ENGINES = {
+    False: "ReplacingMergeTree(at)",
+    True: "ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}', at)",
 }
 
 

@@ -1,0 +1,201 @@
+"""The analysts' views over computed days are exact whatever happens, on both engines."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from processor.cleaner import Cleaner
+from stanzalake.model.event import VERSION, Erasure
+from stanzalake.model.position import from_milliseconds
+from stanzalake.model.retention import FOREVER, Retention
+from stanzalake.store import aggregates, migrations
+from stanzalake.store.aggregates import Aggregates
+from stanzalake.store.client import Row, Store
+from stanzalake.store.erasures import Erasures
+from tests.support.archives import START
+from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.settings import load
+
+DAY_MS = 86_400_000
+DAYS = [date(2026, 9, 21) + timedelta(days=n) for n in range(3)]
+VIEWS = {
+    "daily": "day, host, kind, direction, messages",
+    "active": "day, host, owners, writers",
+    "pairs": "day, sender, recipient, messages",
+    "answers": "day, host, responder, answers, p50, p90, p99",
+}
+_names = (f"aggregates_{n}" for n in itertools.count())
+
+
+def row(
+    day: int, second: int, direction: str = "in", owner: str = JULIET, peer: str = ROMEO
+) -> Row:
+    position = from_milliseconds(START + day * DAY_MS + 1000 * second)
+    return Row(owner, position, peer, "", direction, "chat", stanza())
+
+
+ROWS = [row(day, second, ("in", "out")[second % 2]) for day in range(3) for second in range(4)]
+
+
+@pytest.fixture
+def store(dsn: str) -> Iterator[Store]:
+    store = Store(dsn, next(_names))
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    store.insert(ROWS)
+    yield store
+    store.close()
+
+
+def now_of(store: Store) -> int:
+    [(now,)] = store.select("SELECT toUnixTimestamp(now())")
+    return int(now)
+
+
+def age(store: Store) -> None:
+    """Let two hours pass, as far as the store records moments."""
+    for suffix in ("touched", "computed", *(f"{view}_rows" for view in VIEWS)):
+        name = f"{store.table}_{suffix}"
+        [(columns,)] = store.select(
+            "SELECT groupArray(name) FROM system.columns WHERE table = {name:String}",
+            {"name": name},
+        )
+        moments = {"at", "as_of", "effective"}.intersection(columns)
+        aged = ", ".join(f"{moment} - INTERVAL 2 HOUR AS {moment}" for moment in moments)
+        store.command(f"CREATE TABLE {name}_aged AS {name}")
+        store.command(f"INSERT INTO {name}_aged SELECT * REPLACE ({aged}) FROM {name}")
+        store.command(f"EXCHANGE TABLES {name} AND {name}_aged")
+        store.command(f"DROP TABLE {name}_aged")
+
+
+def compute(store: Store) -> list[date]:
+    """Compute the days that are due, and let time pass until views read them."""
+    found = Aggregates(store, "", FOREVER)
+    days = list(found.due(now_of(store)))
+    for day in days:
+        found.compute(day)
+    age(store)
+    return days
+
+
+def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    return {
+        view: sorted(tuple(r) for r in store.select(f"SELECT {columns} FROM {store.table}_{view}"))
+        for view, columns in VIEWS.items()
+    }
+
+
+def days_computed(store: Store) -> list[date]:
+    return [day for (day,) in store.select(f"SELECT day FROM {store.table}_clean ORDER BY day")]
+
+
+def test_computed_days_have_the_rows_of_counted_ones(store: Store) -> None:
+    before = contents(store)
+    assert all(before.values())
+    age(store)
+    assert compute(store) == DAYS[::-1]
+    assert days_computed(store) == DAYS
+    assert contents(store) == before
+    [(as_of,)] = store.select(f"SELECT max(as_of) FROM {store.table}_daily")
+    [(now,)] = store.select("SELECT now64(6, 'UTC')")
+    assert isinstance(as_of, datetime)
+    assert as_of < now - timedelta(hours=1)
+    store.command(f"TRUNCATE TABLE {store.table}_daily_rows")
+    assert contents(store)["daily"] == []  # no message is read for a computed day
+    assert compute(store) == []
+
+
+def test_repeats_late_rows_and_erasures_show_at_once_and_in_the_next_computation(
+    store: Store,
+) -> None:
+    age(store)
+    compute(store)
+    store.insert([row(1, 0), row(1, 9, "out"), row(0, 5, "in", ROMEO, JULIET)])
+    end = row(2, 3, "out").position
+    Erasures(store).write(
+        [Erasure(v=VERSION, owner=JULIET, position=end + 1, peer=ROMEO, start=end - 1, end=end + 1)]
+    )
+    assert days_computed(store) == []
+    changed = contents(store)
+    totals = {day: sum(r[-1] for r in changed["daily"] if r[0] == day) for day in DAYS}
+    assert totals == {DAYS[0]: 5, DAYS[1]: 5, DAYS[2]: 3}
+    age(store)
+    assert compute(store) == DAYS[::-1]
+    assert contents(store) == changed
+
+
+def test_a_day_is_not_computed_while_it_changes(store: Store) -> None:
+    found = Aggregates(store, "", FOREVER)
+    now = now_of(store)
+    assert list(found.due(now)) == []
+    assert list(found.due(now + 660)) == DAYS[::-1]
+
+
+def test_an_interrupted_computation_is_not_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(store)
+    age(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "insert", lambda *_: None)
+        compute(store)
+    assert days_computed(store) == []
+    assert contents(store) == before
+    compute(store)
+    assert days_computed(store) == DAYS
+    assert contents(store) == before
+
+
+def test_a_day_is_computed_again_while_its_messages_expire(store: Store) -> None:
+    age(store)
+    compute(store)
+    now = now_of(store)
+    begins = START // DAY_MS * DAY_MS // 1000
+    expiring = [now - begins - 3600, now - begins - 90_000, now - begins + 60]
+    due = [list(Aggregates(store, "", Retention(period)).due(now)) for period in expiring]
+    assert due == [[DAYS[0]], [DAYS[1], DAYS[0]], []]
+
+
+def test_former_computations_leave_the_disk(store: Store) -> None:
+    age(store)
+    compute(store)
+    store.insert([row(1, 9)])
+    age(store)
+    assert compute(store) == [DAYS[1]]
+    before = contents(store)
+    Aggregates(store, "", FOREVER).remove_former(now_of(store))
+    for view in VIEWS:
+        table = f"{store.table}_{view}_rows"
+        store.command(f"ALTER TABLE {table} DELETE WHERE false SETTINGS mutations_sync = 2")
+        left = store.select(f"SELECT DISTINCT day, as_of FROM {table}")
+        assert set(map(tuple, left)) == set(
+            map(tuple, store.select(f"SELECT day, as_of FROM {store.table}_clean"))
+        )
+    assert contents(store) == before
+
+
+async def test_a_worker_computes_the_days_that_are_due(store: Store) -> None:
+    age(store)
+    cleaner = Cleaner(load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"), store)
+    await cleaner.aggregate(asyncio.Event())
+    age(store)
+    assert days_computed(store) == DAYS
+
+
+def test_a_restore_has_all_days_counted(store: Store) -> None:
+    age(store)
+    compute(store)
+    aggregates.touch_all(store)
+    assert days_computed(store) == []
+
+
+def test_a_query_for_a_computed_day_reads_no_message(store: Store) -> None:
+    age(store)
+    compute(store)
+    plan = store.select(
+        f"EXPLAIN indexes = 1 SELECT * FROM {store.table}_daily WHERE day = '2026-09-21'"
+    )
+    assert "Parts: 0/1" in str(plan)
