@@ -11,7 +11,7 @@ import pytest
 
 from devstack.clickhouse import ClickHouse
 from stanzalake.errors import SchemaBehind, StanzalakeError, StoreDenied, StoreUnavailable
-from stanzalake.model.event import VERSION, Activation, Erasure
+from stanzalake.model.event import VERSION, Activation, Erasure, Tombstone
 from stanzalake.model.page import Selection
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import FOREVER, Retention
@@ -21,10 +21,12 @@ from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
+from stanzalake.store.tombstones import TombstoneRow, Tombstones
+from stanzalake.xmpp.retraction import retracted
 from tests.support import clickhouse
 from tests.support.archives import SEALER, rows
 from tests.support.clickhouse import dsn_of, load, migrated
-from tests.support.events import JULIET
+from tests.support.events import JULIET, ROMEO
 from tests.support.processes import Run
 from tests.support.wait import until
 
@@ -92,6 +94,16 @@ async def test_each_service_user_has_the_grants_it_needs(guarded: ClickHouse) ->
     Erasures(processor).write([erased])
     Erasures(processor).complete()
     assert Erasures(processor).since(0) == [erased]
+    retraction = Tombstone(
+        v=VERSION,
+        owner=JULIET,
+        position=from_milliseconds(int(1000 * time.time())),
+        peer=ROMEO,
+        direction="in",
+        message_id="m",
+        by=ROMEO,
+    )
+    Tombstones(processor).write([TombstoneRow.of(retraction, retracted(retraction))])
     deletion = Deletion(processor, retention=Retention(1))
     deletion.confirm()
     assert deletion.step(0)
@@ -102,7 +114,9 @@ async def test_each_service_user_has_the_grants_it_needs(guarded: ClickHouse) ->
     migrations.check(query)
     reader = ArchiveReader(query, SEALER, FOREVER)
     archive = reader.archive(JULIET)
-    assert len((await archive.read(Selection(), 9)).items) == 2
+    items = (await archive.read(Selection(), 9)).items
+    assert [retracted(retraction) in item.stanza for item in items] == [True, True]
+    assert query.select("SELECT countSubstrings(stanza, '<body>') FROM messages") == [(0,), (0,)]
     assert await archive.count(Selection(), 0) == (2, 0)
     assert await archive.find(["made up"]) == {}
     await reader.close()
@@ -130,7 +144,8 @@ async def test_the_administrator_may_apply_changed_settings(guarded: ClickHouse)
         ("query", "SELECT * FROM file('/etc/hostname', 'LineAsString')"),
         ("processor", "SELECT stanza FROM messages"),
         ("processor", "SELECT stanza FROM messages WHERE owner = ''"),
-        ("processor", "ALTER TABLE messages UPDATE stanza = '' WHERE 1"),
+        ("processor", "ALTER TABLE messages UPDATE legacy_id = '' WHERE 1"),
+        ("processor", "SELECT body FROM messages_bodies"),
         ("processor", "DROP TABLE messages"),
         ("admin", "CREATE USER somebody"),
         ("admin", "DROP DATABASE stanzalake"),
