@@ -34,6 +34,8 @@ from tests.support.command import Command
 from tests.support.components import FakeIngest, FakeQuery
 from tests.support.damage import damaged_log
 from tests.support.kafka_log import PARTITIONS, PASSWORD, USER, open_kafka, unique_prefix
+from tests.support.rooms import ROOMS
+from tests.support.rooms import component as muc
 
 HOST = "localhost"
 KEY = "a key for tests that is long enough"
@@ -110,6 +112,22 @@ async def test_checking_a_healthy_deployment_changes_nothing(
     assert {one.outcome for one in findings} == {Outcome.FINE}, findings
     assert not (tmp_path / "data").exists()
     assert "not connected just now" in named(findings, component(values, "ingest")).text
+
+
+async def test_rooms_are_checked_like_accounts_but_for_the_policy(
+    start_prosody: StartProsody, tmp_path: Path
+) -> None:
+    section = muc(f'stanzalake_id_keys = "{KEY}"')
+    prosody = await start_prosody(extra_host=section, policy="true")
+    hosts = f"{HOST}, {ROOMS}"
+    values = beside(prosody, tmp_path, STANZALAKE_HOSTS=hosts, PROSODY_ARCHIVE_POLICY="true")
+    findings = await look(values)
+    assert {one.outcome for one in findings} == {Outcome.FINE}, findings
+    of_rooms = [one.subject for one in findings if ROOMS in one.subject]
+    assert f"host {ROOMS}, policy" in of_rooms
+    values["PROSODY_ARCHIVE_EXCLUDE_NAMESPACES"] = "urn:xmpp:receipts"
+    [remedy] = [one.remedy for one in await look(values) if ROOMS in one.subject and one.remedy]
+    assert f'Component "{ROOMS}" "muc"' in remedy
 
 
 def component(values: dict[str, str], name: str) -> str:
