@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import click
@@ -18,31 +19,34 @@ from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds
 from stanzalake.observability.access_log import Access, record_access
 from stanzalake.operations import export
 from stanzalake.operations.archive import open_archive
+from stanzalake.store import analysis
 from stanzalake.store.client import Row, Store
 from stanzalake.store.histories import Histories
 from stanzalake.store.messages import MessageRange, Messages
 
 
 @click.command(name="export")
-@click.argument("owner", type=OWNER, metavar="JID")
+@click.argument("owner", type=OWNER, metavar="[JID]", required=False)
 @click.option(
     "--format",
     "form",
-    type=click.Choice(("xep0227", "jsonl")),
+    type=click.Choice(("xep0227", "jsonl", "parquet")),
     default="xep0227",
     show_default=True,
-    help="XEP-0227, which other servers import, or JSON Lines, an object for each message.",
+    help="XEP-0227, which other servers import; JSON Lines, an object for each message; or "
+    "Parquet, analysts' rows of all archives, with hashed addresses.",
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     default="-",
     help="The file, replaced when the export is complete; compressed if the name ends in .zst. "
-    "Default: standard output.",
+    "Default: standard output. For Parquet the directory, in which each month is a file.",
 )
 @click.option("--with", "peer", type=JID_TYPE, help="Only messages with this bare JID.")
 @click.option("--start", type=MOMENT, help="Only messages from this date or time on.")
 @click.option("--end", type=MOMENT, help="Only messages before this date or time.")
+@click.option("--with-texts", is_flag=True, help="Parquet with the texts of messages.")
 @click.option(
     "--with-retracted",
     is_flag=True,
@@ -51,15 +55,19 @@ from stanzalake.store.messages import MessageRange, Messages
 @click.pass_obj
 def command(  # noqa: PLR0913, PLR0917  # the command's options
     env_file: Path | None,
-    owner: str,
+    owner: str | None,
     form: str,
     output: Path,
     peer: str | None,
     start: int | None,
     end: int | None,
+    with_texts: bool,
     with_retracted: bool,
 ) -> None:
-    """Export the archive of JID as that user sees it, oldest message first.
+    """Export the archive of JID as that user sees it, or analysts' rows of all.
+
+    The oldest message comes first. With --format parquet export the rows of messages_traffic
+    instead (`stanzalake schema`), or with --with-texts of messages_bodies, of whole days (UTC).
 
     Messages keep their ids. Expired and erased messages are not exported, and of retracted ones
     only that, when and by whom they were retracted. The archive is read page
@@ -71,6 +79,17 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     """
     require_order(start, end)
     values = settings.load(env_file=env_file)
+    if form == "parquet":
+        if owner or peer or with_retracted or output == export.STANDARD_OUTPUT:
+            raise click.UsageError(
+                "--format parquet needs --output DIRECTORY, and --start or --end"
+            )
+        _export_parquet(values, output, start, end, "bodies" if with_texts else "traffic")
+        return
+    if owner is None or with_texts:
+        raise click.UsageError("name a JID; --with-texts goes with --format parquet")
+    if output.is_dir():
+        raise click.UsageError(f"{output} is a directory")
     if with_retracted and not values.keep_retracted:
         raise click.UsageError("--with-retracted needs STANZALAKE_KEEP_RETRACTED=true")
     low = max(from_milliseconds(start or 0), values.retention.horizon(owner, time.time()))
@@ -87,6 +106,33 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
             export.write(file, written, _report_progress(messages.read(span), total, access))
 
 
+def _export_parquet(
+    values: Settings, directory: Path, start: int | None, end: int | None, view: str
+) -> None:
+    first, last = _day(start, date.min), _day(None if end is None else end - 1, date.max)
+    with record_access(values, "export", "") as access, open_archive(values) as store, _stop():
+        for month in analysis.months(store, first, last):
+            number = analysis.count(store, view, month, first, last)
+            if not number:
+                continue
+            directory.mkdir(parents=True, exist_ok=True)
+            path = directory / f"{view}-{month:%Y-%m}.parquet"
+            with export.open_output(path) as file:
+                analysis.write_parquet(store, view, month, first, last, file)
+            access.messages += number
+            access.size += path.stat().st_size
+            click.echo(f"{path}: {number:,} messages", err=True)
+        if not access.messages:
+            raise NotFound("there is no such message")
+
+
+def _day(moment: int | None, default: date) -> date:
+    """Give the day of a moment in unix milliseconds, within what ClickHouse's dates hold."""
+    if moment is None:
+        return max(_FIRST_DAY, min(default, _LAST_DAY))
+    return datetime.fromtimestamp(moment / 1000, UTC).date()
+
+
 def _xep0227(values: Settings, store: Store, owner: str) -> export.Format:
     history = Histories(store).read([owner])[owner]
     said = next((one for one in reversed(history) if isinstance(one, Preferences)), None)
@@ -97,6 +143,7 @@ def _json_lines(values: Settings, _: Store, __: str) -> export.Format:
     return export.JsonLines(Sealer(values.id_key_list))
 
 
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2149, 6, 6)
 _FORMS = {"xep0227": _xep0227, "jsonl": _json_lines}
 
 

@@ -1,9 +1,10 @@
 """Store client: ClickHouse over HTTP, or the embedded engine (chDB), behind one interface."""
 
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
@@ -262,6 +263,16 @@ class Store:
         STORAGE_OPERATIONS.labels("archive", "select").inc()
         with self._translate_errors(), self._clients.borrow() as client:
             return client.query(statement, parameters=self._bind(statement, parameters)).result_rows
+
+    def download(
+        self, statement: str, parameters: Mapping[str, Any], form: str, file: BinaryIO
+    ) -> None:
+        """Write a query's result to a file in one of ClickHouse's formats; raises as `select`."""
+        STORAGE_OPERATIONS.labels("archive", "select").inc()
+        with self._translate_errors(), self._clients.borrow() as client:
+            bound = self._bind(statement, parameters)
+            with client.raw_stream(statement, parameters=bound, fmt=form) as stream:
+                shutil.copyfileobj(stream, file)
 
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement without a result; raises as `select` does."""

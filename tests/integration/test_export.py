@@ -2,11 +2,13 @@
 
 import json
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pandas as pd  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 from devstack.clickhouse import ClickHouse
@@ -262,3 +264,43 @@ async def test_retracted_content_is_exported_only_where_it_is_kept_and_on_record
     assert (shown["id"], shown["stanza"]) == (hidden["id"], said.stanza)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line.get("retracted") for line in lines if line["action"] == "export"] == [None, True]
+
+
+async def test_analysts_rows_are_exported_as_parquet_by_month(
+    filled: Command, tmp_path: Path
+) -> None:
+    directory = tmp_path / "rows"
+    arguments = ("export", "--format", "parquet", "--output", str(directory))
+    status, out, err = await filled.run(*arguments)
+    assert (status, out) == (0, ""), err
+    names = {path.name for path in directory.iterdir()}
+    assert names == {"traffic-1970-01.parquet", "traffic-2026-09.parquet"}
+    path = directory / "traffic-2026-09.parquet"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    table = pd.read_parquet(path)
+    assert "is_reply" in table.columns
+    assert "body" not in table.columns
+    assert len(table) == 10
+    assert "juliet" not in table.to_csv()
+    status, _, err = await filled.run(*arguments, "--with-texts", "--end", "2026-09-22")
+    assert status == 0, err
+    bodies = pd.read_parquet(directory / "bodies-2026-09.parquet")
+    assert len(bodies) == len(table)
+    assert set(bodies["owner_hash"]) == set(table["owner_hash"])
+    assert all(bodies["body"])
+    assert (await filled.run(*arguments, "--start", "2027-01-01"))[0] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("export",),
+        ("export", "--format", "parquet"),
+        ("export", "--format", "parquet", "--output", "x", "juliet@capulet.lit"),
+        ("export", "--with-texts", "juliet@capulet.lit"),
+    ],
+)
+async def test_options_of_another_format_are_usage_errors(
+    filled: Command, arguments: tuple[str, ...]
+) -> None:
+    assert (await filled.run(*arguments))[0] == 2
