@@ -15,11 +15,31 @@ local WINDOW = 60;
 local copies_mt = {};
 copies_mt.__index = copies_mt;
 
+-- Adds an element's parts to a list, its attributes in the order of their names: Lua has no order of its own.
+--   left_out: name of an attribute of the element that does not count
+local function add_parts(parts, element, left_out)
+	local names = {};
+	for name in pairs(element.attr) do
+		if name ~= left_out then names[#names + 1] = name; end
+	end
+	table.sort(names);
+	parts[#parts + 1] = ("<%s %d %d"):format(element.name, #names, #element);
+	for _, name in ipairs(names) do
+		parts[#parts + 1] = name;
+		parts[#parts + 1] = element.attr[name];
+	end
+	for _, child in ipairs(element) do
+		if child.name then add_parts(parts, child); else parts[#parts + 1] = child; end
+	end
+end
+
 -- Returns what all copies of an incoming private message have in common; nil if the message is none.
-function copies_mt:key_of(stanza, owner)
+local function key_of(stanza, owner)
 	local is_private = stanza:get_child("x", xmlns_muc_user) and stanza.attr.id and jid_resource(stanza.attr.from);
-	local text = is_private and self.recorder:text_of(stanza, owner);
-	return text and sha256(owner.."\0"..text) or nil;
+	if not is_private then return nil; end
+	local parts = { owner };
+	add_parts(parts, stanza, "to");
+	return sha256(table.concat(parts, "\0"));
 end
 
 -- Returns the archived message, a table with position and is_announced, if the session gets a further copy of it. The
@@ -38,8 +58,8 @@ function copies_mt:add(key, session, position, is_announced)
 	});
 end
 
-local function new(recorder)
-	return setmetatable({ recorder = recorder, known = new_cache(MAX_MESSAGES) }, copies_mt);
+local function new()
+	return setmetatable({ known = new_cache(MAX_MESSAGES) }, copies_mt);
 end
 
-return { new = new };
+return { new = new, key_of = key_of };

@@ -101,7 +101,7 @@ function tap_mt:keep(data, user, other, direction, peer, peer_resource)
 	-- Prosody takes `to` off a message to the sender's own account.
 	local text = self.recorder:text_of(stanza, stanza.attr.to or owner);
 	if not text then return; end
-	local key = direction == "in" and self.copies:key_of(stanza, owner) or nil;
+	local key = direction == "in" and copies.key_of(stanza, owner) or nil;
 	local original = key and self.copies:find(key, stanza.attr.to);
 	if original then
 		if original.is_announced then self:announce(data, user, owner, original.position, direction); end
@@ -178,7 +178,7 @@ end
 --   options: policy, smart, exclude_namespaces
 local function new(recorder, sequence, seal, preferences, options)
 	return setmetatable({
-		copies = copies.new(recorder), recorder = recorder, sequence = sequence, seal = seal, preferences = preferences;
+		copies = copies.new(), recorder = recorder, sequence = sequence, seal = seal, preferences = preferences;
 		server = { policy = options.policy, smart = options.smart, excluded = options.exclude_namespaces };
 	}, tap_mt);
 end
