@@ -8,7 +8,7 @@ import pytest
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
-from tests.support.documents import questions
+from tests.support.documents import panels, questions
 from tests.support.events import stanza
 from tests.support.settings import load
 
@@ -106,3 +106,33 @@ def test_the_forecast_is_a_line_through_the_days(store: Store) -> None:
     rows = store.select(QUESTIONS["How messages will grow"])
     assert [day for day, _ in rows] == sorted(day for day, _ in rows)
     assert [messages for _, messages in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("title", "columns", "rows"),
+    [
+        ("Messages of each day", ["time", "host", "messages"], 2),
+        ("Owners of each day", ["time", "owners", "writers"], 2),
+        ("Seconds until owners answer", ["time", "p50", "p90"], 0),
+        ("Messages by hour of the day", ["hour", "messages"], 3),
+        ("Messages by length", ["characters", "messages"], 2),
+        ("Messages by encryption", ["scheme", "messages"], 2),
+        ("Conversations with most messages", ["one", "other", "total"], 3),
+        ("Servers that are written to", ["peer_host", "messages", "owners"], 1),
+    ],
+)
+def test_a_panel_of_the_dashboard_has_its_columns(
+    store: Store, title: str, columns: list[str], rows: int
+) -> None:
+    statement = panels()[title]
+    assert "$" not in statement
+    assert len(store.select(statement)) == rows
+    assert [name for name, *_ in store.select(f"DESCRIBE ({statement})")] == columns
+
+
+def test_every_panel_of_the_dashboard_is_asked() -> None:
+    [asked] = [
+        mark.args[1]
+        for mark in test_a_panel_of_the_dashboard_has_its_columns.pytestmark  # type: ignore[attr-defined]  # pytest's own
+    ]
+    assert {title for title, *_ in asked} == set(panels())

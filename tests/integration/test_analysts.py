@@ -18,7 +18,7 @@ from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Store
 from tests.support.archives import START, row
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of, load, migrated
-from tests.support.documents import ROOT, questions
+from tests.support.documents import ROOT, panels, questions
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.processes import Run
 
@@ -170,9 +170,11 @@ async def test_the_queries_of_the_guide_return_the_documented_columns(guarded: C
         store.close()
 
 
-async def test_an_analyst_may_ask_every_question_of_the_guide(guarded: ClickHouse) -> None:
+async def test_an_analyst_may_ask_every_question_of_the_guide_and_the_dashboard(
+    guarded: ClickHouse,
+) -> None:
     store = opened(guarded, "analyst")
-    for heading, statement in questions().items():
+    for heading, statement in {**questions(), **panels()}.items():
         if "_bodies" not in statement:
             assert isinstance(store.select(statement), list), heading
     store.close()

@@ -1,5 +1,6 @@
 """The documents' code blocks, for tests that run them."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,3 +72,14 @@ def questions() -> dict[str, str]:
     """Give the analysts' guide's statements by their headings."""
     found = [block for block in blocks() if block.document == "docs/analytics.md"]
     return {block.section: block.text for block in found if block.kind == "sql"}
+
+
+def panels() -> dict[str, str]:
+    """Give the statements of the analysts' dashboard by panel, of the days of the tests."""
+    board = json.loads((ROOT / "deploy/grafana/dashboards/analytics.json").read_text())
+    days = "(day >= toDate('2026-09-01') AND day <= toDate('2026-09-30'))"
+    return {
+        panel["title"]: target["rawSql"].replace("$__dateFilter(day)", days)
+        for panel in board["panels"]
+        for target in panel["targets"]
+    }

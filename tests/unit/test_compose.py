@@ -146,6 +146,28 @@ def queries() -> Iterator[str]:
         yield from (rule["expr"] for rule in group["rules"])
 
 
+def test_the_analysts_dashboard_uses_the_provisioned_datasource() -> None:
+    board = json.loads((ROOT / "deploy/grafana/dashboards/analytics.json").read_text())
+    file = ROOT / "deploy/grafana/provisioning/datasources/clickhouse.yml"
+    [source] = yaml.safe_load(file.read_text())["datasources"]
+    wanted = {"type": source["type"], "uid": source["uid"]}
+    places = [panel["gridPos"] for panel in board["panels"]]
+    for panel in board["panels"]:
+        assert panel["datasource"] == wanted
+        assert all(target["datasource"] == wanted for target in panel["targets"])
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    assert len({(place["x"], place["y"]) for place in places}) == len(places)
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+    assert source["jsonData"]["username"] == "stanzalake_analyst"
+    [secure] = yaml.safe_load((ROOT / "deploy/grafana/clickhouse_tls.yml").read_text())[
+        "datasources"
+    ]
+    assert secure["jsonData"].items() >= {**source["jsonData"], "port": 8443}.items()
+    environment = COMPOSE["services"]["grafana"]["environment"]
+    assert source["type"] in environment["GF_PLUGINS_PREINSTALL"]
+    assert source["secureJsonData"]["password"].removeprefix("$") in environment
+
+
 def test_dashboard_and_alerts_name_real_metrics() -> None:
     known = set(TAPS_OWN)
     for metric in ALL:
