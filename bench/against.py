@@ -3,6 +3,7 @@
 Each tree measures itself with its own bench, so any part that the revision has can be compared.
 """
 
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -68,7 +69,8 @@ def _medians(tables: Sequence[Table]) -> dict[tuple[str, str], float]:
 
 
 def _add(cells: dict[tuple[str, str], list[float]], key: tuple[str, str], cell: Cell) -> None:
-    if not isinstance(cell, str):
+    # A target that a run did not get to is infinite.
+    if not isinstance(cell, str) and math.isfinite(cell):
         cells.setdefault(key, []).append(float(cell))
 
 

@@ -166,11 +166,19 @@ local function send_text(session, message, text)
 	if filtered then session.rawsend(is_same and text or filtered); end
 end
 
+-- Whether a session writes texts and has no filter that would look into a stanza, as those of XEP-0198 do.
+local function takes_text(session)
+	local filters = session.rawsend and session.filters["stanzas/out"];
+	return session.rawsend and not (filters and filters[1]);
+end
+
 -- Sends a message of a page, or leaves it out if Prosody cannot parse it.
 function forwarding_mt:send_result(request, frame)
-	local message = self.parser:parse(frame.content);
+	local text, is_text = frame.content, request.is_local and takes_text(request.origin);
+	local message = self.parser:parse(text, is_text);
 	if message and is_result(message, request) then
-		if request.is_local then return send_text(request.origin, message, frame.content); end
+		if is_text then return request.origin.rawsend(text); end
+		if request.is_local then return send_text(request.origin, message, text); end
 		return send(request, message);
 	end
 	self.count_unreadable(1);

@@ -44,8 +44,11 @@ local function tidy(attr)
 	end
 end
 
+-- Depth of the children of a stanza: a shallow parse keeps nothing of what is in them.
+local CHILDREN = 2;
+
 -- Returns the handlers of a parser.
---   result: gets stanza and count, and broken if the text is not one that a stream may have
+--   result: gets stanza and count, and broken if the text is not one that a stream may have; has is_shallow
 local function new_handlers(result)
 	local names, handlers = setmetatable({}, split_mt), {};
 	-- The open element, those around it, and the number of those; -1 before the stream, 0 between stanzas.
@@ -66,7 +69,7 @@ local function new_handlers(result)
 
 	function handlers.StartElement(parser, tag, attr)
 		depth = depth + 1;
-		if depth == 0 then return; end
+		if depth == 0 or depth > CHILDREN and result.is_shallow then return; end
 		if text_count > 0 then add_text(); end
 		local name = names[tag];
 		tidy(attr);
@@ -85,12 +88,16 @@ local function new_handlers(result)
 	end
 
 	function handlers.CharacterData(_, text)
-		if not current then return; end
+		if not current or result.is_shallow then return; end
 		text_count = text_count + 1;
 		texts[text_count] = text;
 	end
 
 	function handlers.EndElement(parser, tag)
+		if depth > CHILDREN and result.is_shallow then
+			depth = depth - 1;
+			return;
+		end
 		if text_count > 0 then add_text(); end
 		if foreign > 0 then foreign = foreign - 1; end
 		depth = depth - 1;
@@ -117,11 +124,12 @@ function parser_mt:open()
 end
 
 -- Returns the stanza in a text, or nil unless there is exactly one. An error costs only this stanza.
-function parser_mt:parse(text)
+--   is_shallow: whether the stanza gets nothing but empty children; the text is checked all the same
+function parser_mt:parse(text, is_shallow)
 	if #text > MAX_STANZA then return nil; end
 	if self.fed > MAX_FED then self:open(); end
 	local result = self.result;
-	self.fed, result.count = self.fed + #text, 0;
+	self.fed, result.count, result.is_shallow = self.fed + #text, 0, is_shallow;
 	local ok = self.parser:parse(text);
 	local stanza = result.stanza;
 	result.stanza = nil;

@@ -44,6 +44,8 @@ end
 -- Whether the module's parser takes the text for the same stanza, or for none where there is not exactly one.
 local function is_same(stanzas, text)
 	local own, theirs = own_parser:parse(text), stanzas and #stanzas == 1 and stanzas[1];
+	local shallow = own_parser:parse(text, true);
+	if (shallow and shallow.name) ~= (own and own.name) then return false; end
 	if not own or not theirs then return not own and (not theirs or #text > 4 * 1024 * 1024); end
 	-- The default of the stream.
 	own.attr["xml:lang"] = own.attr["xml:lang"] or "en";

@@ -158,6 +158,20 @@ function tests.a_stanza_is_what_prosody_makes_of_it()
 	assert(st.is_stanza(x.tags[1]));
 end
 
+function tests.a_shallow_parse_keeps_empty_children()
+	local parser = stanzas.new();
+	local text = "<message to='a'>b<x xmlns='u' id='1'>c<y><z/></y></x><body>d</body></message>";
+	local shallow = parser:parse(text, true);
+	equal(#shallow, 2);
+	equal(#shallow.tags[1], 0);
+	equal(shallow:get_child("x", "u").attr.id, "1");
+	equal(#parser:parse(text), 3);
+	equal(parser:parse(text, true).tags[2].attr.xmlns, nil);
+	equal(parser:parse("<message><x><y><!-- --></y></x></message>", true), nil);
+	equal(parser:parse("<message><x><y></x></message>", true), nil);
+	equal(#parser:parse(text).tags[1], 2);
+end
+
 function tests.a_stanza_that_cannot_be_parsed_costs_no_other()
 	local parser = stanzas.new();
 	local broken = {
