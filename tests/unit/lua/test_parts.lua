@@ -11,6 +11,7 @@ local function part(name, env)
 end
 
 local checkpoints = part("checkpoints.lib.lua")();
+local copies = part("copies.lib.lua")();
 local event = part("event.lib.lua")();
 local journals = part("journal.lib.lua")();
 local options = part("options.lib.lua")();
@@ -58,6 +59,42 @@ local function read_all(journal, offset)
 end
 
 local tests = {};
+
+-- Lua gives attributes in an order that depends on how a table came to be.
+local function private_message(order, to, changes)
+	local stanza = st.message({}, "psst"):tag("x", { xmlns = "http://jabber.org/protocol/muc#user" }):up();
+	local attributes = { id = "p1", from = "hall@rooms/Nick", type = "chat", to = to, ["xml:lang"] = "en" };
+	for name, value in pairs(changes or {}) do attributes[name] = value; end
+	for i = 1, 20 do stanza.attr["a"..(i * order % 23)] = ""; end
+	for name in pairs(stanza.attr) do stanza.attr[name] = nil; end
+	for name, value in pairs(attributes) do stanza.attr[name] = value; end
+	return stanza;
+end
+
+function tests.copies_differ_in_their_session_alone()
+	local owner = "romeo@capulet.lit";
+	local key = copies.key_of(private_message(1, owner.."/one"), owner);
+	for order = 1, 22 do equal(copies.key_of(private_message(order, owner.."/two"), owner), key); end
+	for name, value in pairs { id = "p2", from = "hall@rooms/Other", type = "normal" } do
+		local other = copies.key_of(private_message(1, owner.."/two", { [name] = value }), owner);
+		equal(other ~= nil and other ~= key, true);
+	end
+	equal(copies.key_of(private_message(1, owner), "juliet@capulet.lit") ~= key, true);
+	equal(copies.key_of(private_message(1, owner, { from = "hall@rooms" }), owner), nil);
+	equal(copies.key_of(st.message({ id = "p1", from = "hall@rooms/Nick" }, "psst"), owner), nil);
+end
+
+function tests.only_a_rooms_event_has_an_occupant()
+	local message = {
+		position = 1, owner = "hall@rooms", peer = "hall@rooms", peer_resource = "Nick", direction = "in";
+		kind = "groupchat", contact = false, stanza = "<message/>";
+	};
+	equal(event.encode(message):find("occupant", 1, true), nil);
+	for occupant, written in pairs { [""] = '""', ["o\\'x@capulet.lit"] = '"o\\\\\'x@capulet.lit"' } do
+		message.occupant = occupant;
+		equal(event.encode(message):match('"occupant":("[^,]*),'), written);
+	end
+end
 
 function tests.ids_are_those_of_the_vectors()
 	local vectors = dofile(VECTORS);
