@@ -230,7 +230,7 @@ async def test_preferences_are_shown_set_and_heard(scene: Scene) -> None:
 @pytest.mark.requirement("313-69", "313-110", "313-112")
 async def test_the_form_and_the_metadata_reach_the_client(scene: Scene) -> None:
     served = await scene.juliet.ask("get", query())
-    assert len(served.findall(".//*[@var]")) == 8
+    assert len(served.findall(".//*[@var]")) == 9
     metadata = await scene.juliet.ask("get", METADATA)
     assert [end.get("id") for end in metadata[0]] == [id_of(0), id_of(2)]
     nothing = await scene.romeo.ask("get", METADATA)
