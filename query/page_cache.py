@@ -36,8 +36,8 @@ SNAPSHOT_MESSAGES = 5_000
 """Messages of a snapshot at most, once requests needed more than the first had."""
 _FEW = 2_000
 """Messages beyond the first snapshot that are loaded once a single request needed some."""
-_MISSES = 2
-"""Requests beyond the first snapshot after which a larger one is loaded."""
+_MISSES = 4
+"""Requests beyond the first snapshot after which a larger one is loaded; it costs two of them."""
 SNAPSHOT_BYTES = 2 * 1024 * 1024
 """Bytes of stanzas of a snapshot at most."""
 _OVERHEAD = 400

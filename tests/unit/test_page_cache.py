@@ -332,7 +332,7 @@ async def test_requests_beyond_the_first_snapshot_have_a_larger_one_loaded(
     monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
     store = CountedStore(1, 2, 3, 4)
     cache = cache_of(store)
-    for _ in range(2):
+    for _ in range(4):
         assert await positions(cache, 4) == (True, [1, 2, 3, 4])  # from the store
     assert store.reads == [0]
     assert await positions(cache, 4) == (True, [1, 2, 3, 4])
