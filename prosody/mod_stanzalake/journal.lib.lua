@@ -288,12 +288,16 @@ function journal_mt:remove_segments()
 	self.starts = {};
 end
 
--- Acknowledges everything before an offset. The newest segment with a line stays, for its last position.
+-- Acknowledges everything before an offset.
 function journal_mt:release(offset)
-	local starts = self.starts;
 	if self:segment_of(self.acked) ~= self.acked then self.counts[self.acked] = nil; end
 	self.acked = offset;
-	while starts[2] and starts[2] <= offset and starts[2] < self.written do
+end
+
+-- Deletes acknowledged segments. The newest one with a line stays, for its last position.
+function journal_mt:remove_acknowledged()
+	local starts = self.starts;
+	while starts[2] and starts[2] <= self.acked and starts[2] < self.written do
 		self.counts[starts[1]] = nil;
 		os.remove(self:segment_path(table.remove(starts, 1)));
 	end
@@ -312,9 +316,7 @@ function journal_mt:summary(position, ahead)
 	return table.concat(lines);
 end
 
--- Saves the acknowledged offset, and the last position of the sequence.
---   ahead: the last position of owners who are ahead of the clock, if there are any
-function journal_mt:save(position, ahead)
+function journal_mt:save_summary(position, ahead)
 	local path = self.directory.."/acked";
 	local file, err = io.open(path.."~", "wb");
 	if not file then return nil, err; end
@@ -322,6 +324,15 @@ function journal_mt:save(position, ahead)
 	local closed, close_err = file:close();
 	if not (ok and closed) then return nil, write_err or close_err; end
 	return os.rename(path.."~", path);
+end
+
+-- Saves the acknowledged offset, and the last position of the sequence; then deletes acknowledged segments, whose lines
+-- a process that is killed in between would take for lost. On a full disk they go all the same: they are what fills it.
+--   ahead: the last position of owners who are ahead of the clock, if there are any
+function journal_mt:save(position, ahead)
+	local ok, err = self:save_summary(position, ahead);
+	self:remove_acknowledged();
+	return ok, err;
 end
 
 return {

@@ -267,16 +267,30 @@ function tests.a_journal_respects_its_limit()
 	assert(journal:append("12345\n"));
 end
 
+function tests.a_segment_goes_after_its_acknowledgement_is_saved()
+	local directory = new_directory();
+	local journal = journals.open(directory, 5, 1000);
+	for _, line in ipairs { "aaaa", "bbbb" } do journal:append(line.."\n"); end
+	journal:release(5);
+	equal(#files(directory), 2);
+	journal:close();
+	equal(#journals.open(directory, 5, 1000):take_gaps(), 0);
+	journal:save(7);
+	equal(#files(directory), 1);
+	equal(#journals.open(directory, 5, 1000):take_gaps(), 0);
+end
+
 function tests.released_segments_go_but_the_last_line_stays()
 	local directory = new_directory();
 	local journal = journals.open(directory, 5, 1000);
 	for _, line in ipairs { "aaaa", "bbbb", "cccc" } do journal:append(line.."\n"); end
 	equal(#files(directory), 3);
 	journal:release(9);
+	journal:save(6);
 	equal(#files(directory), 3 - 1);
 	journal:release(15);
-	equal(#files(directory), 1);
 	journal:save(7);
+	equal(#files(directory), 1);
 	journal:close();
 	journal = journals.open(directory, 5, 1000);
 	equal(journal.last_line, "cccc");
@@ -292,6 +306,7 @@ function tests.without_the_acked_file_a_journal_begins_at_its_first_line()
 		local journal = journals.open(directory, 5, 1000);
 		for _, line in ipairs { "aaaa", "bbbb" } do journal:append(line.."\n"); end
 		journal:release(5);
+		journal:save(7);
 		journal:close();
 		change(directory.."/acked", "wb", damage);
 		equal(journals.open(directory, 5, 1000).acked, damage == "99 0\n" and 99 or 5);
