@@ -167,3 +167,10 @@ def test_the_architecture_names_files_that_are_there() -> None:
         r"`((?:ingest|processor|query|stanzalake|devstack|tests)/[\w/.]+)`", text
     ):
         assert (ROOT / path).exists(), path
+
+
+def test_each_decision_has_the_next_number() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    headings = [page.read_text().partition(". ")[0] for page in pages]
+    assert headings == [f"# {number}" for number in range(1, len(pages) + 1)]
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
