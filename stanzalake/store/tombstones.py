@@ -110,6 +110,8 @@ def replace_retracted(rows: str, order: str) -> str:
 
 
 _FIRST = "ORDER BY position {order}, since = 0, since LIMIT 1 BY owner, position"
+# Of a message that was stored again, each copy: some may have their content still.
+_FIRST_OF_COPIES = f"{_FIRST.format(order='ASC')}, stored"
 
 _RECENT = "position >= (toInt64(toUnixTimestamp(now('UTC'))) - 31 * 86400) * 65536000"
 _OF_RECENT = select("owner, peer", [_RECENT], source="{table}_tombstones{local}")
@@ -120,11 +122,12 @@ _PENDING = _with_tombstones(
 PENDING = select(
     "owner, position, shown AS stanza",
     ["shown != stored"],
-    source="("
+    "LIMIT 1 BY owner, position",
+    "("
     + select(
         f"owner, position, stanza AS stored, {_SHOWN} AS shown",
         ["retracted != ''"],
-        _FIRST.format(order="ASC"),
+        _FIRST_OF_COPIES,
         f"({_PENDING})",
     )
     + ")",
