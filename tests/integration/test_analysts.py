@@ -17,7 +17,14 @@ from stanzalake.errors import StanzalakeError
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Store
 from tests.support.archives import START, row
-from tests.support.clickhouse import PASSWORDS, USERS, dsn_of, load, migrated
+from tests.support.clickhouse import (
+    PASSWORDS,
+    USERS,
+    dsn_of,
+    for_the_engine,
+    load,
+    migrated,
+)
 from tests.support.documents import ROOT, panels, questions
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.processes import Run
@@ -99,18 +106,9 @@ async def guarded(run: Run, tmp_path: Path) -> ClickHouse:
     passwords = PASSWORDS | ANALYSTS_PASSWORDS
     server = ClickHouse(directory=tmp_path, users=USERS, environment=passwords)
     (tmp_path / "users.d").mkdir(mode=0o700)
-    (tmp_path / "users.d" / ANALYSTS.name).write_text(for_the_engine())
+    (tmp_path / "users.d" / ANALYSTS.name).write_text(for_the_engine(ANALYSTS.read_text()))
     await asyncio.to_thread(fill, await run(server))
     return server
-
-
-def for_the_engine() -> str:
-    """Give the analysts' file without what an engine in the process cannot be told.
-
-    It has no access_control_improvements, without which changeable_in_readonly is refused.
-    """
-    bounded = ANALYSTS.read_text().replace("<changeable_in_readonly/>", "")
-    return re.sub(r"<(\w+)></\1>", "", bounded)
 
 
 def fill(server: ClickHouse) -> None:
@@ -268,7 +266,9 @@ async def outcomes(directory: Path, profile: str, *settings: str) -> list[str]:
 async def test_what_drivers_send_is_taken_within_bounds(tmp_path: Path) -> None:
     """ClickHouse's own test is that changeable_in_readonly lifts the one of the other."""
     [profile] = re.findall(
-        "<stanzalake_analysis>.*</stanzalake_analysis>", for_the_engine(), re.DOTALL
+        "<stanzalake_analysis>.*</stanzalake_analysis>",
+        for_the_engine(ANALYSTS.read_text()),
+        re.DOTALL,
     )
     bounded = profile.replace("<readonly>1</readonly>", "")
     found = await outcomes(tmp_path / "bounded", bounded, *DRIVERS, *BEYOND)

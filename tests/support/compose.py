@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
@@ -17,6 +16,7 @@ import yaml
 
 from devstack.debian import TRIXIE
 from devstack.kafka import CLASSES
+from tests.support.clickhouse import for_the_engine
 from tests.support.documents import ROOT
 
 AS_ROOT = () if os.geteuid() == 0 else ("sudo",)
@@ -323,4 +323,4 @@ def lay_out(volumes: Sequence[str], data: Path) -> None:
         if Path(source).is_file() and "no-default-user" not in source:
             kind, name = Path(target).parts[-2:]
             (data / kind).mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, data / kind / name)
+            (data / kind / name).write_text(for_the_engine(Path(source).read_text()))
