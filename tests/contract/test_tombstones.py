@@ -83,12 +83,20 @@ def on_disk(store: Store) -> str:
     return "".join(text for (text,) in store.select(f"SELECT stanza FROM {store.table}"))
 
 
-@pytest.fixture
-def store(dsn: str) -> Iterator[Store]:
+@pytest.fixture(scope="module")
+def migrated(dsn: str) -> Iterator[Store]:
     store = Store(dsn, next(_names))
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     yield store
     store.close()
+
+
+@pytest.fixture
+def store(migrated: Store) -> Store:
+    for suffix in ("", "_tombstones", "_erasures", "_erased", "_changes"):
+        migrated.command(f"TRUNCATE TABLE {migrated.table}{suffix}")
+    migrated.command(f"SYSTEM START MERGES {migrated.table}")
+    return migrated
 
 
 @pytest.fixture
@@ -258,7 +266,7 @@ async def test_the_author_and_moderators_retract(
 
 @pytest.mark.requirement("424-13")
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
