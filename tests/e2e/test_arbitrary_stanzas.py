@@ -121,6 +121,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Talk]:
     async def connect(user: str) -> PlainClient:
         client = PlainClient(user, deployment.passwords[user], HOST, deployment.client_port)
         await client.open()
+        await deployment.wait_known(user)
         return client
 
     with asyncio.Runner() as runner:

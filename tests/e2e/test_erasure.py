@@ -160,6 +160,7 @@ async def test_a_deleted_archive_stays_deleted(deployment: Deployment) -> None:
     assert await ids(romeo) == ["one", "two", "three"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deployment", ["embedded"], indirect=True)
 async def test_an_erasure_under_live_traffic_holds_up_nobody_else(deployment: Deployment) -> None:
     """Archiving went on only once an erasure was carried out: 15 s for 2,500 messages."""

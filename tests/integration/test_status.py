@@ -12,6 +12,7 @@ from aiohttp import ClientSession
 
 from devstack import conversation
 from devstack.deployment import Deployment
+from devstack.ports import free_port
 from devstack.service import environment
 from tests.support.browser import browser
 from tests.support.command import Command
@@ -23,7 +24,7 @@ PHONE, SCREEN = (390, 844), (1280, 800)
 @pytest.fixture
 async def deployment(run: Run, tmp_path: Path) -> Deployment:
     deployment = Deployment(tmp_path)
-    deployment.serve_http(deployment.client_port + 1)
+    deployment.serve_http(free_port())
     await run(deployment)
     juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
     await conversation.run(juliet, romeo)
