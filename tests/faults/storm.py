@@ -17,14 +17,16 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import click
+from slixmpp.exceptions import IqError
 
+from devstack.client import Client, ReceivedMessage
 from devstack.deployment import HOST, Deployment, Distributed
 from devstack.process import running
 from devstack.service import Service
@@ -264,13 +266,25 @@ async def _wait_announced(talks: list[Talk]) -> None:
             await asyncio.sleep(_PAUSE)
 
 
+async def _read(reader: Client) -> list[ReceivedMessage]:
+    """Read an archive once a query service is connected again after the last fault.
+
+    Raises:
+        TimeoutError: None answers in time.
+    """
+    async with asyncio.timeout(_READ_SECONDS):
+        while True:
+            with suppress(IqError):
+                return await reader.archive(1000)
+            await asyncio.sleep(_PAUSE)
+
+
 async def check_archives(deployment: Deployment, talks: list[Talk]) -> Findings:
     """Compare both archives of every conversation with the delivered messages."""
     findings = Findings()
     for owner in ("juliet", "romeo"):
         reader = await deployment.client(owner, "reader", known=False)
-        async with asyncio.timeout(_READ_SECONDS):
-            archive = await reader.archive(1000)
+        archive = await _read(reader)
         for talk in talks:
             talk.check(owner, archive, findings)
         await reader.offline()
