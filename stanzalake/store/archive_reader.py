@@ -29,7 +29,7 @@ from stanzalake.store.client import Store
 from stanzalake.store.conversations import Conversations
 from stanzalake.store.histories import Histories
 from stanzalake.store.statement import MESSAGES, select
-from stanzalake.store.visible import Query, Rows, VisibleMessages
+from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, Rows, VisibleMessages
 
 COUNT_SECONDS = 2.0
 """Seconds to count what a full-text query matches: that reads the texts of the whole archive."""
@@ -37,8 +37,6 @@ COUNT_SECONDS = 2.0
 _NEAR = from_milliseconds(31 * 86_400_000)
 _SECONDS = 25
 _SETTINGS = f"SETTINGS max_threads = 1, max_execution_time = {_SECONDS}"
-# A merged partition is counted without deduplication.
-_COUNTED = "do_not_merge_across_partitions_select_final = 1"
 _BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
 _NOTHING = Selection(low=1, high=0)
 
@@ -217,15 +215,13 @@ class _StoredArchive:
         return Page(items[::-1] if backward else items, more=page.full)
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
-        where, parameters = self._where(selection)
         seconds = _SECONDS if selection.text is None else COUNT_SECONDS
-        query = Query(
+        query = self._query(
             "count(), countIf(position < {below:UInt128})",
-            where,
-            {**parameters, "below": below},
-            source=f"{MESSAGES} FINAL",
-            by_text=selection.text is not None,
-            settings=f"SETTINGS max_threads = 1, max_execution_time = {seconds}, {_COUNTED}",
+            selection,
+            {"below": below},
+            source=FINAL,
+            settings=f"SETTINGS max_threads = 1, max_execution_time = {seconds}, {FINAL_SETTINGS}",
         )
         try:
             [[total, before, *_]] = await self._messages.select(query)
@@ -236,14 +232,11 @@ class _StoredArchive:
         return total, before
 
     async def summarise(self, selection: Selection) -> tuple[int, int]:
-        where, parameters = self._where(selection)
-        query = Query(
+        query = self._query(
             "count(), min(position)",
-            where,
-            parameters,
-            source=f"{MESSAGES} FINAL",
-            by_text=selection.text is not None,
-            settings=f"{_SETTINGS}, {_COUNTED}",
+            selection,
+            source=FINAL,
+            settings=f"{_SETTINGS}, {FINAL_SETTINGS}",
         )
         [[number, first, *_]] = await self._messages.select(query)
         return number, first
@@ -260,17 +253,15 @@ class _StoredArchive:
     async def _page(self, selection: Selection, limit: int, room: int, *, backward: bool) -> Rows:
         """Select the first rows in reading order, duplicates included."""
         order = "DESC" if backward else "ASC"
-        where, parameters = self._where(selection)
         # Reading in key order stops at the limit, however large the archive. A peer's messages may
         # be sparse: scanning that column at once is faster then.
         settings = f"{_SETTINGS}, optimize_read_in_order = {int(not selection.peer)}"
-        query = Query(
+        query = self._query(
             "position, legacy_id, stanza, true",
-            where,
-            {**parameters, "limit": limit, "room": room},
-            "LIMIT {limit:UInt64}",
+            selection,
+            {"limit": limit, "room": room},
+            tail="LIMIT {limit:UInt64}",
             order=order,
-            by_text=selection.text is not None,
             settings=f"{settings}, {_BOUND}",
         )
         try:
@@ -290,31 +281,42 @@ class _StoredArchive:
     async def _legacy(self, ids: Sequence[str]) -> Mapping[str, int]:
         found: dict[str, int] = {}
         for some in chunks(ids, str):
-            where, parameters = self._where(Selection())
-            query = Query(
-                "legacy_id, min(position)",
-                [*where, "legacy_id IN {ids:Array(String)}"],
-                {**parameters, "ids": some},
-                "GROUP BY legacy_id",
-                settings=_SETTINGS,
+            query = self._query(
+                "legacy_id, min(position)", Selection(), {"ids": some}, tail="GROUP BY legacy_id"
             )
-            rows = await self._messages.select(query)
+            where = [*query.where, "legacy_id IN {ids:Array(String)}"]
+            rows = await self._messages.select(replace(query, where=where))
             found.update({id_: position for id_, position, *_ in rows})
         return found
 
     async def _select(
         self, columns: str, selection: Selection, tail: str = "", **parameters: Any
     ) -> Rows:
+        return await self._messages.select(self._query(columns, selection, parameters, tail=tail))
+
+    def _query(  # noqa: PLR0913  # the clauses of a statement
+        self,
+        columns: str,
+        selection: Selection,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        tail: str = "",
+        source: str = MESSAGES,
+        order: str = "",
+        settings: str = _SETTINGS,
+    ) -> Query:
+        """Build a query for the messages of a selection."""
         where, values = self._where(selection)
-        query = Query(
+        return Query(
             columns,
             where,
-            {**values, **parameters},
+            {**values, **(parameters or {})},
             tail,
+            source,
+            order,
             by_text=selection.text is not None,
-            settings=_SETTINGS,
+            settings=settings,
         )
-        return await self._messages.select(query)
 
     def _where(self, selection: Selection) -> tuple[Sequence[str], Mapping[str, Any]]:
         low, high = max(selection.low, self._oldest), selection.high

@@ -76,8 +76,7 @@ class Messages:
         page = select("*", where, f"ORDER BY position LIMIT {_PAGE_ROWS}")
         if not self._with_retracted:
             page = replace_retracted(page, "ASC")
-        page = select(", ".join(Row._fields), source=f"({page})")
-        fitting = select("*", tail=_FITTING, source=f"({page})")
+        fitting = select(", ".join(Row._fields), tail=_FITTING, source=f"({page})")
         rows = self._store.select(fitting, {**parameters, "bytes": _PAGE_BYTES})
         return [Row(*row) for row in rows]
 

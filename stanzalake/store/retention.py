@@ -93,7 +93,7 @@ class RetentionRecord:
     def write(self, retention: Retention) -> None:
         """Record a retention, unless recorded already; raises as `read` does."""
         if retention != self.read():
-            self._store.insert([_Row(msgspec.json.encode(retention).decode())], _SUFFIX)
+            self._insert(retention)
 
     def extend(self, retention: Retention) -> Retention:
         """Record where a retention is longer than the recorded one; raises as `read` does.
@@ -103,5 +103,9 @@ class RetentionRecord:
         """
         recorded = self.read()
         longest = retention if recorded is None else recorded.longest(retention)
-        self.write(longest)
+        if longest != recorded:
+            self._insert(longest)
         return longest
+
+    def _insert(self, retention: Retention) -> None:
+        self._store.insert([_Row(msgspec.json.encode(retention).decode())], _SUFFIX)

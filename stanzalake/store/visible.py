@@ -17,6 +17,11 @@ from stanzalake.store.tombstones import omit_retracted, replace_retracted
 T = TypeVar("T")
 Rows = Sequence[Sequence[Any]]
 
+FINAL = f"{MESSAGES} FINAL"
+"""Source of a query that counts each message once."""
+FINAL_SETTINGS = "do_not_merge_across_partitions_select_final = 1"
+"""Settings for it: a merged partition is counted without deduplication."""
+
 
 @dataclass(frozen=True)
 class Query:
