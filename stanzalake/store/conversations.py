@@ -10,9 +10,8 @@ from typing import NamedTuple
 from stanzalake.model.page import Conversation
 from stanzalake.model.traits import Trait
 from stanzalake.store.chunks import chunks
-from stanzalake.store.migrations import CHILDREN
-from stanzalake.store.statement import MESSAGES
-from stanzalake.store.visible import Query, VisibleMessages
+from stanzalake.store.expressions import CHILDREN, START, id_of
+from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, VisibleMessages
 
 MAX_CONVERSATIONS = 10_000
 """Conversations of an archive that are looked at: the newest."""
@@ -39,7 +38,6 @@ maxIf(position, {_MARKER}) AS marker,
 length(arrayFilter(p -> p > read, groupArrayIf(position, {_COUNTED})) AS behind),
 length(arrayReverseSort(arrayFilter(p -> p < marker, behind)) AS older),
 arraySlice(older, 1, {MAX_MARKED})"""
-_ID = r"""'\\sid=(?:"([^"]*)"|''([^'']*)'')'"""
 _MARKER_TAG = (
     r"'^(displayed|acknowledged)\\s([^<]*\\s)?xmlns=["
     r""""'']urn:xmpp:chat-markers:0["'']'"""
@@ -47,9 +45,9 @@ _MARKER_TAG = (
 _TAG = f"""if(
     {_MARKER},
     arrayFirst(tag -> match(tag, {_MARKER_TAG}), {CHILDREN}),
-    extract(stanza, '^[^>]*')
+    {START}
 )"""
-_IDS = f"position, decodeXMLComponent(arrayStringConcat(extractGroups({_TAG}, {_ID})))"
+_IDS = f"position, {id_of(_TAG)}"
 
 
 class _Row(NamedTuple):
@@ -104,9 +102,9 @@ class Conversations:
             _COLUMNS,
             ["owner = {owner:String}", "position >= {oldest:UInt64}"],
             {**parameters, "owner": self._owner, "oldest": oldest},
-            f"GROUP BY peer HAVING newest > 0 ORDER BY newest DESC LIMIT {MAX_CONVERSATIONS}"
-            f" {self._settings}, do_not_merge_across_partitions_select_final = 1",
-            f"{MESSAGES} FINAL",
+            f"GROUP BY peer HAVING newest > 0 ORDER BY newest DESC LIMIT {MAX_CONVERSATIONS}",
+            FINAL,
+            settings=f"{self._settings}, {FINAL_SETTINGS}",
         )
         found = [_Row(*row[:7]) for row in await self._messages.select(query)]
         ids = await self._ids([p for row in found if row.older for p in (row.marker, *row.marked)])
@@ -130,7 +128,7 @@ class Conversations:
                 _IDS,
                 ["owner = {owner:String}", "position IN {positions:Array(UInt64)}"],
                 {"owner": self._owner, "positions": some},
-                self._settings,
+                settings=self._settings,
             )
             found.update({row[0]: row[1] for row in await self._messages.select(query)})
         return found

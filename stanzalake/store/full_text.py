@@ -15,7 +15,7 @@ from stanzalake.model.full_text import (
     TextQuery,
     is_unspaced,
 )
-from stanzalake.store.migrations import BODY, ENCRYPTION
+from stanzalake.store.expressions import BODY, ENCRYPTION
 
 _WORD = r"\pL\pM\pN"
 _BORDER = rf"[^{_WORD}]|[{UNSPACED}]"

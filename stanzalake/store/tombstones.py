@@ -5,11 +5,11 @@ they hold in whatever order both are written, also for a message that is replaye
 """
 
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from typing import NamedTuple
 
 from stanzalake.model.event import Tombstone
 from stanzalake.store.client import Row, Store
+from stanzalake.store.expressions import CHILDREN, attribute
 from stanzalake.store.statement import select
 
 SUFFIX = "_tombstones"
@@ -20,8 +20,7 @@ _MUC_USER = "http://jabber.org/protocol/muc#user"
 _OCCUPANT_ID = "urn:xmpp:occupant-id:0"
 _SID = "urn:xmpp:sid:0"
 
-_MIGRATIONS = resources.files("stanzalake.store") / "migrations"
-_CHILDREN = f"{(_MIGRATIONS / 'children.sql').read_text()} AS children"
+_CHILDREN = f"{CHILDREN} AS children"
 _ROOT = "extract(stanza, '^<message[^>]*>')"
 _KEPT_IDS = """arrayStringConcat(arraySlice(arrayMap(
     tag -> concat('<', tag, '>'),
@@ -34,21 +33,13 @@ _MAX_ROOT = 8192
 """Bytes of the start tag of a message that can be retracted: its tombstone keeps the tag."""
 
 
-def _attribute(tag: str, name: str) -> str:
-    """Return an expression for an attribute of a tag; whole attributes are skipped before it."""
-    value = """("[^"]*"|\\'[^\\']*\\')"""
-    before = value.replace("(", "(?:")
-    pattern = f"^[^\\\\s>]+(?:\\\\s+[^\\\\s=>]+={before})*?\\\\s+{name}={value}"
-    return f"decodeXMLComponent(trim(BOTH '\\'\"' FROM extract({tag}, '{pattern}')))"
-
-
 def _child(name: str, namespace: str) -> str:
     """Return an expression for the tag of a direct child, empty if there is none."""
-    is_named = f"match(tag, '^{name}(\\\\s|/|$)') AND {_attribute('tag', 'xmlns')} = '{namespace}'"
+    is_named = f"match(tag, '^{name}(\\\\s|/|$)') AND {attribute('tag', 'xmlns')} = '{namespace}'"
     return f"arrayFirst(tag -> {is_named}, children)"
 
 
-_OCCUPANT = _attribute(_child("occupant-id", _OCCUPANT_ID), "id")
+_OCCUPANT = attribute(_child("occupant-id", _OCCUPANT_ID), "id")
 _OF_ROOM = f"""arrayDistinct([
     toString(position),
     concat(toString(position), if({_OCCUPANT} = '', '', concat('\\n', {_OCCUPANT})))
@@ -63,7 +54,7 @@ _OF_ACCOUNT = f"""arrayMap(
     id -> concat(toString(direction), '\\n', {_AUTHOR}, '\\n', id),
     arrayDistinct(arrayFilter(
         id -> id != '',
-        [{_attribute(_ROOT, "id")}, {_attribute(_child("origin-id", _SID), "id")}]
+        [{attribute(_ROOT, "id")}, {attribute(_child("origin-id", _SID), "id")}]
     ))
 )"""
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import dictionary, migrations
 from stanzalake.store.client import Row, Store
-from stanzalake.store.migrations import BODY, Target
+from stanzalake.store.expressions import BODY
+from stanzalake.store.migrations import Target
 from stanzalake.store.statement import select
 from tests.support.archives import START
 from tests.support.events import stanza

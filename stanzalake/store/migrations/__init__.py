@@ -17,7 +17,7 @@ from typing import NamedTuple
 from stanzalake.config.settings import Settings
 from stanzalake.errors import SchemaBehind
 from stanzalake.model.retention import FOREVER, Retention
-from stanzalake.store import schema_version
+from stanzalake.store import expressions, schema_version
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.retention import NEVER, RetentionRecord, seconds
@@ -25,42 +25,16 @@ from stanzalake.store.tombstones import MESSAGES_OF_VIEWS, PENDING
 
 log = logging.getLogger(__name__)
 
-BODY = (resources.files(__name__) / "body.sql").read_text()
-"""Expression for the text of a message's body."""
-
-CHILDREN = (resources.files(__name__) / "children.sql").read_text()
-"""Expression for the start tags of a stanza's children."""
-
-ENCRYPTION = (
-    (resources.files(__name__) / "encryption.sql")
-    .read_text()
-    .replace("{children}", CHILDREN)
-    .replace("{body}", BODY)
-)
-"""Expression for the scheme of a message's encrypted payload; empty without any."""
-
-TRAITS = (
-    (resources.files(__name__) / "traits.sql")
-    .read_text()
-    .replace("{encryption}", ENCRYPTION)
-    .replace("{children}", CHILDREN)
-    .replace("{body}", BODY)
-)
-"""Expression for the kinds of a message's content, the bits of `Trait`."""
-
-MESSAGE_ID = (resources.files(__name__) / "message_id.sql").read_text()
-"""Expression for a message's own id; empty without one."""
+_FILES = resources.files(__name__)
 
 AGGREGATES = {
-    name: (resources.files(__name__) / f"aggregate_{name}.sql").read_text()
+    name: (_FILES / f"aggregate_{name}.sql").read_text()
     for name in ("daily", "active", "pairs", "answers")
 }
 """Statements that aggregate the days of ``{days}``, by the name of their view."""
 
 _DIRTY = "day GLOBAL IN (SELECT day FROM {table}_dirty)"
-_THREAD = BODY.replace("body", "thread")
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
-_FILES = resources.files(__name__)
 _BODIES = (_FILES / "bodies.sql").read_text().replace("{messages}", MESSAGES_OF_VIEWS)
 _KEPT = "position >= (greatest(toInt64(toUnixTimestamp(now('UTC'))) - {seconds}, 0) * 65536000)"
 _KEPT_SECONDS = re.compile(r"now\('UTC'\)\)\) - (\d+), 0")
@@ -173,11 +147,11 @@ class Target(NamedTuple):
             engine="ReplicatedReplacingMergeTree" if replicated else "ReplacingMergeTree",
             record_engine=_RECORD_ENGINES[replicated],
             codec=_CODECS[True],
-            body=BODY,
-            traits=TRAITS,
-            encryption=ENCRYPTION,
-            message_id=MESSAGE_ID,
-            thread=_THREAD,
+            body=expressions.BODY,
+            traits=expressions.TRAITS,
+            encryption=expressions.ENCRYPTION,
+            message_id=expressions.MESSAGE_ID,
+            thread=expressions.THREAD,
             time_zone=self.time_zone,
             touched_engine=_TOUCHED_ENGINES[replicated],
             **{

@@ -9,7 +9,7 @@ decodeXMLComponent(
                     AND (NOT match(tag, '^[^>]*\\sxmlns=') OR match(tag, '^[^>]*\\sxmlns=["'']jabber:client["'']')),
                 splitByChar('<', stanza) AS tags,
                 arrayMap(
-                    tag -> multiIf(tag = '', 0, startsWith(tag, '/'), -1, match(tag, '^[^>]*/>'), 0, 1),
+                    {opens},
                     tags
                 ) AS opens,
                 arrayCumSum(opens)

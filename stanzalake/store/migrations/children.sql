@@ -5,7 +5,7 @@ arrayMap(
         (tag, opened, depth) -> opened >= 0 AND tag != '' AND depth + (opened = 0) = 2,
         splitByChar('<', stanza) AS pieces,
         arrayMap(
-            tag -> multiIf(tag = '', 0, startsWith(tag, '/'), -1, match(tag, '^[^>]*/>'), 0, 1),
+            {opens},
             pieces
         ) AS openings,
         arrayCumSum(openings)
