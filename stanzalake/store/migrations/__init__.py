@@ -36,6 +36,8 @@ AGGREGATES = {
 _DIRTY = "day GLOBAL IN (SELECT day FROM {table}_dirty)"
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _BODIES = (_FILES / "bodies.sql").read_text().replace("{messages}", MESSAGES_OF_VIEWS)
+_COLUMNS = (_FILES / "columns.sql").read_text().rstrip()
+"""The columns of messages that the views of bodies and of traffic have in common."""
 _KEPT = "position >= (greatest(toInt64(toUnixTimestamp(now('UTC'))) - {seconds}, 0) * 65536000)"
 _KEPT_SECONDS = re.compile(r"now\('UTC'\)\)\) - (\d+), 0")
 _LOCAL = re.compile(r"(TABLE|VIEW) (?:IF NOT EXISTS )?\{table\}(\w*)\{local\}")
@@ -152,6 +154,7 @@ class Target(NamedTuple):
             encryption=expressions.ENCRYPTION,
             message_id=expressions.MESSAGE_ID,
             thread=expressions.THREAD,
+            columns=_COLUMNS,
             time_zone=self.time_zone,
             touched_engine=_TOUCHED_ENGINES[replicated],
             **{

@@ -1,24 +1,7 @@
 -- The key is joined, not a scalar subquery, so that no plan shows it.
 CREATE OR REPLACE VIEW {table}_bodies{local}{on_cluster}
 (
-    day Date COMMENT 'Day in UTC: narrow every query by it',
-    at DateTime64(3, 'UTC') COMMENT 'Time of the archive, in UTC',
-    local_hour UInt8 COMMENT 'Hour of the day, 0 to 23, in the zone of STANZALAKE_TIME_ZONE',
-    host String COMMENT 'VirtualHost or MUC component of the archive''s owner',
-    owner_hash String COMMENT 'Hash of the owner''s address, the same in all views',
-    peer_host String COMMENT 'Host of the other party',
-    peer_hash String COMMENT 'Hash of the other party''s address',
-    direction Enum8('in' = 1, 'out' = 2) COMMENT 'in if the owner received it, out if the owner sent it',
-    kind LowCardinality(String) COMMENT 'Type of the stanza: chat, normal, groupchat, headline or error',
-    bytes UInt64 COMMENT 'Bytes of the stanza',
-    body_length UInt64 COMMENT 'Characters of the text; of an encrypted message, of the note in its place',
-    encrypted LowCardinality(String) COMMENT 'Scheme of the encrypted payload: omemo, openpgp, pgp, otr, mls or other; empty without one',
-    has_attachment Bool COMMENT 'Whether a file is attached (XEP-0066, XEP-0385, XEP-0447)',
-    is_reply Bool COMMENT 'Whether it replies to another message (XEP-0461)',
-    is_reaction Bool COMMENT 'Whether it is a reaction to another message (XEP-0444)',
-    is_correction Bool COMMENT 'Whether it corrects another message (XEP-0308)',
-    thread_hash String COMMENT 'Hash of the thread that it names; empty without one',
-    message_id_hash String COMMENT 'Hash of the id that the sender gave it; empty without one',
+{columns},
     body String COMMENT 'Text of the message'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
