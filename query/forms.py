@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from query.elements import boolean
 from query.errors import StanzaError
 from stanzalake.model import full_text, jid
 from stanzalake.model.full_text import TextQuery
@@ -21,8 +22,6 @@ MAX_VALUE = 3071
 
 TEXT_FIELD = tag(FULL_TEXT, "fulltext")
 """Name of the field of a full-text search (XEP-0431 §3.1)."""
-
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True)
@@ -111,12 +110,6 @@ def _text(given: Sequence[str]) -> TextQuery | None:
     return full_text.parse(value)
 
 
-def _boolean(value: str) -> bool:
-    if value not in _BOOLEANS:
-        raise ValueError("expected true, false, 1 or 0")
-    return _BOOLEANS[value]
-
-
 _READERS: Mapping[str, tuple[str, Callable[[Sequence[str]], Any]]] = {
     "with": ("peer", _single(jid.parse)),
     "start": ("start", _single(partial(dates.parse, up=True))),
@@ -124,7 +117,7 @@ _READERS: Mapping[str, tuple[str, Callable[[Sequence[str]], Any]]] = {
     "before-id": ("before_id", _single(str)),
     "after-id": ("after_id", _single(str)),
     "ids": ("ids", partial(_bounded, limit=MAX_IDS)),
-    "include-groupchat": ("groupchat", _single(_boolean)),
+    "include-groupchat": ("groupchat", _single(boolean)),
     TEXT_FIELD: ("text", _text),
 }
 """Attribute of Filters and parser of the values, by field."""

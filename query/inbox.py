@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from query import rsm
+from query.elements import boolean, only
 from query.errors import StanzaError
-from query.question import Answer, QueryContext, Reads
+from query.question import Answer, QueryContext, Reads, find_all
 from query.request import Request, Result
 from query.results import format_results
 from stanzalake.errors import InvalidJid
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 NAME = tag(INBOX, "inbox")
-
-_BOOLEANS = {None: None, "true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,8 @@ class InboxQuestion:
     ) -> Sequence[Conversation]:
         """Give the requested conversations."""
         paging = self.paging
-        anchors = {id_ for id_ in (paging.after, paging.before) if id_}
-        places = await archive.find(anchors) if anchors else {}
-        if len(places) < len(anchors):
-            raise StanzaError("item-not-found")
-        size = limit if paging.limit is None else min(paging.limit, limit)
+        places = await find_all(archive, (paging.after, paging.before))
+        size = paging.size(limit)
         first, end = paging.index, len(listed)
         if paging.after:
             first = sum(c.newest >= places[paging.after] for c in listed)
@@ -113,11 +109,8 @@ def parse(inbox: "Element", request: Request) -> InboxQuestion:
     Raises:
         StanzaError: bad-request for an attribute or a set that makes no sense.
     """
-    sets = inbox.findall(tag(RSM, "set"))
-    if len(sets) > 1:
-        raise StanzaError("bad-request", "a child of the inbox comes more than once")
     return InboxQuestion(
-        paging=rsm.parse(sets[0] if sets else None),
+        paging=rsm.parse(only(inbox, tag(RSM, "set"))),
         unread_only=_boolean(inbox, "unread-only", default=False),
         messages=_boolean(inbox, "messages", default=True),
         queryid=request.id,
@@ -127,10 +120,12 @@ def parse(inbox: "Element", request: Request) -> InboxQuestion:
 
 def _boolean(inbox: "Element", name: str, *, default: bool) -> bool:
     written = inbox.get(name)
-    if written not in _BOOLEANS:
-        raise StanzaError("bad-request", f"{name} is neither true nor false")
-    value = _BOOLEANS[written]
-    return default if value is None else value
+    if written is None:
+        return default
+    try:
+        return boolean(written)
+    except ValueError:
+        raise StanzaError("bad-request", f"{name} is neither true nor false") from None
 
 
 def _bare(chat: str) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from query import forms, inbox, preferences, rooms, rsm, state
+from query.elements import only
 from query.errors import StanzaError
-from query.question import Answer, QueryContext, Question, Reads
+from query.question import Answer, QueryContext, Question, Reads, find_all
 from query.request import Request
 from query.results import format_results, stamp
 from stanzalake.model.page import Archive, Item, Page, Selection
@@ -81,9 +82,7 @@ class SearchQuestion:
         """Read a page (XEP-0313 §4)."""
         filters = self.filters if context.room is None else replace(self.filters, groupchat=True)
         selection, window = await self._resolve(filters, context.archive)
-        limit = (
-            context.limit if self.paging.limit is None else min(self.paging.limit, context.limit)
-        )
+        limit = self.paging.size(context.limit)
         page, counted = await asyncio.gather(
             context.archive.read(
                 window, limit, backward=self.paging.backward, skip=self.paging.index
@@ -124,10 +123,7 @@ class SearchQuestion:
         """Give the selection of the filters, and its part between the page's anchors."""
         paging = self.paging
         anchors = (filters.after_id, filters.before_id, paging.after, paging.before)
-        named = {id_ for id_ in (*anchors, *(filters.ids or ())) if id_}
-        places = await archive.find(named) if named else {}
-        if len(places) < len(named):
-            raise StanzaError("item-not-found")
+        places = await find_all(archive, (*anchors, *(filters.ids or ())))
         selection = await _selection(filters, archive, places)
         return selection, _between(selection, paging.after, paging.before, places)
 
@@ -169,8 +165,8 @@ def _search(query: "Element") -> SearchQuestion:
     if query.find(tag(ORDER_BY, "order")) is not None:
         raise StanzaError("feature-not-implemented", "results come in the archive's order")
     return SearchQuestion(
-        filters=forms.parse(_only(query, tag(DATA, "x"))),
-        paging=rsm.parse(_only(query, tag(RSM, "set"))),
+        filters=forms.parse(only(query, tag(DATA, "x"))),
+        paging=rsm.parse(only(query, tag(RSM, "set"))),
         flipped=query.find(tag(MAM, "flip-page")) is not None,
         queryid=queryid,
     )
@@ -191,13 +187,6 @@ _ROOM_PARSERS = {name: _PARSERS[name] for name in _PARSERS if name[1] != tag(MAM
 def _refuse_node(asked: "Element") -> None:
     if asked.get("node") is not None:
         raise StanzaError("feature-not-implemented", "an archive has no nodes")
-
-
-def _only(query: "Element", name: str) -> "Element | None":
-    found = query.findall(name)
-    if len(found) > 1:
-        raise StanzaError("bad-request", "a child of the query comes more than once")
-    return found[0] if found else None
 
 
 async def _selection(

@@ -136,6 +136,11 @@ class Snapshot:
         }
 
 
+def _empty(change: int, limit: int) -> Snapshot:
+    """Return a snapshot before the first load, under the number of the last change."""
+    return Snapshot((), 0, -1, change, limit)
+
+
 class CachedArchive:
     """An archive that answers from a snapshot if the answer is the same, else from the store.
 
@@ -406,7 +411,7 @@ class PageCache:
             del self._misses[owner]
         # A lower bound than before comes from a Prosody whose journal was lost.
         if known is None or known.change != change or known.newest > newest:
-            known = Snapshot((), 0, -1, change, FIRST_MESSAGES)
+            known = _empty(change, FIRST_MESSAGES)
         if known.newest == newest:
             SNAPSHOTS.labels("current").inc()
             return known
@@ -416,19 +421,17 @@ class PageCache:
             if now is None:
                 return None
             if now != known.change:
-                known = Snapshot((), 0, -1, now, FIRST_MESSAGES)
+                known = _empty(now, FIRST_MESSAGES)
         SNAPSHOTS.labels("loaded" if known.newest < 0 else "extended").inc()
         return await self._extend(owner, known, newest)
 
     async def _enlarge(self, owner: str, known: Snapshot) -> Snapshot:
         """Load a larger snapshot in place of the first, if its messages are not too large."""
-        larger = replace(known, limit=SNAPSHOT_MESSAGES)
+        empty = _empty(known.change, SNAPSHOT_MESSAGES)
         try:
-            return await self._extend(
-                owner, replace(larger, messages=(), floor=0, newest=-1, older={}), known.newest
-            )
+            return await self._extend(owner, empty, known.newest)
         except ResultTooLarge:
-            return larger
+            return replace(known, limit=SNAPSHOT_MESSAGES)
 
     async def _extend(self, owner: str, known: Snapshot, newest: int) -> Snapshot:
         horizon = self._source.horizon(owner)

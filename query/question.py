@@ -1,8 +1,9 @@
 """Questions: requests that make sense, and the context in which they are answered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
+from query.errors import StanzaError
 from query.request import Result, RoomRights
 from query.state_publisher import StatePublisher
 from stanzalake.model.history import History
@@ -66,3 +67,17 @@ class Question(Protocol):
             StanzaError: item-not-found for an id that is not in the archive.
             StoreUnavailable: The store did not answer this time.
         """
+
+
+async def find_all(archive: Archive, ids: Iterable[str | None]) -> Mapping[str, int]:
+    """Return the positions of the ids that are given.
+
+    Raises:
+        StanzaError: item-not-found if the archive has not got one of them (XEP-0059 §2.2).
+        StoreUnavailable: The store did not answer this time.
+    """
+    named = {id_ for id_ in ids if id_}
+    places = await archive.find(named) if named else {}
+    if len(places) < len(named):
+        raise StanzaError("item-not-found")
+    return places

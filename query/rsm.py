@@ -35,6 +35,10 @@ class Paging:
     backward: bool = False
     index: int = 0
 
+    def size(self, limit: int) -> int:
+        """Return the number of items in the page at most, of which the server gives `limit`."""
+        return limit if self.limit is None else min(self.limit, limit)
+
 
 def parse(asked: "Element | None") -> Paging:
     """Parse a ``<set/>``, or its absence.
