@@ -26,16 +26,19 @@ local function by_content(stanza)
 	return false, "default";
 end
 
+-- Gives whether the author forbids to store a message (XEP-0334 §4.2, §4.1).
+local function is_unstorable(stanza)
+	return (stanza:get_child("no-store", xmlns_hints) or stanza:get_child("no-permanent-store", xmlns_hints)) ~= nil;
+end
+
 -- Gives whether the message is eligible, and the reason.
 local function eligible(stanza)
 	local kind = stanza.attr.type;
 	if kind == "headline" or kind == "groupchat" then return false, kind; end
 	-- A bounce comes to the resource that sent the message; other errors answer what the account sent by itself.
 	if kind == "error" then return jid_resource(stanza.attr.to) ~= nil, "bounce"; end
-	if stanza:get_child("no-store", xmlns_hints) or stanza:get_child("no-permanent-store", xmlns_hints) then
-		return false, "hint";
-	end
+	if is_unstorable(stanza) then return false, "hint"; end
 	return by_content(stanza);
 end
 
-return { eligible = eligible };
+return { eligible = eligible, is_unstorable = is_unstorable };

@@ -45,9 +45,14 @@ local function xor(a, b)
 	return string.pack(">i8", string.unpack(">i8", a) ~ string.unpack(">i8", b));
 end
 
+-- Gives the keys of an id's two halves.
+local function halves_of(key)
+	return hmac(key, "stanzalake id tag"), hmac(key, "stanzalake id body");
+end
+
 -- Gives the function that seals a position for its owner: the SIV construction of RFC 5297, with HMAC.
 local function new_sealer(key)
-	local tag_key, body_key = hmac(key, "stanzalake id tag"), hmac(key, "stanzalake id body");
+	local tag_key, body_key = halves_of(key);
 	return function (owner, position)
 		local plain = string.pack(">i8", position);
 		local tag = hmac(tag_key, owner..plain):sub(1, 8);
@@ -60,7 +65,7 @@ end
 local function new_opener(keys)
 	local sealers = {};
 	for i, key in ipairs(keys) do
-		sealers[i] = { seal = new_sealer(key), body_key = hmac(key, "stanzalake id body") };
+		sealers[i] = { seal = new_sealer(key), body_key = select(2, halves_of(key)) };
 	end
 	return function (owner, id)
 		local raw = #id == ID_LENGTH and base64.decode(id:gsub("[-_]", FROM_URL_SAFE).."==");

@@ -1,6 +1,7 @@
 -- Preferences: the state of each owner's archive that the verdict needs, learned from the requests that pass through
 -- and kept in Prosody's storage. Whatever may have changed it is in doubt until the query component has answered.
 
+local it = require "util.iterators";
 local jid_node = require "util.jid".node;
 
 local caches = module:require "cache";
@@ -212,8 +213,7 @@ end
 
 -- The same for the accounts that have a session.
 function preferences_mt:prepare_sessions()
-	local users = {};
-	for user in pairs(prosody.hosts[module.host].sessions) do users[#users + 1] = user; end
+	local users = it.to_array(it.keys(prosody.hosts[module.host].sessions));
 	module:add_timer(0, function ()
 		for _ = 1, SLICE do
 			local user = table.remove(users);

@@ -2,16 +2,17 @@
 -- which keeps it in memory alone. Whoever joins meanwhile waits, so that no live message overtakes the history.
 
 local datetime = require "util.datetime";
+local it = require "util.iterators";
 local jid_bare = require "util.jid".bare;
 local st = require "util.stanza";
 
+local ids = module:require "stanza_ids";
 local is_archived = module:require "room_archiving".is_archived;
 local get_room = module:depends "muc".get_room_from_jid;
 
 local xmlns_delay = "urn:xmpp:delay";
 local xmlns_forward = "urn:xmpp:forward:0";
 local xmlns_mam = "urn:xmpp:mam:2";
-local xmlns_sid = "urn:xmpp:sid:0";
 
 -- Seconds between attempts, and their number.
 local RETRY = 1;
@@ -19,14 +20,11 @@ local MAX_ATTEMPTS = 60;
 -- Presences that wait for a room.
 local MAX_WAITING = 1000;
 
+-- A list, as the table changes meanwhile.
+local function keys_of(map) return it.to_array(it.keys(map)); end
+
 local history_mt = {};
 history_mt.__index = history_mt;
-
-local function id_of(stanza, room)
-	for id in stanza:childtags("stanza-id", xmlns_sid) do
-		if id.attr.by == room.jid then return id.attr.id; end
-	end
-end
 
 -- Returns the entry of a result, as the history library keeps it; nil for none.
 function history_mt:entry_of(room, message)
@@ -38,7 +36,7 @@ function history_mt:entry_of(room, message)
 	local stanza = inner and self.forwarder.parser:parse(tostring(inner));
 	if not stanza then return nil; end
 	stanza.attr.to = "";
-	stanza:tag("stanza-id", { xmlns = xmlns_sid, by = room.jid, id = result.attr.id }):up();
+	stanza:add_direct_child(ids.stanza_id(room.jid, result.attr.id));
 	stanza:tag("delay", { xmlns = xmlns_delay, from = room.jid, stamp = stamp }):up();
 	return { stanza = stanza, timestamp = datetime.parse(stamp) };
 end
@@ -49,12 +47,12 @@ function history_mt:merge(room, messages)
 	for _, message in ipairs(messages) do
 		local entry = self:entry_of(room, message);
 		if entry then
-			known[id_of(entry.stanza, room)] = true;
+			known[ids.id_of(entry.stanza, room.jid)] = true;
 			table.insert(history, entry);
 		end
 	end
 	for _, entry in ipairs(room._history or {}) do
-		local id = id_of(entry.stanza, room);
+		local id = ids.id_of(entry.stanza, room.jid);
 		if not (id and known[id]) then table.insert(history, entry); end
 	end
 	local surplus = math.max(0, #history - room:get_historylength());
@@ -98,9 +96,7 @@ end
 
 -- Asks again for all that is missing: a query component has connected.
 function history_mt:resume()
-	local rooms = {};
-	for room in pairs(self.filling) do rooms[#rooms + 1] = room; end
-	for _, room in ipairs(rooms) do self:attempt(room); end
+	for _, room in ipairs(keys_of(self.filling)) do self:attempt(room); end
 end
 
 -- Lets a presence to a room wait. Returns true if it does.
@@ -122,9 +118,7 @@ end
 
 -- Lets everybody in before the module is unloaded.
 function history_mt:close()
-	local rooms = {};
-	for room in pairs(self.filling) do rooms[#rooms + 1] = room; end
-	for _, room in ipairs(rooms) do self:finish(room); end
+	for _, room in ipairs(keys_of(self.filling)) do self:finish(room); end
 end
 
 --   forwarder: asks for the newest messages of a room

@@ -4,6 +4,7 @@
 local jid = require "util.jid";
 local st = require "util.stanza";
 
+local is_unstorable = module:require "eligibility".is_unstorable;
 local ids = module:require "stanza_ids";
 local is_archived = module:require "room_archiving".is_archived;
 local tombstone_of_room = module:require "retraction".tombstone_of_room;
@@ -14,15 +15,13 @@ local xmlns_retract = "urn:xmpp:message-retract:1";
 local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
 
 -- Worth keeping besides Prosody's own rule, which stands at -1: these have no body.
-local HISTORIC = { { "retract", "urn:xmpp:message-retract:1" }, { "reactions", "urn:xmpp:reactions:0" } };
+local HISTORIC = { { "retract", xmlns_retract }, { "reactions", "urn:xmpp:reactions:0" } };
 
 local tap_mt = {};
 tap_mt.__index = tap_mt;
 
 local function is_historic(stanza)
-	if stanza:get_child("no-store", "urn:xmpp:hints") or stanza:get_child("no-permanent-store", "urn:xmpp:hints") then
-		return nil;
-	end
+	if is_unstorable(stanza) then return nil; end
 	for _, rule in ipairs(HISTORIC) do
 		if stanza:get_child(rule[1], rule[2]) then return true; end
 	end
@@ -86,7 +85,7 @@ function tap_mt:retract(room, stanza)
 		local entry = history[i].stanza;
 		local author = entry:get_child("occupant-id", xmlns_occupant_id);
 		local is_authors = tombstone.moderated or author and author.attr.id == tombstone.occupant_id;
-		if is_authors and ids.has_id(entry, room.jid, id) and not entry:get_child("retract", xmlns_retract) then
+		if is_authors and ids.id_of(entry, room.jid) == id and not entry:get_child("retract", xmlns_retract) then
 			table.remove(history, i);
 		end
 	end

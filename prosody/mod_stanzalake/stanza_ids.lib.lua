@@ -38,15 +38,14 @@ local function stanza_id(owner, id)
 	return element;
 end
 
--- Whether a stanza has an id by an archive.
-local function has_id(stanza, by, id)
+-- Returns the id of a stanza by an archive, if there is one.
+local function id_of(stanza, by)
 	for tag in stanza:childtags("stanza-id", xmlns_sid) do
-		if tag.attr.by == by and tag.attr.id == id then return true; end
+		if tag.attr.by == by then return tag.attr.id; end
 	end
-	return false;
 end
 
 return {
-	has_id = has_id;
-	copy_of = copy_of, has_ids = has_ids, remove_ids = remove_ids, without_ids = without_ids, stanza_id = stanza_id;
+	copy_of = copy_of, has_ids = has_ids, remove_ids = remove_ids, without_ids = without_ids;
+	stanza_id = stanza_id, id_of = id_of;
 };
