@@ -83,6 +83,7 @@ class _Year:
     def __init__(self, given: Settings, corpus: Corpus) -> None:
         self._given = given
         self._corpus = corpus
+        self._begin = corpus.end - corpus.span
         self._store = Store.of(given)
         self._deletion = Deletion.of(self._store, given)
         self._now = 0.0
@@ -95,7 +96,7 @@ class _Year:
         migrations.apply(self._store, self._given)
         late: list[Row] = []
         for day, rows in self._days():
-            self._now = self._begin + (day + 1) * _DAY_SECONDS
+            self._now = self._begin / 1000 + (day + 1) * _DAY_SECONDS
             late += rows
             if day % _MONTH >= _MONTH - _OUTAGE:  # the archive is away
                 continue
@@ -108,14 +109,9 @@ class _Year:
         await self._reader.close()
         self._store.close()
 
-    @property
-    def _begin(self) -> float:
-        return (self._corpus.end - self._corpus.span) / 1000
-
     def _days(self) -> Iterator[tuple[int, Sequence[Row]]]:
-        begin = self._corpus.end - self._corpus.span
         by_day = groupby(
-            self._corpus.rows(), lambda row: (to_milliseconds(row.position) - begin) // DAY
+            self._corpus.rows(), lambda row: (to_milliseconds(row.position) - self._begin) // DAY
         )
         return ((day, list(rows)) for day, rows in by_day)
 
@@ -145,7 +141,9 @@ class _Year:
     async def _ask(self) -> Sequence[float]:
         """Ask owners of each size for pages, and return the seconds of each."""
         chance = random.Random(self._corpus.seed)  # noqa: S311  # a seed repeats the questions
-        moment = from_milliseconds(int(1000 * (self._now - chance.randrange(_KEPT_DAYS) * 86_400)))
+        moment = from_milliseconds(
+            int(1000 * (self._now - chance.randrange(_KEPT_DAYS) * _DAY_SECONDS))
+        )
         timings: list[float] = []
         for owner in [o for _ in range(_ROUNDS) for o in pages.sample(self._corpus, chance)]:
             for question in draw(owner, moment, chance):

@@ -30,6 +30,7 @@ from stanzalake.model import jid
 from stanzalake.model.position import MIN_KEY_LENGTH
 from stanzalake.model.retention import Retention
 
+_DEFAULT_ZONE = "UTC"
 DEFAULT_EXCLUSIONS = frozenset(
     {"http://jabber.org/protocol/chatstates", "urn:xmpp:jingle-message:0"}
 )
@@ -142,6 +143,8 @@ def _dsn(value: SecretStr | None) -> SecretStr | None:
 
 
 def _zone(name: str) -> str:
+    if name == _DEFAULT_ZONE:
+        return name  # without a walk through the database, which every command would wait for
     known = available_timezones()
     # A machine without the database leaves it to ClickHouse, which has its own.
     if (known and name not in known) or not re.fullmatch(r"[\w+/-]{1,64}", name, re.ASCII):
@@ -354,7 +357,7 @@ class Settings(BaseModel):
     )
     time_zone: Annotated[str, AfterValidator(_zone)] = _setting(
         "STANZALAKE_TIME_ZONE",
-        "UTC",
+        _DEFAULT_ZONE,
         "Time zone of the local hours in analysts' views, by its name in the IANA database: "
         "Europe/Berlin",
     )

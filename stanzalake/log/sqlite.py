@@ -103,16 +103,18 @@ class LocalLog:
         newest, floors = self._key_ends
         end = newest.get((topic, key), floors.get(topic, 0))
         end = min(end, up_to.get(PARTITION, end))
-        if self._commits.get((topic, group), 0) >= end:
+
+        def is_committed() -> bool:
+            return self._commits.get((topic, group), 0) >= end
+
+        if is_committed():
             return True
         ends = self._awaited.setdefault((topic, group), [])
         ends.append(end)
         self._waits += 1
         await self._notify()
         try:
-            return await self._wait_for(
-                lambda: self._commits.get((topic, group), 0) >= end, timeout
-            )
+            return await self._wait_for(is_committed, timeout)
         finally:
             ends.remove(end)
 
