@@ -1,7 +1,6 @@
 """The analysts' views over computed days are exact whatever happens, on both engines."""
 
 import asyncio
-import itertools
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -12,13 +11,14 @@ from processor.cleaner import Cleaner
 from stanzalake.model.event import VERSION, Erasure
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import FOREVER, Retention
-from stanzalake.store import aggregates, migrations
+from stanzalake.store import aggregates
 from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
 from tests.support.archives import START
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import load
+from tests.support.stores import migrated_store
 
 DAY_MS = 86_400_000
 DAYS = [date(2026, 9, 21) + timedelta(days=n) for n in range(3)]
@@ -28,7 +28,6 @@ VIEWS = {
     "pairs": "day, sender, recipient, messages",
     "answers": "day, host, responder, answers, p50, p90, p99",
 }
-_names = (f"aggregates_{n}" for n in itertools.count())
 
 
 def row(
@@ -43,11 +42,9 @@ ROWS = [row(day, second, ("in", "out")[second % 2]) for day in range(3) for seco
 
 @pytest.fixture
 def store(dsn: str) -> Iterator[Store]:
-    store = Store(dsn, next(_names))
-    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    store.insert(ROWS)
-    yield store
-    store.close()
+    with migrated_store(dsn) as store:
+        store.insert(ROWS)
+        yield store
 
 
 def now_of(store: Store) -> int:

@@ -1,6 +1,5 @@
 """The text of bodies, and the analysts' views, with every row stored twice, on both engines."""
 
-import itertools
 from collections.abc import Iterator
 from datetime import date
 from xml.etree import ElementTree as ET
@@ -19,11 +18,11 @@ from stanzalake.store.statement import select
 from tests.support.archives import START
 from tests.support.events import stanza
 from tests.support.settings import load
+from tests.support.stores import migrated_store
 
 DAY = date(2026, 9, 21)
 JULIET, ROMEO, NURSE = (f"{name}@capulet.lit" for name in ("juliet", "romeo", "nurse"))
 FAR = "benvolio@montague.lit"
-_names = (f"analysis_{n}" for n in itertools.count())
 
 TEXTS = st.text(
     st.sampled_from("ab<>&\"'; \n\t]/=\\é🌹")
@@ -59,11 +58,8 @@ def stanzas(draw: st.DrawFn) -> str:
 
 @pytest.fixture
 def store(dsn: str) -> Iterator[Store]:
-    store = Store(dsn, next(_names))
-    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    store.command(f"SYSTEM STOP MERGES {store.table}")
-    yield store
-    store.close()
+    with migrated_store(dsn, merges=False) as store:
+        yield store
 
 
 @pytest.mark.parametrize("dsn", ["chdb://:memory:"], scope="session")  # the engine is the same one
@@ -219,12 +215,10 @@ def test_hashes_are_stable_per_address_and_differ_between_deployments(
 ) -> None:
     hashes = f"SELECT DISTINCT owner_hash FROM {filled.table}_traffic"
     assert len(filled.select(hashes)) == 2
-    other = Store(dsn, next(_names))
-    migrations.apply(other, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    other.insert([*exchange(0, JULIET, ROMEO, "sr")])
-    others = set(other.select(f"SELECT owner_hash FROM {other.table}_traffic"))
-    assert not others.intersection(filled.select(hashes))
-    other.close()
+    with migrated_store(dsn) as other:
+        other.insert([*exchange(0, JULIET, ROMEO, "sr")])
+        others = set(other.select(f"SELECT owner_hash FROM {other.table}_traffic"))
+        assert not others.intersection(filled.select(hashes))
 
 
 def test_migrating_again_keeps_the_hash_key(filled: Store) -> None:

@@ -1,7 +1,6 @@
 """Expired and erased messages leave the disk, by mutations in the background; on both engines."""
 
 import asyncio
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,9 +19,9 @@ from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import load
+from tests.support.stores import empty_store, migrated_store
 from tests.support.wait import until
 
-_names = (f"removal_{n}" for n in itertools.count())
 OTHER = "nurse@capulet.lit"
 NOW = 10**9
 
@@ -42,10 +41,8 @@ def erasure(position: int = 100, **changes: Any) -> Erasure:
 
 @pytest.fixture
 def store(dsn: str) -> Iterator[Store]:
-    store = Store(dsn, next(_names))
-    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    yield store
-    store.close()
+    with migrated_store(dsn) as store:
+        yield store
 
 
 def positions(store: Store, owner: str = JULIET) -> list[int]:
@@ -198,7 +195,7 @@ async def test_the_preferences_of_a_removed_account_are_removed(store: Store) ->
 
 async def test_the_bytes_leave_the_disk(clickhouse: ClickHouse) -> None:
     """Expect the parts that held an erased message to be deleted, also those already replaced."""
-    store = Store(clickhouse.dsn(), next(_names))
+    store = empty_store(clickhouse.dsn())
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     store.command(f"ALTER TABLE {store.table} MODIFY SETTING old_parts_lifetime = 1")
     store.insert([row(p) for p in (1, 2)] + [row(p, OTHER) for p in (1, 2)])

@@ -1,6 +1,5 @@
 """Planning and announcing an erasure, for `stanzalake delete`, on both engines."""
 
-import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -9,22 +8,19 @@ from stanzalake.cli.delete import _describe
 from stanzalake.errors import InvalidEvent
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.operations.erasure import Eraser
-from stanzalake.store import migrations
-from stanzalake.store.client import Row, Store
+from stanzalake.store.client import Row
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import load
-
-_names = (f"eraser_{n}" for n in itertools.count())
+from tests.support.stores import migrated_store
 
 
 @pytest.fixture
 def eraser(dsn: str) -> Iterator[Eraser]:
     values = load(PROSODY_ARCHIVE_EXPIRES_AFTER="never")
-    store = Store(dsn, next(_names))
-    migrations.apply(store, values)
-    store.insert([Row(JULIET, p, ROMEO, "", "in", "chat", stanza()) for p in (1, MAX_POSITION - 1)])
-    yield Eraser(values, store)
-    store.close()
+    with migrated_store(dsn) as store:
+        rows = [Row(JULIET, p, ROMEO, "", "in", "chat", stanza()) for p in (1, MAX_POSITION - 1)]
+        store.insert(rows)
+        yield Eraser(values, store)
 
 
 def test_a_plan_covers_messages_of_any_time(eraser: Eraser) -> None:

@@ -1,6 +1,5 @@
 """Every reader hides erased messages at once, whatever is on the disk; on both engines."""
 
-import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from stanzalake.model.event import VERSION, Erasure
 from stanzalake.model.page import MAX_PAGE, Selection
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.model.retention import FOREVER
-from stanzalake.store import migrations, statistics
+from stanzalake.store import statistics
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
@@ -19,11 +18,10 @@ from stanzalake.store.search import SearchQuery, search
 from tests.support.archives import EVERYTHING, SEALER
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.full_text import text_query
-from tests.support.settings import load
+from tests.support.stores import migrated_store
 
 OTHER = "nurse@capulet.lit"
 POSITIONS = {1: ROMEO, 2: ROMEO, 3: OTHER, 50: ROMEO, 100: ROMEO, 200: ROMEO}
-_names = (f"erasures_{n}" for n in itertools.count())
 _shapes = pytest.mark.parametrize(
     ("changes", "left"),
     [
@@ -47,11 +45,8 @@ def erasure(position: int = 100, **changes: Any) -> Erasure:
 
 @pytest.fixture
 def store(dsn: str) -> Iterator[Store]:
-    store = Store(dsn, next(_names))
-    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    store.command(f"SYSTEM STOP MERGES {store.table}")
-    yield store
-    store.close()
+    with migrated_store(dsn, merges=False) as store:
+        yield store
 
 
 @pytest.fixture(params=["before", "after"])

@@ -1,6 +1,5 @@
 """Histories in the store."""
 
-import itertools
 import os
 from collections.abc import Iterator
 
@@ -10,12 +9,9 @@ from bench import usage
 from stanzalake.errors import ResultTooLarge
 from stanzalake.model.event import MAX_JIDS, VERSION, Activation, Preferences
 from stanzalake.model.history import MAX_BYTES, MAX_STATES, ArchiveState, cut, merge, size
-from stanzalake.store import migrations
-from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
-from tests.support.settings import load
+from tests.support.stores import migrated_store
 
-_names = (f"histories_{n}" for n in itertools.count())
 A, B, C = "a@h", "b@h", "'; DROP TABLE x; --@h"
 
 
@@ -36,10 +32,8 @@ def activation(owner: str, position: int) -> Activation:
 
 @pytest.fixture
 def histories(dsn: str) -> Iterator[Histories]:
-    store = Store(dsn, next(_names))
-    migrations.apply(store, load())
-    yield Histories(store)
-    store.close()
+    with migrated_store(dsn, expires_after="1y") as store:
+        yield Histories(store)
 
 
 def test_histories_are_read_by_owner_in_order(histories: Histories) -> None:

@@ -1,6 +1,5 @@
 """A message is judged by the preferences right before it, however many and large the others are."""
 
-import itertools
 import os
 from collections.abc import Iterator, Sequence
 
@@ -21,13 +20,11 @@ from stanzalake.model.event import (
     encode,
 )
 from stanzalake.model.history import MAX_BYTES, size
-from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
 from tests.support.events import JULIET, message
-from tests.support.settings import load
+from tests.support.stores import migrated_store
 
-_names = (f"moments_{n}" for n in itertools.count())
 RULES = Rules(Policy("false", smart=True), frozenset())
 JIDS = tuple(f"{n:04}{'x' * 250}@y" for n in range(MAX_JIDS))
 """A list of about 300 KB."""
@@ -35,10 +32,8 @@ JIDS = tuple(f"{n:04}{'x' * 250}@y" for n in range(MAX_JIDS))
 
 @pytest.fixture
 def store(dsn: str) -> Iterator[Store]:
-    store = Store(dsn, next(_names))
-    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    yield store
-    store.close()
+    with migrated_store(dsn) as store:
+        yield store
 
 
 def preferences(position: int) -> Preferences:

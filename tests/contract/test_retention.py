@@ -1,7 +1,6 @@
 """Retention by host: what readers see, and what is removed; on both engines."""
 
 import asyncio
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,9 +20,9 @@ from tests.support.archives import SEALER
 from tests.support.events import ROMEO, stanza
 from tests.support.full_text import text_query
 from tests.support.settings import load
+from tests.support.stores import migrated_store
 from tests.support.wait import until
 
-_names = (f"retention_{n}" for n in itertools.count())
 DAY = 86_400
 AGES = (100, 10, 1)
 """Ages of the messages of each archive, in days."""
@@ -38,10 +37,8 @@ SETTINGS: Mapping[str, Any] = {
 
 @pytest.fixture
 def store(dsn: str) -> Iterator[Store]:
-    store = Store(dsn, next(_names))
-    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    yield store
-    store.close()
+    with migrated_store(dsn) as store:
+        yield store
 
 
 @pytest.fixture

@@ -1,19 +1,17 @@
 """Full-text search over bodies, with every row stored twice, on both engines."""
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from stanzalake.model.position import from_milliseconds
-from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from stanzalake.store.search import EXCERPT, SearchQuery, SearchResult, search
 from tests.support.archives import EVERYTHING, START, row
 from tests.support.events import JULIET, stanza
 from tests.support.full_text import text_query
-from tests.support.settings import load
+from tests.support.stores import migrated_store
 
 NURSE = "nurse@capulet.lit"
 LONG = f"{'x ' * 500}needle{' y' * 500}"
@@ -26,18 +24,14 @@ ROWS = [
     row(from_milliseconds(START + 3000), stanza=stanza("plain", "<x xmlns='y'>hidden love</x>")),
     row(from_milliseconds(START + 4000), stanza=stanza(LONG)),
 ]
-_names = (f"search_{n}" for n in itertools.count())
 
 
 @pytest.fixture(scope="module")
 def store(dsn: str) -> Iterator[Store]:
-    store = Store(dsn, next(_names))
-    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    store.command(f"SYSTEM STOP MERGES {store.table}")
-    for _ in range(2):
-        store.insert(ROWS)
-    yield store
-    store.close()
+    with migrated_store(dsn, merges=False) as store:
+        for _ in range(2):
+            store.insert(ROWS)
+        yield store
 
 
 @pytest.mark.parametrize(

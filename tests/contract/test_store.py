@@ -17,15 +17,15 @@ from stanzalake.store import migrations
 from stanzalake.store.client import DENIED, ROW_ERRORS, TRANSIENT, Row, Store
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import load
+from tests.support.stores import empty_store
 
 YEAR = 31_556_952
 NOW = 1_790_000_000_000
-_names = (f"store_{n}" for n in itertools.count())
 
 
 @pytest.fixture
 def store(dsn: str) -> Iterator[Store]:
-    store = Store(dsn, next(_names))
+    store = empty_store(dsn)
     yield store
     store.close()
 
@@ -85,7 +85,7 @@ def test_a_table_altered_by_settings_equals_a_fresh_one(store: Store, dsn: str) 
     )
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     migrations.apply(store, changed)
-    fresh = Store(dsn, next(_names))
+    fresh = empty_store(dsn)
     migrations.apply(fresh, changed)
     for suffix in ("", "_bodies"):
         migrated, expected = (
@@ -98,7 +98,7 @@ def test_a_table_altered_by_settings_equals_a_fresh_one(store: Store, dsn: str) 
 def test_a_migration_interrupted_anywhere_is_applied_again(
     store: Store, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh = Store(dsn, next(_names))
+    fresh = empty_store(dsn)
     migrations.apply(fresh, load())
     command, left = store.command, 0
 

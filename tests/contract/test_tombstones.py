@@ -1,6 +1,5 @@
 """Retracted messages: every reader has the tombstone at once, and the content leaves the disk."""
 
-import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ from stanzalake.model.event import VERSION, Erasure, Tombstone
 from stanzalake.model.page import Item, Selection
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import FOREVER
-from stanzalake.store import migrations
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from stanzalake.store.deletion import Deletion
@@ -25,14 +23,13 @@ from stanzalake.xmpp.retraction import retracted
 from tests.support.archives import SEALER
 from tests.support.events import JULIET, ROMEO
 from tests.support.full_text import text_query
-from tests.support.settings import load
+from tests.support.stores import migrated_store
 from tests.support.wait import until
 
 ROOM = "balcony@rooms.lit"
 SECRET = "wherefore"
 NOW = 1_790_000_000
 RETRACTED = "<retracted xmlns='urn:xmpp:message-retract:1'/>"
-_names = (f"tombstones_{n}" for n in itertools.count())
 
 
 def at(second: int) -> int:
@@ -85,10 +82,8 @@ def on_disk(store: Store) -> str:
 
 @pytest.fixture(scope="module")
 def migrated(dsn: str) -> Iterator[Store]:
-    store = Store(dsn, next(_names))
-    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-    yield store
-    store.close()
+    with migrated_store(dsn) as store:
+        yield store
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from stanzalake.log.base import EVENTS, Entry, Log
 from stanzalake.model.position import from_milliseconds
 from tests.faults.storm import MODES
 from tests.support.events import encoded
+from tests.support.journals import size
 from tests.support.processes import Run
 from tests.support.wait import until
 
@@ -32,11 +33,6 @@ def resident(pid: int, field: str = "VmHWM") -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     [line] = [line for line in lines if line.startswith(f"{field}:")]
     return int(line.split()[1])
-
-
-def size(directory: Path) -> int:
-    """Return the total size of a directory's files in bytes."""
-    return sum(file.stat().st_size for file in directory.iterdir())
 
 
 def peak(deployment: Deployment) -> int:

@@ -208,22 +208,28 @@ async def test_backup_and_restore_of_a_server_by_sql_and_kafka(
     await log.close()
 
 
-async def test_backup_and_restore_of_a_server_by_command(run: Run, tmp_path: Path) -> None:
+async def beside_a_server(run: Run, directory: Path) -> Command:
+    """Give a command line with an archive on a server, as its users have rights."""
     server = await run(
         ClickHouse(
-            directory=tmp_path / "clickhouse",
-            config=configuration(tmp_path),
+            directory=directory / "clickhouse",
+            config=configuration(directory),
             users=USERS,
             environment=PASSWORDS,
         )
     )
-    stanzalake = Command(tmp_path)
+    stanzalake = Command(directory)
     stanzalake.settings |= {
         "STANZALAKE_CLICKHOUSE_DSN": dsn_of(server, "query"),
         "STANZALAKE_CLICKHOUSE_ADMIN_DSN": dsn_of(server, "admin"),
         "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
     }
     await asyncio.to_thread(fill, stanzalake.settings)
+    return stanzalake
+
+
+async def test_backup_and_restore_of_a_server_by_command(run: Run, tmp_path: Path) -> None:
+    stanzalake = await beside_a_server(run, tmp_path)
     before = await archived(stanzalake.settings)
     status, _, err = await stanzalake.run("backup", "monday")
     assert status == 0, err
@@ -348,21 +354,7 @@ async def test_a_damaged_backup_is_not_intact(tmp_path: Path) -> None:
 
 
 async def test_a_server_lists_and_verifies_its_backups(run: Run, tmp_path: Path) -> None:
-    server = await run(
-        ClickHouse(
-            directory=tmp_path / "clickhouse",
-            config=configuration(tmp_path),
-            users=USERS,
-            environment=PASSWORDS,
-        )
-    )
-    stanzalake = Command(tmp_path)
-    stanzalake.settings |= {
-        "STANZALAKE_CLICKHOUSE_DSN": dsn_of(server, "query"),
-        "STANZALAKE_CLICKHOUSE_ADMIN_DSN": dsn_of(server, "admin"),
-        "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
-    }
-    await asyncio.to_thread(fill, stanzalake.settings)
+    stanzalake = await beside_a_server(run, tmp_path)
     assert (await stanzalake.run("backup", "monday"))[0] == 0
     status, out, err = await stanzalake.run("backup", "list")
     assert (status, out.split()[0]) == (0, "monday"), err

@@ -11,6 +11,7 @@ import pytest
 from stanzalake.model.event import Erasure
 from tests.support.clients import CLIENT, RawClient, parsed, stanza_ids
 from tests.support.components import FakeQuery
+from tests.support.journals import texts
 from tests.support.server import HOST, JULIET, PASSWORD, ROMEO, Server, StartServer
 from tests.support.wait import until
 
@@ -304,7 +305,7 @@ async def test_the_erasure_of_an_account_in_the_journal_comes_before_a_question(
     server = await start_server()
     code, output = await server.prosody.control("deluser", JULIET)
     assert code == 0, output
-    await until(lambda: any("erasure" in s.read_text() for s in server.journal.glob("*.ndjson")))
+    await until(lambda: any("erasure" in text for text in texts(server.journal)))
     await server.crash()
     await server.prosody.register("juliet", PASSWORD)
     await server.client("juliet")

@@ -9,6 +9,7 @@ import pytest
 from stanzalake.model.event import decode
 from tests.support.clients import RawClient, condition, parsed, stanza_ids
 from tests.support.components import FakeIngest
+from tests.support.journals import size
 from tests.support.server import HOST, INGEST, JULIET, ROMEO, Server, StartServer
 from tests.support.wait import until
 
@@ -280,7 +281,7 @@ async def test_a_restart_repeats_no_acknowledged_event(server: Server) -> None:
     juliet, romeo = await server.client("juliet"), await server.client("romeo")
     await say_and_wait(juliet, romeo, "a")
     await first.arrival("a", ROMEO)
-    written = sum(path.stat().st_size for path in server.journal.glob("*.ndjson"))
+    written = size(server.journal, "*.ndjson")
     await until((server.journal / "acked").exists)
     await until(lambda: (server.journal / "acked").read_text().startswith(f"{written} "))
     await first.stop()

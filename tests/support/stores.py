@@ -1,0 +1,34 @@
+"""Stores with a table of their own, in an engine or a server that tests share."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from stanzalake.store import migrations
+from stanzalake.store.client import Store
+from tests.support.settings import load
+
+_numbers = itertools.count()
+
+
+def empty_store(dsn: str) -> Store:
+    """Open a store whose tables are not there yet."""
+    return Store(dsn, f"archive_{next(_numbers)}")
+
+
+@contextmanager
+def migrated_store(
+    dsn: str, *, merges: bool = True, expires_after: str = "never"
+) -> Iterator[Store]:
+    """Give a migrated store.
+
+    Args:
+        dsn: Of the engine or server.
+        merges: Whether parts are merged; duplicates stay if not.
+        expires_after: The retention.
+    """
+    with closing(empty_store(dsn)) as store:
+        migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER=expires_after))
+        if not merges:
+            store.command(f"SYSTEM STOP MERGES {store.table}")
+        yield store
