@@ -64,16 +64,16 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     with_texts: bool,
     with_retracted: bool,
 ) -> None:
-    """Export the archive of JID as that user sees it, or analysts' rows of all.
+    """Export the archive of an account or a room, or analysts' rows of all.
 
     The oldest message comes first. With --format parquet export the rows of messages_traffic
     instead (`stanzalake schema`), or with --with-texts of messages_bodies, of whole days (UTC).
 
     Messages keep their ids. Expired and erased messages are not exported, and of retracted ones
-    only that, when and by whom they were retracted. The archive is read page
-    by page, whatever its size, and includes messages that arrive meanwhile. Dates are UTC. Works
-    beside `stanzalake up`. The access log records each use, and whether it was with retracted
-    content.
+    only that, when and by whom they were retracted. JSON Lines of a room have the real JIDs of its
+    authors, whether the room shows them or not. The archive is read page by page, whatever its
+    size, and includes messages that arrive meanwhile. Dates are UTC. Works beside `stanzalake up`.
+    The access log records each use, and whether it was with retracted content.
 
     Status 1, and no file, if there is no such message.
     """

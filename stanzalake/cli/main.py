@@ -38,7 +38,7 @@ _SECTIONS: Sections = {
         "stats": "Show the number of messages and owners, and their size on disk.",
         "schema": "Show the views for analysts: their columns, types and meaning.",
         "search": "Find messages whose body has all words of TEXT, in all archives or one.",
-        "export": "Export the archive of JID as that user sees it, or analysts' rows of all.",
+        "export": "Export the archive of an account or a room, or analysts' rows of all.",
         "delete": "Erase messages of one archive: all of them, or those of a peer or a period.",
         "expire": "Remove messages older than PROSODY_ARCHIVE_EXPIRES_AFTER from the store, now.",
         "backup": "Copy the archive while services run, and list or verify the copies.",

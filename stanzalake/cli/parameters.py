@@ -41,12 +41,14 @@ class _Host(click.ParamType):
 
 
 class _Owner(_Jid):
-    """A bare JID of an account."""
+    """A bare JID of an account or a room."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         owner = super().convert(value, param, ctx)
         if "@" not in owner:
-            self.fail(f"{value!r} is not an account, such as user@example.org", param, ctx)
+            self.fail(
+                f"{value!r} is not an account or a room, such as user@example.org", param, ctx
+            )
         return owner
 
 

@@ -55,7 +55,8 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     "quotation marks" follow each other. The newest is last. Prints an excerpt of each message: for
     people who may read private messages. The access log records each use, without TEXT. A message
     between two users of this server is in two archives and found in both; an encrypted one is found
-    in none. A full scan of the period, millions of messages a second. Dates are UTC.
+    in none. What was said in a room is in the room's archive, with the author's nick. A full scan
+    of the period, millions of messages a second. Dates are UTC.
 
     Works beside `stanzalake up`. Status 0 even if nothing is found.
     """
@@ -100,6 +101,7 @@ def _fields(message: SearchResult) -> dict[str, str | int]:
         "owner": message.owner,
         "position": message.position,
         "peer": message.peer,
+        "peer_resource": message.peer_resource,
         "direction": message.direction,
         "kind": message.kind,
         "excerpt": message.excerpt,
@@ -107,10 +109,16 @@ def _fields(message: SearchResult) -> dict[str, str | int]:
 
 
 def _line(message: SearchResult) -> str:
-    arrow = "<-" if message.direction == "in" else "->"
     at = _format_time(message.position)
-    line = f"{at} {message.owner} {arrow} {message.peer}: {message.excerpt}"
+    line = f"{at} {_format_parties(message)}: {message.excerpt}"
     return "".join(c if c.isprintable() else " " for c in line)
+
+
+def _format_parties(message: SearchResult) -> str:
+    if message.peer == message.owner and message.kind == "groupchat":
+        return f"{message.owner}/{message.peer_resource}".removesuffix("/")
+    arrow = "<-" if message.direction == "in" else "->"
+    return f"{message.owner} {arrow} {message.peer}"
 
 
 def _format_time(position: int) -> str:

@@ -109,6 +109,7 @@ class JsonLines:
             "peer_resource": row.peer_resource,
             "direction": row.direction,
             "kind": row.kind,
+            **({"occupant": row.occupant} if row.occupant else {}),
             "stanza": row.stanza,
         }
         return msgspec.json.encode(fields).decode() + "\n"

@@ -20,7 +20,7 @@ EXCERPT = 200
 """Length of an excerpt, in characters."""
 
 _COLUMNS = f"""
-owner, position, peer, direction, kind,
+owner, position, peer, peer_resource, direction, kind,
 substringUTF8(
     body,
     greatest(toInt64(positionUTF8(folded_body, extract(folded_body, {{first:String}}))) - 60, 1),
@@ -56,6 +56,7 @@ class SearchResult(NamedTuple):
         owner: Bare JID of the archive's owner.
         position: Position in the archive.
         peer: Bare JID of the other party.
+        peer_resource: Resource of the other party; in a room the author's nick.
         direction: ``in`` for received, ``out`` for sent.
         kind: The stanza's type.
         excerpt: The body around the match, at most EXCERPT characters.
@@ -65,6 +66,7 @@ class SearchResult(NamedTuple):
     owner: str
     position: int
     peer: str
+    peer_resource: str
     direction: str
     kind: str
     excerpt: str

@@ -83,5 +83,6 @@ def test_an_excerpt_is_short_and_contains_the_match(store: Store) -> None:
     assert "needle" in found.excerpt
     assert len(found.excerpt) == EXCERPT
     assert found == SearchResult(
-        JULIET, ROWS[-1].position, ROWS[-1].peer, "in", "chat", found.excerpt, len(ROWS[-1].stanza)
+        *(JULIET, ROWS[-1].position, ROWS[-1].peer, "orchard", "in", "chat"),
+        *(found.excerpt, len(ROWS[-1].stanza)),
     )

@@ -9,16 +9,34 @@ from xml.etree import ElementTree as ET
 import pytest
 import zstandard
 
+from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.errors import OutputFailed
-from stanzalake.model.event import VERSION, Preferences
+from stanzalake.importer.pie import Pie
+from stanzalake.importer.source import ArchivedMessage, Selection
+from stanzalake.importer.stanza import to_event
+from stanzalake.model.event import VERSION, Preferences, Tombstone
 from stanzalake.model.position import from_milliseconds
 from stanzalake.operations import export
+from stanzalake.store.client import Row
+from stanzalake.xmpp.namespaces import MUC_USER
+from stanzalake.xmpp.retraction import retracted
 from tests.support.archives import SEALER, START, row
 from tests.support.events import JULIET, ROMEO, stanza
 
 POSITION = from_milliseconds(START + 7)
 SAID = Preferences(
     v=VERSION, owner=JULIET, position=1, default="roster", always=(ROMEO,), never=("a&b@x.lit",)
+)
+TOMBSTONE = Tombstone(
+    v=VERSION,
+    owner="hall@rooms.capulet.lit",
+    position=POSITION + 9,
+    peer="hall@rooms.capulet.lit",
+    direction="in",
+    target=POSITION + 3,
+    moderated=True,
+    by="hall@rooms.capulet.lit/Romeo",
+    reason="rude",
 )
 
 
@@ -71,6 +89,39 @@ def test_json_lines_are_an_object_each() -> None:
         "kind": "chat",
         "stanza": stanza("so\nlong"),
     }
+
+
+ROOM = "hall@rooms.capulet.lit"
+IDENTITY = f"<x xmlns='{MUC_USER}'><item jid='{ROMEO}/orchard' role='participant'/></x>"
+
+
+def in_room(number: int, nick: str, content: str, occupant: str = "") -> Row:
+    sender = f"{ROOM}/{nick}" if nick else ROOM
+    text = (
+        f"<message xmlns='jabber:client' from='{sender}' type='groupchat' id='m'>"
+        f"{content}</message>"
+    )
+    return Row(ROOM, POSITION + number, ROOM, nick, "in", "groupchat", text, "", occupant)
+
+
+def test_a_room_comes_back_from_xep_0227_but_for_authors_whom_it_hid(tmp_path: Path) -> None:
+    rows = [
+        in_room(0, "Romeo", f"<body>shown</body>{IDENTITY}", ROMEO),
+        in_room(1, "Romeo", "<body>hidden</body>", ROMEO),
+        in_room(2, "", "<body>the room is recorded now</body>"),
+        in_room(3, "Juliet", retracted(TOMBSTONE), JULIET),
+    ]
+    path = tmp_path / "room.xml"
+    path.write_text(written(export.Xep0227(ROOM, SEALER, None), *rows))
+    events = [
+        to_event(item, SEALER.open(ROOM, item.id) or 0, DEFAULT_EXCLUSIONS)
+        for item in Pie(path, Selection(frozenset({"rooms.capulet.lit"}))).items()
+        if isinstance(item, ArchivedMessage)
+    ]
+    assert [Row.of(event, event.stanza) for event in events if event is not None] == [
+        rows[0],
+        *(one._replace(occupant="") for one in rows[1:]),
+    ]
 
 
 @pytest.mark.parametrize("name", ["out.xml", "out.xml.zst"])
