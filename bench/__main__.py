@@ -23,6 +23,7 @@ PARTS = (
     "lag",
     "growth",
     "search",
+    "inbox",
     "year",
 )
 END_TO_END = frozenset({"mam", "delivery"})

@@ -246,8 +246,8 @@ class _StoredArchive:
         return histories[self._owner]
 
     async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
-        seal = partial(self._sealer.seal, self._owner)
-        conversations = Conversations(self._messages, self._owner, seal, _SETTINGS)
+        open_id = partial(self._sealer.open, self._owner)
+        conversations = Conversations(self._messages, self._owner, open_id, _SETTINGS)
         return await conversations.read(self._oldest, displayed)
 
     async def _page(self, selection: Selection, limit: int, room: int, *, backward: bool) -> Rows:

@@ -4,21 +4,25 @@ One statement over columns without texts counts; the ids that markers name (XEP-
 the few messages that a marker may have been about.
 """
 
+import html
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from stanzalake.model.page import Conversation
 from stanzalake.model.traits import Trait
 from stanzalake.store.chunks import chunks
-from stanzalake.store.expressions import CHILDREN, START, id_of
+from stanzalake.store.expressions import CHILDREN
 from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, VisibleMessages
 
 MAX_CONVERSATIONS = 10_000
 """Conversations of an archive that are looked at: the newest."""
-MAX_MARKED = 50
-"""Unread messages of a conversation, the newest before its last marker, that it may name."""
+MAX_CANDIDATES = 50
+"""Messages of a conversation, the newest before its last marker, that the marker may name."""
 MAX_IDS = 20_000
 """Messages of all conversations whose ids are compared with markers."""
+_MAX_TAG = 4096
+"""Bytes of a tag in which an id is looked for."""
 
 _WORDS = f"""(
     kind != 'error'
@@ -27,6 +31,7 @@ _WORDS = f"""(
 )"""
 _COUNTED = f"({_WORDS} AND direction = 'in' AND bitAnd(traits, {Trait.CORRECTION:d}) = 0)"
 _MARKER = f"(direction = 'out' AND bitAnd(traits, {Trait.DISPLAYED:d}) != 0)"
+# A marker may also name a correction, or a message that was retracted since.
 _COLUMNS = f"""
 peer,
 maxIf(position, {_WORDS}) AS newest,
@@ -35,19 +40,35 @@ greatest(
     {{displayed:Array(UInt64)}}[indexOf({{peers:Array(String)}}, peer)]
 ) AS read,
 maxIf(position, {_MARKER}) AS marker,
-length(arrayFilter(p -> p > read, groupArrayIf(position, {_COUNTED})) AS behind),
-length(arrayReverseSort(arrayFilter(p -> p < marker, behind)) AS older),
-arraySlice(older, 1, {MAX_MARKED})"""
+length(arrayFilter(p -> p > read, groupArrayIf(position, {_COUNTED}) AS counted)) AS unread,
+length(arrayFilter(p -> p > read AND p < marker, counted)) AS older,
+arraySlice(
+    arrayReverseSort(arrayFilter(
+        p -> older > 0 AND p > read AND p < marker,
+        groupArrayIf(position, kind != 'error' AND direction = 'in')
+    )),
+    1, {MAX_CANDIDATES}
+) AS candidates,
+arrayMap(p -> has(counted, p), candidates)"""
 _MARKER_TAG = (
-    r"'^(displayed|acknowledged)\\s([^<]*\\s)?xmlns=["
+    r"'^(displayed|acknowledged)\s([^<]*\s)?xmlns=["
     r""""'']urn:xmpp:chat-markers:0["'']'"""
 )
+# Taking a stanza apart costs more than reading it: an element that occurs once is found directly.
 _TAG = f"""if(
     {_MARKER},
-    arrayFirst(tag -> match(tag, {_MARKER_TAG}), {CHILDREN}),
-    {START}
+    if(
+        countSubstrings(stanza, '<displayed') + countSubstrings(stanza, '<acknowledged') = 1,
+        substring(
+            stanza,
+            greatest(position(stanza, '<displayed'), position(stanza, '<acknowledged'))
+        ),
+        arrayFirst(tag -> match(tag, {_MARKER_TAG}), {CHILDREN})
+    ),
+    stanza
 )"""
-_IDS = f"position, {id_of(_TAG)}"
+_TAGS = f"position, substring(substringIndex({_TAG}, '>', 1), 1, {_MAX_TAG})"
+_ID = re.compile(r"""\sid=(?:"([^"]*)"|'([^']*)')""")
 
 
 class _Row(NamedTuple):
@@ -60,7 +81,9 @@ class _Row(NamedTuple):
         marker: Position of the owner's last marker; 0 for none.
         unread: Number of messages received behind `read`.
         older: Number of those that are older than the marker.
-        marked: Positions of the newest of the older ones, newest first.
+        candidates: Positions of received messages that the marker may name, newest first; none if
+            it makes no difference.
+        counts: Whether each of them is one of `unread`.
     """
 
     peer: str
@@ -69,7 +92,15 @@ class _Row(NamedTuple):
     marker: int
     unread: int
     older: int
-    marked: Sequence[int]
+    candidates: Sequence[int]
+    counts: Sequence[bool]
+
+    def read_to(self, index: int) -> Conversation:
+        """Return the conversation, read up to a candidate; none of them if beyond the last."""
+        unread = self.unread
+        if index < len(self.candidates):
+            unread += sum(self.counts[:index]) - self.older
+        return Conversation(self.peer, self.newest, unread)
 
 
 class Conversations:
@@ -78,16 +109,20 @@ class Conversations:
     Args:
         messages: The messages.
         owner: Bare JID.
-        seal: Returns the archive id of a position.
+        open_id: Returns the position of an archive id; None if the id is not the archive's.
         settings: SETTINGS clause of the statements.
     """
 
     def __init__(
-        self, messages: VisibleMessages, owner: str, seal: Callable[[int], str], settings: str
+        self,
+        messages: VisibleMessages,
+        owner: str,
+        open_id: Callable[[str], int | None],
+        settings: str,
     ) -> None:
         self._messages = messages
         self._owner = owner
-        self._seal = seal
+        self._open_id = open_id
         self._settings = settings
 
     async def read(self, oldest: int, displayed: Mapping[str, int]) -> Sequence[Conversation]:
@@ -104,31 +139,50 @@ class Conversations:
             {**parameters, "owner": self._owner, "oldest": oldest},
             f"GROUP BY peer HAVING newest > 0 ORDER BY newest DESC LIMIT {MAX_CONVERSATIONS}",
             FINAL,
+            by_traits=True,
             settings=f"{self._settings}, {FINAL_SETTINGS}",
         )
-        found = [_Row(*row[:7]) for row in await self._messages.select(query)]
-        ids = await self._ids([p for row in found if row.older for p in (row.marker, *row.marked)])
-        return [self._conversation(row, ids) for row in found]
+        rows = [_Row(*row[:8]) for row in await self._messages.select(query)]
+        named = await self._named([row for row in rows if row.candidates])
+        return [row.read_to(named.get(row.marker, MAX_CANDIDATES)) for row in rows]
 
-    def _conversation(self, row: _Row, ids: Mapping[int, str]) -> Conversation:
-        """Apply the last marker, which names a message by its id or by its archive id."""
-        displayed = ids.get(row.marker)
-        unread = row.unread
-        for newer, position in enumerate(row.marked):
-            if displayed and displayed in {ids.get(position), self._seal(position)}:
-                unread += newer - row.older
-                break
-        return Conversation(row.peer, row.newest, unread)
+    async def _named(self, rows: Sequence[_Row]) -> Mapping[int, int]:
+        """Return the index of the candidate that each marker names, as far as it names one.
+
+        Nearly always that is the newest. The others are read for the markers that name none.
+        """
+        newest = [position for row in rows for position in (row.marker, row.candidates[0])]
+        ids = dict(await self._ids(newest))
+        left = [row for row in rows if self._index(row, row.candidates[:1], ids) is None]
+        ids.update(await self._ids([p for row in left for p in row.candidates[1:]]))
+        found = ((row.marker, self._index(row, row.candidates, ids)) for row in rows)
+        return {marker: index for marker, index in found if index is not None}
+
+    def _index(self, row: _Row, candidates: Sequence[int], ids: Mapping[int, str]) -> int | None:
+        """Return the index of the candidate that a marker names by its id or its archive id."""
+        named = ids.get(row.marker)
+        if not named:
+            return None
+        position = self._open_id(named)
+        for index, candidate in enumerate(candidates):
+            if candidate == position or ids.get(candidate) == named:
+                return index
+        return None
 
     async def _ids(self, positions: Sequence[int]) -> Mapping[int, str]:
         """Return the id of each message; of a marker, the id that it names."""
         found: dict[int, str] = {}
         for some in chunks(positions[:MAX_IDS], str):
             query = Query(
-                _IDS,
+                _TAGS,
                 ["owner = {owner:String}", "position IN {positions:Array(UInt64)}"],
                 {"owner": self._owner, "positions": some},
                 settings=self._settings,
             )
-            found.update({row[0]: row[1] for row in await self._messages.select(query)})
+            found.update({row[0]: _id_of(row[1]) for row in await self._messages.select(query)})
         return found
+
+
+def _id_of(tag: str) -> str:
+    found = _ID.search(tag)
+    return html.unescape(found[1] or found[2] or "") if found else ""

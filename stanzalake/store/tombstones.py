@@ -139,6 +139,25 @@ def omit_retracted(rows: str, *computed: str) -> str:
     return select(columns, [_NOT_RETRACTED], source=_join_newest(f"({rows})"))
 
 
+def clear_traits(source: str, where: Sequence[str]) -> str:
+    """Return a source of an owner's messages in which retracted ones have no traits.
+
+    Stanzas are read of those alone with whose peer something was retracted.
+
+    Args:
+        source: The messages table with its modifiers.
+        where: Conditions on messages of the owner ``{owner:String}``.
+    """
+    columns = "position, peer, direction, kind, traits"
+    peers = select("peer", ["owner = {owner:String}"], source="{tombstones:Identifier}")
+    others = select(columns, [*where, f"peer NOT IN ({peers})"], source=source)
+    rows = select(
+        f"{', '.join(Row._fields)}, traits", [*where, f"peer IN ({peers})"], source=source
+    )
+    shown = columns.replace("traits", f"if({_NOT_RETRACTED}, traits, 0) AS traits")
+    return f"({others} UNION ALL {select(shown, source=_join_newest(f'({rows})'))})"
+
+
 def _join_newest(rows: str) -> str:
     """Return a source of messages, named ``message``, with the newest tombstone of each target."""
     tombstones = "{tombstones:Identifier}"

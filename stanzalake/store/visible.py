@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import MAY_BE_ERASED, VISIBLE
 from stanzalake.store.statement import MESSAGES, select
-from stanzalake.store.tombstones import omit_retracted, replace_retracted
+from stanzalake.store.tombstones import clear_traits, omit_retracted, replace_retracted
 
 T = TypeVar("T")
 Rows = Sequence[Sequence[Any]]
@@ -36,6 +36,7 @@ class Query:
         order: ASC or DESC, by position, for statements that select stanzas; else empty.
         distinct: Whether rows of `order` are deduplicated.
         by_text: Whether a condition looks at the content, which retracted messages have none of.
+        by_traits: Whether `columns` are about traits, which retracted messages have none of.
         settings: The SETTINGS clause.
     """
 
@@ -47,6 +48,7 @@ class Query:
     order: str = ""
     distinct: bool = False
     by_text: bool = False
+    by_traits: bool = False
     settings: str = ""
 
     @property
@@ -56,6 +58,8 @@ class Query:
             rows = omit_retracted(select("*", [*self.where, VISIBLE], source=self.source))
             return select(self.columns, tail=self._tail(distinct=True), source=f"({rows})")
         where = [*self.where, VISIBLE]
+        if self.by_traits:
+            return select(self.columns, tail=self.tail, source=clear_traits(self.source, where))
         if not self.order:
             return select(self.columns, where, self.tail, self.source)
         rows = select("*", where, self._tail(distinct=True), self.source)

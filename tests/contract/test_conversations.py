@@ -7,13 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stanzalake.model.event import VERSION, Erasure
+from stanzalake.model.event import VERSION, Erasure, Tombstone
 from stanzalake.model.page import Conversation
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import FOREVER
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
+from stanzalake.store.tombstones import TombstoneRow, Tombstones
+from stanzalake.xmpp.retraction import retracted
 from tests.support.archives import SEALER, START, MemoryArchive
 
 ROMEO, NURSE, MERCUTIO = (f"{name}@capulet.lit" for name in ("romeo", "nurse", "mercutio"))
@@ -121,3 +123,40 @@ async def test_messages_are_unread_until_an_answer_or_a_marker(
         expected[0],
         expected[2]._replace(unread=1),
     ]
+
+
+@pytest.mark.requirement("430-10", "424-11")
+async def test_a_retracted_message_is_neither_unread_nor_the_last_of_its_conversation(
+    messages: Store, reader: ArchiveReader, owner: str
+) -> None:
+    marker = "<displayed xmlns='urn:xmpp:chat-markers:0' id='m4'/>"
+    own = keep(
+        messages,
+        owner,
+        [
+            *[at(n, ROMEO, "in") for n in range(3)],
+            *[at(n, NURSE, "in") for n in (3, 4, 5)],
+            at(6, NURSE, "out", marker),
+        ],
+    )
+    archive = reader.archive(owner)
+    nurse = Conversation(NURSE, own[5].position, 1)
+    assert await archive.conversations({}) == [nurse, Conversation(ROMEO, own[2].position, 3)]
+    for peer, number in ((ROMEO, 1), (ROMEO, 2), (NURSE, 4)):
+        retract(messages, owner, peer, number)
+    # What was read up to a message stays read once that is retracted.
+    assert await archive.conversations({}) == [nurse, Conversation(ROMEO, own[0].position, 1)]
+
+
+def retract(messages: Store, owner: str, peer: str, number: int) -> None:
+    tombstone = Tombstone(
+        v=VERSION,
+        owner=owner,
+        position=from_milliseconds(START + 100),
+        peer=peer,
+        direction="in",
+        message_id=f"m{number}",
+        by=peer,
+        retraction_id=f"r{number}",
+    )
+    Tombstones(messages).write([TombstoneRow.of(tombstone, retracted(tombstone))])

@@ -161,7 +161,12 @@ def _conversation(rows: Sequence[Row], displayed: int) -> Conversation:
     for marker in [r for r in rows if r.direction == "out"][::-1]:
         element = parsed[marker.position].find(_DISPLAYED)
         if element is not None:
-            named = {parsed[r.position].get("id"): r.position for r in counted}
+            older = [
+                r
+                for r in rows
+                if r.direction == "in" and r.kind != "error" and r.position < marker.position
+            ]
+            named = {parsed[r.position].get("id"): r.position for r in older}
             read = max(read, named.get(element.get("id"), 0))
             break
     newest = max((r.position for r in words), default=0)
