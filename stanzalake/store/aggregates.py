@@ -28,7 +28,8 @@ SELECT touched.day AS day
 FROM (SELECT day, max(at) AS at FROM {touched:Identifier} GROUP BY day) AS touched
 LEFT JOIN
 (
-    SELECT day, max(as_of) AS as_of FROM {computed:Identifier} GROUP BY day
+    SELECT day, max(as_of) AS as_of FROM {computed:Identifier}
+    WHERE aggregates >= {aggregates:UInt8} GROUP BY day
 ) AS computed ON computed.day = touched.day
 WHERE touched.at < {quiet:DateTime64(6, 'UTC')}
     AND (
@@ -46,12 +47,18 @@ _FORMER = """
 SELECT toUnixTimestamp64Micro(as_of)
 FROM {computed:Identifier}
 WHERE as_of < {kept:DateTime64(6, 'UTC')}
-    AND (day, as_of) NOT IN (SELECT day, max(as_of) FROM {computed:Identifier} GROUP BY day)
+    AND (day, as_of) NOT IN
+    (
+        SELECT day, max(as_of) FROM {computed:Identifier}
+        WHERE aggregates >= {aggregates:UInt8} GROUP BY day
+    )
 """
 _TOUCH_ALL = """
 INSERT INTO {touched:Identifier} (day, at)
 SELECT DISTINCT toDate(toDateTime(intDiv(position, 65536000), 'UTC')), now64(6, 'UTC')
 FROM {messages:Identifier}"""
+_ALL = {"aggregates": len(AGGREGATES)}
+"""Of computations that made every aggregate: those of former versions made fewer."""
 _OF_FORMER = "toUnixTimestamp64Micro(as_of) IN {former:Array(Int64)}"
 
 
@@ -70,6 +77,7 @@ class _Computed(NamedTuple):
     day: date
     as_of: datetime
     effective: datetime
+    aggregates: int = _ALL["aggregates"]
 
 
 class Aggregates:
@@ -96,7 +104,12 @@ class Aggregates:
             StoreUnavailable: No answer; may work later.
         """
         moment = datetime.fromtimestamp(now, UTC)
-        parameters = {"now": int(now), "quiet": moment - _QUIET, "periods": self._periods}
+        parameters = {
+            **_ALL,
+            "now": int(now),
+            "quiet": moment - _QUIET,
+            "periods": self._periods,
+        }
         return [day for (day,) in self._store.select(_DUE, parameters)]
 
     def compute(self, day: date) -> None:
@@ -120,7 +133,8 @@ class Aggregates:
     def remove_former(self, now: float) -> None:
         """Remove the rows of former computations from the disk; raises as `due` does."""
         kept = datetime.fromtimestamp(now, UTC) - _KEPT
-        former = [moment for (moment,) in self._store.select(_FORMER, {"kept": kept})]
+        rows = self._store.select(_FORMER, {**_ALL, "kept": kept})
+        former = [moment for (moment,) in rows]
         for suffix in self._with_rows(former) if former else ():
             table = self._target.on_every_table(suffix)
             self._store.command(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from stanzalake.store.client import Store
 
-VIEWS = ("daily", "active", "pairs", "answers", "traffic", "bodies")
+VIEWS = ("daily", "active", "pairs", "answers", "rooms", "traffic", "bodies")
 """The analysts' views, each named after the messages table."""
 
 _STATEMENT = """

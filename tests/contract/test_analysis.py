@@ -129,6 +129,50 @@ def test_the_answers_view_measures_seconds_to_an_answer(filled: Store) -> None:
     ]
 
 
+HALL, GARDEN = (f"{room}@rooms.capulet.lit" for room in ("hall", "garden"))
+
+
+def in_room(room: str, second: int, nick: str = "Romeo", occupant: str = ROMEO) -> Row:
+    at = from_milliseconds(START + 1000 * second)
+    return Row(room, at, room, nick, "in", "groupchat", stanza(), "", occupant)
+
+
+def test_the_rooms_view_counts_messages_and_writers_and_the_others_do_not(filled: Store) -> None:
+    views = ("active", "pairs", "answers")
+    query = f"SELECT * EXCEPT as_of FROM {filled.table}_{{}} ORDER BY ALL"
+    before = [filled.select(query.format(view)) for view in views]
+    given = [
+        *(in_room(HALL, 0), in_room(HALL, 1, "Romeo again"), in_room(HALL, 2, "Nurse", NURSE)),
+        *(in_room(HALL, 3, "Imported", ""), in_room(HALL, 4, "", ""), in_room(GARDEN, 5)),
+    ]
+    for _ in range(2):
+        filled.insert(given)
+    assert [filled.select(query.format(view)) for view in views] == before
+    rows = filled.select(
+        f"SELECT * EXCEPT (as_of, room) FROM {filled.table}_rooms ORDER BY messages"
+    )
+    host = "rooms.capulet.lit"
+    assert rows == [(DAY, host, 1, 1), (DAY, host, 5, 3)]
+    daily = filled.select(
+        f"SELECT direction, messages FROM {filled.table}_daily WHERE host = '{host}'"
+    )
+    assert daily == [("in", 6)]
+
+
+def test_an_author_in_a_room_cannot_be_told_from_an_account_or_in_another_room(
+    filled: Store,
+) -> None:
+    columns = f"SELECT DISTINCT occupant_hash FROM {filled.table}_traffic"
+    assert filled.select(columns) == [("",)]
+    filled.insert([in_room(HALL, 0), in_room(HALL, 1, "Other nick"), in_room(GARDEN, 2)])
+    authors = {author for (author,) in filled.select(columns)} - {""}
+    assert len(authors) == 2
+    others = (
+        f"SELECT arrayJoin([owner_hash, peer_hash, message_id_hash]) FROM {filled.table}_traffic"
+    )
+    assert not authors.intersection(value for (value,) in filled.select(others))
+
+
 OOB = "<x xmlns='jabber:x:oob'><url>https://files.lit/a.jpg</url></x>"
 CONTENTS = {
     "&amp;é": ("", False, False, False, False, 2),

@@ -23,6 +23,14 @@ GIVEN = [
     ("2026-09-21 09:40:00", PARIS, JULIET, stanza("marry me")),
     ("2026-09-21 09:41:00", PARIS, JULIET, stanza("please")),
 ]
+HALL, GARDEN = (f"{room}@rooms.capulet.lit" for room in ("hall", "garden"))
+IN_ROOMS = [
+    ("2026-09-20 20:00:00", HALL, "Romeo", ROMEO),
+    ("2026-09-20 20:01:00", HALL, "Juliet", JULIET),
+    ("2026-09-21 20:00:00", HALL, "Romeo again", ROMEO),
+    ("2026-09-21 20:02:00", HALL, "", ""),
+    ("2026-09-21 20:03:00", GARDEN, "Romeo", ROMEO),
+]
 AUGUST, SEPTEMBER = date(2026, 8, 1), date(2026, 9, 1)
 EVE, DAY = date(2026, 9, 20), date(2026, 9, 21)
 QUESTIONS = questions()
@@ -30,10 +38,20 @@ QUESTIONS = questions()
 
 def copies(moment: str, sender: str, recipient: str, text: str) -> Iterator[Row]:
     """Give a message in the archives of both."""
-    at = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-    position = from_milliseconds(int(at.timestamp()) * 1000)
+    position = position_at(moment)
     yield Row(sender, position, recipient, "", "out", "chat", text)
     yield Row(recipient, position, sender, "", "in", "chat", text)
+
+
+def in_room(moment: str, room: str, nick: str, occupant: str) -> Row:
+    """Give a message in the archive of a room."""
+    position = position_at(moment)
+    return Row(room, position, room, nick, "in", "groupchat", stanza(), "", occupant)
+
+
+def position_at(moment: str) -> int:
+    at = datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    return from_milliseconds(int(at.timestamp()) * 1000)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +62,7 @@ def store(dsn: str) -> Iterator[Store]:
     store.command(f"TRUNCATE TABLE {TABLE}")
     for _ in range(2):
         store.insert([row for message in GIVEN for row in copies(*message)])
+        store.insert([in_room(*message) for message in IN_ROOMS])
     yield store
     store.close()
 
@@ -88,6 +107,14 @@ def test_active_users_are_those_who_wrote_within_the_days(store: Store) -> None:
 def test_conversations_are_counted_once_for_both_archives(store: Store) -> None:
     rows = store.select(QUESTIONS["The conversations with most messages"])
     assert [total for *_, total in rows] == [2, 2, 1]
+
+
+def test_a_rooms_messages_are_counted_once_and_its_writers_by_account(store: Store) -> None:
+    busiest = store.select(QUESTIONS["The rooms with most messages"])
+    assert [tuple(numbers) for _, *numbers in busiest] == [(4, 2, 2), (1, 1, 1)]
+    writers = store.select(QUESTIONS["How many write in a room within a month"])
+    assert [tuple(numbers) for _, *numbers in writers] == [(SEPTEMBER, 4, 2), (SEPTEMBER, 1, 1)]
+    assert [room for room, *_ in writers] == [room for room, *_ in busiest]
 
 
 def test_who_is_never_answered_wrote_to_people_who_were_silent(store: Store) -> None:

@@ -34,11 +34,13 @@ ANALYSTS_PASSWORDS = {
     "STANZALAKE_ANALYST_PASSWORD": "analyst",
     "STANZALAKE_ANALYST_BODIES_PASSWORD": "analyst of bodies",
 }
-VIEWS = ["daily", "active", "pairs", "answers", "traffic"]
+VIEWS = ["daily", "active", "pairs", "answers", "rooms", "traffic"]
 ASKED, ANSWERED = "Wilt thou leave me so?", "What satisfaction?"
+HALL = "hall@rooms.capulet.lit"
 ROWS = [
     row(from_milliseconds(START), stanza=stanza(ASKED)),
     row(from_milliseconds(START + 5000), direction="out", stanza=stanza(ANSWERED)),
+    row(from_milliseconds(START + 9000), owner=HALL, peer=HALL, kind="groupchat", occupant=ROMEO),
 ]
 GUIDE = Path(__file__).parents[2] / "docs" / "analytics.md"
 DAY = date(2026, 9, 21)
@@ -59,7 +61,7 @@ ANSWERS: dict[str, tuple[list[str], list[tuple[Any, ...]]]] = {
     ),
     "The words that are written most": (
         ["word", "times"],
-        [("leave", 1), ("me", 1), ("so", 1)],
+        [("hello", 1), ("leave", 1), ("me", 1)],
     ),
 }
 """The columns and rows of queries of the guide; tests/contract/test_questions.py has the others."""
@@ -152,7 +154,7 @@ async def test_only_the_bodies_analyst_reads_bodies(guarded: ClickHouse) -> None
             without.select(statement)
     assert ASKED not in str(without.select("SELECT * FROM merge('stanzalake', 'messages')"))
     said = bodies.select("SELECT body FROM messages_bodies ORDER BY at")
-    assert said == [(ASKED,), (ANSWERED,)]
+    assert said == [(ASKED,), (ANSWERED,), ("hello",)]
     without.close()
     bodies.close()
 

@@ -29,7 +29,7 @@ _FILES = resources.files(__name__)
 
 AGGREGATES = {
     name: (_FILES / f"aggregate_{name}.sql").read_text()
-    for name in ("daily", "active", "pairs", "answers")
+    for name in ("daily", "active", "pairs", "answers", "rooms")
 }
 """Statements that aggregate the days of ``{days}``, by the name of their view."""
 

@@ -4,5 +4,5 @@ SELECT
     uniqExact(owner_hash) AS owners,
     uniqExactIf(owner_hash, direction = 'out') AS writers
 FROM {table}_traffic
-WHERE {days}
+WHERE NOT (kind = 'groupchat' AND owner_hash = peer_hash) AND {days}
 GROUP BY day, host

@@ -24,6 +24,13 @@ AS SELECT
     bitAnd(traits, 32) != 0 AS is_correction,
     if(({thread} AS thread) = '', '', lower(hex(sipHash64Keyed(secret.key, thread)))) AS thread_hash,
     if(({message_id} AS message_id) = '', '', lower(hex(sipHash64Keyed(secret.key, message_id)))) AS message_id_hash,
+    -- Of the room and the author together: the hash of an account would tell analysts whom the room hides.
+    if(
+        kind != 'groupchat' OR peer != message.owner
+            OR (if(occupant = '', peer_resource, occupant) AS author) = '',
+        '',
+        lower(hex(sipHash64Keyed(secret.key, concat(peer, '\0', author))))
+    ) AS occupant_hash,
     {body} AS body
 FROM {messages} AS message
 LEFT JOIN
