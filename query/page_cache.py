@@ -18,6 +18,7 @@ from typing import Protocol
 from query.request import Request
 from stanzalake.errors import ResultTooLarge
 from stanzalake.model.history import History
+from stanzalake.model.inbox import Inbox
 from stanzalake.model.page import (
     MAX_PAGE,
     Archive,
@@ -40,6 +41,8 @@ _MISSES = 4
 """Requests beyond the first snapshot after which a larger one is loaded; it costs two of them."""
 SNAPSHOT_BYTES = 2 * 1024 * 1024
 """Bytes of stanzas of a snapshot at most."""
+INBOX_BYTES = 1024 * 1024
+"""Bytes of an inbox that is kept at most, about 1,500 conversations."""
 _OVERHEAD = 400
 """Bytes that a message takes besides its stanza, about."""
 
@@ -88,6 +91,7 @@ class Snapshot:
         change: Number of the owner's last announced change when it was taken.
         limit: Messages at most.
         older: Counts of the messages below the floor, by selections without bounds.
+        inbox: The conversations as of a position at or below `newest`.
     """
 
     messages: Sequence[StoredMessage]
@@ -96,6 +100,7 @@ class Snapshot:
     change: int
     limit: int = SNAPSHOT_MESSAGES
     older: dict[Selection, Older] = field(default_factory=dict, compare=False)
+    inbox: Inbox = field(default_factory=Inbox, compare=False)
 
     @cached_property
     def positions(self) -> Sequence[int]:
@@ -106,7 +111,7 @@ class Snapshot:
     def size(self) -> int:
         """Bytes in memory, about."""
         stanzas = sum(getsizeof(message.stanza) + _OVERHEAD for message in self.messages)
-        return stanzas + (_COUNTS_BYTES if self.floor else 0)
+        return stanzas + (_COUNTS_BYTES if self.floor else 0) + self.inbox.size
 
     def extend(self, messages: Sequence[StoredMessage], newest: int) -> "Snapshot":
         """Return the snapshot with all messages above its `newest`, cut to its bounds."""
@@ -150,6 +155,7 @@ class CachedArchive:
         seal: Returns the id of a position of the owner.
         summarise: Returns the number of a selection's messages in the store, and the first.
         oldest: The retention horizon: lowest position that is shown.
+        inbox: Returns the inbox as of the snapshot.
         vanishing: Position below which messages may be vanishing from the store.
         on_miss: Called when the snapshot does not reach far enough, with whether a larger one
             will surely pay: for the rest of a walk backward, or of a small archive.
@@ -163,11 +169,14 @@ class CachedArchive:
         summarise: Callable[[Selection], Awaitable[tuple[int, int]]],
         oldest: int,
         *,
+        inbox: Callable[[], Awaitable[Inbox]],
         vanishing: int = 0,
         on_miss: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._summarise = summarise
-        self._floor = max(snapshot.floor, vanishing if vanishing > oldest else 0)
+        self._inbox = inbox
+        self._is_vanishing = vanishing > oldest
+        self._floor = max(snapshot.floor, vanishing if self._is_vanishing else 0)
         self._on_miss = on_miss
         self._snapshot = snapshot
         self._stored = stored
@@ -248,7 +257,9 @@ class CachedArchive:
 
     async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
         """Return the conversations, the one with the newest message first."""
-        return await self._stored.conversations(displayed)
+        if self._is_vanishing:
+            return await self._stored.conversations(displayed)
+        return (await self._inbox()).conversations(displayed, self._oldest)
 
     def _is_small(self) -> bool:
         """Tell whether the archive is known to have few more messages than the snapshot."""
@@ -318,6 +329,15 @@ class Source(Protocol):
         Nothing expires meanwhile: the selection has the horizon.
         """
 
+    async def inbox(self, owner: str, known: Inbox, up_to: int) -> Inbox:
+        """Return an owner's inbox with the messages up to a position.
+
+        Args:
+            owner: Bare JID.
+            known: The inbox as of an earlier position; nothing older has changed since.
+            up_to: The position.
+        """
+
 
 class Changes(Protocol):
     """Changes of archives that no tap stamped."""
@@ -378,9 +398,20 @@ class PageCache:
             partial(self._sealer.seal, owner),
             partial(self._source.summarise, owner),
             self._source.horizon(owner),
+            inbox=partial(self._inbox, owner, snapshot),
             vanishing=self._changes.horizon,
             on_miss=partial(self._miss, owner),
         )
+
+    async def _inbox(self, owner: str, snapshot: Snapshot) -> Inbox:
+        """Return the inbox as of a snapshot, and keep it with what is current by then."""
+        inbox = await self._source.inbox(owner, snapshot.inbox, snapshot.newest)
+        kept = self._snapshots.get(owner)
+        if inbox.size > INBOX_BYTES or inbox is snapshot.inbox:
+            return inbox
+        if kept and kept.change == snapshot.change and inbox.up_to <= kept.newest:
+            self._keep(owner, replace(kept, inbox=inbox))
+        return inbox
 
     def _miss(self, owner: str, pays: bool) -> None:  # called by position alone
         """Count a request beyond a snapshot: the next request may load a larger one."""
@@ -427,7 +458,7 @@ class PageCache:
 
     async def _enlarge(self, owner: str, known: Snapshot) -> Snapshot:
         """Load a larger snapshot in place of the first, if its messages are not too large."""
-        empty = _empty(known.change, SNAPSHOT_MESSAGES)
+        empty = replace(_empty(known.change, SNAPSHOT_MESSAGES), inbox=known.inbox)
         try:
             return await self._extend(owner, empty, known.newest)
         except ResultTooLarge:

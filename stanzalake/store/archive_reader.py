@@ -11,6 +11,7 @@ from typing import Any
 
 from stanzalake.errors import AnswerCut, ResultTooLarge, StatementTimeout
 from stanzalake.model.history import History
+from stanzalake.model.inbox import Inbox
 from stanzalake.model.page import (
     MAX_LEGACY_ID,
     MAX_PAGE,
@@ -21,7 +22,7 @@ from stanzalake.model.page import (
     Selection,
     StoredMessage,
 )
-from stanzalake.model.position import Sealer, from_milliseconds
+from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds
 from stanzalake.model.retention import Retention
 from stanzalake.store import full_text
 from stanzalake.store.chunks import chunks
@@ -72,6 +73,9 @@ class ArchiveReader:
 
     def archive(self, owner: str) -> Archive:
         """Return an owner's archive, with the retention horizon as of now."""
+        return self._archive(owner)
+
+    def _archive(self, owner: str) -> "_StoredArchive":
         now = self._clock()
         times = self._retention.horizon(owner, now), from_milliseconds(int(1000 * now))
         return _StoredArchive(self._messages, self._histories, self._sealer, owner, *times)
@@ -119,6 +123,16 @@ class ArchiveReader:
         """
         archive = _StoredArchive(self._messages, self._histories, self._sealer, owner, 0, 0)
         return await archive.summarise(selection)
+
+    async def inbox(self, owner: str, known: Inbox, up_to: int) -> Inbox:
+        """Return an owner's inbox with the messages up to a position.
+
+        Args:
+            owner: Bare JID.
+            known: The inbox as of an earlier position; nothing older has changed since.
+            up_to: The position.
+        """
+        return await self._archive(owner).inbox(known, up_to)
 
     async def size(self) -> int:
         """Return the bytes on disk of all archives.
@@ -246,9 +260,13 @@ class _StoredArchive:
         return histories[self._owner]
 
     async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
+        inbox = await self.inbox(Inbox(), MAX_POSITION)
+        return inbox.conversations(displayed, self._oldest)
+
+    async def inbox(self, known: Inbox, up_to: int) -> Inbox:
         open_id = partial(self._sealer.open, self._owner)
         conversations = Conversations(self._messages, self._owner, open_id, _SETTINGS)
-        return await conversations.read(self._oldest, displayed)
+        return await conversations.read(known, self._oldest, up_to)
 
     async def _page(self, selection: Selection, limit: int, room: int, *, backward: bool) -> Rows:
         """Select the first rows in reading order, duplicates included."""

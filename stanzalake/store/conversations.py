@@ -7,16 +7,13 @@ the few messages that a marker may have been about.
 import html
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
-from stanzalake.model.page import Conversation
+from stanzalake.model.inbox import MAX_CONVERSATIONS, ConversationState, Inbox
 from stanzalake.model.traits import Trait
 from stanzalake.store.chunks import chunks
 from stanzalake.store.expressions import CHILDREN
 from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, VisibleMessages
 
-MAX_CONVERSATIONS = 10_000
-"""Conversations of an archive that are looked at: the newest."""
 MAX_CANDIDATES = 50
 """Messages of a conversation, the newest before its last marker, that the marker may name."""
 MAX_IDS = 20_000
@@ -31,25 +28,15 @@ _WORDS = f"""(
 )"""
 _COUNTED = f"({_WORDS} AND direction = 'in' AND bitAnd(traits, {Trait.CORRECTION:d}) = 0)"
 _MARKER = f"(direction = 'out' AND bitAnd(traits, {Trait.DISPLAYED:d}) != 0)"
-# A marker may also name a correction, or a message that was retracted since.
+_RECEIVED = "(kind != 'error' AND direction = 'in')"
+_SINCE = "arraySort(arrayFilter(p -> p > own, groupArrayIf(position, {})))"
 _COLUMNS = f"""
 peer,
 maxIf(position, {_WORDS}) AS newest,
-greatest(
-    maxIf(position, {_WORDS} AND direction = 'out'),
-    {{displayed:Array(UInt64)}}[indexOf({{peers:Array(String)}}, peer)]
-) AS read,
+maxIf(position, {_WORDS} AND direction = 'out') AS own,
 maxIf(position, {_MARKER}) AS marker,
-length(arrayFilter(p -> p > read, groupArrayIf(position, {_COUNTED}) AS counted)) AS unread,
-length(arrayFilter(p -> p > read AND p < marker, counted)) AS older,
-arraySlice(
-    arrayReverseSort(arrayFilter(
-        p -> older > 0 AND p > read AND p < marker,
-        groupArrayIf(position, kind != 'error' AND direction = 'in')
-    )),
-    1, {MAX_CANDIDATES}
-) AS candidates,
-arrayMap(p -> has(counted, p), candidates)"""
+{_SINCE.format(_COUNTED)},
+{_SINCE.format(f"{_RECEIVED} AND NOT {_COUNTED}")}"""
 _MARKER_TAG = (
     r"'^(displayed|acknowledged)\s([^<]*\s)?xmlns=["
     r""""'']urn:xmpp:chat-markers:0["'']'"""
@@ -69,38 +56,6 @@ _TAG = f"""if(
 )"""
 _TAGS = f"position, substring(substringIndex({_TAG}, '>', 1), 1, {_MAX_TAG})"
 _ID = re.compile(r"""\sid=(?:"([^"]*)"|'([^']*)')""")
-
-
-class _Row(NamedTuple):
-    """A conversation as the store counts it.
-
-    Attributes:
-        peer: The other party.
-        newest: Position of the last message.
-        read: Position up to which the owner has read, markers left aside.
-        marker: Position of the owner's last marker; 0 for none.
-        unread: Number of messages received behind `read`.
-        older: Number of those that are older than the marker.
-        candidates: Positions of received messages that the marker may name, newest first; none if
-            it makes no difference.
-        counts: Whether each of them is one of `unread`.
-    """
-
-    peer: str
-    newest: int
-    read: int
-    marker: int
-    unread: int
-    older: int
-    candidates: Sequence[int]
-    counts: Sequence[bool]
-
-    def read_to(self, index: int) -> Conversation:
-        """Return the conversation, read up to a candidate; none of them if beyond the last."""
-        unread = self.unread
-        if index < len(self.candidates):
-            unread += sum(self.counts[:index]) - self.older
-        return Conversation(self.peer, self.newest, unread)
 
 
 class Conversations:
@@ -125,49 +80,71 @@ class Conversations:
         self._open_id = open_id
         self._settings = settings
 
-    async def read(self, oldest: int, displayed: Mapping[str, int]) -> Sequence[Conversation]:
-        """Return the conversations, the one with the newest message first.
+    async def read(self, known: Inbox, oldest: int, up_to: int) -> Inbox:
+        """Return the inbox of an archive.
 
         Args:
+            known: The inbox as of a position, to which later messages are added.
             oldest: The lowest position that is not expired.
-            displayed: By peer, a position up to which the owner has read.
+            up_to: Position of the last message to take into account.
         """
-        parameters = {"peers": list(displayed), "displayed": list(displayed.values())}
+        # A clock that is set back shows messages again that had expired.
+        if not known.extends_to(oldest):
+            known = Inbox(since=oldest, up_to=oldest - 1)
+        if known.up_to >= up_to:
+            return known
+        later = await self._later(known.up_to + 1, up_to)
+        changed = {
+            peer: known.states.get(peer, ConversationState()).extend(state)
+            for peer, state in later.items()
+        }
+        unresolved = {peer: state for peer, state in changed.items() if later[peer].marker}
+        changed |= await self._resolve(unresolved)
+        return Inbox({**known.states, **changed}, known.since, up_to)
+
+    async def _later(self, low: int, high: int) -> Mapping[str, ConversationState]:
         query = Query(
             _COLUMNS,
-            ["owner = {owner:String}", "position >= {oldest:UInt64}"],
-            {**parameters, "owner": self._owner, "oldest": oldest},
-            f"GROUP BY peer HAVING newest > 0 ORDER BY newest DESC LIMIT {MAX_CONVERSATIONS}",
+            ["owner = {owner:String}", "position BETWEEN {low:UInt64} AND {high:UInt64}"],
+            {"owner": self._owner, "low": low, "high": high},
+            f"GROUP BY peer ORDER BY newest DESC LIMIT {MAX_CONVERSATIONS}",
             FINAL,
             by_traits=True,
             settings=f"{self._settings}, {FINAL_SETTINGS}",
         )
-        rows = [_Row(*row[:8]) for row in await self._messages.select(query)]
-        named = await self._named([row for row in rows if row.candidates])
-        return [row.read_to(named.get(row.marker, MAX_CANDIDATES)) for row in rows]
+        return {
+            peer: ConversationState(newest, own, marker, 0, counted, others)
+            for peer, newest, own, marker, counted, others, *_ in await self._messages.select(query)
+        }
 
-    async def _named(self, rows: Sequence[_Row]) -> Mapping[int, int]:
-        """Return the index of the candidate that each marker names, as far as it names one.
+    async def _resolve(
+        self, states: Mapping[str, ConversationState]
+    ) -> Mapping[str, ConversationState]:
+        """Look for the messages that the markers name, which are nearly always the newest."""
+        asked = {peer: candidates for peer, s in states.items() if (candidates := _candidates(s))}
+        markers = {peer: states[peer].marker for peer in asked}
+        newest = [position for candidates in asked.values() for position in candidates[:1]]
+        ids = dict(await self._ids([*markers.values(), *newest]))
+        marked = self._marked(asked, markers, ids)
+        left = [p for peer in asked if not marked[peer] for p in asked[peer][1:]]
+        if left:
+            ids.update(await self._ids(left))
+            marked = self._marked(asked, markers, ids)
+        return {peer: states[peer]._replace(marked=marked[peer]) for peer in asked}
 
-        Nearly always that is the newest. The others are read for the markers that name none.
-        """
-        newest = [position for row in rows for position in (row.marker, row.candidates[0])]
-        ids = dict(await self._ids(newest))
-        left = [row for row in rows if self._index(row, row.candidates[:1], ids) is None]
-        ids.update(await self._ids([p for row in left for p in row.candidates[1:]]))
-        found = ((row.marker, self._index(row, row.candidates, ids)) for row in rows)
-        return {marker: index for marker, index in found if index is not None}
+    def _marked(
+        self,
+        asked: Mapping[str, Sequence[int]],
+        markers: Mapping[str, int],
+        ids: Mapping[int, str],
+    ) -> Mapping[str, int]:
+        return {peer: self._named(ids.get(markers[peer], ""), asked[peer], ids) for peer in asked}
 
-    def _index(self, row: _Row, candidates: Sequence[int], ids: Mapping[int, str]) -> int | None:
-        """Return the index of the candidate that a marker names by its id or its archive id."""
-        named = ids.get(row.marker)
-        if not named:
-            return None
-        position = self._open_id(named)
-        for index, candidate in enumerate(candidates):
-            if candidate == position or ids.get(candidate) == named:
-                return index
-        return None
+    def _named(self, named: str, candidates: Sequence[int], ids: Mapping[int, str]) -> int:
+        """Return the candidate that has an id, or an archive id; 0 if none has."""
+        by_id = (p for p in candidates if named and ids.get(p) == named)
+        found = next(by_id, 0) or self._open_id(named) or 0
+        return found if found in candidates else 0
 
     async def _ids(self, positions: Sequence[int]) -> Mapping[int, str]:
         """Return the id of each message; of a marker, the id that it names."""
@@ -181,6 +158,14 @@ class Conversations:
             )
             found.update({row[0]: _id_of(row[1]) for row in await self._messages.select(query)})
         return found
+
+
+def _candidates(state: ConversationState) -> Sequence[int]:
+    """Return the messages that a marker may name, newest first; none if it changes nothing."""
+    if state.unread(0) == state.unread(state.marker):
+        return ()
+    received = sorted((*state.counted, *state.others), reverse=True)
+    return [position for position in received if position < state.marker][:MAX_CANDIDATES]
 
 
 def _id_of(tag: str) -> str:

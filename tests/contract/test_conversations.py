@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stanzalake.model.event import VERSION, Erasure, Tombstone
+from stanzalake.model.inbox import Inbox
 from stanzalake.model.page import Conversation
-from stanzalake.model.position import from_milliseconds
+from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.model.retention import FOREVER
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
@@ -88,6 +89,9 @@ async def test_conversations_agree_with_the_model(
     displayed = {reader_of: from_milliseconds(START + read)}
     found = await reader.archive(owner).conversations(displayed)
     assert found == await MemoryArchive(own, owner).conversations(displayed)
+    known = await reader.inbox(owner, Inbox(), from_milliseconds(START + read))
+    later = await reader.inbox(owner, known, MAX_POSITION)
+    assert later.conversations(displayed, 0) == found
 
 
 @pytest.mark.requirement("430-04", "430-10", "430-11")

@@ -339,6 +339,8 @@ class World:
         stored = self.reader.archive(self.owner)
         selection = self._selection(ask, newest)
         assert await _answers(cached, selection, ask) == await _answers(stored, selection, ask)
+        if not ask.is_late:
+            assert await cached.conversations({}) == await stored.conversations({})
 
     def _selection(self, ask: Ask, newest: int) -> Selection:
         low = max(0, from_milliseconds(int(1000 * (self.now - ask.low)))) if ask.low >= 0 else 0
@@ -371,7 +373,9 @@ def store() -> Iterator[Store]:
 @example([Say(ROMEO, 0), DONE, Wait(101), Say(ROMEO, 0), DONE, ALL, Wait(-20), ALL])
 @example([Say(ROMEO, 0), DONE, Say(ROMEO, 0), DONE, ALL._replace(is_late=True), ALL])
 @settings(max_examples=8)
-def test_pages_from_memory_equal_those_of_the_store(store: Store, steps: Sequence[object]) -> None:
+def test_pages_and_inboxes_from_memory_equal_those_of_the_store(
+    store: Store, steps: Sequence[object]
+) -> None:
     store.command(f"TRUNCATE TABLE {store.table}")
     store.command(f"TRUNCATE TABLE {store.table}_changes")
     with pytest.MonkeyPatch.context() as bounds:

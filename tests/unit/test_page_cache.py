@@ -13,6 +13,7 @@ from query import page_cache
 from query.page_cache import CachedArchive, PageCache, Snapshot
 from query.request import Request
 from stanzalake.errors import ResultTooLarge
+from stanzalake.model.inbox import ConversationState, Inbox
 from stanzalake.model.page import MAX_PAGE, Selection, StoredMessage
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Row
@@ -54,7 +55,11 @@ def snapshot(rows: list[Row], *, kept: int | None = None) -> Snapshot:
 
 def cached(of: Snapshot, stored: MemoryArchive, oldest: int = 0) -> CachedArchive:
     seal = partial(SEALER.seal, JULIET)
-    return CachedArchive(of, stored, seal, partial(summary, stored), oldest)
+    return CachedArchive(of, stored, seal, partial(summary, stored), oldest, inbox=no_inbox)
+
+
+async def no_inbox() -> Inbox:
+    return Inbox()
 
 
 async def summary(stored: MemoryArchive, selection: Selection) -> tuple[int, int]:
@@ -202,10 +207,12 @@ class CountedStore:
         reads: For each read, the position from which on messages were read.
         changes: The announced changes.
         oldest: The retention horizon.
+        inboxes: For each read of an inbox, the position behind which messages were read.
     """
 
     def __init__(self, *positions: int) -> None:
         self.rows = [row(position) for position in positions]
+        self.inboxes: list[int] = []
         self.reads: list[int] = []
         self.changes = CountedChanges()
         self.oldest = 0
@@ -224,6 +231,12 @@ class CountedStore:
         if self.is_too_large:
             raise ResultTooLarge("too large")
         return [message(r) for r in self.rows if r.position >= low][-limit:]
+
+    async def inbox(self, owner: str, known: Inbox, up_to: int) -> Inbox:
+        assert owner == JULIET
+        self.inboxes.append(known.up_to)
+        newest = max(r.position for r in self.rows if r.position <= up_to)
+        return Inbox({ROMEO: ConversationState(newest)}, 0, up_to)
 
     async def summarise(self, owner: str, selection: Selection) -> tuple[int, int]:
         assert owner == JULIET
@@ -395,3 +408,22 @@ async def test_a_snapshot_follows_an_archive_that_grows_and_changes(
                 store.changes.number = store.changes.next_number
             expected = [r.position for r in store.rows]
             assert (await positions(cache, newest))[1] == expected
+
+
+async def test_an_inbox_is_extended_until_the_archive_changes() -> None:
+    store = CountedStore(10, 20)
+    cache = cache_of(store)
+
+    async def newest(bound: int) -> int:
+        request = Request("capulet.lit", JULIET, JULIET, None, newest=bound)
+        archive = await cache.archive(request, current=True)
+        [conversation] = await archive.conversations({})
+        return conversation.newest
+
+    assert await newest(25) == 20
+    store.rows.append(row(30))
+    assert await newest(35) == 30
+    assert store.inboxes == [-1, 25]
+    store.changes.number = store.changes.next_number = 1
+    assert await newest(35) == 30
+    assert store.inboxes == [-1, 25, -1]
