@@ -13,6 +13,7 @@ local get_room = module:depends "muc".get_room_from_jid;
 local xmlns_delay = "urn:xmpp:delay";
 local xmlns_forward = "urn:xmpp:forward:0";
 local xmlns_mam = "urn:xmpp:mam:2";
+local xmlns_retract = "urn:xmpp:message-retract:1";
 
 -- Seconds between attempts, and their number.
 local RETRY = 1;
@@ -26,6 +27,11 @@ local function keys_of(map) return it.to_array(it.keys(map)); end
 local history_mt = {};
 history_mt.__index = history_mt;
 
+-- A live room forgets what is retracted; the archive has a tombstone of it (XEP-0424 §4), which has no body.
+local function is_tombstone(stanza)
+	return stanza:get_child("retracted", xmlns_retract) and not stanza:get_child("body");
+end
+
 -- Returns the entry of a result, as the history library keeps it; nil for none.
 function history_mt:entry_of(room, message)
 	local result = message:get_child("result", xmlns_mam);
@@ -34,7 +40,7 @@ function history_mt:entry_of(room, message)
 	local inner = forwarded and forwarded:get_child("message", "jabber:client");
 	-- Parsed again, as a stanza of its own.
 	local stanza = inner and self.forwarder.parser:parse(tostring(inner));
-	if not stanza then return nil; end
+	if not stanza or is_tombstone(stanza) then return nil; end
 	stanza.attr.to = "";
 	stanza:add_direct_child(ids.stanza_id(room.jid, result.attr.id));
 	stanza:tag("delay", { xmlns = xmlns_delay, from = room.jid, stamp = stamp }):up();

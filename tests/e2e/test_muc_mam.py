@@ -4,7 +4,10 @@ import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
 
 from tests.support.clients import CLIENT, RawClient, condition
 from tests.support.command import Command
@@ -31,26 +34,59 @@ from tests.support.server import HOST, ROMEO, Server
 _SQLITE = 'storage = "sql"\nsql = { driver = "SQLite3", database = "prosody.sqlite" }\n'
 METADATA = "<metadata xmlns='urn:xmpp:mam:2'/>"
 Life = dict[str, object]
-Enter = Callable[[str, str], Awaitable[RawClient]]
 
+
+class World(NamedTuple):
+    """A server with rooms: sessions of a user by resource, and a kill and start of Prosody."""
+
+    enter: Callable[[str, str], Awaitable[RawClient]]
+    restart: Callable[[], Awaitable[None]]
+
+
+DISCO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
+DELAY = "{urn:xmpp:delay}delay"
+RETRACT = "<retract xmlns='urn:xmpp:message-retract:1' id='{}'/>"
+MODERATION = {
+    "urn:xmpp:message-moderate:1": "<moderate xmlns='urn:xmpp:message-moderate:1' id='{}'>"
+    "<retract xmlns='urn:xmpp:message-retract:1'/><reason>rude</reason></moderate>",
+    "urn:xmpp:message-moderate:0": "<apply-to xmlns='urn:xmpp:fasten:0' id='{}'>"
+    "<moderate xmlns='urn:xmpp:message-moderate:0'>"
+    "<retract xmlns='urn:xmpp:message-retract:0'/><reason>rude</reason></moderate></apply-to>",
+}
+"""A moderator's request by the version of XEP-0425, the newest first."""
+_TOLD_BY_MUC_MAM = [
+    *("one", "two", "three", "shown", "again"),
+    *("moderated", "mine", "apply-to", "retracting"),
+]
+_TOLD = [
+    *("one", "two", "reactions", "retract", "three", "shown", "again"),
+    *("retract", "retracting"),
+]
+_HEARD = [*_TOLD[:6], "unkept", *_TOLD[6:]]
 DIFFERENCES = {
     "told on join that it is archived": (False, True),
     "told again by an unchanged configuration": (True, False),
-    "reactions and retractions": ([], ["reactions", "retract"]),
+    "what has no body": (["apply-to"], ["reactions", "retract", "retract"]),
+    "a message that its author retracted": ("mine", "retracted"),
+    "a message that a moderator retracted": ("moderated", "retracted"),
+    "what a room tells who joins": (_TOLD_BY_MUC_MAM, _HEARD),
+    "what it tells after a restart": (_TOLD_BY_MUC_MAM, _TOLD),
+    "moderating an id that never was": ("modify/item-not-found", "cancel/item-not-found"),
     "with an occupant": (["one", "two", "three", "shown", "again"], ["two", "shown"]),
     "metadata": ("cancel/service-unavailable", "result"),
-    "real JIDs for a moderator of a semi-anonymous room": (0, 7),
+    "real JIDs for a moderator of a semi-anonymous room": (0, 10),
     "made-up identities": (1, 0),
     "a stranger in a room with a password": ("result", "auth/forbidden"),
+    "a destroyed room": ("result", "auth/forbidden"),
     "an id that never was": ("modify/item-not-found", "cancel/item-not-found"),
 }
 """What mod_muc_mam does, and what is done here."""
 
 
-async def live(enter: Enter) -> Life:
+async def live(world: World) -> Life:
     """Live through the same with either archive, and give what was seen."""
     seen: Life = {}
-    juliet, romeo = await enter("juliet", "one"), await enter("romeo", "one")
+    juliet, romeo = await world.enter("juliet", "one"), await world.enter("romeo", "one")
     await join(juliet, "Juliet")
     seen["told on join that it is archived"] = "170" in statuses(await join(romeo, "Romeo"))
     await configure(juliet, {"muc#roomconfig_persistentroom": "1"})
@@ -58,9 +94,9 @@ async def live(enter: Enter) -> Life:
     romeo.send_raw(f"<message to='{ROOM}' type='groupchat'><subject>on love</subject></message>")
     for name in ("reactions", "retract"):
         space = "urn:xmpp:reactions:0" if name == "reactions" else "urn:xmpp:message-retract:1"
-        romeo.send_raw(
-            f"<message to='{ROOM}' type='groupchat'><{name} xmlns='{space}' id='m1'/></message>"
-        )
+        element = f"<{name} xmlns='{space}' id='m1'/>"
+        romeo.send_raw(f"<message to='{ROOM}' type='groupchat' id='{name}'>{element}</message>")
+        await romeo.message(name)
     ids.append(await talk(juliet, "three", "m3"))
     await configure(juliet, {"muc#roomconfig_whois": "anyone"})
     ids.append(await talk(romeo, "shown", "m4"))
@@ -74,18 +110,58 @@ async def live(enter: Enter) -> Life:
     seen["told again by an unchanged configuration"] = any(
         "170" in statuses(x) for x in juliet.received
     )
-    await read(seen, juliet, romeo, ids)
+    retracted = await retract(seen, juliet, romeo)
+    seen["what a room tells who joins"] = await told(await world.enter("romeo", "two"))
+    await world.restart()
+    juliet, romeo = await world.enter("juliet", "three"), await world.enter("romeo", "three")
+    await join(juliet, "Juliet")
+    seen["what it tells after a restart"] = await told(romeo)
+    await read(seen, juliet, romeo, ids, retracted)
     await close_down(seen, juliet, romeo)
     return seen
 
 
-async def read(seen: Life, juliet: RawClient, romeo: RawClient, ids: list[str]) -> None:
+async def retract(seen: Life, juliet: RawClient, romeo: RawClient) -> dict[str, str]:
+    """Retract a message as a moderator and one as its author, and give their ids."""
+    info = ET.tostring(await juliet.ask("get", DISCO, to=ROOM), "unicode")
+    form = next(form for namespace, form in MODERATION.items() if namespace in info)
+    rude, mine = await talk(romeo, "rude", "m7"), await talk(romeo, "mine", "m8")
+    attempts = {
+        "moderating as a participant": (romeo, rude),
+        "moderating an id that never was": (juliet, "never"),
+        "moderating as a moderator": (juliet, rude),
+    }
+    for name, (client, id_) in attempts.items():
+        seen[name] = outcome(await client.ask("set", form.format(id_), to=ROOM))
+    await talk(romeo, "retracting", "m9", extra=RETRACT.format(mine))
+    return {"a moderator": rude, "its author": mine}
+
+
+async def told(romeo: RawClient) -> list[str]:
+    """Enter the room, and give the history that it tells."""
+    await join(romeo, "Romeo")
+    history = romeo.found(lambda x: x.get("type") == "groupchat" and x.find(DELAY) is not None)
+    return [content(x) for x in history if x.find(f"{CLIENT}subject") is None]
+
+
+def content(message: ET.Element) -> str:
+    """Give the text of a message, or the name of the element that it has instead."""
+    names = (child.tag.partition("}")[2] for child in message)
+    return message.findtext(f"{CLIENT}body") or next(n for n in names if n != "occupant-id")
+
+
+async def read(
+    seen: Life, juliet: RawClient, romeo: RawClient, ids: list[str], retracted: dict[str, str]
+) -> None:
     entries = await room_entries(romeo)
+    contents = {e.id: content(e.message) for e in entries}
+    for name, id_ in retracted.items():
+        seen[f"a message that {name} retracted"] = contents[id_]
+    entries = [e for e in entries if e.id not in retracted.values()]
     spoken = [e for e in entries if e.message.find(f"{CLIENT}body") is not None]
     seen["messages"] = bodies(spoken)
-    seen["their ids"] = [e.id for e in spoken] == ids
-    others = [e.message[0].tag.partition("}")[2] for e in entries if e not in spoken]
-    seen["reactions and retractions"] = others
+    seen["their ids"] = [e.id for e in spoken][: len(ids)] == ids
+    seen["what has no body"] = [content(e.message) for e in entries if e not in spoken]
     seen["real JIDs where the room shows them"] = [
         real_jid(e.message) for e in spoken if real_jid(e.message)
     ]
@@ -124,6 +200,9 @@ async def close_down(seen: Life, juliet: RawClient, romeo: RawClient) -> None:
     seen["a stranger in a members-only room"] = outcome(await romeo.ask("set", query(), to=ROOM))
     await affiliate(juliet, ROMEO, "outcast")
     seen["an outcast"] = outcome(await romeo.ask("set", query(), to=ROOM))
+    destruction = f"<query xmlns='{MUC}#owner'><destroy/></query>"
+    assert (await juliet.ask("set", destruction, to=ROOM)).get("type") == "result"
+    seen["a destroyed room"] = outcome(await juliet.ask("set", query(), to=ROOM))
     seen["no room"] = outcome(await romeo.ask("set", query(), to=f"nowhere@{ROOMS}"))
 
 
@@ -133,7 +212,7 @@ def outcome(answer: object) -> str:
 
 
 async def old_server(run: Run, directory: Path) -> Server:
-    section = component(_SQLITE, modules=("muc_mam",))
+    section = component(_SQLITE, modules=("muc_mam", "muc_moderation"))
     return await run(Server(directory, section, modules=("roster",)))
 
 
@@ -141,12 +220,17 @@ async def test_a_rooms_life_is_that_beside_mod_muc_mam_but_for_named_differences
     run: Run, tmp_path: Path
 ) -> None:
     server = await old_server(run, tmp_path / "old")
-    old = await live(server.client)
+    old = await live(World(server.client, server.crash))
     await server.stop()
     deployment = await run(with_rooms(tmp_path / "new"))
-    new = await live(lambda user, resource: session(deployment, user, resource))
+
+    async def restart() -> None:
+        await deployment.prosody.kill()
+        await deployment.prosody.start()
+
+    new = await live(World(partial(session, deployment), restart))
     assert {name: (old[name], new[name]) for name in old if old[name] != new[name]} == DIFFERENCES
-    assert old["messages"] == ["one", "two", "three", "shown", "again"]
+    assert old["messages"] == ["one", "two", "three", "shown", "again", "retracting"]
 
 
 async def test_rooms_of_mod_muc_mam_are_imported_with_their_ids(run: Run, tmp_path: Path) -> None:
