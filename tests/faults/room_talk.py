@@ -1,48 +1,23 @@
 """A room in which somebody says numbers through faults of the server."""
 
 import asyncio
-import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from devstack.deployment import HOST, Deployment
 from stanzalake.xmpp.namespaces import MAM
-from tests.faults.talk import RECONNECT, Findings, compare
+from tests.faults.talk import RECONNECT, Findings, NumberedTalk, compare
 from tests.support.clients import CLIENT, RawClient, stanza_ids
 from tests.support.deployments import Entry, entries
 from tests.support.queries import field as form_field
 from tests.support.queries import form, page, query
 from tests.support.rooms import ROOM, bodies, configure, join
 
-_INTERVAL = 0.05
 _SETTLING = 60.0
 
 
-@dataclass
-class RoomTalk:
-    """A conversation in a room; the attributes are those of `Talk`."""
-
-    sender: str = "juliet"
-    receiver: str = "romeo"
-    sent: int = 0
-    delivered: dict[str, str] = field(default_factory=dict)
-    received: int = 0
-    longest_gap: float = 0.0
-    _since: float = field(default_factory=time.monotonic)
-
-    async def run(self, deployment: Deployment, stop: asyncio.Event) -> None:
-        """Talk until `stop` is set, with new sessions whenever the old ones end."""
-        while not stop.is_set():
-            clients: list[RawClient] = []
-            try:
-                clients.append(sender := await self._enter(deployment, self.sender))
-                clients.append(receiver := await self._enter(deployment, self.receiver))
-                await self._session(sender, receiver, stop)
-            # The last is a stanza that did not come.
-            except (TimeoutError, OSError, AssertionError):
-                await asyncio.sleep(RECONNECT)
-            finally:
-                await asyncio.gather(*(client.offline() for client in clients))
+class RoomTalk(NumberedTalk[RawClient]):
+    """A conversation in a room, which the sender owns."""
 
     async def _enter(self, deployment: Deployment, user: str) -> RawClient:
         client = RawClient(
@@ -55,31 +30,13 @@ class RoomTalk:
             await configure(client, {"muc#roomconfig_persistentroom": "1"})
         return client
 
-    async def _session(self, sender: RawClient, receiver: RawClient, stop: asyncio.Event) -> None:
-        seen = len(receiver.received)
-        while not stop.is_set() and sender.is_connected() and receiver.is_connected():
-            sender.send_raw(
-                f"<message to='{ROOM}' type='groupchat' id='r{self.sent}'>"
-                f"<body>{self.sender} {self.sent}</body></message>"
-            )
-            self.sent += 1
-            await asyncio.sleep(_INTERVAL)
-            heard = receiver.received[seen:]
-            seen += len(heard)
-            self._take([x for x in heard if x.get("type") == "groupchat"])
+    def _say(self, sender: RawClient, body: str) -> None:
+        sender.send_raw(
+            f"<message to='{ROOM}' type='groupchat' id='r{self.sent}'><body>{body}</body></message>"
+        )
 
-    def _take(self, messages: list[ET.Element]) -> None:
-        if messages:
-            now = time.monotonic()
-            self.longest_gap = max(self.longest_gap, now - self._since)
-            self._since = now
-        for message in messages:
-            is_told = message.find("{urn:xmpp:delay}delay") is not None
-            if is_told or message.find(f"{CLIENT}body") is None:
-                continue
-            self.received += 1
-            ids = [id_ for by, id_ in stanza_ids(message) if by == ROOM]
-            self.delivered |= {message.findtext(f"{CLIENT}body") or "": id_ for id_ in ids}
+    def _heard(self, receiver: RawClient, seen: int) -> Sequence[tuple[str, str] | None]:
+        return [_live(stanza) for stanza in receiver.received[seen:]]
 
     async def check(self, deployment: Deployment, findings: Findings) -> None:
         """Compare the room's archive with the delivered messages."""
@@ -98,6 +55,15 @@ class RoomTalk:
         ]
         compare("the room's archive", self.delivered, said, findings)
         await client.offline()
+
+
+def _live(stanza: ET.Element) -> tuple[str, str] | None:
+    """Give body and id of a message in the room; None for its history and anything else."""
+    body = stanza.findtext(f"{CLIENT}body")
+    is_history = stanza.find("{urn:xmpp:delay}delay") is not None
+    if stanza.get("type") != "groupchat" or is_history or body is None:
+        return None
+    return body, next((id_ for by, id_ in stanza_ids(stanza) if by == ROOM), "")
 
 
 async def _is_settled(client: RawClient) -> bool:

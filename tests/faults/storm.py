@@ -233,7 +233,8 @@ async def run_storm(directory: Path, mode: str, rounds: int, seed: int, longest:
         storm = Storm(target, random.Random(seed), longest)  # noqa: S311  # a seed repeats a storm
         hostile = Hostile(deployment, "romeo", random.Random(seed))  # noqa: S311
         await deployment.register(USER)
-        talks, room = [Talk("juliet", "romeo"), Talk("romeo", "juliet")], RoomTalk()
+        talks = [Talk("juliet", "romeo"), Talk("romeo", "juliet")]
+        room = RoomTalk("juliet", "romeo", interval=0.05)
         spoken: list[Talk | RoomTalk] = [*talks, room]
         stop = asyncio.Event()
         running = [asyncio.ensure_future(talk.run(deployment, stop)) for talk in spoken]

@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from devstack.client import Client, ReceivedMessage
+from devstack.client import Client, ReceivedMessage, Session
 from devstack.deployment import HOST, Deployment
 
+C = TypeVar("C", bound=Session)
 RECONNECT = 0.2
 """Seconds before a new session is tried."""
 
@@ -28,8 +31,8 @@ class Findings:
 
 
 @dataclass
-class Talk:
-    """A conversation in one direction.
+class NumberedTalk(ABC, Generic[C]):
+    """A conversation in one direction, over sessions of a kind.
 
     Attributes:
         sender: Local part of the sender.
@@ -53,37 +56,64 @@ class Talk:
     async def run(self, deployment: Deployment, stop: asyncio.Event) -> None:
         """Send until `stop` is set, with new sessions whenever the old ones end."""
         while not stop.is_set():
-            clients: list[Client] = []
+            clients: list[C] = []
             try:
-                for user, resource in ((self.receiver, "from"), (self.sender, "to")):
-                    name = f"{resource}-{self.sender}"
-                    clients.append(await deployment.client(user, name, known=False))
-                receiver, sender = clients
-                await self._session(receiver, sender, stop)
-            except (TimeoutError, OSError):
+                clients.append(sender := await self._enter(deployment, self.sender))
+                clients.append(receiver := await self._enter(deployment, self.receiver))
+                await self._converse(sender, receiver, stop)
+            # The last is a stanza that did not come.
+            except (TimeoutError, OSError, AssertionError):
                 await asyncio.sleep(RECONNECT)
             finally:
                 await asyncio.gather(*(client.offline() for client in clients))
 
-    async def _session(self, receiver: Client, sender: Client, stop: asyncio.Event) -> None:
+    async def _converse(self, sender: C, receiver: C, stop: asyncio.Event) -> None:
         seen = 0
         while not stop.is_set() and sender.is_connected() and receiver.is_connected():
-            sender.say(f"{self.receiver}@{HOST}", f"{self.sender} {self.sent}")
+            self._say(sender, f"{self.sender} {self.sent}")
             self.sent += 1
             await asyncio.sleep(self.interval)
-            if len(receiver.live) > seen:
-                self._take(receiver.live[seen:])
-                seen = len(receiver.live)
+            heard = self._heard(receiver, seen)
+            seen += len(heard)
+            self._take([message for message in heard if message is not None])
 
-    def _take(self, messages: list[ReceivedMessage]) -> None:
-        now = time.monotonic()
-        self.longest_gap = max(self.longest_gap, now - self._since)
-        self._since = now
-        for message in messages:
-            self.received += message.sender == f"{self.sender}@{HOST}"
-            # Without an id nothing was promised: Prosody did not know the owner's preferences.
-            if message.sender == f"{self.sender}@{HOST}" and message.id:
-                self.delivered[message.body] = message.id
+    def _take(self, messages: Sequence[tuple[str, str]]) -> None:
+        if messages:
+            now = time.monotonic()
+            self.longest_gap = max(self.longest_gap, now - self._since)
+            self._since = now
+        self.received += len(messages)
+        # Without an id nothing was promised: Prosody did not know the owner's preferences.
+        self.delivered |= {body: id_ for body, id_ in messages if id_}
+
+    @abstractmethod
+    async def _enter(self, deployment: Deployment, user: str) -> C:
+        """Give a new session of the sender or the receiver."""
+
+    @abstractmethod
+    def _say(self, sender: C, body: str) -> None:
+        """Send a message."""
+
+    @abstractmethod
+    def _heard(self, receiver: C, seen: int) -> Sequence[tuple[str, str] | None]:
+        """Give the stanzas after the first `seen`: bodies and ids, None for those of others."""
+
+
+class Talk(NumberedTalk[Client]):
+    """A conversation between two accounts."""
+
+    async def _enter(self, deployment: Deployment, user: str) -> Client:
+        resource = "to" if user == self.sender else "from"
+        return await deployment.client(user, f"{resource}-{self.sender}", known=False)
+
+    def _say(self, sender: Client, body: str) -> None:
+        sender.say(f"{self.receiver}@{HOST}", body)
+
+    def _heard(self, receiver: Client, seen: int) -> Sequence[tuple[str, str] | None]:
+        return [
+            (message.body, message.id) if message.sender == f"{self.sender}@{HOST}" else None
+            for message in receiver.live[seen:]
+        ]
 
     def check(self, owner: str, archive: list[ReceivedMessage], findings: Findings) -> None:
         """Compare an owner's archive with the delivered messages."""
