@@ -17,6 +17,7 @@ from tests.support.rooms import (
     bodies,
     configure,
     join,
+    moderation,
     real_jid,
     room_entries,
     talk,
@@ -100,11 +101,6 @@ OCCUPANT_ID = "{urn:xmpp:occupant-id:0}occupant-id"
 MODERATED = "{urn:xmpp:message-moderate:1}moderated"
 
 
-def moderation(id_: str) -> str:
-    retract = "<retract xmlns='urn:xmpp:message-retract:1'/><reason>rude &amp; loud</reason>"
-    return f"<moderate xmlns='urn:xmpp:message-moderate:1' id='{id_}'>{retract}</moderate>"
-
-
 @pytest.mark.requirement("424-08", "424-09", "424-10", "424-11", "424-12")
 @pytest.mark.requirement("425-01", "425-02", "425-03", "425-04", "425-05", "425-06", "425-07")
 async def test_authors_and_moderators_retract_what_was_said_in_a_room(
@@ -130,7 +126,7 @@ async def test_authors_and_moderators_retract_what_was_said_in_a_room(
     assert bodies(await room_entries(juliet))[:3] == ["text 1", "text 2", "text 3"]
 
     await talk(romeo, "retracted", "r2", extra=RETRACT.format(mine))
-    answer = await juliet.ask("set", moderation(rude), to=ROOM)
+    answer = await juliet.ask("set", moderation(rude, "rude &amp; loud"), to=ROOM)
     assert answer.get("type") == "result", ET.tostring(answer)
     await romeo.expect(lambda x: x.get("from") == ROOM and x.find(f".//{MODERATED}") is not None)
     for reader in (juliet, romeo):

@@ -21,7 +21,9 @@ from tests.support.rooms import (
     affiliate,
     component,
     configure,
+    give_role,
     join,
+    moderation,
     statuses,
     talk,
 )
@@ -174,7 +176,6 @@ ROOM_TYPES = {
     "with a password": {"members": "0", "password": "1"},
     "members only": {"members": "1", "password": "0"},
 }
-AFFILIATIONS = ("owner", "admin", "member", "none", "outcast")
 
 
 @pytest.mark.requirement("313-132", "313-133", "313-134", "313-135")
@@ -190,13 +191,19 @@ async def test_who_reads_a_room_is_decided_before_a_request_leaves_prosody(scene
             if "in the room" in asker:
                 await join(scene.romeo, "Romeo")
             await configure(scene.juliet, room_form(**values))
-            seen[asker, room_type] = await may_read(scene, asker.partition(",")[0])
+            affiliation = asker.partition(",")[0]
+            seen[asker, room_type] = await may_read(
+                scene, affiliation, moderator=affiliation in {"owner", "admin"}
+            )
             scene.romeo.send_raw(f"<presence to='{ROOM}/Romeo' type='unavailable'/>")
     assert seen == wanted
     assert set(wanted.values()) == {True, False}
 
 
-async def may_read(scene: Scene, affiliation: str) -> bool:
+async def may_read(
+    scene: Scene, affiliation: str, *, moderator: bool, whois: str = "moderators"
+) -> bool:
+    """Tell whether Romeo may read, and compare what the query service learns of his rights."""
     before = len(scene.query.requests)
     answers = [
         await scene.romeo.ask("set", query(), to=ROOM),
@@ -211,10 +218,41 @@ async def may_read(scene: Scene, affiliation: str) -> bool:
     assert len(forwarded) == len(answers)
     for request in forwarded:
         assert (request.header["owner"], request.header["asker"]) == (ROOM, f"{ROMEO}/one")
-        assert request.header["room"]["affiliation"] == affiliation
-        assert request.header["room"]["whois"] == "moderators"
-        assert request.header["room"]["moderator"] == (affiliation in {"owner", "admin"})
+        assert request.header["room"] == {
+            "affiliation": affiliation,
+            "whois": whois,
+            "moderator": moderator,
+        }
     return True
+
+
+async def test_a_role_shows_hidden_authors_while_it_lasts_and_opens_no_room(scene: Scene) -> None:
+    """Each role without and with an affiliation, and configurations that change meanwhile."""
+    juliet, romeo = scene.juliet, scene.romeo
+    id_ = await talk(juliet, "whose?", "m1")
+    whois = "moderators"
+    for affiliation in ("none", "member"):
+        await configure(juliet, {"muc#roomconfig_membersonly": "0"})
+        await affiliate(juliet, ROMEO, affiliation)
+        await join(romeo, "Romeo")
+        for role in ("visitor", "moderator", "participant"):
+            await give_role(juliet, "Romeo", role)
+            is_moderator = role == "moderator"
+            whois = "anyone" if whois == "moderators" else "moderators"
+            await configure(
+                juliet, {"muc#roomconfig_moderatedroom": "1", "muc#roomconfig_whois": whois}
+            )
+            assert await may_read(scene, affiliation, moderator=is_moderator, whois=whois), role
+            answer = await romeo.ask("set", moderation(id_), to=ROOM)
+            assert (answer.get("type") == "result") == is_moderator, role
+        await give_role(juliet, "Romeo", "moderator")
+        await configure(juliet, {"muc#roomconfig_membersonly": "1"})
+        is_member = affiliation == "member"
+        assert await may_read(scene, affiliation, moderator=is_member, whois=whois) == is_member
+        romeo.send_raw(f"<presence to='{ROOM}/Romeo' type='unavailable'/>")
+        await romeo.expect(lambda x: x.get("type") == "unavailable")
+        assert await may_read(scene, affiliation, moderator=False, whois=whois) == is_member
+        romeo.received.clear()
 
 
 def room_form(members: str, password: str) -> dict[str, str]:

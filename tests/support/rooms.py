@@ -80,9 +80,22 @@ async def affiliate(client: RawClient, account: str, affiliation: str, room: str
     assert answer.get("type") == "result", ET.tostring(answer)
 
 
+async def give_role(client: RawClient, nick: str, role: str, room: str = ROOM) -> None:
+    """Change the role of an occupant (XEP-0045 §9.6, §8.3)."""
+    item = f"<item nick='{nick}' role='{role}'/>"
+    answer = await client.ask("set", f"<query xmlns='{MUC}#admin'>{item}</query>", to=room)
+    assert answer.get("type") == "result", ET.tostring(answer)
+
+
 async def room_entries(client: RawClient, *content: str, room: str = ROOM) -> list[Entry]:
     """Give the last entries of a room's archive."""
     return await entries(client, *content, to=room)
+
+
+def moderation(id_: str, reason: str = "rude") -> str:
+    """Give a moderator's request to retract a message (XEP-0425)."""
+    retract = f"<retract xmlns='urn:xmpp:message-retract:1'/><reason>{reason}</reason>"
+    return f"<moderate xmlns='urn:xmpp:message-moderate:1' id='{id_}'>{retract}</moderate>"
 
 
 def bodies(found: Sequence[Entry]) -> list[str | None]:
