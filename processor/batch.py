@@ -8,7 +8,15 @@ from processor.policy import Policy
 from stanzalake.errors import InvalidEvent, InvalidStanza
 from stanzalake.log import dead_letters
 from stanzalake.log.base import EVENTS, Entry, Record
-from stanzalake.model.event import Erasure, Event, Expiry, Message, Tombstone, decode
+from stanzalake.model.event import (
+    Erasure,
+    Event,
+    Expiry,
+    Message,
+    OwnRetention,
+    Tombstone,
+    decode,
+)
 from stanzalake.model.history import ArchiveState, History, begins_after
 from stanzalake.store.client import Row
 from stanzalake.store.tombstones import TombstoneRow
@@ -58,6 +66,7 @@ class Decoded:
         messages: Messages with their records.
         states: Preferences, activations and erasures.
         tombstones: Retractions.
+        retentions: Own retentions of owners.
         expiries: Requests to remove expired messages.
         dead_letters: Records without a valid event.
         offsets: Next offset to read (last + 1) of each partition.
@@ -66,6 +75,7 @@ class Decoded:
     messages: list[tuple[Record, Message]] = field(default_factory=list)
     states: list[ArchiveState] = field(default_factory=list)
     tombstones: list[Tombstone] = field(default_factory=list)
+    retentions: list[OwnRetention] = field(default_factory=list)
     expiries: list[Expiry] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
@@ -102,6 +112,7 @@ class Batch:
         expiries: Number of requests to remove expired messages.
         replayed: Owners of messages that are archived long after the tap announced them.
         tombstones: Rows of retractions for the store.
+        retentions: Own retentions for the store.
     """
 
     rows: Sequence[Row]
@@ -111,6 +122,7 @@ class Batch:
     expiries: int = 0
     replayed: frozenset[str] = frozenset()
     tombstones: Sequence[TombstoneRow] = ()
+    retentions: Sequence[OwnRetention] = ()
 
 
 def decode_records(records: Iterable[Record]) -> Decoded:
@@ -158,6 +170,7 @@ def assemble(
         expiries=len(decoded.expiries),
         replayed=replayed,
         tombstones=list(_tombstones(decoded.tombstones, histories)),
+        retentions=decoded.retentions,
     )
 
 
@@ -171,6 +184,7 @@ def join(first: Batch, *others: Batch) -> Batch:
         dead_letters=[letter for batch in batches for letter in batch.dead_letters],
         replayed=frozenset(owner for batch in batches for owner in batch.replayed),
         tombstones=[row for batch in batches for row in batch.tombstones],
+        retentions=[one for batch in batches for one in batch.retentions],
     )
 
 
@@ -186,6 +200,8 @@ def _sort(record: Record, event: Event, decoded: Decoded) -> None:
         decoded.expiries.append(event)
     elif isinstance(event, Tombstone):
         decoded.tombstones.append(event)
+    elif isinstance(event, OwnRetention):
+        decoded.retentions.append(event)
     else:
         decoded.states.append(event)
 

@@ -31,7 +31,7 @@ def count_events(batch: Batch, records: int) -> None:
         records: Number of its records, including filtered ones.
     """
     stored, rejected = len(batch.rows), len(batch.dead_letters)
-    states = len(batch.states) + len(batch.tombstones)
+    states = len(batch.states) + len(batch.tombstones) + len(batch.retentions)
     for outcome, number in (
         ("stored", stored),
         ("state", states),

@@ -1,16 +1,17 @@
 """The sink: writes batches to the store, and looks up histories."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from processor.batch import Batch, Decoded
 from processor.history_cache import HistoryCache
-from stanzalake.model.event import Erasure, Message
+from stanzalake.model.event import Erasure, Message, OwnRetention
 from stanzalake.model.history import History, OwnerState, merge
 from stanzalake.store.changes import Changes
 from stanzalake.store.client import Store
 from stanzalake.store.histories import Histories
-from stanzalake.store.tombstones import Tombstones
+from stanzalake.store.own_retention import OwnRetentions
+from stanzalake.store.tombstones import TombstoneRow, Tombstones
 
 
 class _Moment(NamedTuple):
@@ -47,6 +48,7 @@ class Sink:
         self._store = store
         self._histories = Histories(store)
         self._tombstones = Tombstones(store)
+        self._retentions = OwnRetentions(store)
         self._changes = Changes(store)
         self._cache = HistoryCache(self._histories)
         self._moment = _NEVER
@@ -79,17 +81,24 @@ class Sink:
         return merge(erasures, [moment.state] if moment.state else [])
 
     def write_states(self, batch: Batch) -> None:
-        """Write a batch's states and tombstones, in force on return. Idempotent.
+        """Write a batch's states, tombstones and own retentions, in force on return. Idempotent.
 
         Raises:
             StoreUnavailable: The outcome is unknown: write the states again.
             RowRefused: The store rejects at least one state: write fewer at a time.
             StoreRefused: The store rejects any state.
         """
-        hidden = {state.owner for state in batch.states if isinstance(state, Erasure)}
-        with self._changes.announce(hidden.union(row.owner for row in batch.tombstones)):
+        erasures = [state for state in batch.states if isinstance(state, Erasure)]
+        hiding: Sequence[Erasure | TombstoneRow | OwnRetention] = (
+            *erasures,
+            *batch.tombstones,
+            *batch.retentions,
+        )
+        with self._changes.announce({change.owner for change in hiding}):
             self._histories.write(batch.states)
             self._tombstones.write(batch.tombstones)
+            removals = (erasure for erasure in erasures if erasure.account)
+            self._retentions.write((*batch.retentions, *removals))
         self._cache.settle(batch.states)
         self._moment = _NEVER
 

@@ -22,6 +22,7 @@ from stanzalake.model.inbox import Inbox
 from stanzalake.model.page import (
     MAX_PAGE,
     Archive,
+    ArchiveRetention,
     Conversation,
     Item,
     Page,
@@ -90,6 +91,7 @@ class Snapshot:
         newest: The tap's upper bound of the owner's positions before it was taken.
         change: Number of the owner's last announced change when it was taken.
         limit: Messages at most.
+        own: The owner's own retention in seconds, a change of which is announced; 0 for none.
         older: Counts of the messages below the floor, by selections without bounds.
         inbox: The conversations as of a position at or below `newest`.
     """
@@ -99,6 +101,7 @@ class Snapshot:
     newest: int
     change: int
     limit: int = SNAPSHOT_MESSAGES
+    own: int = 0
     older: dict[Selection, Older] = field(default_factory=dict, compare=False)
     inbox: Inbox = field(default_factory=Inbox, compare=False)
 
@@ -219,6 +222,10 @@ class CachedArchive:
         """Return the owner's preferences, activations and erasures, oldest first."""
         return await self._stored.history()
 
+    async def retention(self) -> ArchiveRetention:
+        """Return for how long messages are kept."""
+        return await self._stored.retention()
+
     async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
         """Return the number of items of a selection, and of those below a position."""
         if selection.text is not None:
@@ -308,8 +315,16 @@ class Source(Protocol):
     def archive(self, owner: str) -> Archive:
         """Return an owner's archive, with the retention horizon as of now."""
 
-    def horizon(self, owner: str) -> int:
-        """Return the lowest position that is shown now."""
+    def horizon(self, owner: str, own: int = 0) -> int:
+        """Return the lowest position that is shown now.
+
+        Args:
+            owner: Bare JID.
+            own: The owner's own retention in seconds; 0 for none.
+        """
+
+    async def own_retention(self, owner: str) -> int:
+        """Return an owner's own retention in seconds; 0 for none."""
 
     async def newest(self, owner: str, low: int, limit: int) -> Sequence[StoredMessage]:
         """Return the newest messages of an owner from a position on, oldest first.
@@ -397,7 +412,7 @@ class PageCache:
             stored,
             partial(self._sealer.seal, owner),
             partial(self._source.summarise, owner),
-            self._source.horizon(owner),
+            self._source.horizon(owner, snapshot.own),
             inbox=partial(self._inbox, owner, snapshot),
             vanishing=self._changes.horizon,
             on_miss=partial(self._miss, owner),
@@ -465,7 +480,9 @@ class PageCache:
             return replace(known, limit=SNAPSHOT_MESSAGES)
 
     async def _extend(self, owner: str, known: Snapshot, newest: int) -> Snapshot:
-        horizon = self._source.horizon(owner)
+        if known.newest < 0:
+            known = replace(known, own=await self._source.own_retention(owner))
+        horizon = self._source.horizon(owner, known.own)
         if horizon > known.newest:
             # What has expired is not read, and is shown again if the clock is set back.
             known = replace(known, floor=max(known.floor, horizon), older={})

@@ -7,7 +7,7 @@ from query.errors import StanzaError
 from query.request import Result, RoomRights
 from query.state_publisher import StatePublisher
 from stanzalake.model.history import History
-from stanzalake.model.page import Archive
+from stanzalake.model.page import Archive, ArchiveRetention
 
 Reads = Literal["nothing", "messages", "preferences"]
 
@@ -19,11 +19,13 @@ class Answer(NamedTuple):
         payload: Child of the iq's result, as markup.
         results: Messages of the page, in sending order.
         history: The owner's history in force afterwards; None if not read or not complete.
+        retention: For how long the archive is kept; None if not asked for.
     """
 
     payload: str
     results: Sequence[Result] = ()
     history: History | None = None
+    retention: ArchiveRetention | None = None
 
 
 class QueryContext(NamedTuple):

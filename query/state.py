@@ -8,6 +8,7 @@ from query.question import Answer, QueryContext, Reads
 from query.request import State
 from stanzalake.model.event import Erasure, Preferences
 from stanzalake.model.history import History, merge
+from stanzalake.model.page import ArchiveRetention
 
 
 class StateQuestion:
@@ -26,7 +27,8 @@ class StateQuestion:
         """
         if not context.stable:
             raise StanzaError("resource-constraint", "the archive is behind: try again later")
-        return Answer("", history=await context.archive.history())
+        archive = context.archive
+        return Answer("", history=await archive.history(), retention=await archive.retention())
 
 
 async def state_after(
@@ -46,14 +48,15 @@ async def state_after(
         return None
     if answer.history is None and activated is None:
         return describe(await context.archive.history())
-    return describe(merge(answer.history or (), activated or ()))
+    return describe(merge(answer.history or (), activated or ()), answer.retention)
 
 
-def describe(history: History) -> State:
+def describe(history: History, retention: ArchiveRetention | None = None) -> State:
     """Give the position of the last change of an owner's state, and the state as JSON.
 
     The object has ``default`` (absent if the owner has no preferences), ``always``, ``never`` and
-    ``activated``: whether the owner has asked for the archive since the account was made.
+    ``activated``: whether the owner has asked for the archive since the account was made. If the
+    retention is given, ``own_retention`` and ``host_retention`` have its seconds; absent for none.
     """
     changes = [s for s in history if not isinstance(s, Erasure) or s.account]
     preferences = next((s for s in reversed(changes) if isinstance(s, Preferences)), None)
@@ -64,5 +67,9 @@ def describe(history: History) -> State:
     }
     if preferences is not None:
         state["default"] = preferences.default
+    if retention is not None and retention.own:
+        state["own_retention"] = retention.own
+    if retention is not None and retention.host is not None:
+        state["host_retention"] = retention.host
     position = changes[-1].position if changes else 0
     return State(position, json.dumps(state, ensure_ascii=False).encode())

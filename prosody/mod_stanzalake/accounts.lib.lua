@@ -8,6 +8,7 @@ local foreign = module:require "foreign";
 local forwarding = module:require "forwarding";
 local offline = module:require "offline";
 local preferences = module:require "preferences";
+local retention = module:require "retention";
 local tap = module:require "tap";
 
 -- What an account offers through us (XEP-0313 §7, XEP-0059 §4, XEP-0359 §5, XEP-0424 §2, XEP-0431 §2.1,
@@ -33,7 +34,7 @@ end
 
 -- Starts archiving.
 --   parts: recorder, sender, sequence, seal, query
--- Returns a table with forwarder, states (of the archives), watch_removals (takes the requests) and close.
+-- Returns a table with forwarder, states (of the archives), use (takes the requests) and close.
 local function start(parts, settings)
 	local forwarder;
 	local states = preferences.new(module:open_store("stanzalake_preferences"), function (...)
@@ -52,7 +53,11 @@ local function start(parts, settings)
 		module:log("warn", "The archive is not told of accounts that prosodyctl removes: "
 			.."storage = { archive = \"stanzalake\" } is missing in the configuration");
 	end
-	return { forwarder = forwarder, states = states, watch_removals = watch_removals, close = function () end };
+	local function use(requests)
+		watch_removals(requests);
+		retention.offer(requests, function (...) forwarder:ask_state(...); end);
+	end
+	return { forwarder = forwarder, states = states, use = use, close = function () end };
 end
 
 return { replaces = "mam", start = start };

@@ -67,7 +67,7 @@ end);
 check.start(journal, sequence, settings);
 
 local incoming = requests.new(inbox.new(settings.journal_dir), journal, sequence, shipping, states);
-archiving.watch_removals(incoming);
+archiving.use(incoming);
 incoming:start();
 
 local heartbeat = heartbeats.new(journal, shipping, settings);

@@ -1,5 +1,6 @@
--- Requests of prosodyctl, by way of the inbox, and of accounts and rooms that are removed: erasures and expiries, which
--- are written to the journal as events, and refreshes of the tap's knowledge of archives.
+-- Requests of prosodyctl, by way of the inbox, of accounts and rooms that are removed, and of users who choose for how
+-- long their archive is kept: erasures, expiries and retentions, which are written to the journal as events, and
+-- refreshes of the tap's knowledge of archives.
 
 local get_provider = require "core.usermanager".get_provider;
 local jid = require "util.jid";
@@ -18,6 +19,8 @@ local MAX_BY = 255;
 local ERASURE = '{"type":"erasure","v":1,"position":%d,"owner":%s,"peer":"","start":0,"end":%d,"account":%s,"by":%s}\n';
 local EXPIRY = '{"type":"expiry","v":1,"position":%d,"owner":%s}\n';
 
+local RETENTION = '{"type":"retention","v":1,"position":%d,"owner":%s,"seconds":%d,"by":%s}\n';
+
 local encoders = {};
 
 function encoders.erasure(request, position)
@@ -26,6 +29,10 @@ end
 
 function encoders.expiry(request, position)
 	return EXPIRY:format(position, quoted(request.owner));
+end
+
+function encoders.retention(request, position)
+	return RETENTION:format(position, quoted(request.owner), request.seconds, quoted(request.by));
 end
 
 local validators = {};
@@ -60,7 +67,7 @@ function requests_mt:write(request)
 	local place, err = self.journal:append(encoders[request.type](request, position));
 	if not place then return nil, err; end
 	self.sender:wrote(request.owner, place, position);
-	if request.account then self.sender:wrote_state(place); end
+	if request.account or request.type == "retention" then self.sender:wrote_state(place); end
 	if request.type == "erasure" then self.preferences:erased(request.owner, request.account); end
 	module:log("info", "To the archive: %s of %s, by %s", request.type, request.owner, request.by or "prosodyctl");
 	return true;

@@ -32,7 +32,7 @@ end
 
 -- Starts archiving.
 --   parts: recorder, sender, sequence, seal, query
--- Returns a table with forwarder, states (of the archives), watch_removals (takes the requests) and close.
+-- Returns a table with forwarder, states (of the archives), use (takes the requests) and close.
 local function start(parts, settings)
 	local forwarder = forwarding.new(parts.sender, parts.sequence, parts.query, settings);
 	local history = histories.new(forwarder, settings.freshness_timeout);
@@ -45,7 +45,7 @@ local function start(parts, settings)
 	access.start(forwarder);
 	return {
 		forwarder = forwarder, states = states_of(history);
-		watch_removals = function (requests) watch_destruction(room_tap, requests); end;
+		use = function (requests) watch_destruction(room_tap, requests); end;
 		close = function () history:close(); end;
 	};
 end

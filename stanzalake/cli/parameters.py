@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
+from stanzalake.config import duration
 from stanzalake.config.settings import Settings
 from stanzalake.errors import InvalidJid
 from stanzalake.model import jid
@@ -72,6 +73,22 @@ class _Moment(click.ParamType):
         return max(0, int(moment.timestamp() * 1000))
 
 
+class _Period(click.ParamType):
+    """A duration in seconds; 0 for never."""
+
+    name = "period"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return duration.parse(value) or 0
+        except ValueError as error:
+            self.fail(f"{value!r} is no period: {error}", param, ctx)
+
+
 def require_hosts(values: Settings, hosts: Iterable[str]) -> None:
     """Refuse VirtualHosts that are not ours; probably a typing error.
 
@@ -97,3 +114,4 @@ JID_TYPE = _Jid()
 HOST = _Host()
 OWNER = _Owner()
 MOMENT = _Moment()
+PERIOD = _Period()

@@ -37,3 +37,13 @@ def parse(text: str) -> int | None:
     if not 0 < seconds <= MAX_SECONDS:
         raise ValueError("expected more than nothing and at most 50y, or never")
     return seconds
+
+
+def write(seconds: int | None) -> str:
+    """Return a duration as `parse` reads it: in days or hours if it is that many."""
+    if seconds is None:
+        return "never"
+    for unit, length in (("d", _DAY), ("h", _UNITS["h"])):
+        if seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return str(seconds)

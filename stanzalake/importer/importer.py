@@ -25,6 +25,7 @@ from stanzalake.store.changes import Changes
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
+from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.taken_positions import TakenPositions
 
 _BATCH_CHARACTERS: Final = 32 * 1024 * 1024
@@ -40,7 +41,7 @@ class Summary:
     Attributes:
         imported: Written, or would be by a dry run.
         present: Imported before.
-        expired: Older than the retention period.
+        expired: Older than the retention period of their host or their owner.
         erased: Covered by an erasure.
         empty: Consist of excluded elements only.
         unreadable: Invalid messages, preferences and JIDs in preferences.
@@ -119,6 +120,7 @@ class Importer:
         self._histories = Histories(store)
         self._taken = TakenPositions(store)
         self._erasures = Erasures(store)
+        self._own_retentions = OwnRetentions(store)
         self._changes = Changes(store)
         self._sealer = Sealer(settings.id_key_list)
         self._settings = settings
@@ -190,7 +192,7 @@ class Importer:
 
     def _write(self, batch: _Batch) -> None:
         erasures = self._erasures.read(batch.owners())
-        rows = list(self._rows(batch.candidates, erasures))
+        rows = list(self._rows(self._kept(batch), erasures))
         states = list(self._states(batch.preferences, erasures))
         if not self._dry_run:
             self._histories.write(states)
@@ -198,6 +200,18 @@ class Importer:
                 self._store.insert(rows)
         self.summary.imported += len(rows)
         self.summary.preferences += len(states)
+
+    def _kept(self, batch: _Batch) -> Sequence[_Candidate]:
+        """Return the candidates that their owners' own retention keeps."""
+        own = self._own_retentions.read(batch.owners())
+        lowest = {owner: retention.horizon for owner, retention in own.items()}
+        kept = [
+            candidate
+            for candidate in batch.candidates
+            if from_milliseconds(candidate.archived.at) >= lowest.get(candidate.archived.owner, 0)
+        ]
+        self.summary.expired += len(batch.candidates) - len(kept)
+        return kept
 
     def _rows(self, candidates: Sequence[_Candidate], erasures: ErasuresByOwner) -> Iterator[Row]:
         moments = {moment(c.archived.owner, c.position) for c in candidates}

@@ -169,6 +169,30 @@ class Erasure(EventBase, tag="erasure", frozen=True, kw_only=True):
         )
 
 
+MAX_RETENTION = 100 * 366 * 86_400
+"""Seconds of an owner's own retention at most."""
+
+
+class OwnRetention(EventBase, tag="retention", frozen=True, kw_only=True):
+    """For how long an owner wants messages kept: readers see no older ones from then on.
+
+    Counts only where it is shorter than the retention of the owner's host. In force until the next
+    change, or until the account is removed. What it has hidden does not come back.
+    """
+
+    seconds: Annotated[
+        int,
+        msgspec.Meta(
+            description="The age of the oldest message; 0: as long as the host keeps them",
+            ge=0,
+            le=MAX_RETENTION,
+        ),
+    ]
+    by: Annotated[
+        str, msgspec.Meta(description="Who asked for it, for the record", max_length=3071)
+    ] = ""
+
+
 class Expiry(EventBase, tag="expiry", frozen=True, kw_only=True):
     """Request of Prosody's operator to remove expired messages now."""
 
@@ -232,7 +256,7 @@ class Tombstone(EventBase, tag="tombstone", frozen=True, kw_only=True):
     ] = ""
 
 
-Event = Message | Preferences | Activation | Erasure | Expiry | Tombstone
+Event = Message | Preferences | Activation | Erasure | OwnRetention | Expiry | Tombstone
 
 _POSITIONS = ("position", "start", "end", "target")
 # A value found in place of a name may be a message body, which must not reach a log.

@@ -64,6 +64,18 @@ class Conversation(NamedTuple):
     unread: int
 
 
+class ArchiveRetention(NamedTuple):
+    """For how long the messages of an archive are kept: the shorter of two periods, in seconds.
+
+    Attributes:
+        own: The owner's choice; 0 for none.
+        host: The period of the owner's host; None for ever.
+    """
+
+    own: int
+    host: int | None
+
+
 @dataclass(frozen=True)
 class Selection:
     """Filter of an archive's items; all conditions apply.
@@ -122,6 +134,9 @@ class Archive(Protocol):
 
     async def history(self) -> History:
         """Return the owner's preferences, activations and erasures, oldest first."""
+
+    async def retention(self) -> ArchiveRetention:
+        """Return for how long messages are kept."""
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
         """Return the number of items of a selection, and of those below a position.

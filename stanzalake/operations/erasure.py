@@ -1,21 +1,16 @@
 """Erasure by an operator: appended to the log as an event, then applied by a processor."""
 
-import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 from stanzalake.config.settings import Settings
-from stanzalake.errors import LogUnavailable
-from stanzalake.log import opening
-from stanzalake.log.base import EVENTS, Entry
-from stanzalake.model.event import VERSION, Erasure, decode, encode
+from stanzalake.model.event import VERSION, Erasure
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
-from stanzalake.store.changes import HEEDED_WITHIN, Changes
+from stanzalake.operations import change
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion, MessageSummary
 from stanzalake.store.erasures import Erasures
-
-_POLL_SECONDS = 0.1
 
 
 class Eraser:
@@ -31,8 +26,8 @@ class Eraser:
         self, settings: Settings, store: Store, clock: Callable[[], float] = time.time
     ) -> None:
         self._settings = settings
+        self._store = store
         self._erasures = Erasures(store)
-        self._changes = Changes(store)
         self.deletion = Deletion.of(store, settings)
         self._clock = clock
 
@@ -70,29 +65,8 @@ class Eraser:
             InvalidEvent: A processor would reject the event.
             LogUnavailable: May or may not have been appended; erasing again is safe.
         """
-        decode(encode(erasure))
-        # Announced before a processor does, so that readers drop their copies meanwhile.
-        with self._changes.announce({erasure.owner}):
-            heeded = time.monotonic() + HEEDED_WITHIN
-            asyncio.run(self._append(erasure))
-            applied = self._wait_applied(erasure, timeout)
-            time.sleep(max(0.0, heeded - time.monotonic()))
-        return applied
-
-    def _wait_applied(self, erasure: Erasure, timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        while not self._erasures.is_in_force(erasure):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_POLL_SECONDS)
-        return True
-
-    async def _append(self, erasure: Erasure) -> None:
-        file = opening.local_file(self._settings)
-        if not self._settings.kafka_bootstrap_servers and not file.is_file():
-            raise LogUnavailable(f"there is no log {file}: STANZALAKE_DATA_DIR says where it is")
-        async with opening.open_log(self._settings) as log:
-            await log.append(EVENTS, [Entry(erasure.owner, encode(erasure))])
+        is_in_force = partial(self._erasures.is_in_force, erasure)
+        return change.apply(self._settings, self._store, erasure, is_in_force, timeout)
 
 
 def _erasure(  # noqa: PLR0913, PLR0917  # the event's fields

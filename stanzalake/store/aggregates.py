@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from stanzalake.model.retention import Retention
 from stanzalake.store.client import Store
 from stanzalake.store.migrations import AGGREGATES, Target
+from stanzalake.store.own_retention import OwnRetentions
 
 log = logging.getLogger(__name__)
 
@@ -104,12 +105,8 @@ class Aggregates:
             StoreUnavailable: No answer; may work later.
         """
         moment = datetime.fromtimestamp(now, UTC)
-        parameters = {
-            **_ALL,
-            "now": int(now),
-            "quiet": moment - _QUIET,
-            "periods": self._periods,
-        }
+        periods = [*self._periods, *OwnRetentions(self._store).periods()]
+        parameters = {**_ALL, "now": int(now), "quiet": moment - _QUIET, "periods": periods}
         return [day for (day,) in self._store.select(_DUE, parameters)]
 
     def compute(self, day: date) -> None:

@@ -4,7 +4,7 @@ ClickHouse keeps duplicates of a row until it merges their parts; all reads here
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,19 +16,21 @@ from stanzalake.model.page import (
     MAX_LEGACY_ID,
     MAX_PAGE,
     Archive,
+    ArchiveRetention,
     Conversation,
     Item,
     Page,
     Selection,
     StoredMessage,
 )
-from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds
+from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
 from stanzalake.model.retention import Retention
 from stanzalake.store import full_text
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.conversations import Conversations
 from stanzalake.store.histories import Histories
+from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.statement import MESSAGES, select
 from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, Rows, VisibleMessages
 
@@ -67,6 +69,7 @@ class ArchiveReader:
         self._store = store
         self._messages = VisibleMessages(store, threads, sharded=sharded)
         self._histories = Histories(store)
+        self._own_retentions = OwnRetentions(store)
         self._sealer = sealer
         self._retention = retention
         self._clock = clock
@@ -77,12 +80,32 @@ class ArchiveReader:
 
     def _archive(self, owner: str) -> "_StoredArchive":
         now = self._clock()
-        times = self._retention.horizon(owner, now), from_milliseconds(int(1000 * now))
-        return _StoredArchive(self._messages, self._histories, self._sealer, owner, *times)
+        horizon = self._retention.horizon(owner, now)
+        return self._archive_from(horizon, owner, from_milliseconds(int(1000 * now)))
 
-    def horizon(self, owner: str) -> int:
-        """Return the lowest position of an archive that is shown now."""
-        return self._retention.horizon(owner, self._clock())
+    def _archive_from(self, oldest: int, owner: str, now: int = 0) -> "_StoredArchive":
+        parts = self._messages, self._histories, self._sealer
+        return _StoredArchive(*parts, owner, oldest, now, partial(self.retention, owner))
+
+    def horizon(self, owner: str, own: int = 0) -> int:
+        """Return the lowest position of an archive that is shown now.
+
+        Args:
+            owner: Bare JID.
+            own: The owner's own retention in seconds; 0 for none.
+        """
+        now = self._clock()
+        return max(self._retention.horizon(owner, now), seconds_ago(own or None, now))
+
+    async def retention(self, owner: str) -> ArchiveRetention:
+        """Return for how long an archive is kept; raises as `Store.select` does."""
+        host = self._retention.of_host(owner.rpartition("@")[2])
+        return ArchiveRetention(await self.own_retention(owner), host)
+
+    async def own_retention(self, owner: str) -> int:
+        """Return an owner's own retention in seconds, 0 for none; raises as `Store.select` does."""
+        found = await self._messages.call(self._own_retentions.read, [owner])
+        return found[owner].seconds if owner in found else 0
 
     async def newest(self, owner: str, low: int, limit: int) -> Sequence[StoredMessage]:
         """Return the newest messages of an owner from a position on, oldest first.
@@ -121,8 +144,7 @@ class ArchiveReader:
 
         Nothing expires meanwhile: the selection has the horizon.
         """
-        archive = _StoredArchive(self._messages, self._histories, self._sealer, owner, 0, 0)
-        return await archive.summarise(selection)
+        return await self._archive_from(0, owner).summarise(selection)
 
     async def inbox(self, owner: str, known: Inbox, up_to: int) -> Inbox:
         """Return an owner's inbox with the messages up to a position.
@@ -188,6 +210,7 @@ class _StoredArchive:
         owner: str,
         oldest: int,
         now: int,
+        retention: Callable[[], Awaitable[ArchiveRetention]],
     ) -> None:
         self._messages = messages
         self._histories = histories
@@ -195,6 +218,7 @@ class _StoredArchive:
         self._owner = owner
         self._oldest = oldest
         self._now = now
+        self._retention = retention
 
     async def find(self, ids: Collection[str]) -> Mapping[str, int]:
         opened = {id_: self._sealer.open(self._owner, id_) for id_ in ids}
@@ -258,6 +282,9 @@ class _StoredArchive:
     async def history(self) -> History:
         histories = await self._messages.call(self._histories.read, [self._owner])
         return histories[self._owner]
+
+    async def retention(self) -> ArchiveRetention:
+        return await self._retention()
 
     async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
         inbox = await self.inbox(Inbox(), MAX_POSITION)

@@ -102,6 +102,9 @@ _SUFFIXES = {
     "retracted": "_retracted",
     "migrations": "_migrations",
     "retention": "_retention",
+    "own_retention": "_own_retention",
+    "own_horizons": "_own_horizons",
+    "hidden": "_hidden",
 }
 """Suffixes of the tables' names, by the parameter that stands for each."""
 

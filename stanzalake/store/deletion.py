@@ -21,6 +21,8 @@ from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import VISIBLE, Erasures
 from stanzalake.store.migrations import Target
+from stanzalake.store.own_retention import SUFFIX as _OWN_RETENTION
+from stanzalake.store.own_retention import WITH_OWN_HORIZON, OwnRetentions
 from stanzalake.store.retention import RetentionRecord, horizon
 from stanzalake.store.statement import MESSAGES, select
 from stanzalake.store.tombstones import SUFFIX as _TOMBSTONES
@@ -45,6 +47,7 @@ _SOURCES = {
     "": MESSAGES,
     _PREFERENCES: "{preferences:Identifier}",
     _TOMBSTONES: "{tombstones:Identifier}",
+    _OWN_RETENTION: "{own_retention:Identifier}",
 }
 _ASYNCHRONOUS = "SETTINGS mutations_sync = 0"
 _SUMMARY = "count(), min(position), max(position)"
@@ -122,6 +125,7 @@ class Deletion:
         self._record = RetentionRecord(store)
         self._log_retention = log_retention
         self._erasures = Erasures(store)
+        self._own_retentions = OwnRetentions(store)
         self._changes = Changes(store)
         self._expiring = 0
         self._tombstones = Tombstones(store)
@@ -144,9 +148,13 @@ class Deletion:
         return self._summarise([_ERASED, VISIBLE], parameters)
 
     def expired(self, now: float) -> MessageSummary:
-        """Summarise the messages on the disk that have expired by a moment, in unix seconds."""
+        """Summarise the messages on the disk that have expired by a moment, in unix seconds.
+
+        By the retention of their host, or by their owner's own.
+        """
         end = horizon(self._retention, now)
-        return self._summarise([f"position < {end.expression}"], end.parameters)
+        expired = f"position < greatest({end.expression}, own.horizon)"
+        return self._summarise([expired], end.parameters, WITH_OWN_HORIZON)
 
     def waiting(self, now: float) -> MessageSummary:
         """Summarise the messages on the disk that have expired since the retention was shortened.
@@ -254,6 +262,10 @@ class Deletion:
             end = horizon(retention, now)
             yield _Rows("", f"position < {end.expression}", end.parameters)
             yield _Rows(_TOMBSTONES, f"position < {end.expression}", end.parameters)
+        for own in chunks(self._own_retentions.due().items(), _name):
+            owners, highs = map(list, zip(*own, strict=True))
+            yield _Rows("", _ENDED, {"owners": owners, "highs": highs})
+            yield _Rows(_TOMBSTONES, _ENDED, {"owners": owners, "highs": highs})
         for some in chunks(erasures, _text):
             yield _Rows("", _ERASED, _parameters(some))
             # A tombstone may go once everything before it is gone that it can name.
@@ -263,12 +275,13 @@ class Deletion:
             accounts = [erasure for erasure in some if erasure.account]
             if accounts:
                 yield _Rows(_PREFERENCES, _ENDED, _parameters(accounts))
+                yield _Rows(_OWN_RETENTION, _ENDED, _parameters(accounts))
 
     def _exist(self, rows: _Rows) -> bool:
         return bool(self._store.select(rows.select("1", "LIMIT 1"), rows.parameters))
 
     def _log(self, rows: _Rows) -> None:
-        if "owners" in rows.parameters:
+        if rows.condition is _ERASED:
             log.info("removing what %d erasures cover", len(rows.parameters["owners"]))
         elif not rows.suffix:
             expired = self._summarise([rows.condition], rows.parameters)
@@ -281,8 +294,10 @@ class Deletion:
             self._changes.begin_expiry(newest)
             self._expiring = newest
 
-    def _summarise(self, where: Sequence[str], parameters: Mapping[str, Any]) -> MessageSummary:
-        distinct = select("DISTINCT owner, position", where)
+    def _summarise(
+        self, where: Sequence[str], parameters: Mapping[str, Any], source: str = MESSAGES
+    ) -> MessageSummary:
+        distinct = select("DISTINCT owner, position", where, source=source)
         [row] = self._store.select(select(_SUMMARY, source=f"({distinct})"), parameters)
         return MessageSummary(*map(int, row))
 
@@ -316,6 +331,10 @@ class Deletion:
 
 def _text(erasure: Erasure) -> str:
     return erasure.owner + erasure.peer
+
+
+def _name(horizon: tuple[str, int]) -> str:
+    return horizon[0]
 
 
 def _text_of_retracted(message: RetractedMessage) -> str:

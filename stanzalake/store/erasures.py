@@ -15,25 +15,32 @@ _HIDES = """arrayExists(
     (erasure) -> position >= erasure.1 AND position < erasure.2
         AND (erasure.3 = '' OR erasure.3 = peer),
     {})"""
-_OF_OWNER = select("groupUniqArray((low, high, peer))", ["owner = {owner:String}"], source=_TABLE)
+_OF_OWNER = select(
+    "groupUniqArray((low, high, peer))", ["owner = {owner:String}"], source="{hidden:Identifier}"
+)
 
 VISIBLE = f"NOT {_HIDES.format(f'({_OF_OWNER})')}"
-"""Condition for messages of the owner ``{owner:String}`` that no erasure covers."""
+"""Condition for messages of the owner ``{owner:String}`` that are neither erased nor too old.
+
+Too old are those that the owner keeps no longer, see `own_retention`.
+"""
 
 VISIBLE_TO_ALL = f"NOT {_HIDES.format('erasures')}"
-"""Condition for messages of any owner that no erasure covers; for use with ERASURES."""
+"""The same condition for messages of any owner; for use with ERASURES."""
 
 ERASURES = """LEFT JOIN (
     SELECT owner, groupUniqArray((low, high, peer)) AS erasures
-    FROM {erasures:Identifier} GROUP BY owner
+    FROM {hidden:Identifier} GROUP BY owner
 ) AS erased USING (owner)"""
-"""The join of messages with the erasures of each message's owner."""
+"""The join of messages with what is hidden of each message's owner."""
 
 MAY_BE_ERASED = """(
     joinGet({erased:String}, 'known', halfMD5({owner:String}))
     OR NOT joinGet({erased:String}, 'known', toUInt64(0))
 )"""
-"""Whether the owner may have erasures or tombstones, without reading: else nothing is hidden.
+"""Whether the owner may have erasures, tombstones or a retention, without reading.
+
+Else nothing is hidden.
 
 The table in memory has the hashes of all owners with such records, and 0 once it is complete: a
 restart of ClickHouse empties it. Materialized views add the owner of each new record.
@@ -51,6 +58,7 @@ INSERT INTO {erased:Identifier} (owner, known) SELECT owner, 1 FROM
 (
     SELECT DISTINCT halfMD5(owner) AS owner FROM {erasures:Identifier}
     UNION DISTINCT SELECT halfMD5(owner) FROM {tombstones:Identifier}
+    UNION DISTINCT SELECT halfMD5(owner) FROM {own_retention:Identifier}
     UNION ALL SELECT toUInt64(0)
 ) ORDER BY owner DESC"""
 _IN_FORCE = select(
@@ -69,6 +77,21 @@ class _Row(NamedTuple):
     high: int
     account: bool
     asked_by: str
+
+
+def touch(store: Store, hidden: Iterable[tuple[str, int, int]]) -> None:
+    """Record the days of hidden messages as changed, before their bytes are removed.
+
+    Args:
+        store: The store.
+        hidden: Ranges of positions, each by its owner, the first and the one behind the last.
+
+    Raises:
+        StoreUnavailable: Outcome unknown; repeat.
+    """
+    for some in chunks(hidden, lambda span: span[0]):
+        owners, lows, highs = map(list, zip(*some, strict=True))
+        store.command(_TOUCH, {"owners": owners, "lows": lows, "highs": highs})
 
 
 class Erasures:
@@ -90,17 +113,7 @@ class Erasures:
         rows = [_row(erasure) for erasure in erasures]
         if rows:
             self._store.insert(rows, SUFFIX)
-        for some in chunks(rows, lambda row: row.owner + row.peer):
-            self._touch(some)
-
-    def _touch(self, rows: Sequence[_Row]) -> None:
-        """Record the days of the erased messages as changed, before their bytes are removed."""
-        columns = {
-            "owners": [row.owner for row in rows],
-            "lows": [row.low for row in rows],
-            "highs": [row.high for row in rows],
-        }
-        self._store.command(_TOUCH, columns)
+        touch(self._store, [(row.owner, row.low, row.high) for row in rows])
 
     def read(self, owners: Collection[str]) -> Mapping[str, Sequence[Erasure]]:
         """Return the erasures of each owner that has any, oldest first.

@@ -25,6 +25,7 @@ SELECT DISTINCT owner FROM (
     UNION ALL SELECT owner FROM {preferences:Identifier} WHERE position > {position:UInt64}
     UNION ALL SELECT owner FROM {erasures:Identifier} WHERE position > {position:UInt64}
     UNION ALL SELECT owner FROM {tombstones:Identifier} WHERE position > {position:UInt64}
+    UNION ALL SELECT owner FROM {own_retention:Identifier} WHERE position > {position:UInt64}
 ) ORDER BY owner"""
 _SOURCE = f"{MESSAGES} {ERASURES}"
 
@@ -146,7 +147,7 @@ def _moment(position: int) -> datetime:
 
 
 def owners_ahead(store: Store, position: int) -> Sequence[str]:
-    """Return the owners with a message, preferences, an erasure or a tombstone above a position.
+    """Return the owners with a message or anything else above a position.
 
     Raises:
         StoreUnavailable: No answer; may work later.

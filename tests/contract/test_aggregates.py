@@ -6,15 +6,17 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from processor.cleaner import Cleaner
-from stanzalake.model.event import VERSION, Erasure
+from stanzalake.model.event import VERSION, Erasure, OwnRetention
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import aggregates
 from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
+from stanzalake.store.own_retention import OwnRetentions
 from tests.support.archives import START
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import load
@@ -176,6 +178,24 @@ def test_a_day_is_computed_again_while_its_messages_expire(store: Store) -> None
     expiring = [now - begins - 3600, now - begins - 90_000, now - begins + 60]
     due = [list(Aggregates(store, "", Retention(period)).due(now)) for period in expiring]
     assert due == [[DAYS[0]], [DAYS[1], DAYS[0]], []]
+
+
+def test_a_day_is_computed_again_while_an_owner_keeps_its_messages_no_longer(store: Store) -> None:
+    age(store)
+    compute(store)
+    now, found = now_of(store), Aggregates(store, "", FOREVER)
+    choice = OwnRetention(
+        v=VERSION,
+        owner=JULIET,
+        position=from_milliseconds(1000 * now),
+        seconds=now - START // DAY_MS * DAY_MS // 1000 + 60,
+    )
+    OwnRetentions(store).write([choice])
+    assert list(found.due(now)) == []
+    assert list(found.due(now + 120)) == [DAYS[0]]
+    OwnRetentions(store).write([replace(choice, position=choice.position + 1, seconds=3600)])
+    assert days_computed(store) == []
+    assert {r[1] for r in contents(store)["daily"]}.isdisjoint({"capulet.lit"})
 
 
 def test_former_computations_leave_the_disk(store: Store) -> None:

@@ -20,7 +20,15 @@ from query.page_cache import CachedArchive, PageCache
 from query.request import Request
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.log.base import Record
-from stanzalake.model.event import VERSION, Erasure, Event, Preferences, Tombstone, encode
+from stanzalake.model.event import (
+    VERSION,
+    Erasure,
+    Event,
+    OwnRetention,
+    Preferences,
+    Tombstone,
+    encode,
+)
 from stanzalake.model.page import Archive, Selection
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import Retention
@@ -65,6 +73,12 @@ class Erase(NamedTuple):
 
     by_command: bool
     peer: str
+    seconds: int
+
+
+class Choose(NamedTuple):
+    """The owner's choice of how many seconds to keep messages; 0 for all."""
+
     seconds: int
 
 
@@ -134,6 +148,7 @@ STEPS = st.one_of(
     st.builds(Say, PEERS, st.integers(0, 9)),
     st.builds(Prefer, st.sampled_from(["always", "never"])),
     st.builds(Erase, st.booleans(), st.sampled_from(["", ROMEO]), st.integers(0, 30)),
+    st.builds(Choose, st.sampled_from([0, 5, 30])),
     st.builds(Retract),
     st.builds(Process, st.integers(1, 5), st.sampled_from(["", "", "states", "rows"])),
     st.builds(Process, st.just(100)),
@@ -181,7 +196,7 @@ class World:
         self.cache = PageCache(self.reader, SEALER, self.feed, 1 << 20)
         self.is_polled = False
 
-    async def do(self, step: object) -> None:  # noqa: C901  # one line a kind
+    async def do(self, step: object) -> None:  # noqa: C901, PLR0912  # one line a kind
         """Take a step."""
         match step:
             case Say():
@@ -191,6 +206,9 @@ class World:
                 self._append(event)
             case Erase():
                 self._erase(step)
+            case Choose():
+                self.before, self.newest = self.newest, self._next()
+                self._append(self._choice(step.seconds))
             case Retract():
                 self.before, self.newest = self.newest, self._next()
                 self._append(self._tombstone(self.newest))
@@ -227,6 +245,9 @@ class World:
             always=(),
             never=(),
         )
+
+    def _choice(self, seconds: int) -> OwnRetention:
+        return OwnRetention(v=VERSION, owner=self.owner, position=self.newest, seconds=seconds)
 
     def _tombstone(self, position: int) -> Tombstone:
         return Tombstone(
@@ -367,6 +388,7 @@ def store() -> Iterator[Store]:
 @example([Say(ROMEO, 0), DONE, ALL, Erase(True, "", 30), ALL])
 @example([Say(ROMEO, 0), DONE, ALL, Erase(False, "", 30), ALL, DONE, ALL])
 @example([Say(ROMEO, 0), DONE, ALL, Retract(), DONE, ALL])
+@example([Say(ROMEO, 0), Say(ROMEO, 9), DONE, ALL, Choose(5), DONE, ALL, Choose(0), DONE, ALL])
 @example([Say(ROMEO, 0), DONE, ALL, Import(9, is_killed=True), ALL])
 @example([Say(ROMEO, 0), Say(ROMEO, 9, True), DONE, ALL, Replay(), ALL])
 @example([Say(ROMEO, 0), Say(ROMEO, 9), DONE, ALL, Expire(5, False), ALL, ALL])

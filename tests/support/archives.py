@@ -8,7 +8,7 @@ from stanzalake.log.base import EVENTS, Consumer, Entry, Record
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 from stanzalake.model.event import Event, decode
 from stanzalake.model.history import History
-from stanzalake.model.page import Conversation, Item, Page, Selection
+from stanzalake.model.page import ArchiveRetention, Conversation, Item, Page, Selection
 from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.model.retention import FOREVER
 from stanzalake.store.client import Row
@@ -97,6 +97,9 @@ class MemoryArchive:
 
     async def history(self) -> History:
         return self._said
+
+    async def retention(self) -> ArchiveRetention:
+        return ArchiveRetention(0, None)
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
         chosen = self._chosen(selection)

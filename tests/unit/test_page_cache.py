@@ -208,6 +208,8 @@ class CountedStore:
         changes: The announced changes.
         oldest: The retention horizon.
         inboxes: For each read of an inbox, the position behind which messages were read.
+        own: The owner's own retention, in positions.
+        now: The position of the moment.
     """
 
     def __init__(self, *positions: int) -> None:
@@ -216,14 +218,19 @@ class CountedStore:
         self.reads: list[int] = []
         self.changes = CountedChanges()
         self.oldest = 0
+        self.own = 0
+        self.now = 0
         self.counts = 0
         self.is_too_large = False
 
     def archive(self, owner: str) -> MemoryArchive:
         return MemoryArchive(self.rows, owner, self.oldest)
 
-    def horizon(self, _owner: str) -> int:
-        return self.oldest
+    async def own_retention(self, _owner: str) -> int:
+        return self.own
+
+    def horizon(self, _owner: str, own: int = 0) -> int:
+        return max(self.oldest, self.now - own if own else 0)
 
     async def newest(self, owner: str, low: int, limit: int) -> list[StoredMessage]:
         assert owner == JULIET

@@ -157,6 +157,7 @@ class Target(NamedTuple):
             columns=_COLUMNS,
             time_zone=self.time_zone,
             touched_engine=_TOUCHED_ENGINES[replicated],
+            own_retention_engine=_OWN_RETENTION_ENGINES[replicated],
             **{
                 name: text.format(table=self.table, days=_DIRTY.format(table=self.table))
                 for name, text in AGGREGATES.items()
@@ -176,6 +177,12 @@ _RECORD_ENGINES = {
 _TOUCHED_ENGINES = {
     False: "ReplacingMergeTree(at)",
     True: "ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}', at)",
+}
+
+_OWN_RETENTION_ENGINES = {
+    False: "ReplacingMergeTree(position)",
+    True: "ReplicatedReplacingMergeTree("
+    "'/clickhouse/tables/{uuid}/{shard}', '{replica}', position)",
 }
 
 

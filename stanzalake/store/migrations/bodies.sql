@@ -36,7 +36,7 @@ FROM {messages} AS message
 LEFT JOIN
 (
     SELECT owner, groupUniqArray((low, high, peer)) AS erasures
-    FROM {table}_erasures{local} GROUP BY owner
+    FROM {table}_hidden{local} GROUP BY owner
 ) AS erased ON erased.owner = message.owner
 CROSS JOIN (SELECT key FROM {table}_secret ORDER BY made_at LIMIT 1) AS secret
 WHERE {kept}
