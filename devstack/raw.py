@@ -23,10 +23,14 @@ class RawSession:
         self._host = host
         self._port = port
 
+    async def connect(self) -> str:
+        """Connect and open a stream; return the features that are offered."""
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return await self._stream()
+
     async def authenticate(self) -> None:
         """Log in, up to where a resource is bound or a stream resumed."""
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
-        await self._stream()
+        await self.connect()
         token = base64.b64encode(f"\0{self._user}\0{self._password}".encode()).decode()
         self.write(f"<auth xmlns='{_SASL}' mechanism='PLAIN'>{token}</auth>")
         await self.reader.readuntil(b"<success")
@@ -49,9 +53,9 @@ class RawSession:
         """Send some text, as it is."""
         self.writer.write(text.encode())
 
-    async def _stream(self) -> None:
+    async def _stream(self) -> str:
         self.write(
             f"<stream:stream to='{self._host}' version='1.0' xmlns='jabber:client' "
             "xmlns:stream='http://etherx.jabber.org/streams'>"
         )
-        await self.reader.readuntil(b"</stream:features>")
+        return (await self.reader.readuntil(b"</stream:features>")).decode()

@@ -46,7 +46,13 @@ class MetadataQuestion:
     activates: ClassVar[bool] = False
 
     async def answer(self, context: QueryContext) -> Answer:
-        """Give the first and last item's id and time (XEP-0313 §5)."""
+        """Give the first and last item's id and time (XEP-0313 §5).
+
+        Raises:
+            StanzaError: resource-constraint if the store may lack the last.
+        """
+        if not context.stable:
+            raise StanzaError("resource-constraint", "the archive is behind: try again later")
         oldest = await context.archive.read(Selection(), 1)
         newest = await context.archive.read(Selection(), 1, backward=True)
         ends = [_end("start", item) for item in oldest.items]

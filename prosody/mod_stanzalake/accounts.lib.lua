@@ -3,6 +3,7 @@
 local jid = require "util.jid";
 local now = require "util.time".now;
 
+local bind = module:require "bind";
 local directory = module:require "directory";
 local foreign = module:require "foreign";
 local forwarding = module:require "forwarding";
@@ -45,6 +46,7 @@ local function start(parts, settings)
 	states:start();
 	offline.start();
 	forwarder:serve_accounts();
+	bind.start(forwarder);
 	module:hook("account-disco-info", on_disco);
 	foreign.watch(module:measure("forbidden", "counter", {
 		description = "Requests for the archives of others, which were refused";

@@ -318,6 +318,25 @@ function forwarding_mt:messages_of(request, opened)
 	return messages;
 end
 
+-- Requests something of an archive for the host itself.
+--   request: with iq, owner, asker
+--   answered: called once, with the result, the messages of its page and whether they are all there were, or with nil
+function forwarding_mt:ask_archive(request, answered)
+	local owner = request.owner;
+	request.position, request.text = self.sequence:next(owner), text_of(request.iq:reset());
+	request.newest = self.sender:newest_position(owner);
+	self.sender:hold(owner, self.freshness_timeout, function (stable, watermarks)
+		if self.closed then return answered(nil); end
+		self:ask(text_of_request("request", request, stable, watermarks), function (opened)
+			local reply = opened and opened.iq and self.parser:parse(opened.iq);
+			local is_answer = reply and answers_request(reply, request) and reply.attr.type == "result";
+			local messages = opened and self:messages_of(request, opened);
+			if not is_answer then return answered(nil); end
+			answered(reply, messages, stable and request.newest == self.sender:newest_position(owner));
+		end);
+	end);
+end
+
 -- Requests the newest messages of a room, in the room's own name.
 --   answered: called once, with stanzas that hold a result each, oldest first, or with nil
 function forwarding_mt:ask_newest(owner, limit, answered)
@@ -326,16 +345,19 @@ function forwarding_mt:ask_newest(owner, limit, answered)
 		:text_tag("max", ("%d"):format(limit)):text_tag("before", "");
 	-- Nobody's real JID is part of a room's history.
 	local rights = { affiliation = "none", whois = "moderators", moderator = false };
-	local request = { owner = owner, asker = owner, iq = iq, room = rights, position = self.sequence:next(owner) };
-	request.text, request.newest = text_of(iq:reset()), self.sender:newest_position(owner);
-	self.sender:hold(owner, self.freshness_timeout, function (stable, watermarks)
-		if self.closed then return answered(nil); end
-		self:ask(text_of_request("request", request, stable, watermarks), function (opened)
-			local reply = opened and opened.iq and self.parser:parse(opened.iq);
-			local is_page = reply and answers_request(reply, request) and reply.attr.type == "result";
-			local messages = opened and self:messages_of(request, opened);
-			answered(is_page and messages or nil);
-		end);
+	self:ask_archive({ owner = owner, asker = owner, iq = iq, room = rights }, function (reply, messages)
+		answered(reply and messages);
+	end);
+end
+
+-- Requests the metadata of an account's archive.
+--   answered: called once, with the element and whether it names the last message there is, or with nil
+function forwarding_mt:ask_metadata(owner, answered)
+	-- The session has no resource yet.
+	local asker = owner.."/"..new_id();
+	local iq = st.iq({ type = "get", id = new_id(), from = asker, to = owner }):tag("metadata", { xmlns = xmlns_mam });
+	self:ask_archive({ owner = owner, asker = asker, iq = iq }, function (reply, _, is_current)
+		answered(reply and reply:get_child("metadata", xmlns_mam), is_current);
 	end);
 end
 

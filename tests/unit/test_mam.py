@@ -478,6 +478,12 @@ async def test_the_metadata_of_an_empty_archive_are_empty() -> None:
     assert given.payload == f'<metadata xmlns="{MAM}"/>'
 
 
+async def test_metadata_that_may_lack_the_last_message_are_not_told() -> None:
+    with pytest.raises(StanzaError) as error:
+        await answer(ARCHIVE, f"<metadata xmlns='{MAM}'/>", "get", stable=False)
+    assert error.value.condition == "resource-constraint"
+
+
 @pytest.mark.requirement("355-35", "313-143", "313-144", "RFC-06")
 @pytest.mark.parametrize(
     ("kind", "payload", "condition"),

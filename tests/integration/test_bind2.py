@@ -1,0 +1,127 @@
+"""Bind 2 (XEP-0386) on Prosody 13: a login tells what the archive holds."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from devstack.debian import TRIXIE
+from devstack.raw import RawSession
+from stanzalake.xmpp.namespaces import MAM, tag
+from tests.support.clients import parsed
+from tests.support.components import FakeIngest, FakeQuery
+from tests.support.server import HOST, JULIET, PASSWORD, Server, StartServer
+from tests.support.wait import until
+
+SASL2, BIND2 = "urn:xmpp:sasl:2", "urn:xmpp:bind:0"
+MODULES = ("stanzalake", "offline", "sasl2", "sasl2_bind2", "sasl2_sm")
+BOUND = tag(BIND2, "bound")
+METADATA = f"{BOUND}/{tag(MAM, 'metadata')}"
+
+
+class Scene(NamedTuple):
+    """Prosody 13 with the modules for SASL 2, ingest and query."""
+
+    server: Server
+    ingest: FakeIngest
+    query: FakeQuery
+
+
+@pytest.fixture
+async def scene(start_server: StartServer) -> AsyncIterator[Scene]:
+    server = await start_server(root=TRIXIE, modules=MODULES)
+    yield Scene(server, await server.ingest(), await server.query())
+    assert "raceback" not in server.log
+
+
+def metadata(last: str) -> str:
+    """Give the metadata of an archive, up to a message."""
+    return (
+        f"<metadata xmlns='{MAM}'><start id='first' timestamp='2026-01-01T00:00:00Z'/>"
+        f"<end id='{last}' timestamp='2026-01-02T00:00:00Z'/></metadata>"
+    )
+
+
+async def connect(scene: Scene) -> tuple[RawSession, str]:
+    """Give a session of Juliet's that asks for a login with a resource, and the features."""
+    session = RawSession("juliet", PASSWORD, HOST, scene.server.prosody.client_port)
+    features = await session.connect()
+    token = base64.b64encode(f"\0juliet\0{PASSWORD}".encode()).decode()
+    session.write(
+        f"<authenticate xmlns='{SASL2}' mechanism='PLAIN'>"
+        f"<initial-response>{token}</initial-response>"
+        f"<bind xmlns='{BIND2}'><tag>Test</tag><enable xmlns='urn:xmpp:carbons:2'/></bind>"
+        "</authenticate>"
+    )
+    return session, features
+
+
+async def success_of(session: RawSession) -> ET.Element:
+    """Give the success of a login, which nothing comes before."""
+    async with asyncio.timeout(10):
+        text = await session.reader.readuntil(b"</success>")
+    assert text.startswith(b"<success")
+    return parsed(text.decode())
+
+
+def ids_in(success: ET.Element) -> list[str | None]:
+    """Give the ids of the first and the last message that a login names."""
+    return [end.get("id") for end in success.findall(f"{METADATA}/*")]
+
+
+@pytest.mark.requirement("386-01", "386-02", "386-03")
+async def test_a_login_tells_what_the_archive_holds_and_brings_nothing_twice(scene: Scene) -> None:
+    romeo, juliet = [await scene.server.client(name) for name in ("romeo", "juliet")]
+    await juliet.offline()
+    romeo.say(JULIET, "archived", "m1")
+    await scene.ingest.arrival("archived", JULIET)
+    romeo.send_raw(
+        f"<message to='{JULIET}' id='m2' type='chat'><body>not</body>"
+        "<no-permanent-store xmlns='urn:xmpp:hints'/></message>"
+    )
+    scene.query.answer = lambda request: scene.query.reply(request, metadata("m1"))
+    session, features = await connect(scene)
+    assert f"<feature var='{MAM}'/>" in features.partition(BIND2)[2]
+    assert ids_in(await success_of(session)) == ["first", "m1"]
+    [request] = scene.query.requests
+    assert request.header["owner"] == JULIET
+    session.write("<presence/><iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>")
+    received = (await session.reader.readuntil(b"id='p'")).decode()
+    assert ">not<" in received
+    assert ">archived<" not in received
+    await session.close()
+
+
+async def test_a_message_during_the_login_is_in_the_metadata(scene: Scene) -> None:
+    romeo = await scene.server.client("romeo")
+    scene.query.answer = lambda _: ""
+    session, _ = await connect(scene)
+    await until(lambda: len(scene.query.requests) == 1)
+    romeo.say(JULIET, "meanwhile", "m2")
+    await scene.ingest.arrival("meanwhile", JULIET)
+    scene.query.answer = lambda request: scene.query.reply(request, metadata("m2"))
+    scene.query.send_raw(scene.query.reply(scene.query.requests[0], metadata("m1")))
+    assert ids_in(await success_of(session)) == ["first", "m2"]
+    await session.close()
+
+
+async def test_a_login_goes_on_without_an_archive(scene: Scene) -> None:
+    answers = (lambda asked: scene.query.error(asked.outer, "wait", "timeout"), lambda _: "")
+    for answer in answers:
+        scene.query.answer = answer
+        session, _ = await connect(scene)
+        success = await success_of(session)
+        assert success.find(BOUND) is not None
+        assert success.find(METADATA) is None
+        await session.close()
+    # A client that leaves meanwhile is no trouble.
+    session, _ = await connect(scene)
+    await until(lambda: len(scene.query.requests) == 3)
+    await session.close()
+    await scene.query.stop()
+    session, _ = await connect(scene)
+    assert (await success_of(session)).find(BOUND) is not None
+    await session.close()
