@@ -1,0 +1,61 @@
+"""Schemas as former versions made them, by the number of their last migration.
+
+`python -m tests.support.schemas` adds the present one, which is to be done at each release.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from stanzalake.store.client import Store
+from stanzalake.store.statement import literal
+from tests.support.stores import migrated_store
+
+DIRECTORY = Path(__file__).parent / "former_schemas"
+FORMER = sorted(path.stem for path in DIRECTORY.glob("*.sql"))
+"""Numbers of the former schemas, with zeros: 004."""
+
+_SEPARATOR = ";\n\n"
+_RANKS = {"View": 1, "MaterializedView": 2}
+
+
+def restore(store: Store, number: str) -> None:
+    """Make a former schema in an empty store."""
+    for statement in (DIRECTORY / f"{number}.sql").read_text().split(_SEPARATOR):
+        store.command(statement.replace("{table}", store.table))
+
+
+def definitions(store: Store) -> dict[str, tuple[str, str]]:
+    """Return the engine and the CREATE statement of each table and view, by its suffix.
+
+    The name of the messages table is written {table}.
+    """
+    rows = store.select(
+        "SELECT substring(name, length({messages:String}) + 1), engine, create_table_query"
+        " FROM system.tables WHERE database = currentDatabase()"
+        " AND (name = {messages:String} OR startsWith(name, {messages:String} || '_'))"
+    )
+    name = re.compile(rf"(`?default`?\.)?\b{store.table}(?=_[a-z]|\b)")
+    return {suffix: (engine, name.sub("{table}", text)) for suffix, engine, text in rows}
+
+
+def freeze(store: Store) -> Iterator[str]:
+    """Yield the statements that make the schema of a store."""
+    found = definitions(store)
+    for suffix in sorted(found, key=lambda each: (_RANKS.get(found[each][0], 0), each)):
+        yield found[suffix][1]
+    rows = store.select("SELECT number, name, version FROM {migrations:Identifier} ORDER BY number")
+    values = ", ".join(f"({number}, {literal(name)}, {literal(v)})" for number, name, v in rows)
+    yield f"INSERT INTO {{table}}_migrations (number, name, version) VALUES {values}"
+    yield "INSERT INTO {table}_secret (key) VALUES ((1, 2))"
+
+
+def main() -> None:
+    """Write the present schema to its file."""
+    with migrated_store("chdb://:memory:") as store:
+        [(number,)] = store.select("SELECT max(number) FROM {migrations:Identifier}")
+        (DIRECTORY / f"{number:03d}.sql").write_text(_SEPARATOR.join(freeze(store)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
