@@ -13,6 +13,7 @@ local deliveries = module:require "delivery";
 local displayed = module:require "displayed";
 local event = module:require "event";
 local frames = module:require "frames";
+local pages = module:require "pages";
 local stanzas = module:require "stanzas";
 local turns = module:require "turns";
 
@@ -86,12 +87,6 @@ local function answers_request(iq, request)
 		and (kind == "error" or kind == "result" and #iq.tags <= 1);
 end
 
--- Whether a message is a result, or an entry of the inbox, from the request's archive to its session.
-local function is_result(message, request)
-	return message.name == "message" and message.attr.to == request.asker and message.attr.from == request.owner
-		and (message:get_child("result", xmlns_mam) or message:get_child("entry", xmlns_inbox)) ~= nil;
-end
-
 -- A client cannot catch up by a page that may lack messages.
 local function is_stable_page(iq)
 	local fin = iq.attr.type == "result" and iq:get_child("fin", xmlns_mam);
@@ -156,48 +151,17 @@ local function state_of_error(iq, change)
 	return false;
 end
 
--- Sends a message as session.send does, but in the text that it came in: writing it again is half of the work. A filter
--- may keep the message, change it, or put another one in its place. A session over BOSH has no rawsend.
-local function send_text(session, message, text)
-	if not session.rawsend then return session.send(message); end
-	local children = #message;
-	local filtered = session.filter("stanzas/out", message);
-	local is_same = rawequal(filtered, message) and #message == children;
-	if filtered then session.rawsend(is_same and text or filtered); end
-end
-
--- Whether a session writes texts and has no filter that would look into a stanza, as those of XEP-0198 do.
-local function takes_text(session)
-	local filters = session.rawsend and session.filters["stanzas/out"];
-	return session.rawsend and not (filters and filters[1]);
-end
-
--- Sends a message of a page, or leaves it out if Prosody cannot parse it.
-function forwarding_mt:send_result(request, frame)
-	local text, is_text = frame.content, request.is_local and takes_text(request.origin);
-	local message = self.parser:parse(text, is_text);
-	if message and is_result(message, request) then
-		if is_text then return request.origin.rawsend(text); end
-		if request.is_local then return send_text(request.origin, message, text); end
-		return send(request, message);
-	end
-	self.count_unreadable(1);
-	module:log("error", "A message of %s is left out of a page: Prosody does not take its stanza (position %d)",
-		request.owner, frame.position);
-end
-
--- Delivers a page to its session, message by message, and then the answer to the iq.
+-- Delivers a page to its session, some messages at a time, and then the answer to the iq.
 function forwarding_mt:deliver(request, opened, iq)
-	local messages, number = opened.messages, 0;
+	local page = self.pages:open(request, opened.messages);
 	local function step()
-		local left = #messages - number;
+		local left = page:left();
 		if left == 0 or not is_there(request) then return false; end
 		if not has_room(request, left + 1, self.max_queue) then
 			iq = timeout(request);
 			return false;
 		end
-		number = number + 1;
-		self:send_result(request, messages[number]);
+		page:send_some();
 		return true;
 	end
 	self.delivery:add(request.is_local and request.origin or request.asker, step, function (err)
@@ -307,17 +271,6 @@ function forwarding_mt:ask_state(owner, answered)
 	end);
 end
 
--- Returns the messages of a page, as stanzas.
-function forwarding_mt:messages_of(request, opened)
-	local messages = {};
-	for _, frame in ipairs(opened.messages) do
-		local message = self.parser:parse(frame.content);
-		if message and is_result(message, request) then table.insert(messages, message); end
-	end
-	opened:close();
-	return messages;
-end
-
 -- Requests something of an archive for the host itself.
 --   request: with iq, owner, asker
 --   answered: called once, with the result, the messages of its page and whether they are all there were, or with nil
@@ -330,7 +283,8 @@ function forwarding_mt:ask_archive(request, answered)
 		self:ask(text_of_request("request", request, stable, watermarks), function (opened)
 			local reply = opened and opened.iq and self.parser:parse(opened.iq);
 			local is_answer = reply and answers_request(reply, request) and reply.attr.type == "result";
-			local messages = opened and self:messages_of(request, opened);
+			local messages = opened and self.pages:stanzas_of(request, opened.messages);
+			if opened then opened:close(); end
 			if not is_answer then return answered(nil); end
 			answered(reply, messages, stable and request.newest == self.sender:newest_position(owner));
 		end);
@@ -400,15 +354,15 @@ end
 --     settled(owner, position, state): called with the outcome, see settle; a state has activated, always, never,
 --       position, and default unless the server's is in force
 local function new(sender, sequence, query, options, preferences)
+	local parser = stanzas.new();
 	return setmetatable({
 		sender = sender, sequence = sequence, query = query, preferences = preferences;
 		freshness_timeout = options.freshness_timeout, query_timeout = options.query_timeout;
 		undelivered = { bytes = 0 };
-		turns = turns.new(), parser = stanzas.new(), delivery = deliveries.new(now, function (...)
+		turns = turns.new(), parser = parser, pages = pages.new(parser), delivery = deliveries.new(now, function (...)
 			return module:add_timer(...);
 		end);
 		max_queue = module:get_option_number("smacks_max_queue_size", 500);
-		count_unreadable = module:measure("unreadable", "counter");
 	}, forwarding_mt);
 end
 

@@ -10,20 +10,21 @@ local function number(digits)
 	return #digits <= MAX_DIGITS and math.tointeger(tonumber(digits)) or nil;
 end
 
--- Returns the frames of a text, each with kind, position (0 for none) and content; or nil and the reason.
-local function read(text)
-	local found, start = {}, 1;
-	while start <= #text do
-		local _, head, kind, position, length = text:find("^(%l+) (%d+) (%d+)\n", start);
-		if not head then return nil, "an answer with a frame that has no head"; end
+-- Finds the frames of a text. Returns true, or nil and the reason.
+--   take: gets the kind, the position (0 for none), and the first and the last byte of the content of each
+local function read(text, take)
+	local start, size = 1, #text;
+	while start <= size do
+		local kind, position, length, first = text:match("^(%l+) (%d+) (%d+)\n()", start);
+		if not kind then return nil, "an answer with a frame that has no head"; end
 		position, length = number(position), number(length);
-		if not position or not length or length > #text - head then
+		if not position or not length or length > size - first + 1 then
 			return nil, "an answer with a frame that is cut off";
 		end
-		found[#found + 1] = { kind = kind, position = position, content = text:sub(head + 1, head + length) };
-		start = head + length + 1;
+		start = first + length;
+		take(kind, position, first, start - 1);
 	end
-	return found;
+	return true;
 end
 
 return { write = write, read = read };

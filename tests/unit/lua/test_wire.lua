@@ -39,10 +39,19 @@ local function random_frames()
 	return list, table.concat(texts);
 end
 
+-- Returns the frames of a text, or nil and the reason.
+local function read(text)
+	local found = {};
+	local ok, err = frames.read(text, function (kind, position, first, last)
+		found[#found + 1] = { kind = kind, position = position, content = text:sub(first, last) };
+	end);
+	return ok and found, err;
+end
+
 function tests.frames_come_back_as_they_were_written()
 	for _ = 1, 500 do
 		local list, text = random_frames();
-		local found = assert(frames.read(text));
+		local found = assert(read(text));
 		equal(#found, #list);
 		for i, frame in ipairs(found) do
 			equal(frame.kind, list[i].kind);
@@ -57,7 +66,7 @@ function tests.damaged_frames_are_an_error_or_other_frames()
 		local _, text = random_frames();
 		local at = math.random(0, #text);
 		local damaged = text:sub(1, at)..random_bytes(3)..text:sub(at + math.random(0, 3));
-		local found, err = frames.read(damaged);
+		local found, err = read(damaged);
 		assert(type(found) == "table" or type(err) == "string");
 	end
 end
@@ -68,7 +77,7 @@ function tests.hostile_frames_are_an_error()
 		"iq 0 -1\nab", "iq 1e3 0\n", "iq 99999999999999999999 0\n", "IQ 0 0\n", " 0 0\n", "iq 0 0\r\n", "iq 0 2\nabc", "\0";
 	};
 	for _, text in ipairs(hostile) do
-		local found, err = frames.read(text);
+		local found, err = read(text);
 		equal(found, nil);
 		equal(type(err), "string");
 	end
@@ -88,7 +97,10 @@ function tests.an_answer_is_put_together_from_its_parts()
 		end
 		local opened = assert(answer:open());
 		equal(opened.iq, "<iq/>");
-		equal(opened.messages[1].content, "<message/>");
+		local messages = opened.messages;
+		equal(#messages, 1);
+		equal(messages[1], 8);
+		equal(messages.text:sub(messages.firsts[1], messages.lasts[1]), "<message/>");
 		equal(opened.state.position, 7);
 		equal(opened.state.always[1], "a@b");
 		equal(opened.state.default, nil);
@@ -158,20 +170,6 @@ function tests.a_stanza_is_what_prosody_makes_of_it()
 	assert(st.is_stanza(x.tags[1]));
 end
 
-function tests.a_shallow_parse_keeps_empty_children()
-	local parser = stanzas.new();
-	local text = "<message to='a'>b<x xmlns='u' id='1'>c<y><z/></y></x><body>d</body></message>";
-	local shallow = parser:parse(text, true);
-	equal(#shallow, 2);
-	equal(#shallow.tags[1], 0);
-	equal(shallow:get_child("x", "u").attr.id, "1");
-	equal(#parser:parse(text), 3);
-	equal(parser:parse(text, true).tags[2].attr.xmlns, nil);
-	equal(parser:parse("<message><x><y><!-- --></y></x></message>", true), nil);
-	equal(parser:parse("<message><x><y></x></message>", true), nil);
-	equal(#parser:parse(text).tags[1], 2);
-end
-
 function tests.a_stanza_that_cannot_be_parsed_costs_no_other()
 	local parser = stanzas.new();
 	local broken = {
@@ -187,12 +185,106 @@ function tests.a_stanza_that_cannot_be_parsed_costs_no_other()
 	end
 end
 
+function tests.content_is_checked_without_a_parse()
+	local checker = stanzas.new_checker();
+	local content = {
+		"", " ", "text", "<x/>", "<a/>b<c xmlns='d' p:e='f' xmlns:p='g'/>", "<![CDATA[<]]>", "&amp;";
+		"<result><message/></result>";
+	};
+	for _, text in ipairs(content) do assert(checker:takes(text), text); end
+end
+
+-- What is left open could take in the next message, or its marks.
+function tests.content_that_cannot_stand_in_an_element_costs_no_other()
+	local checker = stanzas.new_checker();
+	local name = checker.between:match("<%?(.-)%?>");
+	local broken = {
+		"<x>", "</x>", "</message>", "</stream:stream>", "<x", "<x a='", "<x a=\"", "<x a='b", "<![CDATA[", "<![CDATA[x]]";
+		"<!--", "<!-- -->", "<?x", "<?x ", "<?x?>", "<?xml version='1.0'?>", "<!DOCTYPE x>", "<!DOCTYPE", "&", "&x", "&x;";
+		"<", "</", "\0", "\xff", "\xc3", "<p:x/>", "<x a='1' a='2'/>", "]]>", "</c><c>", ("x"):rep(4 * 1024 * 1024 + 1);
+	};
+	for _, text in ipairs(broken) do
+		equal(checker:takes(text), false);
+		assert(checker:takes("<x/>"));
+	end
+	assert(checker.between:match("<%?(.-)%?>") ~= name);
+end
+
 function tests.a_parser_is_made_anew_before_it_remembers_too_many_names()
 	local parser = stanzas.new();
 	local first, name = parser.parser, ("n"):rep(100000);
 	for number = 1, 20 do assert(parser:parse("<message><"..name..number.."/></message>")); end
 	assert(parser.parser ~= first);
 	assert(parser.fed < 2 * 1024 * 1024);
+	local checker = stanzas.new_checker();
+	first = checker.parser;
+	for number = 1, 20 do assert(checker:takes("<"..name..number.."/>")); end
+	assert(checker.parser ~= first);
+end
+
+local pages = part("pages.lib.lua", { module = {
+	require = function () return stanzas; end, log = function () end, measure = function () return function () end; end;
+} })();
+
+local function result(content)
+	return "<message from='o@h' to='a@h/r'><result xmlns='urn:xmpp:mam:2' id='1'>"..content.."</result></message>";
+end
+
+-- Sends a page with these messages to a session without filters, unless some are given; returns what was written.
+local function send_page(texts, filters)
+	local messages, written = { text = table.concat(texts), firsts = {}, lasts = {} }, {};
+	local last = 0;
+	for number, text in ipairs(texts) do
+		messages[number], messages.firsts[number], messages.lasts[number] = number, last + 1, last + #text;
+		last = last + #text;
+	end
+	local session = { filters = filters or {}, rawsend = function (text) written[#written + 1] = tostring(text); end };
+	function session.filter(_, stanza) return stanza; end
+	local request = { asker = "a@h/r", owner = "o@h", is_local = true, origin = session };
+	local page = pages.new(stanzas.new()):open(request, messages);
+	while page:left() > 0 do page:send_some(); end
+	return written;
+end
+
+function tests.a_page_is_written_as_it_came_in_few_writes()
+	local texts = {};
+	for number = 1, 400 do texts[number] = result(("x"):rep(number)); end
+	local written = send_page(texts);
+	equal(table.concat(written), table.concat(texts));
+	equal(#written, 3);
+	assert(#written[1] < 100 * 1024);
+end
+
+function tests.a_session_with_filters_gets_each_message_by_itself()
+	local texts = { result("1"), result("2") };
+	for _, kind in ipairs { "stanzas/out", "bytes/out" } do
+		local written = send_page(texts, { [kind] = { function () end } });
+		equal(#written, 2);
+		equal(table.concat(written), table.concat(texts));
+	end
+end
+
+function tests.a_message_that_is_no_result_for_the_session_costs_no_other()
+	local good, stranger = result("good"), result("bad"):gsub("a@h/r", "b@h/r");
+	local bad = {
+		"", "<message/>", "</message>", stranger, result("</result></message><message><result xmlns='urn:xmpp:mam:2'>");
+		result("<x>"), result("<!-- -->"), result("<![CDATA["), result("<x a='"), result("\0"), result("bad"):sub(1, -2);
+		result("bad").."<iq/>", result("bad")..result("bad"), (result("bad"):gsub("mam:2", "mam:1"));
+		(result("bad"):gsub("'urn:xmpp:mam:2'", '"urn:xmpp:mam:2\'"')), "<message from='o@h' to='a@h/r'></message>";
+		"<message from='o@h' to='a@h/r'><result xmlns='urn:xmpp:mam:2'</message>";
+	};
+	for _, text in ipairs(bad) do
+		equal(table.concat(send_page { good, text, good }), good..good);
+		equal(table.concat(send_page { text, good }), good);
+	end
+end
+
+function tests.a_result_that_is_written_in_another_way_is_sent_too()
+	local other = result("x"):gsub("from='o@h' to='a@h/r'", "xmlns:p='q' type='normal' to='a@h/r' from='o@h'");
+	local entry = "<message from='o@h' to='a@h/r'><entry xmlns='urn:xmpp:inbox:1'/></message>";
+	for _, text in ipairs { other, entry } do
+		equal(table.concat(send_page { text, result("y"), text }), text..result("y")..text);
+	end
 end
 
 -- Adds a request that counts as begun until it is finished.
