@@ -15,13 +15,16 @@ from devstack.kafka import Kafka
 from stanzalake.cli.main import cli
 from stanzalake.config import settings
 from stanzalake.errors import StoreRefused
+from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Entry
 from stanzalake.log.sqlite import LocalLog
+from stanzalake.log.sqlite_file import PARTITION
 from stanzalake.model.event import VERSION, Erasure, encode
+from stanzalake.operations import backup
 from stanzalake.store import migrations
 from stanzalake.store.backups import Backups
 from stanzalake.store.client import Store
-from stanzalake.store.erasures import ERASURES, VISIBLE_TO_ALL
+from stanzalake.store.erasures import ERASURES, VISIBLE_TO_ALL, Erasures
 from stanzalake.store.statement import MESSAGES, select
 from tests.support.archives import rows
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of
@@ -29,6 +32,7 @@ from tests.support.command import Command
 from tests.support.documents import ROOT, section
 from tests.support.events import JULIET, encoded
 from tests.support.kafka_log import PARTITIONS, open_kafka, unique_prefix
+from tests.support.kills import killed_behind
 from tests.support.processes import Run
 
 GUIDE = "docs/backup.md"
@@ -241,6 +245,46 @@ async def test_backup_and_restore_of_a_server_by_command(run: Run, tmp_path: Pat
     status, _, err = await stanzalake.run("restore", "friday")
     assert (status, len(err.splitlines())) == (1, 1)
     assert "there is no such backup" in err
+
+
+@pytest.mark.slow
+async def test_a_restore_that_is_killed_goes_on_when_it_is_run_again(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stanzalake = await beside_a_server(run, tmp_path)
+    values = settings.load(stanzalake.settings)
+    given = rows(5)
+    end = given[2].position
+    erasure = Erasure(v=VERSION, owner=JULIET, position=end, end=end, by="test")
+    opening.local_file(values).parent.mkdir()
+    async with opening.open_log(values) as log:
+        await log.append(EVENTS, [message(JULIET, 1)])
+
+    def damage() -> None:
+        with closing(Store.for_admin(values)) as store:
+            for suffix in ("", "_erasures", "_retention"):
+                store.command(
+                    f"ALTER TABLE {store.table}{suffix} DELETE WHERE true"
+                    " SETTINGS mutations_sync = 2"
+                )
+
+    with closing(Store.for_admin(values)) as store:
+        Erasures(store).write([erasure])
+        Backups(store).make("monday")
+    for writes in range(1, 40):
+        await asyncio.to_thread(damage)
+        async with opening.open_log(values) as log:
+            await (await log.consumer(EVENTS, PROCESSOR_GROUP)).commit({PARTITION: 2})
+        with killed_behind(writes, monkeypatch) as killed:
+            await backup.restore(values, "monday")
+        assert await backup.restore(values, "monday") == 1
+        assert await archived(stanzalake.settings) == [(JULIET, r.position) for r in given[2:]]
+        async with opening.open_log(values) as log:
+            consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
+            assert [record.offset for record in await consumer.read(9, 1.0)] == [1]
+        if not killed:
+            break
+    assert writes > 3
 
 
 def test_a_backup_that_the_server_lost_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
