@@ -19,6 +19,7 @@ from devstack.process import running
 
 _CLIENT_PORT = 15222
 _HTTP_PORT = 15280
+_ANALYSTS_PORT = 15281
 
 _MODES = {"embedded": Deployment, "kafka": Distributed}
 _STARTING = {
@@ -70,16 +71,19 @@ async def _up(directory: Path, mode: str) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    port = _CLIENT_PORT if is_free(_CLIENT_PORT) else None
-    deployment = _MODES[mode](directory, port)
+    deployment = _MODES[mode](directory, _CLIENT_PORT if is_free(_CLIENT_PORT) else None)
     deployment.report = _report
     addresses = deployment.serve_http(_HTTP_PORT if is_free(_HTTP_PORT) else free_port())
+    sql = {"SQL": deployment.sql()}
+    if mode == "embedded":
+        port = _ANALYSTS_PORT if is_free(_ANALYSTS_PORT) else free_port()
+        sql["analysts"] = deployment.serve_analysts(port)
     settings = deployment.write_settings()
     console.print(f"{_STARTING[mode]} in {directory}, with the settings in {settings}")
     async with running(deployment):
         status = await _show(deployment)
         if status == 0:
-            _print_addresses(deployment, addresses)
+            _print_addresses(deployment, addresses, sql)
             _print_next(settings)
             await _wait_first(stop.wait(), deployment.wait())
             console.print("Stopping …")
@@ -117,14 +121,17 @@ def _report(step: str) -> None:
     console.print(f"  {step}")
 
 
-def _print_addresses(deployment: Deployment, addresses: Mapping[str, str]) -> None:
+def _print_addresses(
+    deployment: Deployment, addresses: Mapping[str, str], sql: Mapping[str, str]
+) -> None:
     console.print("\n[bold]Serving[/bold] on loopback, without TLS:")
     console.print(f"  clients  127.0.0.1:{deployment.client_port}")
     for user in USERS:
         console.print(f"           {user}@{HOST}, password {deployment.passwords[user]}")
     for name, address in addresses.items():
         console.print(f"  status   http://{address}/ and /metrics of {name}")
-    console.print(f"  SQL      {deployment.sql()}")
+    for name, place in sql.items():
+        console.print(f"  {name:<8} {place}")
     console.print(f"  logs     {deployment.directory}")
 
 

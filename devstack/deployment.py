@@ -185,11 +185,26 @@ class Deployment:
         *others, last = self.services
         ports = {**{name: free_port() for name in others}, last: port}
         addresses = {name: f"{LOOPBACK}:{ports[name]}" for name in self.services}
-        for name, service in self.services.items():
-            settings = {"STANZALAKE_HTTP_ADDRESS": addresses[name]}
-            self.services[name] = replace(service, environment={**service.environment, **settings})
+        for name, address in addresses.items():
+            self._add(name, {"STANZALAKE_HTTP_ADDRESS": address})
         self.settings["STANZALAKE_HTTP_ADDRESS"] = addresses[last]
         return addresses
+
+    def serve_analysts(self, port: int) -> str:
+        """Have the embedded store serve analysts from its next start on, and return their URL."""
+        password, address = self.secret("analyst-password"), f"{LOOPBACK}:{port}"
+        settings = {
+            "STANZALAKE_ANALYSTS_ADDRESS": address,
+            "STANZALAKE_ANALYST_PASSWORD": password,
+        }
+        self._add("stanzalake", settings)
+        self.settings |= settings
+        return f"http://stanzalake_analyst:{password}@{address}/"
+
+    def _add(self, name: str, settings: Mapping[str, str]) -> None:
+        """Add settings of a service, in force from its next start on."""
+        service = self.services[name]
+        self.services[name] = replace(service, environment={**service.environment, **settings})
 
     def write_settings(self) -> Path:
         """Write the settings to a file for `stanzalake --env-file`, and return the path."""

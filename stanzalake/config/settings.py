@@ -6,6 +6,7 @@ An error names the variable, the value and the allowed values; values of secrets
 import os
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -49,6 +50,8 @@ _REMOVED = {
     "STANZALAKE_HTTP_ADDRESS serves the processor's metrics and health"
 }
 _HIDDEN = "(set, and secret)"
+_MIN_PASSWORD = 12
+"""Characters of a password for analysts at least."""
 _MAX_PORT = 65_535
 
 
@@ -159,6 +162,32 @@ def _of_a_server(value: Any, info: ValidationInfo) -> Any:
     dsn = info.data["clickhouse_dsn"]
     if dsn is None or urlsplit(dsn.get_secret_value()).scheme == "chdb":
         raise ValueError("it needs STANZALAKE_CLICKHOUSE_DSN to name a server")
+    return value
+
+
+def _of_the_engine(value: Any, info: ValidationInfo) -> Any:
+    """Require the embedded store, as a server has users of its own, and an address of loopback."""
+    dsn = info.data.get("clickhouse_dsn")
+    if value and dsn is not None:
+        raise ValueError("a ClickHouse server, STANZALAKE_CLICKHOUSE_DSN, has users of its own")
+    if any(not _is_loopback(host) for host, _ in value):
+        raise ValueError("expected an address of loopback, such as 127.0.0.1:8123")
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _of_analysts(value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    """Require a password that cannot be guessed exactly with an address for analysts."""
+    if value is None and info.data.get("analysts"):
+        raise ValueError("STANZALAKE_ANALYSTS_ADDRESS needs it")
+    if value is not None and len(value.get_secret_value()) < _MIN_PASSWORD:
+        raise ValueError(f"expected a password of at least {_MIN_PASSWORD} characters")
     return value
 
 
@@ -477,6 +506,18 @@ class Settings(BaseModel):
         "",
         "HOST:PORT for the status page, /metrics, /healthz and /readyz; empty for none",
         max_length=1,
+    )
+    analysts: Annotated[Addresses, AfterValidator(_of_the_engine)] = _setting(
+        "STANZALAKE_ANALYSTS_ADDRESS",
+        "",
+        "HOST:PORT on loopback at which `up` serves the embedded store's views to analysts, "
+        "read-only, over ClickHouse's HTTP interface; empty for none",
+        max_length=1,
+    )
+    analyst_password: Annotated[SecretStr | None, AfterValidator(_of_analysts)] = _setting(
+        "STANZALAKE_ANALYST_PASSWORD",
+        None,
+        "Password of the user stanzalake_analyst there",
     )
 
     @property

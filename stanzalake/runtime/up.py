@@ -16,7 +16,7 @@ from stanzalake.observability import health
 from stanzalake.operations.archive import migrate
 from stanzalake.runtime.services import open_store, run_all, until_stopped
 from stanzalake.runtime.survey import surveyor
-from stanzalake.store.chdb import sharing
+from stanzalake.store.chdb import analysts, sharing
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         reporter.survey = surveyor(settings, reads, settings.query_jid)
         # The processor stops last, to archive the events that the components have accepted.
         closing = asyncio.Event()
-        async with _shared(settings), asyncio.TaskGroup() as group:
+        async with _shared(settings), _analysts(settings), asyncio.TaskGroup() as group:
             group.create_task(processor.service.run(settings, events, writes, closing))
             await run_all(
                 ingest.service.run(settings, events, stop),
@@ -59,6 +59,15 @@ def _shared(settings: Settings) -> AbstractAsyncContextManager[None]:
     if settings.store_dir is None:
         return nullcontext()
     return sharing.share_store(settings.data_dir, settings.store_dir)
+
+
+def _analysts(settings: Settings) -> AbstractAsyncContextManager[None]:
+    """Serve the views of the embedded store to analysts, if the settings say where."""
+    if settings.store_dir is None or settings.analyst_password is None or not settings.analysts:
+        return nullcontext()
+    [address] = settings.analysts
+    password = settings.analyst_password.get_secret_value()
+    return analysts.serve_analysts(address, password, settings.store_dir)
 
 
 def _log_configuration(settings: Settings) -> None:

@@ -33,6 +33,7 @@ from stanzalake.errors import (
 )
 from stanzalake.model.event import Message
 from stanzalake.observability.metrics import STORAGE_OPERATIONS
+from stanzalake.store.chdb import analysts
 from stanzalake.store.chdb.engine import load_chdb
 from stanzalake.store.pool import Pool
 
@@ -217,8 +218,7 @@ class Store:
                 lock.enter_context(data_dir.hold_data_dir(settings.data_dir))
             except DataDirInUse:
                 return cls._connect_shared(settings)
-            engine_options = {"backups.allowed_path": str(settings.data_dir.absolute() / "backups")}
-            store = cls(dsn, settings.store, engine={"chdb_options": engine_options})
+            store = cls(dsn, settings.store, engine={"chdb_options": _engine_options(settings)})
             store._lock = lock.pop_all()
             return store
 
@@ -334,6 +334,14 @@ class Store:
         if answered or isinstance(error, ProgrammingError):
             return StoreRefused(f"ClickHouse refused it ({_reason(error)})")
         return StoreUnavailable(f"ClickHouse does not answer ({_reason(error)})")
+
+
+def _engine_options(settings: Settings) -> dict[str, str]:
+    directory = settings.data_dir.absolute()
+    options = {"backups.allowed_path": str(directory / "backups")}
+    if settings.analysts:
+        options["config-file"] = str(analysts.configure(directory / "engine", settings.store))
+    return options
 
 
 def _options(settings: Settings) -> dict[str, Any]:

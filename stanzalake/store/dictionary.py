@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from stanzalake.store.client import Store
+if TYPE_CHECKING:
+    from stanzalake.store.client import Store
 
-VIEWS = ("daily", "active", "pairs", "answers", "rooms", "traffic", "bodies")
-"""The analysts' views, each named after the messages table."""
+VIEWS_OF_DAYS = ("daily", "active", "pairs", "answers", "rooms")
+"""The analysts' views of computed days, each named after the messages table."""
+
+VIEWS = (*VIEWS_OF_DAYS, "traffic", "bodies")
+"""All of the analysts' views."""
 
 _STATEMENT = """
 SELECT columns.table, tables.comment, columns.name, columns.type, columns.comment
@@ -35,7 +39,7 @@ class View(NamedTuple):
     columns: Sequence[Column]
 
 
-def read(store: Store) -> Sequence[View]:
+def read(store: "Store") -> Sequence[View]:
     """Return the views that the store's user may read.
 
     Raises:

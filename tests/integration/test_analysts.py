@@ -14,9 +14,8 @@ import pytest
 
 from devstack.clickhouse import ClickHouse
 from stanzalake.errors import StanzalakeError
-from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Store
-from tests.support.archives import START, row
+from tests.support.analysts import ANSWERED, ASKED, BELOW, BODIES, ROWS, VIEWS
 from tests.support.clickhouse import (
     PASSWORDS,
     USERS,
@@ -26,7 +25,7 @@ from tests.support.clickhouse import (
     migrated,
 )
 from tests.support.documents import ROOT, panels, questions
-from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.events import JULIET, ROMEO
 from tests.support.processes import Run
 
 ANALYSTS = USERS.with_name("analysts.xml")
@@ -34,14 +33,6 @@ ANALYSTS_PASSWORDS = {
     "STANZALAKE_ANALYST_PASSWORD": "analyst",
     "STANZALAKE_ANALYST_BODIES_PASSWORD": "analyst of bodies",
 }
-VIEWS = ["daily", "active", "pairs", "answers", "rooms", "traffic"]
-ASKED, ANSWERED = "Wilt thou leave me so?", "What satisfaction?"
-HALL = "hall@rooms.capulet.lit"
-ROWS = [
-    row(from_milliseconds(START), stanza=stanza(ASKED)),
-    row(from_milliseconds(START + 5000), direction="out", stanza=stanza(ANSWERED)),
-    row(from_milliseconds(START + 9000), owner=HALL, peer=HALL, kind="groupchat", occupant=ROMEO),
-]
 GUIDE = Path(__file__).parents[2] / "docs" / "analytics.md"
 DAY = date(2026, 9, 21)
 ANSWERS: dict[str, tuple[list[str], list[tuple[Any, ...]]]] = {
@@ -65,41 +56,6 @@ ANSWERS: dict[str, tuple[list[str], list[tuple[Any, ...]]]] = {
     ),
 }
 """The columns and rows of queries of the guide; tests/contract/test_questions.py has the others."""
-
-BELOW = [
-    "SELECT stanza FROM messages",
-    "SELECT owner FROM messages",
-    "SELECT body FROM messages",
-    "SELECT count() FROM messages",
-    "SELECT key FROM messages_secret",
-    "SELECT * FROM messages_preferences",
-    "SELECT * FROM remote('127.0.0.1', stanzalake.messages)",
-    "SELECT * FROM cluster('default', stanzalake.messages)",
-    "SELECT * FROM file('store/**', 'LineAsString')",
-    "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
-    "SELECT * FROM mergeTreeIndex(stanzalake, messages)",
-    "SELECT * FROM view(SELECT stanza FROM messages)",
-    "SELECT stanza FROM merge('stanzalake', 'messages')",
-    "SELECT key FROM merge('stanzalake', 'messages')",
-    "SELECT query FROM system.query_log",
-    "EXPLAIN ESTIMATE SELECT * FROM messages",
-    "DESCRIBE TABLE messages",
-    "SHOW CREATE TABLE messages",
-    "CREATE TABLE mine AS messages",
-    "CREATE VIEW mine AS SELECT 1",
-    "CREATE TEMPORARY TABLE mine (x UInt8)",
-    "CREATE DICTIONARY mine (x UInt8) PRIMARY KEY x SOURCE(CLICKHOUSE(TABLE 'm')) LAYOUT(FLAT())",
-    "INSERT INTO messages (owner) VALUES ('x')",
-    "ALTER TABLE messages_traffic MODIFY QUERY SELECT stanza FROM messages",
-    "ALTER TABLE messages_traffic MODIFY SQL SECURITY NONE",
-]
-BODIES = [
-    "SELECT body FROM messages_bodies",
-    "SELECT count() FROM messages_bodies",
-    "SELECT body FROM messages_traffic",
-    "SELECT body FROM merge('stanzalake', 'messages')",
-    "SELECT 1 FROM messages_traffic WHERE match(body, 'a')",
-]
 
 
 @pytest.fixture

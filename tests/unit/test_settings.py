@@ -241,3 +241,19 @@ def test_the_administrators_dsn_defaults_to_the_services() -> None:
         STANZALAKE_CLICKHOUSE_ADMIN_DSN="clickhouse://admin@db.capulet.lit/stanzalake",
     )
     assert values.admin_dsn == "clickhouse://admin@db.capulet.lit/stanzalake"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "STANZALAKE_ANALYST_PASSWORD is not set|ADDRESS needs it"),
+        ({"STANZALAKE_ANALYST_PASSWORD": "short"}, "at least 12 characters"),
+        ({"STANZALAKE_ANALYSTS_ADDRESS": "0.0.0.0:8123"}, "address of loopback"),
+        ({"STANZALAKE_CLICKHOUSE_DSN": "clickhouse://a/b"}, "has users of its own"),
+    ],
+)
+def test_analysts_of_the_embedded_store_need_loopback_and_a_password(
+    changes: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        load(**{"STANZALAKE_ANALYSTS_ADDRESS": "127.0.0.1:8123", **changes})

@@ -47,16 +47,22 @@ _NOT_SETTINGS = frozenset(
 _PARAMETER = "param_"
 
 
-def runner(engine: Engine, log_in: LogIn, middlewares: Sequence[Middleware] = ()) -> web.AppRunner:
+def runner(
+    engine: Engine,
+    log_in: LogIn,
+    middlewares: Sequence[Middleware] = (),
+    threads: int = _THREADS,
+) -> web.AppRunner:
     """Return a runner that serves the engine. Its shutdown cancels running statements.
 
     Args:
         engine: Runs the statements; stays open.
         log_in: Authenticates users.
         middlewares: aiohttp middlewares around every request.
+        threads: Statements at a time.
     """
     application = web.Application(client_max_size=MAX_BODY, middlewares=middlewares)
-    server = _Server(engine, log_in)
+    server = _Server(engine, log_in, threads)
     application.router.add_get("/ping", _ping)
     application.router.add_route("*", "/", server.answer)
     application.on_shutdown.append(server.stop)
@@ -81,11 +87,11 @@ def authentication_failed(user: str) -> EngineError:
 
 
 class _Server:
-    def __init__(self, engine: Engine, log_in: LogIn) -> None:
+    def __init__(self, engine: Engine, log_in: LogIn, threads: int) -> None:
         self._engine = engine
         self._log_in = log_in
         # Separate from asyncio's default executor, which long statements would fill.
-        self._threads = ThreadPoolExecutor(_THREADS, "engine")
+        self._threads = ThreadPoolExecutor(threads, "engine")
 
     async def answer(self, request: web.Request) -> web.Response:
         """Authenticate, then run the statement of a request."""

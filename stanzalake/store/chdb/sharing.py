@@ -15,7 +15,7 @@ from stanzalake.store.chdb.engine import Engine
 
 _USER = "stanzalake"
 _PASSWORD_BYTES = 32
-_LIMITS = {
+LIMITS = {
     # Leave half of the CPUs to this process.
     "max_threads": max(1, (os.cpu_count() or 1) // 2),
     "max_memory_usage": 2_000_000_000,
@@ -50,7 +50,7 @@ async def share_store(directory: Path, path: Path) -> AsyncIterator[None]:
 
 
 def _log_in_with(password: str) -> http.LogIn:
-    preparation = [f"SET {name} = {value}" for name, value in _LIMITS.items()]
+    preparation = [f"SET {name} = {value}" for name, value in LIMITS.items()]
 
     def log_in(user: str, given: str) -> Sequence[str]:
         if user != _USER or not secrets.compare_digest(given.encode(), password.encode()):

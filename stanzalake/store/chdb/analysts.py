@@ -1,0 +1,183 @@
+"""Read-only access of analysts to the embedded engine, over ClickHouse's HTTP interface.
+
+A single user, who reads the views without texts, within bounds. Every connection to the engine is
+of the same user, so an analyst's has a role of its own, and runs nothing but a single query that
+cannot change roles, settings or files: the engine's own formatter reads the statement, and what it
+writes is run.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from aiohttp import web
+
+from stanzalake.errors import SettingsError
+from stanzalake.store.chdb import http
+from stanzalake.store.chdb.engine import Engine, Statement
+from stanzalake.store.chdb.sharing import LIMITS
+from stanzalake.store.dictionary import VIEWS, VIEWS_OF_DAYS
+from stanzalake.store.statement import literal
+
+log = logging.getLogger(__name__)
+
+USER = "stanzalake_analyst"
+
+MAX_STATEMENT = 64 * 1024
+"""Bytes of a statement at most."""
+_THREADS = 2
+"""Statements of all analysts at a time."""
+MAX_SECONDS = 300
+"""Seconds of a statement at most."""
+MAX_ROWS = 10_000_000
+"""Rows of a result at most."""
+_BOUNDS = {**LIMITS, "max_execution_time": MAX_SECONDS, "max_result_rows": MAX_ROWS}
+_LOWERED = frozenset({"max_execution_time", "max_result_rows", "max_threads"})
+"""Bounds that a request may lower."""
+
+_QUERY = re.compile(rb"\(*(SELECT|WITH|DESCRIBE|EXISTS|SHOW (TABLES|DATABASES|COLUMNS|CREATE))\b")
+_QUOTED = re.compile(rb"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_OUTFILE = re.compile(rb"\bINTO\s+OUTFILE\b", re.IGNORECASE)
+_READONLY = 164
+_TOO_LARGE = 62
+
+_CONFIG = """\
+<clickhouse>
+    <users_config>{users}</users_config>
+</clickhouse>
+"""
+_ALL = "has(currentRoles(), 'stanzalake_all')"
+# What system tables tell of the statements of others.
+_HIDDEN = "".join(
+    f"<{table}><filter>{_ALL}</filter></{table}>"
+    for table in ("processes", "errors", "asynchronous_inserts", "query_cache", "mutations")
+)
+_USERS = """\
+<clickhouse>
+    <users><default>
+        <password></password>
+        <networks><ip>::1</ip><ip>127.0.0.1</ip></networks>
+        <profile>default</profile>
+        <quota>default</quota>
+        <databases><system>{hidden}</system></databases>
+        <grants><query>GRANT stanzalake_all</query><query>GRANT {user}</query></grants>
+    </default></users>
+    <roles>
+        <stanzalake_all><grants><query>GRANT ALL ON *.*</query></grants></stanzalake_all>
+        <{user}><grants>{grants}</grants></{user}>
+    </roles>
+    <profiles><default/></profiles>
+    <quotas><default/></quotas>
+</clickhouse>
+"""
+
+
+def configure(directory: Path, table: str) -> Path:
+    """Write the configuration of an engine that analysts may query; return its file.
+
+    Args:
+        directory: Where the files are put; made if missing.
+        table: Name of the messages table.
+    """
+    directory.mkdir(mode=0o700, exist_ok=True)
+    names = (f"{table}_{view}" for view in _readable())
+    grants = "".join(f"<query>GRANT SELECT ON default.{name}</query>" for name in names)
+    users, config = directory / "users.xml", directory / "config.xml"
+    users.write_text(_USERS.format(hidden=_HIDDEN, user=USER, grants=grants))
+    config.write_text(_CONFIG.format(users=users))
+    return config
+
+
+def _readable() -> Sequence[str]:
+    """Return the views of analysts, and what they are made of."""
+    views = (view for view in VIEWS if view != "bodies")
+    return [*views, *(f"{view}_computed" for view in VIEWS_OF_DAYS), "dirty"]
+
+
+@asynccontextmanager
+async def serve_analysts(
+    address: tuple[str, int], password: str, path: Path
+) -> AsyncIterator[None]:
+    """Serve the engine to analysts while the context is open.
+
+    Args:
+        address: Host and port to listen on.
+        password: Password of the user.
+        path: The engine's directory; it was opened with the configuration of `configure`.
+
+    Raises:
+        SettingsError: The address cannot be used.
+    """
+    engine = await asyncio.to_thread(ReadOnlyEngine, str(path))
+    runner = http.runner(engine, _log_in_with(password), threads=_THREADS)
+    await runner.setup()
+    try:
+        await _listen(runner, *address)
+        yield
+    finally:
+        await runner.cleanup()
+        await asyncio.to_thread(engine.close)
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SettingsError(
+            f"STANZALAKE_ANALYSTS_ADDRESS={host}:{port} cannot be used: {reason}"
+        ) from None
+    log.info("analysts read as %s at %s:%d", USER, host, port)
+
+
+def _log_in_with(password: str) -> http.LogIn:
+    preparation = [
+        f"SET ROLE {USER}",
+        *(f"SET {name} = {value}" for name, value in _BOUNDS.items()),
+    ]
+
+    def log_in(user: str, given: str) -> Sequence[str]:
+        if user != USER or not secrets.compare_digest(given.encode(), password.encode()):
+            raise http.authentication_failed(user)
+        return preparation
+
+    return log_in
+
+
+class ReadOnlyEngine(Engine):
+    """The engine for statements that read."""
+
+    def run(self, statement: Statement, preparation: Sequence[str] = ()) -> bytes:
+        """Run a single query on a new connection, within the bounds of the preparation.
+
+        Raises:
+            EngineError: The statement failed, or is no query.
+        """
+        text = self._only_query(statement.text, preparation)
+        lower = {n: v for n, v in statement.settings.items() if _lowers(n, v)}
+        # The engine itself refuses the others.
+        others = {n: v for n, v in statement.settings.items() if n not in lower}
+        own = [f"SET {name} = {value}" for name, value in lower.items()]
+        query = replace(statement, text=text, settings=others)
+        return super().run(query, [*preparation, *own, "SET readonly = 1"])
+
+    def _only_query(self, text: bytes, preparation: Sequence[str]) -> bytes:
+        """Return a statement as the engine understands it; two statements are a syntax error."""
+        if len(text) > MAX_STATEMENT:
+            raise http.engine_error(_TOO_LARGE, "The statement is too long", "SYNTAX_ERROR")
+        quoted = literal(text.decode(errors="replace")).encode()
+        formatter = Statement(b"SELECT formatQuerySingleLine(%s) FORMAT RawBLOB" % quoted)
+        formatted = super().run(formatter, preparation)
+        if not _QUERY.match(formatted) or _OUTFILE.search(_QUOTED.sub(b"''", formatted)):
+            raise http.engine_error(_READONLY, "Only queries are run here", "READONLY")
+        return formatted
+
+
+def _lowers(name: str, value: str) -> bool:
+    """Tell whether a setting of a request is a bound, and not above the user's own."""
+    return name in _LOWERED and value.isdecimal() and 0 < int(value) <= _BOUNDS[name]

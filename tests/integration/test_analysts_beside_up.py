@@ -1,0 +1,82 @@
+"""Analysts beside a running `up`: its views over HTTP, read-only and without texts."""
+
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from devstack.ports import free_port
+from stanzalake.config import settings
+from stanzalake.errors import StanzalakeError
+from stanzalake.store.client import Store
+from tests.support.analysts import ASKED, BELOW, BODIES, ROWS, VIEWS
+from tests.support.command import Command
+from tests.support.documents import questions
+from tests.support.events import JULIET, ROMEO
+from tests.support.processes import Run
+
+PASSWORD = "the password of analysts"
+ROUNDABOUT = [
+    "SET ROLE ALL",
+    "SET readonly = 0",
+    "SELECT 1; SELECT stanza FROM messages",
+    "SET ROLE ALL; SELECT stanza FROM messages",
+    "SELECT 1 SETTINGS max_memory_usage = 0, readonly = 0",
+    "SELECT 1 INTO OUTFILE '{out}'",
+    "SELECT 1 /* ' */ INTO/**/OUTFILE '{out}' TRUNCATE",
+    "INSERT INTO FUNCTION file('{out}') SELECT 1",
+    "KILL QUERY WHERE true",
+    "SYSTEM STOP MERGES",
+    "SHOW PROCESSLIST",
+    "USE system",
+    "SELECT * FROM Python(form)",
+    "BACKUP TABLE messages TO File('{out}')",
+    "EXPLAIN SELECT * FROM messages_traffic",
+    "SELECT sleepEachRow(3) FROM numbers(10000000) SETTINGS max_execution_time = 3600",
+]
+
+
+@pytest.fixture
+async def analyst(run: Run, tmp_path: Path) -> AsyncIterator[Store]:
+    """Give an analyst's connection to a running `up` with two messages."""
+    command, port = Command(tmp_path), free_port()
+    command.settings |= {
+        "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
+        "STANZALAKE_ANALYSTS_ADDRESS": f"127.0.0.1:{port}",
+        "STANZALAKE_ANALYST_PASSWORD": PASSWORD,
+    }
+    await run(command.up())
+    with closing(Store.of(settings.load(command.settings))) as operator:
+        operator.insert(ROWS)
+        assert operator.select("SELECT count() FROM messages") == [(len(ROWS),)]
+        assert operator.select("SELECT count() > 0 FROM system.processes") == [(True,)]
+    store = Store(dsn(port), "messages")
+    yield store
+    store.close()
+
+
+def dsn(port: int, password: str = PASSWORD) -> str:
+    return (
+        f"clickhouse://stanzalake_analyst:{password.replace(' ', '%20')}@127.0.0.1:{port}/default"
+    )
+
+
+async def test_analysts_beside_up_read_the_views_and_nothing_else(
+    analyst: Store, tmp_path: Path
+) -> None:
+    for view in VIEWS:
+        text = str(analyst.select(f"SELECT * FROM messages_{view}"))
+        assert "2026" in text
+        assert not any(secret.partition("@")[0] in text for secret in (JULIET, ROMEO, ASKED))
+    for statement in questions().values():
+        if "messages_bodies" not in statement:
+            analyst.select(statement)
+    out = tmp_path / "out"
+    for statement in (*BELOW, *BODIES, *ROUNDABOUT):
+        with pytest.raises(StanzalakeError):
+            analyst.select(statement.format(out=out) if "{out}" in statement else statement)
+    assert not out.exists()
+    assert analyst.select("SELECT count() FROM system.processes") == [(0,)]
+    assert ASKED not in str(analyst.select("SELECT * FROM merge('default', '.*') LIMIT 9"))
+    assert analyst.select("SELECT 'INTO OUTFILE', {x:UInt8}", {"x": 1}) == [("INTO OUTFILE", 1)]
