@@ -30,6 +30,8 @@ if [ "$purpose" = test ]; then
     need docker-compose docker-compose
     need systemd systemd-analyze
     need mmdebstrap mmdebstrap
+    need luarocks luarocks
+    need unzip unzip
     need iproute2 ip
     need prometheus promtool
     need prometheus-alertmanager amtool
@@ -73,7 +75,7 @@ fi
 # A Debian 13 whose Prosody the tests run on as well: made once, and anew when this list changes.
 trixie=.cache/trixie
 include=prosody,prosody-modules,lua5.4,lua-dbi-sqlite3,lua-dbi-postgresql,lua-dbi-mysql
-include+=,lua-unbound,libfaketime,ca-certificates
+include+=,lua-unbound,libfaketime,ca-certificates,luarocks
 if [ "$purpose" = test ] && [ "$(cat "$trixie/.packages" 2>/dev/null)" != "$include" ]; then
     echo "setup: making a Debian 13 with Prosody in $trixie, which takes a minute"
     new=$trixie.new

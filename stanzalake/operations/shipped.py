@@ -6,7 +6,9 @@ from pathlib import Path
 from stanzalake.errors import SettingsError
 
 _PACKAGE = Path(__file__).parents[1]
-_MODULES = ("mod_stanzalake", "mod_storage_stanzalake")
+MODULES = ("mod_stanzalake", "mod_storage_stanzalake")
+"""Directories of Prosody's modules."""
+
 _UNIT = "stanzalake.service"
 _PUBLIC = 0o022
 _PROGRAM = "/opt/stanzalake/venv/bin/stanzalake"
@@ -37,7 +39,7 @@ def install_modules(target: Path) -> list[Path]:
     """
     os.umask(_PUBLIC)
     try:
-        return [_copy(directory("prosody") / name, target / name) for name in _MODULES]
+        return [_copy(directory("prosody") / name, target / name) for name in MODULES]
     except OSError as error:
         raise SettingsError(f"{target} cannot be written: {error.strerror}") from error
 

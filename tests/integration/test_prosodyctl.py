@@ -12,9 +12,10 @@ import pytest
 
 from stanzalake.model.event import Erasure, Expiry
 from stanzalake.model.position import from_milliseconds
+from stanzalake.operations.rock import write_rock
 from tests.support.components import FakeIngest
 from tests.support.documents import section
-from tests.support.server import HOST, INGEST, JULIET, QUERY, ROMEO, Server
+from tests.support.server import HOST, INGEST, JULIET, QUERY, ROMEO, Server, StartServer
 from tests.support.wait import until
 
 FINE, FAILED, MISUSED, WAITING = range(4)
@@ -337,6 +338,30 @@ async def test_an_unreadable_journal_is_an_error(server: Server, name: str) -> N
     assert code == WAITING
     assert "Permission denied: run prosodyctl as root or as Prosody's user" in said
     assert "does NOT run" not in said
+
+
+async def test_prosodyctl_installs_the_modules_from_a_file(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    place = f'installer_plugin_path = "{tmp_path}/installed"'
+    server = await start_server(extra_global=place)
+    await server.prosody.stop()
+    server.prosody.tree = tmp_path / "nothing"
+    server.prosody.write_config()
+    assert "wait for ingest" not in (await control(server, "status"))[1]
+    file = write_rock(tmp_path)
+    code, said = await server.prosody.control("install", str(file))
+    assert (code, "is now installed in" in said) == (0, True), said
+    _, said = await server.prosody.control("list")
+    assert "mod_stanzalake" in said
+
+    await server.prosody.start()
+    ingest, juliet = await server.ingest(), await server.client("juliet")
+    juliet.say(ROMEO, "hello", "m1")
+    await ingest.arrival("hello", JULIET)
+    code, said = await server.prosody.control("deluser", JULIET)
+    assert code == 0, said
+    await until(lambda: any(isinstance(e, Erasure) for e in ingest.everything))
 
 
 async def check_config(server: Server, config: str) -> list[str]:
