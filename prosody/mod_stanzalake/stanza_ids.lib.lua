@@ -16,16 +16,22 @@ local function has_ids(stanza)
 	return stanza:get_child("stanza-id", xmlns_sid) ~= nil;
 end
 
--- Removes every stanza-id that claims to be from the owner's archive, in place (XEP-0359 §3, rule 2).
-local function remove_ids(stanza, owner)
-	return stanza:maptags(function (tag)
-		local is_id = tag.name == "stanza-id" and tag.attr.xmlns == xmlns_sid;
-		if not (is_id and jid_prep(tag.attr.by) == owner) then return tag; end
-	end);
+-- Whether an element claims to be an id from the owner's archive.
+local function is_id_by(tag, owner)
+	return tag.name == "stanza-id" and tag.attr.xmlns == xmlns_sid and jid_prep(tag.attr.by) == owner;
 end
 
+-- Removes every stanza-id that claims to be from the owner's archive, in place (XEP-0359 §3, rule 2).
+local function remove_ids(stanza, owner)
+	return stanza:maptags(function (tag) return not is_id_by(tag, owner) and tag or nil; end);
+end
+
+-- Copies the stanza only if it has such an id: each occupant gets a room's message with the room's id on it.
 local function without_ids(stanza, owner)
-	return has_ids(stanza) and remove_ids(copy_of(stanza), owner) or stanza;
+	for _, tag in ipairs(stanza.tags) do
+		if is_id_by(tag, owner) then return remove_ids(copy_of(stanza), owner); end
+	end
+	return stanza;
 end
 
 -- Cloned, as Prosody checks each character of an element that it makes.
