@@ -21,7 +21,7 @@ from stanzalake.model.history import ArchiveState, History, begins_after
 from stanzalake.store.client import Row
 from stanzalake.store.tombstones import TombstoneRow
 from stanzalake.xmpp.retraction import retracted
-from stanzalake.xmpp.stanza import strip
+from stanzalake.xmpp.stanza import parse, strip
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +219,20 @@ def _rows(
         if not rules.policy.admits(message, history):
             continue
         try:
-            stored = strip(message.stanza, rules.exclusions)
+            stored = _stored_form(message, rules.exclusions)
         except InvalidStanza as error:
             bad.append(DeadLetter(record, str(error), by_content=True))
         else:
             if stored is not None:
                 yield Row.of(message, stored)
+
+
+def _stored_form(message: Message, exclusions: frozenset[str]) -> str | None:
+    """Return the text to store, None for nothing; raises `InvalidStanza`."""
+    if not message.is_presence:
+        return strip(message.stanza, exclusions)
+    parse(message.stanza)
+    return message.stanza
 
 
 def _tombstones(

@@ -64,9 +64,6 @@ local function announce_on_join()
 end
 
 local function start()
-	if module:get_option("muc_log_presences") then
-		module:log("warn", "muc_log_presences has no effect: mod_stanzalake archives messages alone");
-	end
 	if module:get_option("muc_log_expires_after") ~= nil then
 		module:log("warn", "muc_log_expires_after has no effect: set STANZALAKE_EXPIRE_HOSTS of the services");
 	end

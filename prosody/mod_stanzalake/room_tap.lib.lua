@@ -12,6 +12,7 @@ local has_remainder = module:require "verdict".has_remainder;
 
 local xmlns_occupant_id = "urn:xmpp:occupant-id:0";
 local xmlns_retract = "urn:xmpp:message-retract:1";
+local xmlns_muc = "http://jabber.org/protocol/muc";
 local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
 
 -- Worth keeping besides Prosody's own rule, which stands at -1: these have no body.
@@ -45,11 +46,11 @@ local function stored_form(room, stanza, occupant)
 	return copy;
 end
 
-function tap_mt:record_of(room, stanza, occupant)
+function tap_mt:record_of(room, stanza, occupant, kind)
 	local text = self.recorder:text_of(stanza, nil);
 	return text and {
 		position = self.sequence:next(room.jid), owner = room.jid, peer = room.jid;
-		peer_resource = jid.resource(stanza.attr.from) or "", direction = "in", kind = "groupchat", contact = false;
+		peer_resource = jid.resource(stanza.attr.from) or "", direction = "in", kind = kind, contact = false;
 		occupant = occupant and occupant.bare_jid or "", stanza = text;
 	};
 end
@@ -65,12 +66,19 @@ function tap_mt:archive(room, stanza)
 	local occupant = room._occupants[stanza.attr.from];
 	local stored = stored_form(room, stanza, occupant);
 	if not has_remainder(stored, self.excluded) then return self.recorder.count_filtered(1); end
-	local record = self:record_of(room, stored, occupant);
+	local record = self:record_of(room, stored, occupant, "groupchat");
 	if record and self.recorder:write(record, room.jid) then
 		self.empty[room] = nil;
 		stanza:add_direct_child(ids.stanza_id(room.jid, self.seal(room.jid, record.position)));
 		self:retract(room, stanza);
 	end
+end
+
+-- Keeps that an occupant has joined or left, in mod_muc_mam's form. Readers of messages leave it out.
+function tap_mt:archive_presence(room, stanza, occupant)
+	if not is_archived(room) then return; end
+	local record = self:record_of(room, stanza, occupant, "presence");
+	if record and self.recorder:write(record, room.jid) then self.empty[room] = nil; end
 end
 
 -- Takes a message out of the archive, and out of what the room tells new occupants.
@@ -91,7 +99,19 @@ function tap_mt:retract(room, stanza)
 	end
 end
 
+function tap_mt:start_presences()
+	module:hook("muc-occupant-joined", function (data)
+		local presence = st.presence({ from = data.nick }):tag("x", { xmlns = xmlns_muc });
+		self:archive_presence(data.room, presence:reset(), data.occupant);
+	end);
+	-- Before the last one's leaving destroys the room (0), and its archive with it.
+	module:hook("muc-occupant-left", function (data)
+		self:archive_presence(data.room, st.presence({ from = data.nick, type = "unavailable" }), data.occupant);
+	end, 1);
+end
+
 function tap_mt:start()
+	if module:get_option_boolean("muc_log_presences", false) then self:start_presences(); end
 	module:hook("muc-room-created", function (data) self.empty[data.room] = true; end, 1);
 	module:hook("muc-broadcast-message", function (data)
 		ids.remove_ids(data.stanza, data.room.jid);

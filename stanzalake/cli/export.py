@@ -71,8 +71,9 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
 
     Messages keep their ids. Expired and erased messages are not exported, and of retracted ones
     only that, when and by whom they were retracted. JSON Lines of a room have the real JIDs of its
-    authors, whether the room shows them or not. The archive is read page by page, whatever its
-    size, and includes messages that arrive meanwhile. Dates are UTC. Works beside `stanzalake up`.
+    authors, whether the room shows them or not, and presences, where Prosody archives these. The
+    archive is read page by page, whatever its size, and includes messages that arrive meanwhile.
+    Dates are UTC. Works beside `stanzalake up`.
     The access log records each use, and whether it was with retracted content.
 
     Status 1, and no file, if there is no such message.
@@ -97,7 +98,7 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     span = MessageRange(owner, peer or "", low, high)
     with record_access(values, "export", owner) as access, open_archive(values) as store, _stop():
         access.filtered, access.retracted = span.peer != "", with_retracted
-        messages = Messages(store, with_retracted=with_retracted)
+        messages = Messages(store, with_retracted=with_retracted, with_presences=form == "jsonl")
         total = messages.count(span)
         if not total:
             raise NotFound(f"the archive of {owner} holds no such message")

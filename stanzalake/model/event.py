@@ -75,7 +75,8 @@ class EventBase(
 class Message(EventBase, tag="message", frozen=True, kw_only=True):
     """An eligible message in an owner's archive. A stanza between two local users makes two.
 
-    A room's message is one, however many occupants get it. Its peer is the room itself.
+    A room's message is one, however many occupants get it. Its peer is the room itself. Where the
+    room's host archives presences as well, these are events of kind ``presence``.
     """
 
     peer: Peer
@@ -102,8 +103,11 @@ class Message(EventBase, tag="message", frozen=True, kw_only=True):
         Literal["in", "out"], msgspec.Meta(description="in: the owner received it")
     ]
     kind: Annotated[
-        Literal["chat", "normal", "groupchat", "headline", "error"],
-        msgspec.Meta(description="The stanza's type; none is normal"),
+        Literal["chat", "normal", "groupchat", "headline", "error", "presence"],
+        msgspec.Meta(
+            description="The message's type; none is normal. presence: no message, an occupant "
+            "joined or left the room"
+        ),
     ]
     contact: Annotated[
         bool, msgspec.Meta(description="Whether the peer was in the owner's roster just then")
@@ -111,7 +115,8 @@ class Message(EventBase, tag="message", frozen=True, kw_only=True):
     stanza: Annotated[
         str,
         msgspec.Meta(
-            description="The message element with xmlns='jabber:client', as it was routed",
+            description="The message element with xmlns='jabber:client', as it was routed; of "
+            "kind presence the presence element",
             min_length=1,
             max_length=MAX_STANZA,
         ),
@@ -121,6 +126,11 @@ class Message(EventBase, tag="message", frozen=True, kw_only=True):
     def is_of_room(self) -> bool:
         """Whether the owner is a room: only the tap of a MUC component names an occupant."""
         return self.occupant is not UNSET
+
+    @property
+    def is_presence(self) -> bool:
+        """Whether it tells of an occupant who joined or left, and no client reads it."""
+        return self.kind == "presence"
 
 
 class Preferences(EventBase, tag="preferences", frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ from stanzalake.store.client import Store
 from stanzalake.store.conversations import Conversations
 from stanzalake.store.histories import Histories
 from stanzalake.store.own_retention import OwnRetentions
-from stanzalake.store.statement import MESSAGES, select
+from stanzalake.store.statement import MESSAGES, NO_PRESENCE, select
 from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, Rows, VisibleMessages
 
 COUNT_SECONDS = 2.0
@@ -130,7 +130,7 @@ class ArchiveReader:
         """Select the newest messages; to drop repeats reads the whole archive."""
         query = Query(
             "position, legacy_id, stanza, peer, peer_resource, kind = 'groupchat'",
-            ["owner = {owner:String}", "position >= {low:UInt64}"],
+            ["owner = {owner:String}", "position >= {low:UInt64}", NO_PRESENCE],
             {"owner": owner, "low": low, "limit": limit},
             "LIMIT {limit:UInt64}",
             order="DESC",
@@ -368,7 +368,11 @@ class _StoredArchive:
         parameters: dict[str, Any] = {"owner": self._owner}
         if low > high:
             return ["false"], parameters
-        terms = ["owner = {owner:String}", "position BETWEEN {low:UInt64} AND {high:UInt64}"]
+        terms = [
+            "owner = {owner:String}",
+            "position BETWEEN {low:UInt64} AND {high:UInt64}",
+            NO_PRESENCE,
+        ]
         parameters |= {"low": low, "high": high}
         if selection.peer:
             terms.append("peer = {peer:String}")

@@ -7,7 +7,7 @@ from typing import Any
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import VISIBLE
-from stanzalake.store.statement import select
+from stanzalake.store.statement import NO_PRESENCE, select
 from stanzalake.store.tombstones import replace_retracted
 
 _FITTING = """
@@ -43,15 +43,19 @@ class Messages:
         store: The store.
         with_retracted: Whether to read the content of retracted messages, where it is still
             stored, instead of their tombstones.
+        with_presences: Whether to read who joined and left a room as well, where that is archived.
     """
 
-    def __init__(self, store: Store, *, with_retracted: bool = False) -> None:
+    def __init__(
+        self, store: Store, *, with_retracted: bool = False, with_presences: bool = False
+    ) -> None:
         self._store = store
         self._with_retracted = with_retracted
+        self._conditions = [VISIBLE] if with_presences else [VISIBLE, NO_PRESENCE]
 
     def count(self, span: MessageRange) -> int:
         """Count the messages of a range; raises as `Store.select` does."""
-        where, parameters = _where(span)
+        where, parameters = self._where(span)
         [(number,)] = self._store.select(select("uniqExact(position)", where), parameters)
         return int(number)
 
@@ -72,7 +76,7 @@ class Messages:
                     yield row
 
     def _page(self, span: MessageRange) -> Sequence[Row]:
-        where, parameters = _where(span)
+        where, parameters = self._where(span)
         page = select("*", where, f"ORDER BY position LIMIT {_PAGE_ROWS}")
         if not self._with_retracted:
             page = replace_retracted(page, "ASC")
@@ -80,11 +84,11 @@ class Messages:
         rows = self._store.select(fitting, {**parameters, "bytes": _PAGE_BYTES})
         return [Row(*row) for row in rows]
 
-
-def _where(span: MessageRange) -> tuple[Sequence[str], Mapping[str, Any]]:
-    owner = "owner = {owner:String}"
-    terms = [owner, "position BETWEEN {low:UInt64} AND {high:UInt64}", VISIBLE]
-    parameters = {"owner": span.owner, "low": min(span.low, MAX_POSITION), "high": span.high}
-    if not span.peer:
-        return terms, parameters
-    return [*terms, "peer = {peer:String}"], {**parameters, "peer": span.peer}
+    def _where(self, span: MessageRange) -> tuple[Sequence[str], Mapping[str, Any]]:
+        owner = "owner = {owner:String}"
+        between = "position BETWEEN {low:UInt64} AND {high:UInt64}"
+        terms = [owner, between, *self._conditions]
+        parameters = {"owner": span.owner, "low": min(span.low, MAX_POSITION), "high": span.high}
+        if not span.peer:
+            return terms, parameters
+        return [*terms, "peer = {peer:String}"], {**parameters, "peer": span.peer}

@@ -5,6 +5,9 @@ from collections.abc import Collection
 MESSAGES = "{messages:Identifier}"
 """The messages table; `Store` binds the names of its tables to every statement."""
 
+NO_PRESENCE = "kind != 'presence'"
+"""Condition for messages alone: the presences of a room's occupants are in its archive, too."""
+
 
 def select(
     columns: str, where: Collection[str] = (), tail: str = "", source: str = MESSAGES

@@ -11,7 +11,7 @@ from stanzalake.model.retention import Retention
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import ERASURES, VISIBLE_TO_ALL
 from stanzalake.store.retention import Horizon, horizon
-from stanzalake.store.statement import MESSAGES, select
+from stanzalake.store.statement import MESSAGES, NO_PRESENCE, select
 
 _DAY = 86_400
 _HOSTS = """
@@ -109,7 +109,7 @@ class Statistics(msgspec.Struct, frozen=True):
 
 
 def read(store: Store, days: int, retention: Retention, now: float | None = None) -> Statistics:
-    """Compute statistics. Scans two columns of every message.
+    """Compute statistics. Scans three columns of every message.
 
     Args:
         store: The store.
@@ -157,7 +157,7 @@ def owners_ahead(store: Store, position: int) -> Sequence[str]:
 
 
 def _visible(oldest: Horizon) -> Sequence[str]:
-    return f"position >= {oldest.expression}", VISIBLE_TO_ALL
+    return f"position >= {oldest.expression}", VISIBLE_TO_ALL, NO_PRESENCE
 
 
 def _hosts(store: Store, oldest: Horizon) -> Sequence[Host]:

@@ -145,8 +145,9 @@ def test_the_rooms_view_counts_messages_and_writers_and_the_others_do_not(filled
         *(in_room(HALL, 0), in_room(HALL, 1, "Romeo again"), in_room(HALL, 2, "Nurse", NURSE)),
         *(in_room(HALL, 3, "Imported", ""), in_room(HALL, 4, "", ""), in_room(GARDEN, 5)),
     ]
+    joined = in_room(HALL, 6, "Paris", "paris@capulet.lit")._replace(kind="presence")
     for _ in range(2):
-        filled.insert(given)
+        filled.insert([*given, joined])
     assert [filled.select(query.format(view)) for view in views] == before
     rows = filled.select(
         f"SELECT * EXCEPT (as_of, room) FROM {filled.table}_rooms ORDER BY messages"

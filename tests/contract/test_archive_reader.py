@@ -376,6 +376,21 @@ async def test_the_newest_messages_are_distinct_up_to_their_limit(
     assert [m.position for m in found] == [at(second).position for second in expected]
 
 
+async def test_presences_are_in_no_page_and_no_count(
+    messages: Store, reader: ArchiveReader, owner: str
+) -> None:
+    presence, said = at(1, kind="presence", stanza="<presence/>"), at(2, kind="groupchat")
+    messages.insert(owned([presence, said], owner))
+    archive = reader.archive(owner)
+    for backward in (False, True):
+        page = await archive.read(Selection(), 9, backward=backward)
+        assert bodies(page) == [said.stanza]
+    assert await archive.count(Selection(), said.position) == (1, 0)
+    assert await archive.stored([presence.position, said.position]) == {said.position}
+    assert await reader.summarise(owner, Selection()) == (1, said.position)
+    assert [m.position for m in await reader.newest(owner, 0, 9)] == [said.position]
+
+
 async def test_messages_are_summarised_once_each(
     messages: Store, reader: ArchiveReader, owner: str
 ) -> None:

@@ -44,6 +44,8 @@ class World(NamedTuple):
 
 
 DISCO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
+PRESENCES = "muc_log_presences = true\n"
+"""Which both archives store, and neither lets a client read."""
 DELAY = "{urn:xmpp:delay}delay"
 RETRACT = "<retract xmlns='urn:xmpp:message-retract:1' id='{}'/>"
 MODERATION = {
@@ -212,7 +214,7 @@ def outcome(answer: object) -> str:
 
 
 async def old_server(run: Run, directory: Path) -> Server:
-    section = component(_SQLITE, modules=("muc_mam", "muc_moderation"))
+    section = component(_SQLITE + PRESENCES, modules=("muc_mam", "muc_moderation"))
     return await run(Server(directory, section, modules=("roster",)))
 
 
@@ -222,7 +224,7 @@ async def test_a_rooms_life_is_that_beside_mod_muc_mam_but_for_named_differences
     server = await old_server(run, tmp_path / "old")
     old = await live(World(server.client, server.crash))
     await server.stop()
-    deployment = await run(with_rooms(tmp_path / "new"))
+    deployment = await run(with_rooms(tmp_path / "new", PRESENCES))
 
     async def restart() -> None:
         await deployment.prosody.kill()

@@ -96,6 +96,34 @@ NOT_KEPT = {
 }
 
 
+async def test_presences_are_archived_on_demand_while_the_room_is(run: Run, tmp_path: Path) -> None:
+    scene = await setting(run, tmp_path, "muc_log_presences = true")
+    await join(scene.romeo, "Romeo")
+    await configure(scene.juliet, {"muc#roomconfig_enablearchiving": "0"})
+    scene.romeo.send_raw(f"<presence to='{ROOM}/Romeo' type='unavailable'/>")
+    await scene.romeo.expect(lambda x: x.get("type") == "unavailable")
+    await configure(scene.juliet, {"muc#roomconfig_enablearchiving": "1"})
+    other = await scene.server.client("romeo", "two")
+    await join(other, "Other")
+    await other.offline()
+    await scene.juliet.expect(
+        lambda x: x.get("from") == f"{ROOM}/Other" and x.get("type") == "unavailable"
+    )
+    await talk(scene.juliet, "alone", "m1")
+    await room_event(scene, "alone")
+    told = [e for e in scene.ingest.events if e.kind == "presence"]
+    assert [(e.peer_resource, e.occupant, "unavailable" in e.stanza) for e in told] == [
+        ("Juliet", JULIET, False),
+        ("Romeo", ROMEO, False),
+        ("Other", ROMEO, False),
+        ("Other", ROMEO, True),
+    ]
+    for event in told:
+        assert ET.fromstring(event.stanza).tag == f"{CLIENT}presence"  # noqa: S314  # our own
+        assert (event.owner, event.peer, event.direction) == (ROOM, ROOM, "in")
+        assert ROMEO not in event.stanza
+
+
 @pytest.mark.requirement("313-128", "313-129", "313-141")
 async def test_a_room_keeps_what_is_worth_it(scene: Scene) -> None:
     for number, content in enumerate([*KEPT.values(), *NOT_KEPT.values()]):

@@ -45,6 +45,20 @@ def test_a_message_becomes_a_row() -> None:
     assert result.dead_letters == []
 
 
+def test_a_presence_in_a_room_becomes_a_row_and_a_broken_one_a_dead_letter() -> None:
+    room = "hall@rooms.capulet.lit"
+    fields = {"owner": room, "peer": room, "kind": "presence", "contact": False}
+    left = f"<presence xmlns='jabber:client' from='{room}/Romeo' type='unavailable'/>"
+    records = [
+        record(1, encoded(2, **fields, occupant=ROMEO, peer_resource="Romeo", stanza=left)),
+        record(2, encoded(3, **fields, occupant=ROMEO, stanza="<presence>")),
+    ]
+    decoded = decode_records(records)
+    result = assemble(decoded, {room: []}, Rules(Policy("false"), DEFAULT_EXCLUSIONS), uncut)
+    assert result.rows == [Row(room, 2, room, "Romeo", "in", "presence", left, "", ROMEO)]
+    assert [letter.record.offset for letter in result.dead_letters] == [2]
+
+
 def test_preferences_become_a_state() -> None:
     wishes = Preferences(
         v=VERSION, owner=JULIET, position=3, default="never", always=(ROMEO,), never=()

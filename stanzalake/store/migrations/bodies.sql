@@ -40,6 +40,7 @@ LEFT JOIN
 ) AS erased ON erased.owner = message.owner
 CROSS JOIN (SELECT key FROM {table}_secret ORDER BY made_at LIMIT 1) AS secret
 WHERE {kept}
+    AND kind != 'presence'
     AND NOT arrayExists(
         (erasure) -> position >= erasure.1 AND position < erasure.2 AND (erasure.3 = '' OR erasure.3 = peer),
         erasures

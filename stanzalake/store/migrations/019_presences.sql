@@ -1,0 +1,2 @@
+-- Presences of a room's occupants are no messages.
+{bodies}
