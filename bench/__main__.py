@@ -25,6 +25,7 @@ PARTS = (
     "search",
     "inbox",
     "year",
+    "partitions",
 )
 END_TO_END = frozenset({"mam", "delivery"})
 """Parts that take a revision as one more contender of the same run."""

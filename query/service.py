@@ -35,8 +35,14 @@ async def run(settings: Settings, log: Log, store: Store, stop: asyncio.Event) -
     """
     sealer = Sealer(settings.id_key_list)
     threads = _EMBEDDED_THREADS if settings.embedded_store else PAGES_AT_ONCE
-    sharded = bool(settings.clickhouse_cluster)
-    reader = ArchiveReader(store, sealer, settings.retention, threads=threads, sharded=sharded)
+    reader = ArchiveReader(
+        store,
+        sealer,
+        settings.retention,
+        threads=threads,
+        sharded=bool(settings.clickhouse_cluster),
+        partition_by=settings.partition_by,
+    )
     feed = ChangeFeed(Changes(store))
     cache = PageCache(reader, sealer, feed, settings.page_cache_bytes)
     freshness = Freshness(log, settings.freshness_timeout)

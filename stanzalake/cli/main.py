@@ -29,6 +29,7 @@ _SECTIONS: Sections = {
         "settings": "Show every setting with its effective value.",
         "completion": "Print the completion script of a shell.",
         "migrate": "Apply pending schema migrations, and the settings that the schema depends on.",
+        "repartition": "Change the partitions of the messages to those of STANZALAKE_PARTITION_BY.",
         "import": "Import archives and archiving preferences of another server.",
         "prosody-modules": "Show where Prosody's modules are, or install them in DIR.",
         "systemd-unit": "Print a systemd unit for a service, by default for `up`.",

@@ -384,6 +384,12 @@ class Settings(BaseModel):
         "Name of the ClickHouse cluster that the tables are spread over. Default: a single server",
         pattern=_CLUSTER,
     )
+    partition_by: Literal["month", "quarter", "year"] = _setting(
+        "STANZALAKE_PARTITION_BY",
+        "year",
+        "Partitions of the messages table: year for cheap pages; quarter or month where terabytes "
+        "expire. stanzalake repartition changes an existing table",
+    )
     time_zone: Annotated[str, AfterValidator(_zone)] = _setting(
         "STANZALAKE_TIME_ZONE",
         _DEFAULT_ZONE,

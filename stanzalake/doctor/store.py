@@ -13,6 +13,8 @@ from stanzalake.errors import SchemaAhead, SchemaBehind, StoreDenied, StoreRefus
 from stanzalake.store import migrations, server_info
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
+from stanzalake.store.migrations import Target
+from stanzalake.store.partitions import Partitions
 from stanzalake.store.server_info import ServerInfo
 
 SUBJECT = "store"
@@ -156,7 +158,19 @@ def _schema(store: Store, settings: Settings) -> Iterator[Finding]:
         yield warning(
             subject, f"{store.table} is not as the settings say: {change} is due", _MIGRATE
         )
+    yield from _partitions(store, settings)
     yield from _retention(store, settings)
+
+
+def _partitions(store: Store, settings: Settings) -> Iterator[Finding]:
+    partitions = Partitions(store, Target.of(store, settings))
+    if partitions.is_due():
+        yield warning(
+            f"{SUBJECT}, partitions",
+            f"{store.table} is partitioned by {partitions.current()}, or a change to "
+            f"{settings.partition_by} was interrupted",
+            "run stanzalake repartition, or set STANZALAKE_PARTITION_BY as it was",
+        )
 
 
 def _rights(store: Store, service: str, user: str) -> Iterator[Finding]:

@@ -7,6 +7,12 @@ from stanzalake.config.settings import Settings
 from stanzalake.errors import StoreUnavailable
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
+from stanzalake.store.migrations import Target
+from stanzalake.store.partitions import Partitions
+from stanzalake.store.table_copy import Report
+
+_SMALL = 1 << 30
+"""Bytes on disk that are copied within a minute or so."""
 
 
 @contextmanager
@@ -39,6 +45,36 @@ def pending(settings: Settings) -> list[str]:
 
 
 def migrate(settings: Settings) -> list[str]:
-    """Apply pending migrations, and return their names."""
+    """Apply pending migrations, and return their names.
+
+    Partitions other than those of the settings are changed if the messages are few.
+    """
     with closing(Store.for_admin(settings)) as store:
-        return migrations.apply(store, settings)
+        applied = migrations.apply(store, settings)
+        partitions = Partitions(store, Target.of(store, settings))
+        if partitions.is_due() and store.size() <= _SMALL:
+            partitions.change()
+            applied.append(f"partitions by {settings.partition_by}")
+        return applied
+
+
+def repartition(settings: Settings, report: Report) -> bool:
+    """Change the partitions of the messages table to those of the settings, if they differ.
+
+    Args:
+        settings: All settings.
+        report: Called with the number of rows copied, and that of all.
+
+    Returns:
+        Whether they differed.
+
+    Raises:
+        SchemaBehind: Migrations of this version are pending.
+        StoreUnavailable: No answer; what is copied stays copied for the next attempt.
+    """
+    with open_archive(settings, admin=True) as store:
+        partitions = Partitions(store, Target.of(store, settings))
+        is_due = partitions.is_due()
+        if is_due:
+            partitions.change(report)
+        return is_due

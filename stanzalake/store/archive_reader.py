@@ -37,7 +37,11 @@ from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, Rows, Visible
 COUNT_SECONDS = 2.0
 """Seconds to count what a full-text query matches: that reads the texts of the whole archive."""
 
-_NEAR = from_milliseconds(31 * 86_400_000)
+_NEAR = {
+    "month": from_milliseconds(31 * 86_400_000),
+    "quarter": from_milliseconds(92 * 86_400_000),
+}
+"""Span of a partition where an archive lies in many, by what messages are partitioned by."""
 _SECONDS = 25
 _SETTINGS = f"SETTINGS max_threads = 1, max_execution_time = {_SECONDS}"
 _BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
@@ -54,6 +58,7 @@ class ArchiveReader:
         clock: Returns unix time in seconds.
         threads: Number of concurrent statements.
         sharded: Whether the tables are spread over a cluster.
+        partition_by: By what messages are partitioned.
     """
 
     def __init__(  # noqa: PLR0913  # the parts of the reader
@@ -65,6 +70,7 @@ class ArchiveReader:
         *,
         threads: int = 1,
         sharded: bool = False,
+        partition_by: str = "year",
     ) -> None:
         self._store = store
         self._messages = VisibleMessages(store, threads, sharded=sharded)
@@ -73,6 +79,7 @@ class ArchiveReader:
         self._sealer = sealer
         self._retention = retention
         self._clock = clock
+        self._near = _NEAR.get(partition_by, 0)
 
     def archive(self, owner: str) -> Archive:
         """Return an owner's archive, with the retention horizon as of now."""
@@ -85,7 +92,8 @@ class ArchiveReader:
 
     def _archive_from(self, oldest: int, owner: str, now: int = 0) -> "_StoredArchive":
         parts = self._messages, self._histories, self._sealer
-        return _StoredArchive(*parts, owner, oldest, now, partial(self.retention, owner))
+        retention = partial(self.retention, owner)
+        return _StoredArchive(*parts, owner, oldest, now, retention, self._near)
 
     def horizon(self, owner: str, own: int = 0) -> int:
         """Return the lowest position of an archive that is shown now.
@@ -211,6 +219,7 @@ class _StoredArchive:
         oldest: int,
         now: int,
         retention: Callable[[], Awaitable[ArchiveRetention]],
+        near: int = 0,
     ) -> None:
         self._messages = messages
         self._histories = histories
@@ -219,6 +228,7 @@ class _StoredArchive:
         self._oldest = oldest
         self._now = now
         self._retention = retention
+        self._near = near
 
     async def find(self, ids: Collection[str]) -> Mapping[str, int]:
         opened = {id_: self._sealer.open(self._owner, id_) for id_ in ids}
@@ -243,7 +253,7 @@ class _StoredArchive:
         if skip:
             selection = await self._behind(selection, skip, backward=backward)
         page = _PageBuilder(limit)
-        for window in _windows(selection, self._oldest, self._now, backward=backward):
+        for window in self._windows(selection, backward=backward):
             left: Selection | None = window
             while left is not None and not page.full:
                 rows = await self._page(left, limit + 1, page.room, backward=backward)
@@ -251,6 +261,20 @@ class _StoredArchive:
                 left = _beyond(left, rows[-1][0], backward=backward) if len(rows) > limit else None
         items = [self._item(*row) for row in page.rows]
         return Page(items[::-1] if backward else items, more=page.full)
+
+    def _windows(self, selection: Selection, *, backward: bool) -> Iterator[Selection]:
+        """Split a selection into a partition's span near its start and the rest, in reading order.
+
+        A page costs by the parts that may hold its rows, and most pages end within a month.
+        """
+        low, high = max(selection.low, self._oldest), min(selection.high, self._now)
+        border = high - self._near if backward else low + self._near
+        whole = not self._near or selection.positions is not None
+        if whole or not low < border < high or (not backward and not low):
+            yield selection
+            return
+        older, newer = replace(selection, high=border), replace(selection, low=border + 1)
+        yield from (newer, older) if backward else (older, newer)
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
         seconds = _SECONDS if selection.text is None else COUNT_SECONDS
@@ -405,20 +429,6 @@ def _fitting(rows: str, order: str) -> str:
             - length(stanza) < {{room:Int64}} AS fits"""
     columns = f"position, legacy_id, if(fits, stanza, ''), {fits}"
     return select(columns, tail=f"ORDER BY position {order}", source=f"({rows})")
-
-
-def _windows(selection: Selection, oldest: int, now: int, *, backward: bool) -> Iterator[Selection]:
-    """Split a selection into a month near its start and the rest, in reading order.
-
-    A page costs by the parts that may hold its rows, and most pages end within a month.
-    """
-    low, high = max(selection.low, oldest), min(selection.high, now)
-    border = high - _NEAR if backward else low + _NEAR
-    if selection.positions is not None or not low < border < high or (not backward and not low):
-        yield selection
-        return
-    older, newer = replace(selection, high=border), replace(selection, low=border + 1)
-    yield from (newer, older) if backward else (older, newer)
 
 
 def _beyond(selection: Selection, position: int, *, backward: bool) -> Selection:

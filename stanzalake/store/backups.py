@@ -12,7 +12,9 @@ from typing import NamedTuple
 from stanzalake.errors import NotFound, StanzalakeError, StoreRefused
 from stanzalake.store import aggregates
 from stanzalake.store.client import Store
+from stanzalake.store.partitions import PASSING, partition_key
 from stanzalake.store.statement import identifier, literal
+from stanzalake.store.table_copy import TableCopy
 
 _POLL_SECONDS = 0.1
 _EXISTS, _NOT_FOUND = "Code: 598.", "Code: 599."
@@ -21,6 +23,7 @@ _FILE = r"^File\('(.*)'\)$"
 _SCRATCH = "verify_"
 _SUFFIXES = ("", "_preferences", "_erasures")
 """Suffixes of the tables that a backup must have."""
+_DATABASE = "SELECT currentDatabase()"
 _RUNNING = {"CREATING_BACKUP", "RESTORING"}
 _DONE = {"BACKUP_CREATED", "RESTORED"}
 # Existing rows stay: readers deduplicate a row that is in both. Table definitions may differ by
@@ -90,8 +93,11 @@ class Backups:
         tables = self._store.select(
             "SELECT name FROM system.tables WHERE database = currentDatabase()"
             " AND (name = {table:String} OR startsWith(name, {table:String} || '_'))"
-            " ORDER BY name",
-            {"table": self._store.table},
+            " AND name NOT IN {passing:Array(String)} ORDER BY name",
+            {
+                "table": self._store.table,
+                "passing": [self._store.table + suffix for suffix in PASSING],
+            },
         )
         which = ", ".join(f"TABLE {identifier(table)}" for (table,) in tables)
         full = f"base_backup = File({literal(base)})" if base else ""
@@ -99,8 +105,41 @@ class Backups:
 
     def restore(self, name: str) -> None:
         """Merge all rows of a backup into the tables; raises as `make` does."""
-        self._run("RESTORE ALL FROM File({name:String})", name, _MERGE)
+        if self._is_partitioned_alike(name):
+            self._run("RESTORE ALL FROM File({name:String})", name, _MERGE)
+        else:
+            self._restore_copying(name)
         aggregates.touch_all(self._store)
+
+    def _is_partitioned_alike(self, name: str) -> bool:
+        """Return whether the parts of a backup fit the partitions of the messages table."""
+        scratch = _SCRATCH + self._store.table
+        key = partition_key(self._store, self._store.table)
+        if not key:
+            return True
+        self._drop([scratch])
+        self._run(self._restore_messages, name, "structure_only = true")
+        restored = partition_key(self._store, scratch)
+        self._drop([scratch])
+        return restored == key
+
+    def _restore_copying(self, name: str) -> None:
+        """Restore the messages beside their table, and copy them into its partitions."""
+        scratch, database = _SCRATCH + self._store.table, self._store.select(_DATABASE)[0][0]
+        messages = f"{identifier(database)}.{identifier(self._store.table)}"
+        self._run(f"RESTORE ALL EXCEPT TABLE {messages} FROM File({{name:String}})", name, _MERGE)
+        self._run(self._restore_messages, name, "")
+        try:
+            copy = TableCopy(self._store, scratch, self._store.table)
+            copy.run(copy.remainder())
+        finally:
+            self._drop([scratch])
+
+    @property
+    def _restore_messages(self) -> str:
+        table = self._store.table
+        copy = identifier(_SCRATCH + table)
+        return f"RESTORE TABLE {identifier(table)} AS {copy} FROM File({{name:String}})"
 
     def verify(self, name: str) -> BackupContents:
         """Restore a backup beside the tables, have ClickHouse check every part, and drop it again.

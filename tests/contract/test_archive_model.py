@@ -199,7 +199,8 @@ Keep = Callable[[list[Row]], tuple[str, Archive]]
 @pytest.fixture(scope="module")
 def keep(messages: Store, runner: asyncio.Runner) -> Iterator[Keep]:
     """Give a function that stores rows for a new owner, some twice, beside those of another."""
-    reader = ArchiveReader(messages, SEALER, FOREVER)
+    # By months: pages are read in two windows then.
+    reader = ArchiveReader(messages, SEALER, FOREVER, partition_by="month")
 
     def store(rows: list[Row]) -> tuple[str, Archive]:
         owner = next(_owners)

@@ -242,6 +242,9 @@ async def test_backup_and_restore_of_a_server_by_command(run: Run, tmp_path: Pat
     status, _, err = await stanzalake.run("restore", "monday")
     assert status == 0, err
     assert await archived(stanzalake.settings) == before
+    await repartition(stanzalake)
+    assert (await stanzalake.run("restore", "monday"))[0] == 0
+    assert await archived(stanzalake.settings) == before
     status, _, err = await stanzalake.run("restore", "friday")
     assert (status, len(err.splitlines())) == (1, 1)
     assert "there is no such backup" in err
@@ -298,7 +301,7 @@ def test_a_backup_that_the_server_lost_is_an_error(monkeypatch: pytest.MonkeyPat
 
 def test_a_cancelled_backup_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store("chdb://:memory:", "cancelled")
-    answers = iter([[("CREATING_BACKUP", "")], [("BACKUP_CANCELLED", "")]])
+    answers = iter([[], [("CREATING_BACKUP", "")], [("BACKUP_CANCELLED", "")]])
     monkeypatch.setattr(store, "command", lambda *_: None)
     monkeypatch.setattr(store, "select", lambda *_: next(answers))
     with pytest.raises(StoreRefused, match="BACKUP_CANCELLED"):
@@ -376,6 +379,21 @@ async def test_backups_are_listed_and_verified(tmp_path: Path) -> None:
     status, out, _ = await stanzalake.run("restore", "tuesday", "--dry-run")
     assert (status, out.startswith("would be merged: ")) == (0, True)
     assert contents(tmp_path / "data") == before
+
+    messages = await archived(stanzalake.settings)
+    await repartition(stanzalake)
+    assert (await stanzalake.run("restore", "tuesday"))[0] == 0
+    assert await archived(stanzalake.settings) == messages
+
+
+async def repartition(stanzalake: Command) -> None:
+    """Change the partitions, so that the parts of a backup do not fit the table any more."""
+    stanzalake.settings["STANZALAKE_PARTITION_BY"] = "month"
+    status, out, err = await stanzalake.run("repartition")
+    assert status == 0, err
+    assert out == "messages is partitioned by month\n"
+    status, out, _ = await stanzalake.run("repartition", "--json")
+    assert (status, json.loads(out)) == (0, {"partition_by": "month", "changed": False})
 
 
 def contents(directory: Path) -> list[Path]:

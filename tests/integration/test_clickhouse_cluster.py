@@ -29,6 +29,7 @@ from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
 from stanzalake.store.messages import MessageRange, Messages
 from stanzalake.store.migrations import Target
+from stanzalake.store.partitions import Partitions
 from stanzalake.store.search import SearchQuery, search
 from tests.support.archives import EVERYTHING, SEALER, rows
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of, load
@@ -71,7 +72,7 @@ CREATE TABLE IF NOT EXISTS messages_local ON CLUSTER 'demo-1' (
         fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC')
 )
 ENGINE = ReplicatedReplacingMergeTree
-PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC'))
+PARTITION BY toYear(fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC'))
 ORDER BY (owner, position)
 SETTINGS index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1"""
 SPREAD = """\
@@ -234,6 +235,20 @@ async def test_all_reads_of_an_archive_skip_unused_shards(
     assert await archive.stored([rows(1)[0].position]) == {rows(1)[0].position}
     await reader.close()
     forced.close()
+
+
+async def test_partitions_change_on_every_shard(store: Store) -> None:
+    given = rows(5)
+    store.insert(given)
+    changed = Partitions(store, Target("messages", CLUSTER, partition_by="month"))
+    assert changed.is_due()
+    changed.change()
+    assert not changed.is_due()
+    read = "SELECT DISTINCT position FROM messages ORDER BY position"
+    assert [position for (position,) in store.select(read)] == [row.position for row in given]
+    assert store.select("SELECT DISTINCT _partition_id FROM messages_local") == [("202609",)]
+    assert store.select("SELECT name FROM system.tables WHERE name LIKE '%repart%'") == []
+    store.insert(given)
 
 
 async def test_analysts_views_read_every_shard(store: Store) -> None:

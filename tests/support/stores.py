@@ -18,7 +18,7 @@ def empty_store(dsn: str) -> Store:
 
 @contextmanager
 def migrated_store(
-    dsn: str, *, merges: bool = True, expires_after: str = "never"
+    dsn: str, *, merges: bool = True, expires_after: str = "never", partition_by: str = "year"
 ) -> Iterator[Store]:
     """Give a migrated store.
 
@@ -26,9 +26,13 @@ def migrated_store(
         dsn: Of the engine or server.
         merges: Whether parts are merged; duplicates stay if not.
         expires_after: The retention.
+        partition_by: What messages are partitioned by.
     """
     with closing(empty_store(dsn)) as store:
-        migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER=expires_after))
+        settings = load(
+            PROSODY_ARCHIVE_EXPIRES_AFTER=expires_after, STANZALAKE_PARTITION_BY=partition_by
+        )
+        migrations.apply(store, settings)
         if not merges:
             store.command(f"SYSTEM STOP MERGES {store.table}")
         yield store

@@ -11,6 +11,6 @@ CREATE TABLE IF NOT EXISTS {table}{local}{on_cluster}
     at            DateTime64(3, 'UTC') ALIAS fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC')
 )
 ENGINE = {engine}
-PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC'))
+PARTITION BY {partition_key}
 ORDER BY (owner, position)
 SETTINGS index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1

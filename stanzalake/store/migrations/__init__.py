@@ -33,6 +33,14 @@ AGGREGATES = {
 }
 """Statements that aggregate the days of ``{days}``, by the name of their view."""
 
+_AT = "fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC')"
+PARTITION_KEYS = {
+    "month": f"toYYYYMM({_AT})",
+    "quarter": f"toStartOfQuarter({_AT})",
+    "year": f"toYear({_AT})",
+}
+"""Partition keys of the messages table as ClickHouse formats them, by the setting for each."""
+
 _DIRTY = "day GLOBAL IN (SELECT day FROM {table}_dirty)"
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _BODIES = (_FILES / "bodies.sql").read_text().replace("{messages}", MESSAGES_OF_VIEWS)
@@ -43,6 +51,7 @@ _KEPT_SECONDS = re.compile(r"now\('UTC'\)\)\) - (\d+), 0")
 _LOCAL = re.compile(r"(TABLE|VIEW) (?:IF NOT EXISTS )?\{table\}(\w*)\{local\}")
 _SHARDING_KEYS = {"TABLE": ", cityHash64(owner)", "VIEW": ""}
 _TTL_TIMEOUT = "merge_with_ttl_timeout"
+_REFUSING = "max_parts_in_total"
 _RECORD = """
 CREATE TABLE IF NOT EXISTS {table}_migrations{on_cluster}
 (
@@ -79,17 +88,25 @@ class Target(NamedTuple):
         cluster: Name of the cluster; empty for a single server.
         retention: For how long messages are kept.
         time_zone: Name of the time zone of local hours.
+        partition_by: By what messages are partitioned, a key of `PARTITION_KEYS`.
     """
 
     table: str
     cluster: str = ""
     retention: Retention = FOREVER
     time_zone: str = "UTC"
+    partition_by: str = "year"
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Target":
         """Return the names for a store and its settings."""
-        return cls(store.table, settings.clickhouse_cluster, settings.retention, settings.time_zone)
+        return cls(
+            store.table,
+            settings.clickhouse_cluster,
+            settings.retention,
+            settings.time_zone,
+            settings.partition_by,
+        )
 
     def local(self, suffix: str = "") -> str:
         """Return the name of a MergeTree table, or of a view over one."""
@@ -97,8 +114,8 @@ class Target(NamedTuple):
 
     def record(self) -> Iterator[str]:
         """Yield the statements that create the table of applied migrations."""
-        yield self._fill(_RECORD)
-        yield self._fill(_RECORD_VERSION)
+        yield self.fill(_RECORD)
+        yield self.fill(_RECORD_VERSION)
 
     def statements(self, migration: Migration) -> Iterator[str]:
         """Yield a migration's statements, all idempotent."""
@@ -116,14 +133,14 @@ class Target(NamedTuple):
 
     def _statements(self, sql: str) -> Iterator[str]:
         for statement in filter(str.strip, sql.split(";\n")):
-            yield self._fill(statement)
+            yield self.fill(statement)
             local = _LOCAL.search(statement)
             if self.cluster and local:
                 yield self.distributed(*local.groups())
 
     def distributed(self, kind: str = "TABLE", suffix: str = "") -> str:
         """Return the statement that creates the Distributed table over a ``..._local`` one."""
-        return self._fill(_DISTRIBUTED, suffix, _SHARDING_KEYS[kind])
+        return self.fill(_DISTRIBUTED, suffix, _SHARDING_KEYS[kind])
 
     def alter(self, change: str) -> str:
         """Return the ALTER statement of the messages table."""
@@ -131,13 +148,14 @@ class Target(NamedTuple):
 
     def on_every_server(self, suffix: str = "") -> str:
         """Return a MergeTree table's name for ALTER and DELETE, with ON CLUSTER if there is one."""
-        return self._fill("{table}{suffix}{local}{on_cluster}", suffix)
+        return self.fill("{table}{suffix}{local}{on_cluster}", suffix)
 
     def on_every_table(self, suffix: str) -> str:
         """Return the name, for ALTER, of a table that all servers of a cluster share."""
-        return self._fill("{table}{suffix}{on_cluster}", suffix)
+        return self.fill("{table}{suffix}{on_cluster}", suffix)
 
-    def _fill(self, sql: str, suffix: str = "", key: str = "") -> str:
+    def fill(self, sql: str, suffix: str = "", key: str = "") -> str:
+        """Return a statement with its names and clauses filled in."""
         replicated = bool(self.cluster)
         return sql.format(
             table=self.table,
@@ -149,6 +167,7 @@ class Target(NamedTuple):
             engine="ReplicatedReplacingMergeTree" if replicated else "ReplacingMergeTree",
             record_engine=_RECORD_ENGINES[replicated],
             codec=_CODECS[True],
+            partition_key=PARTITION_KEYS[self.partition_by],
             body=expressions.BODY,
             traits=expressions.TRAITS,
             encryption=expressions.ENCRYPTION,
@@ -296,6 +315,9 @@ def _pending_changes(store: Store, target: Target, settings: Settings) -> list[s
         changes.append("REMOVE TTL")
     if _TTL_TIMEOUT in current:
         changes.append(f"RESET SETTING {_TTL_TIMEOUT}")
+    # Of a change of partitions that was interrupted: nothing could be inserted.
+    if f"{_REFUSING} = " in current:
+        changes.append(f"RESET SETTING {_REFUSING}")
     return changes
 
 
