@@ -45,8 +45,10 @@ end
 -- Whether the module's parser takes the text for the same stanza, or for none where there is not exactly one.
 local function is_same(found, text)
 	local own, theirs = own_parser:parse(text), found and #found == 1 and found[1];
-	local content = parse("<message>"..text.."</message>");
-	if #text < 4 * 1024 * 1024 and checker:takes(text) ~= (content and #content == 1 or false) then return false; end
+	if checker:takes(text) then
+		local around = parse("<message>"..text.."</message>");
+		if not around or #around ~= 1 then return false; end
+	end
 	if not own or not theirs then return not own and (not theirs or #text > 4 * 1024 * 1024); end
 	-- The default of the stream.
 	own.attr["xml:lang"] = own.attr["xml:lang"] or "en";
