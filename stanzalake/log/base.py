@@ -7,6 +7,8 @@ from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 
 EVENTS = "stanzalake.events"
 REJECTED = "stanzalake.rejected"
+AWAITED = "stanzalake.awaited"
+"""Offsets of `EVENTS` whose commit somebody waits for; only in Kafka."""
 PROCESSOR_GROUP = "stanzalake.processor"
 READ_BYTES = 16 * 1024 * 1024
 """Bytes of values after which a read ends; bounds the reader's memory."""

@@ -1,7 +1,7 @@
 """Waits for a group's commits on a topic, with a poll per partition that all waiters share."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,9 @@ from stanzalake.errors import LogUnavailable, StanzalakeError
 from stanzalake.log.kafka import client as kafka
 from stanzalake.log.watermarks import Watermarks
 
-_FIRST_PAUSE = 0.02
+_FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.2
+_GROWTH = 1.3
 _ANSWER_SECONDS = 1.0
 """Seconds for Kafka's first answer, also for a shorter timeout."""
 
@@ -31,12 +32,20 @@ class CommitWatch:
         client: Connection arguments of aiokafka's clients.
         topic: The topic's full name.
         group: The group's full name.
+        announce: Gets a partition, and the offset that somebody begins to wait for.
     """
 
-    def __init__(self, client: Mapping[str, Any], topic: str, group: str) -> None:
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        topic: str,
+        group: str,
+        announce: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._client = client
         self._topic = topic
         self._group = group
+        self._announce = announce or (lambda _partition, _offset: None)
         self._lookup: AIOKafkaConsumer | None = None
         self._polls: dict[TopicPartition, _PartitionPoll] = {}
         self._starting = asyncio.Lock()
@@ -78,7 +87,7 @@ class CommitWatch:
 
     def _poll(self, lookup: AIOKafkaConsumer, partition: TopicPartition) -> "_PartitionPoll":
         if partition not in self._polls:
-            self._polls[partition] = _PartitionPoll(lookup, partition)
+            self._polls[partition] = _PartitionPoll(lookup, partition, self._announce)
         return self._polls[partition]
 
     async def _connected(self) -> AIOKafkaConsumer:
@@ -136,8 +145,14 @@ class _Waiter:
 class _PartitionPoll:
     """Polls the committed offset of a partition while anybody waits for it."""
 
-    def __init__(self, lookup: AIOKafkaConsumer, partition: TopicPartition) -> None:
+    def __init__(
+        self,
+        lookup: AIOKafkaConsumer,
+        partition: TopicPartition,
+        announce: Callable[[int, int], None],
+    ) -> None:
         self._lookup = lookup
+        self._announce = announce
         self._partition = partition
         self._waiters: set[_Waiter] = set()
         self._added = asyncio.Event()
@@ -184,7 +199,7 @@ class _PartitionPoll:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause if self._waiters else 0):
                     await self._added.wait()
-            pause = _FIRST_PAUSE if self._added.is_set() else min(2 * pause, _LONGEST_PAUSE)
+            pause = _FIRST_PAUSE if self._added.is_set() else min(_GROWTH * pause, _LONGEST_PAUSE)
 
     async def _answer(self, waiters: Collection[_Waiter]) -> None:
         """Answer the waiters whose offset is committed, or whose time is over."""
@@ -196,12 +211,18 @@ class _PartitionPoll:
         if not all(waiter.reached(committed) for waiter in new):
             # Nobody will commit the offsets of records that Kafka has deleted.
             committed = max(committed, await self._beginning())
+            self._announce_end(new, committed)
         now = asyncio.get_running_loop().time()
         for waiter in waiters:
             reached = waiter.reached(committed)
             if not waiter.answer.done() and (reached or now >= waiter.deadline):
                 waiter.answer.set_result(reached)
                 self._waiters.discard(waiter)
+
+    def _announce_end(self, waiters: Collection[_Waiter], committed: int) -> None:
+        ends = [one.end for one in waiters if one.end is not None and not one.reached(committed)]
+        if ends:
+            self._announce(self._partition.partition, max(ends))
 
     async def _committed(self) -> int:
         return await self._lookup.committed(self._partition) or 0

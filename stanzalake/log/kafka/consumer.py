@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ from aiokafka.structs import ConsumerRecord
 
 from stanzalake.log.base import READ_BYTES, Record
 from stanzalake.log.kafka import client
+from stanzalake.log.kafka.awaited import Listener
 from stanzalake.model.event import MAX_EVENT
 from stanzalake.observability.metrics import RECORDS_LOST
 
@@ -33,6 +34,8 @@ _SILENCE_SECONDS = 60.0
 _NEVER_MS = 2**31 - 1
 _STEP_RECORDS = 64
 """Records per step of a read; bounds its bytes when large records follow small ones."""
+
+_Fetched = Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]]
 
 log = logging.getLogger(__name__)
 
@@ -49,21 +52,24 @@ class KafkaConsumer(ConsumerRebalanceListener):
         group: The group's full name.
         session: Seconds until the group expels a silent member.
         on_rebalance: Called before the first records of a new assignment are returned.
+        listener: Hears of those who wait for commits.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # the parts of a member
         self,
         client: Mapping[str, Any],
         topic: str,
         group: str,
         session: float = SESSION_SECONDS,
         on_rebalance: Callable[[], None] | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._client = client
         self._topic = topic
         self._group = group
         self._session = session
         self._on_rebalance = on_rebalance or (lambda: None)
+        self._listener = listener
         self._inner: AIOKafkaConsumer | None = None
         self._heard = 0.0
         # The next offset of each partition with uncommitted records, emptied on a rebalance:
@@ -121,8 +127,8 @@ class KafkaConsumer(ConsumerRebalanceListener):
         }
 
     def awaited(self) -> Mapping[int, int]:
-        """Return nothing: those who wait are other processes."""
-        return {}
+        """Return the offsets that others have announced to wait for."""
+        return self._listener.offsets if self._listener else {}
 
     async def close(self) -> None:
         """Leave the group."""
@@ -187,7 +193,8 @@ class KafkaConsumer(ConsumerRebalanceListener):
                     fitting = max(1, (READ_BYTES - size) // (largest or MAX_EVENT))
                     step = min(limit - len(records), fitting, _STEP_RECORDS)
                     wait = 0 if records else int(timeout * 1000)
-                    found = await self._getmany(inner, wait, step)
+                    reading = self._getmany(inner, wait, step)
+                    found = await (self._unless_heard(reading) if wait else reading)
                     if not found:
                         break
                     more = [as_record(record) for batch in found.values() for record in batch]
@@ -196,9 +203,20 @@ class KafkaConsumer(ConsumerRebalanceListener):
                     records += more
         return records
 
-    async def _getmany(
-        self, inner: AIOKafkaConsumer, wait: int, limit: int
-    ) -> Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]]:
+    async def _unless_heard(self, reading: Coroutine[Any, Any, _Fetched]) -> _Fetched:
+        """Read, and return nothing once somebody announces to wait for a commit."""
+        if self._listener is None:
+            return await reading
+        tasks = asyncio.ensure_future(reading), asyncio.ensure_future(self._listener.heard.wait())
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._listener.heard.clear()
+            return tasks[0].result() if tasks[0].done() else {}
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _getmany(self, inner: AIOKafkaConsumer, wait: int, limit: int) -> _Fetched:
         """Return fetched records; a partition without a valid offset goes to its oldest record."""
         while True:
             try:

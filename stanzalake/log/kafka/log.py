@@ -9,8 +9,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import DuplicateSequenceNumber, KafkaError
 from aiokafka.structs import RecordMetadata
 
-from stanzalake.log.base import Entry, Record
+from stanzalake.log.base import AWAITED, EVENTS, PROCESSOR_GROUP, Entry, Record
 from stanzalake.log.kafka import client
+from stanzalake.log.kafka.awaited import Announcer, Listener
 from stanzalake.log.kafka.commits import CommitWatch
 from stanzalake.log.kafka.consumer import SESSION_SECONDS, KafkaConsumer, as_record
 from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
@@ -45,6 +46,8 @@ class KafkaLog:
         self._producer: AIOKafkaProducer | None = None
         self._watches: dict[tuple[str, str], CommitWatch] = {}
         self._consumers: list[KafkaConsumer] = []
+        self._announcer = Announcer(client, prefix + AWAITED)
+        self._listeners: list[Listener] = []
         self._starting = asyncio.Lock()
 
     @classmethod
@@ -78,8 +81,17 @@ class KafkaLog:
         self, topic: str, group: str, on_rebalance: Callable[[], None] | None = None
     ) -> KafkaConsumer:
         """Open a consumer at the group's last commit, else at the oldest record."""
+        listener = None
+        if (topic, group) == (EVENTS, PROCESSOR_GROUP):
+            listener = Listener(self._client, self._prefix + AWAITED)
+            self._listeners.append(listener)
         consumer = KafkaConsumer(
-            self._client, self._prefix + topic, self._prefix + group, self._session, on_rebalance
+            self._client,
+            self._prefix + topic,
+            self._prefix + group,
+            self._session,
+            on_rebalance,
+            listener,
         )
         self._consumers.append(consumer)
         return consumer
@@ -94,7 +106,13 @@ class KafkaLog:
         """
         watch = self._watches.get((topic, group))
         if watch is None:
-            watch = CommitWatch(self._client, self._prefix + topic, self._prefix + group)
+            is_heard = (topic, group) == (EVENTS, PROCESSOR_GROUP)
+            watch = CommitWatch(
+                self._client,
+                self._prefix + topic,
+                self._prefix + group,
+                self._announcer.announce if is_heard else None,
+            )
             self._watches[topic, group] = watch
         return await watch.wait(key, timeout, up_to)
 
@@ -127,8 +145,11 @@ class KafkaLog:
         """Close every connection; open consumers leave their groups."""
         for consumer in self._consumers:
             await consumer.close()
+        for listener in self._listeners:
+            await listener.close()
         for watch in self._watches.values():
             await watch.close()
+        await self._announcer.close()
         if self._producer is not None:
             await self._drop(self._producer)
 

@@ -9,8 +9,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
-from stanzalake.errors import LogRefused
-from stanzalake.log.base import EVENTS, READ_BYTES, REJECTED
+from stanzalake.errors import LogRefused, StanzalakeError
+from stanzalake.log.base import AWAITED, EVENTS, READ_BYTES, REJECTED
 from stanzalake.log.kafka import client as kafka
 from stanzalake.model.event import MAX_EVENT
 
@@ -65,9 +65,20 @@ class Topics:
                     if topic in existing:
                         await self._check(admin, topic, existing[topic])
                     else:
-                        await self._create(admin, topic)
+                        await self._create(admin, topic, self.partitions)
+                await self._ensure_awaited(admin)
             finally:
                 await admin.close()
+
+    async def _ensure_awaited(self, admin: AIOKafkaAdminClient) -> None:
+        """Create the topic of what is waited for, unless not allowed: pages wait longer without."""
+        try:
+            with kafka.translate_errors():
+                [answer] = await admin.describe_topics([self.prefix + AWAITED])
+                if answer["error_code"] == _UNKNOWN:
+                    await self._create(admin, AWAITED, 1)
+        except StanzalakeError as error:
+            log.warning("pages wait longer for messages that just came: %s", error)
 
     async def _existing(self, admin: AIOKafkaAdminClient) -> dict[str, int]:
         names = {self.prefix + topic: topic for topic in (EVENTS, REJECTED)}
@@ -77,20 +88,19 @@ class Topics:
                 raise for_code(answer["error_code"])(answer["topic"])
         return {names[a["topic"]]: len(a["partitions"]) for a in answers if a["partitions"]}
 
-    async def _create(self, admin: AIOKafkaAdminClient, topic: str) -> None:
+    async def _create(self, admin: AIOKafkaAdminClient, topic: str, partitions: int) -> None:
         name = self.prefix + topic
-        new = NewTopic(
-            name, self.partitions, self.replication, topic_configs=dict(self._options(topic))
-        )
+        options = dict(self._options(topic))
+        new = NewTopic(name, partitions, self.replication, topic_configs=options)
         answer: Any = await admin.create_topics([new])
         [(_, code, reason)] = answer.topic_errors
         if code not in {0, _EXISTS}:
             error = f"{for_code(code).__name__}: {reason}"
             raise LogRefused(
-                f"Kafka does not create {name} with STANZALAKE_KAFKA_PARTITIONS={self.partitions} "
+                f"Kafka does not create {name} with STANZALAKE_KAFKA_PARTITIONS={partitions} "
                 f"and STANZALAKE_KAFKA_REPLICATION={self.replication} ({error})"
             )
-        log.info("created the topic %s with %d partitions", name, self.partitions)
+        log.info("created the topic %s with %d partitions", name, partitions)
 
     def _options(self, topic: str) -> Iterator[tuple[str, str]]:
         retention = self.retention_ms(topic)
@@ -103,6 +113,8 @@ class Topics:
 
     def retention_ms(self, topic: str) -> int:
         """Return the `retention.ms` of a topic."""
+        if topic == AWAITED:
+            return _MIN_SEGMENT
         if topic == REJECTED or self.retention is None:
             return _FOREVER
         return self.retention * 1000

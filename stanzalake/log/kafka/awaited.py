@@ -1,0 +1,142 @@
+"""What is waited for: who waits for a commit tells the committers, over a small topic.
+
+A record without a key has watermarks, as `stanzalake.log.watermarks` writes them: the offset that
+is waited for in a partition. A lost one costs who waits the rest of a batch's time, and no more.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from stanzalake.errors import StanzalakeError
+from stanzalake.log import watermarks
+from stanzalake.log.kafka import client as kafka
+from stanzalake.observability.log_once import LogOnce
+
+_PAUSE = 5.0
+"""Seconds after a failure before the next attempt."""
+_PER_SECOND = 5.0
+_BURST = 10.0
+"""Signals that are heeded in a row; more of them would make a part in the store for each."""
+
+
+class Announcer:
+    """Announces what is waited for, without waiting for Kafka's answer.
+
+    Args:
+        client: Connection arguments of aiokafka's clients.
+        topic: The topic's full name.
+    """
+
+    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
+        self._client = client
+        self._topic = topic
+        self._wanted: dict[int, int] = {}
+        self._added = asyncio.Event()
+        self._trouble = LogOnce(__name__)
+        self._task: asyncio.Task[None] | None = None
+
+    def announce(self, partition: int, offset: int) -> None:
+        """Announce that somebody waits for the commit of an offset."""
+        self._wanted[partition] = max(offset, self._wanted.get(partition, 0))
+        self._added.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Drop what is not sent, and disconnect."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                with kafka.translate_errors():
+                    await self._send_all()
+            except StanzalakeError as error:
+                self._trouble.begin(f"pages wait longer for messages that just came: {error}")
+            await asyncio.sleep(_PAUSE)
+
+    async def _send_all(self) -> None:
+        producer = AIOKafkaProducer(**self._client, acks=1)
+        await kafka.start(producer)
+        try:
+            while True:
+                await self._added.wait()
+                self._added.clear()
+                wanted, self._wanted = self._wanted, {}
+                await producer.send_and_wait(self._topic, watermarks.write(wanted).encode())
+                self._trouble.end()
+        finally:
+            await kafka.stop(producer)
+
+
+class Listener:
+    """Reads what is waited for, from now on.
+
+    Args:
+        client: Connection arguments of aiokafka's clients.
+        topic: The topic's full name.
+
+    Attributes:
+        offsets: The offset that is waited for, by partition.
+        heard: Set by each announcement.
+    """
+
+    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
+        self._client = client
+        self._topic = topic
+        self._trouble = LogOnce(__name__)
+        self._tokens, self._at = _BURST, time.monotonic()
+        self.offsets: dict[int, int] = {}
+        self.heard = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                with kafka.translate_errors():
+                    await self._listen()
+            except StanzalakeError as error:
+                self._trouble.begin(f"pages wait longer for messages that just came: {error}")
+            await asyncio.sleep(_PAUSE)
+
+    async def _listen(self) -> None:
+        reader = AIOKafkaConsumer(
+            self._topic, **self._client, group_id=None, auto_offset_reset="latest"
+        )
+        await kafka.start(reader)
+        try:
+            async for record in reader:
+                self._trouble.end()
+                self._heed(record.value or b"")
+        finally:
+            await kafka.stop(reader)
+
+    def _heed(self, value: bytes) -> None:
+        with suppress(ValueError):
+            wanted = watermarks.read(value.decode())
+            if not self._may_heed():
+                return
+            for partition, offset in wanted.items():
+                self.offsets[partition] = max(offset, self.offsets.get(partition, 0))
+            self.heard.set()
+
+    def _may_heed(self) -> bool:
+        now = time.monotonic()
+        self._tokens = min(_BURST, self._tokens + (now - self._at) * _PER_SECOND)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
