@@ -14,6 +14,7 @@ from stanzalake.observability.quiet import silence_libraries
 
 PARTS = (
     "tap",
+    "rooms",
     "processor",
     "ingest",
     "pages",

@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Protocol
 
 from devstack.raw import RawSession
 
@@ -67,7 +68,7 @@ async def run(
             first, slots = k * share, asyncio.Semaphore(window)
             some = texts[first : first + share]
             group.create_task(_send(sender, receiver.jid, some, first, sent, slots, rate))
-            group.create_task(_receive(receiver, share, sent, result, slots))
+            group.create_task(receive(receiver, share, sent, result, slots))
     result.seconds = time.perf_counter() - start
     result.latencies.sort()
     return result
@@ -99,13 +100,28 @@ async def _pause(until: float) -> None:
         await asyncio.sleep(left)
 
 
-async def _receive(
-    receiver: RawSession,
-    count: int,
-    sent: list[float],
-    result: Result,
-    slots: asyncio.Semaphore,
+class Slots(Protocol):
+    """Bounds the messages that are on their way."""
+
+    def release(self) -> None:
+        """Count a message that arrived."""
+
+
+async def receive(
+    receiver: RawSession, count: int, sent: list[float], result: Result, slots: Slots
 ) -> None:
+    """Receive messages, and record the latency of each.
+
+    Args:
+        receiver: Who receives.
+        count: Number of messages.
+        sent: Moment at which each was sent, by the number in its id.
+        result: Takes the latencies.
+        slots: Learns of each message.
+
+    Raises:
+        ConnectionError: Prosody closed the stream.
+    """
     left = b""
     while count:
         data = await receiver.reader.read(1 << 16)

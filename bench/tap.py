@@ -44,7 +44,7 @@ _WARM = 5
 _SLOWER = 10
 """Factor by which mod_mam gets fewer messages, as each takes longer."""
 _OUTAGE_SECONDS = 60.0
-_MAM = 'default_archive_policy = true\nstorage = { archive = "sql" }\n'
+MOD_MAM = 'default_archive_policy = true\nstorage = { archive = "sql" }\n'
 _SQLITE = 'sql = { driver = "SQLite3", database = "archive.sqlite" }\n'
 
 
@@ -150,8 +150,8 @@ async def _storage(kind: str, stack: AsyncExitStack) -> str:
         database = Durable()
         stack.push_async_callback(database.stop)
         await database.start()
-        return _MAM + database.prosody
-    return _MAM + _SQLITE if kind.endswith("SQLite") else "default_archive_policy = true\n"
+        return MOD_MAM + database.prosody
+    return MOD_MAM + _SQLITE if kind.endswith("SQLite") else "default_archive_policy = true\n"
 
 
 async def _elsewhere(prosody: Prosody, stack: AsyncExitStack) -> None:

@@ -16,6 +16,7 @@ local event = part("event.lib.lua")();
 local journals = part("journal.lib.lua")();
 local options = part("options.lib.lua")();
 local position = part("position.lib.lua")();
+local stanza_ids = part("stanza_ids.lib.lua")();
 local backlog = part("backlog.lib.lua", { module = {
 	require = function (_, name) return ({ event = event, journal = journals })[name]; end;
 } })();
@@ -69,6 +70,20 @@ local function private_message(order, to, changes)
 	for name in pairs(stanza.attr) do stanza.attr[name] = nil; end
 	for name, value in pairs(attributes) do stanza.attr[name] = value; end
 	return stanza;
+end
+
+local function with_id_by(by)
+	return st.message({}, "hello"):tag("stanza-id", { xmlns = "urn:xmpp:sid:0", by = by, id = "1" }):up();
+end
+
+function tests.a_message_is_copied_only_to_take_off_an_id_of_the_owner()
+	local owner, room = "juliet@capulet.lit", "hall@rooms.capulet.lit";
+	local of_room, forged = with_id_by(room), with_id_by("Juliet@capulet.LIT");
+	equal(stanza_ids.without_ids(of_room, owner), of_room);
+	local clean = stanza_ids.without_ids(forged, owner);
+	equal(clean ~= forged and #clean.tags, 1);
+	equal(#forged.tags, 2);
+	equal(stanza_ids.without_ids(with_id_by(nil), owner):get_child("stanza-id", "urn:xmpp:sid:0") ~= nil, true);
 end
 
 function tests.copies_differ_in_their_session_alone()
