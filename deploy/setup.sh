@@ -62,15 +62,17 @@ echo "setup: installing Python packages into $venv"
 "$venv/bin/python" -m pip --quiet --disable-pip-version-check install \
     --constraint constraints.txt --editable ".$extra"
 
-# Kafka, as pom.xml says it, copied once.
-kafka=.cache/kafka pom=tests/support/kafka/pom.xml
-if [ "$purpose" = test ] && ! cmp -s "$pom" "$kafka/pom.xml"; then
-    echo "setup: fetching Kafka into $kafka"
-    rm -rf "$kafka"
-    mvn --quiet --batch-mode -Dstyle.color=never --file "$pom" \
-        dependency:copy-dependencies -DoutputDirectory="$PWD/$kafka"
-    cp "$pom" "$kafka/pom.xml"
-fi
+# Kafka and ClickHouse's JDBC driver, as each pom.xml says it, copied once.
+for name in kafka jdbc; do
+    copy=.cache/$name pom=tests/support/$name/pom.xml
+    if [ "$purpose" = test ] && ! cmp -s "$pom" "$copy/pom.xml"; then
+        echo "setup: fetching $name into $copy"
+        rm -rf "$copy"
+        mvn --quiet --batch-mode -Dstyle.color=never --file "$pom" \
+            dependency:copy-dependencies -DoutputDirectory="$PWD/$copy"
+        cp "$pom" "$copy/pom.xml"
+    fi
+done
 
 # A Debian 13 whose Prosody the tests run on as well: made once, and anew when this list changes.
 trixie=.cache/trixie

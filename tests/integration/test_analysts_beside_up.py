@@ -1,8 +1,11 @@
 """Analysts beside a running `up`: its views over HTTP, read-only and without texts."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -12,7 +15,7 @@ from stanzalake.errors import StanzalakeError
 from stanzalake.store.client import Store
 from tests.support.analysts import ASKED, BELOW, BODIES, ROWS, VIEWS
 from tests.support.command import Command
-from tests.support.documents import questions
+from tests.support.documents import ROOT, questions
 from tests.support.events import JULIET, ROMEO
 from tests.support.processes import Run
 
@@ -38,8 +41,8 @@ ROUNDABOUT = [
 
 
 @pytest.fixture
-async def analyst(run: Run, tmp_path: Path) -> AsyncIterator[Store]:
-    """Give an analyst's connection to a running `up` with two messages."""
+async def port(run: Run, tmp_path: Path) -> int:
+    """Give the analysts' port of a running `up` with a few messages."""
     command, port = Command(tmp_path), free_port()
     command.settings |= {
         "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
@@ -51,15 +54,15 @@ async def analyst(run: Run, tmp_path: Path) -> AsyncIterator[Store]:
         operator.insert(ROWS)
         assert operator.select("SELECT count() FROM messages") == [(len(ROWS),)]
         assert operator.select("SELECT count() > 0 FROM system.processes") == [(True,)]
-    store = Store(dsn(port), "messages")
-    yield store
-    store.close()
+    return port
 
 
-def dsn(port: int, password: str = PASSWORD) -> str:
-    return (
-        f"clickhouse://stanzalake_analyst:{password.replace(' ', '%20')}@127.0.0.1:{port}/default"
-    )
+@pytest.fixture
+def analyst(port: int) -> Iterator[Store]:
+    """Give an analyst's connection."""
+    dsn = f"clickhouse://stanzalake_analyst:{quote(PASSWORD)}@127.0.0.1:{port}/default"
+    with closing(Store(dsn, "messages")) as store:
+        yield store
 
 
 async def test_analysts_beside_up_read_the_views_and_nothing_else(
@@ -80,3 +83,18 @@ async def test_analysts_beside_up_read_the_views_and_nothing_else(
     assert analyst.select("SELECT count() FROM system.processes") == [(0,)]
     assert ASKED not in str(analyst.select("SELECT * FROM merge('default', '.*') LIMIT 9"))
     assert analyst.select("SELECT 'INTO OUTFILE', {x:UInt8}", {"x": 1}) == [("INTO OUTFILE", 1)]
+
+
+async def test_a_jdbc_driver_logs_in_and_queries(port: int) -> None:
+    url = f"jdbc:clickhouse://127.0.0.1:{port}/default?compress=false"
+    statement = (
+        "SELECT host, sum(messages) AS total FROM messages_daily GROUP BY host ORDER BY host"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *("java", "-cp", f"{ROOT}/.cache/jdbc/*", ROOT / "tests/support/jdbc/Query.java"),
+        *(url, "stanzalake_analyst", PASSWORD, statement, "SELECT 1 WHERE false"),
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    out, _ = await process.communicate()
+    assert out.decode().splitlines() == ["ClickHouse", "capulet.lit\t2", "rooms.capulet.lit\t1"]

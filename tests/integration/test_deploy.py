@@ -37,7 +37,7 @@ import sys
 from stanzalake.store.chdb.engine import Engine, Statement
 
 engine = Engine(f"{sys.argv[1]}/store?config-file={sys.argv[1]}/config.xml")
-print(engine.run(Statement(b"SELECT currentUser()")))
+print(engine.run(Statement(b"SELECT currentUser()")).data)
 """
 WITH_DEFAULT_USER = """\
 <clickhouse>

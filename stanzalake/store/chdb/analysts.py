@@ -19,7 +19,7 @@ from aiohttp import web
 
 from stanzalake.errors import SettingsError
 from stanzalake.store.chdb import http
-from stanzalake.store.chdb.engine import Engine, Statement
+from stanzalake.store.chdb.engine import Engine, Result, Statement
 from stanzalake.store.chdb.sharing import LIMITS
 from stanzalake.store.dictionary import VIEWS, VIEWS_OF_DAYS
 from stanzalake.store.statement import literal
@@ -39,6 +39,16 @@ MAX_ROWS = 10_000_000
 _BOUNDS = {**LIMITS, "max_execution_time": MAX_SECONDS, "max_result_rows": MAX_ROWS}
 _LOWERED = frozenset({"max_execution_time", "max_result_rows", "max_threads"})
 """Bounds that a request may lower."""
+_FREE = frozenset(
+    {
+        "async_insert",
+        "extremes",
+        "result_overflow_mode",
+        "session_timezone",
+        "wait_for_async_insert",
+    }
+)
+"""Other settings that drivers send."""
 
 _QUERY = re.compile(rb"\(*(SELECT|WITH|DESCRIBE|EXISTS|SHOW (TABLES|DATABASES|COLUMNS|CREATE))\b")
 _QUOTED = re.compile(rb"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
@@ -152,19 +162,19 @@ def _log_in_with(password: str) -> http.LogIn:
 class ReadOnlyEngine(Engine):
     """The engine for statements that read."""
 
-    def run(self, statement: Statement, preparation: Sequence[str] = ()) -> bytes:
+    def run(self, statement: Statement, preparation: Sequence[str] = ()) -> Result:
         """Run a single query on a new connection, within the bounds of the preparation.
 
         Raises:
             EngineError: The statement failed, or is no query.
         """
         text = self._only_query(statement.text, preparation)
-        lower = {n: v for n, v in statement.settings.items() if _lowers(n, v)}
+        own = {n: v for n, v in statement.settings.items() if _is_allowed(n, v)}
         # The engine itself refuses the others.
-        others = {n: v for n, v in statement.settings.items() if n not in lower}
-        own = [f"SET {name} = {value}" for name, value in lower.items()]
+        others = {n: v for n, v in statement.settings.items() if n not in own}
+        allowed = [f"SET {name} = {literal(value)}" for name, value in own.items()]
         query = replace(statement, text=text, settings=others)
-        return super().run(query, [*preparation, *own, "SET readonly = 1"])
+        return super().run(query, [*preparation, *allowed, "SET readonly = 1"])
 
     def _only_query(self, text: bytes, preparation: Sequence[str]) -> bytes:
         """Return a statement as the engine understands it; two statements are a syntax error."""
@@ -172,12 +182,14 @@ class ReadOnlyEngine(Engine):
             raise http.engine_error(_TOO_LARGE, "The statement is too long", "SYNTAX_ERROR")
         quoted = literal(text.decode(errors="replace")).encode()
         formatter = Statement(b"SELECT formatQuerySingleLine(%s) FORMAT RawBLOB" % quoted)
-        formatted = super().run(formatter, preparation)
+        formatted = super().run(formatter, preparation).data
         if not _QUERY.match(formatted) or _OUTFILE.search(_QUOTED.sub(b"''", formatted)):
             raise http.engine_error(_READONLY, "Only queries are run here", "READONLY")
         return formatted
 
 
-def _lowers(name: str, value: str) -> bool:
-    """Tell whether a setting of a request is a bound, and not above the user's own."""
+def _is_allowed(name: str, value: str) -> bool:
+    """Tell whether a request may have a setting: harmless ones, and lower bounds."""
+    if name in _FREE:
+        return True
     return name in _LOWERED and value.isdecimal() and 0 < int(value) <= _BOUNDS[name]

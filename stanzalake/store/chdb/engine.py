@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from stanzalake.store.statement import identifier, literal
 
@@ -46,12 +47,30 @@ class Statement:
         database: Current database; empty for the engine's default.
         parameters: Values of ``{name:Type}`` parameters.
         settings: ClickHouse settings for this statement.
+        format: Format of the result, if the statement names none.
     """
 
     text: bytes
     database: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    format: str = "TabSeparated"
+
+
+class Result(NamedTuple):
+    """Result of a statement.
+
+    Attributes:
+        data: The rows, in the statement's format.
+        rows: Number of them.
+        read_rows: Number of rows that were read from tables.
+        read_bytes: Bytes that were read.
+    """
+
+    data: bytes
+    rows: int
+    read_rows: int
+    read_bytes: int
 
 
 def load_chdb() -> ModuleType:
@@ -79,8 +98,8 @@ class Engine:
         # chDB shuts the engine down with its last connection.
         self._keeper = self._connect()
 
-    def run(self, statement: Statement, preparation: Sequence[str] = ()) -> bytes:
-        """Run a statement on a new connection; return its result, TabSeparated by default.
+    def run(self, statement: Statement, preparation: Sequence[str] = ()) -> Result:
+        """Run a statement on a new connection; return its result.
 
         Args:
             statement: The statement.
@@ -94,8 +113,13 @@ class Engine:
             for setting in (*preparation, *_settings(statement)):
                 connection.query(setting)
             with _rows_in_file(statement.text) as text:
-                result = connection.query(text, "TabSeparated", params=statement.parameters)
-            return bytes(result.bytes() or b"")
+                result = connection.query(text, statement.format, params=statement.parameters)
+            return Result(
+                data=bytes(result.bytes() or b""),
+                rows=result.rows_read(),
+                read_rows=result.storage_rows_read(),
+                read_bytes=result.storage_bytes_read(),
+            )
         except RuntimeError as error:  # base class of chDB's errors
             raise EngineError(str(error)) from error
         finally:

@@ -5,6 +5,7 @@ Parameters, settings, Native inserts, zstd in both directions, errors in a serve
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,7 +16,7 @@ import zstandard
 from aiohttp import BasicAuth, hdrs, web
 from aiohttp.typedefs import Middleware
 
-from stanzalake.store.chdb.engine import Engine, EngineError, Statement
+from stanzalake.store.chdb.engine import Engine, EngineError, Result, Statement
 
 HOST = "127.0.0.1"
 MAX_BODY = 256 * 1024 * 1024
@@ -40,10 +41,11 @@ _THREADS = 8
 _NOT_SETTINGS = frozenset(
     {
         *("query", "database", "user", "password", "query_id", "session_id", "wait_end_of_query"),
-        *("client_protocol_version", "enable_http_compression"),
+        *("client_protocol_version", "enable_http_compression", "default_format"),
     }
 )
 """URL parameters that are not settings of the engine."""
+_HEADERS = {"database": "X-ClickHouse-Database", "default_format": "X-ClickHouse-Format"}
 _PARAMETER = "param_"
 
 
@@ -111,12 +113,13 @@ class _Server:
         preparation: Sequence[str],
     ) -> web.Response:
         content = _decompress(body, request.headers.get(hdrs.CONTENT_ENCODING, ""))
-        statement = _statement({**request.query, **form}, content)
+        statement = _statement({**_from_headers(request), **request.query, **form}, content)
         result = self._engine.run(statement, preparation)
+        headers = {"X-ClickHouse-Summary": _summary(result)}
         if not _accepts_zstd(request):
-            return web.Response(body=result)
-        headers = {hdrs.CONTENT_ENCODING: "zstd"}
-        return web.Response(body=zstandard.compress(result), headers=headers)
+            return web.Response(body=result.data, headers=headers)
+        headers[hdrs.CONTENT_ENCODING] = "zstd"
+        return web.Response(body=zstandard.compress(result.data), headers=headers)
 
     async def stop(self, _: web.Application) -> None:
         """Cancel running statements, which no client waits for any more."""
@@ -148,6 +151,25 @@ async def _content(request: web.Request) -> tuple[Mapping[str, str], bytes]:
     except web.HTTPRequestEntityTooLarge as error:
         raise _too_large() from error
     return {name: value for name, value in fields.items() if isinstance(value, str)}, b""
+
+
+def _summary(result: Result) -> str:
+    """Return a server's statistics of a result: to the JDBC driver, one without has no rows."""
+    numbers = {
+        "read_rows": result.read_rows,
+        "read_bytes": result.read_bytes,
+        "result_rows": result.rows,
+    }
+    return json.dumps({name: str(number) for name, number in numbers.items()})
+
+
+def _from_headers(request: web.Request) -> Mapping[str, str]:
+    """Return the URL parameters that a request gives as headers, as the JDBC driver does."""
+    return {
+        parameter: request.headers[header]
+        for parameter, header in _HEADERS.items()
+        if header in request.headers
+    }
 
 
 def _accepts_zstd(request: web.Request) -> bool:
@@ -191,6 +213,7 @@ def _statement(fields: Mapping[str, str], body: bytes) -> Statement:
             if name.startswith(_PARAMETER)
         },
         settings={n: value for n, value in others.items() if not n.startswith(_PARAMETER)},
+        format=fields.get("default_format") or "TabSeparated",
     )
 
 
