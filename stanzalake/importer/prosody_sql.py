@@ -221,10 +221,7 @@ def _message(store: str, owner: str, row: Sequence[Any]) -> Item:
     if value is None:
         return Unreadable(place, f"a stanza over the limit of {MAX_STANZA} characters")
     if store == _ROOMS:
-        # mod_muc_mam keeps the stanza's kind and type in place of the other party.
-        if not peer.startswith("message"):
-            return Foreign("presences in rooms", 1)
-        peer = ""
+        peer = ""  # mod_muc_mam keeps the stanza's kind and type in place of the other party
     if kind not in _FORMS:
         return Unreadable(place, "its type is neither xml nor json")
     return ArchivedMessage(owner, key, int(when * 1000), peer, _FORMS[kind], value, place)

@@ -17,7 +17,8 @@ _CLIENT: Final = "jabber:client"
 _STANZA_ID: Final = f"urn:xmpp:sid:0{stanza.SEPARATOR}stanza-id"
 _IDENTITY: Final = f"{MUC_USER}{stanza.SEPARATOR}x"
 _KINDS: Final = frozenset({"chat", "groupchat", "headline", "error"})
-_OPEN: Final = "<message"
+_PRESENCE: Final = f"{_CLIENT}{stanza.SEPARATOR}presence"
+_NAMES: Final = ("message", "presence")
 _HEAD: Final = re.compile(r"""<message(?:\s+[^\s=>/]+\s*=\s*(?:'[^']*'|"[^"]*"))*""")
 _ATTRIBUTE: Final = re.compile(r"""\s+([^\s=>/]+)\s*=\s*(?:'[^']*'|"[^"]*")""")
 _NAME: Final = re.compile(r"[^\s<>&'\"/=\1]+")
@@ -41,21 +42,29 @@ def to_event(
     """
     text = _text(archived)
     message, *children = stanza.parse(text)
-    of_room = _is_of_room(message, archived.owner)
     stanza.require_serialisable(text)
+    if _is_presence_in_room(message, archived.owner):
+        return _event(archived, position, message, text, of_room=True)
+    of_room = _is_of_room(message, archived.owner)
     excess = _excess(children, archived.owner, of_room=of_room)
     stored = stanza.strip(stanza.cut(text, excess), exclusions)
     if stored is None:
         return None
     if of_room:
         stored = _without_addressee(stored)
-    return _event(archived, position, message.attributes, stored, of_room=of_room)
+    return _event(archived, position, message, stored, of_room=of_room)
 
 
 def _is_of_room(message: stanza.Element, owner: str) -> bool:
     """Return whether the archive is a room's: its messages come from the room's own address."""
     sender = message.attributes.get("from", "").partition("/")[0]
     return message.attributes.get("type") == "groupchat" and sender == owner
+
+
+def _is_presence_in_room(element: stanza.Element, owner: str) -> bool:
+    """Return whether an occupant joined or left a room, in mod_muc_mam's form."""
+    room, _, nick = element.attributes.get("from", "").partition("/")
+    return element.name == _PRESENCE and room == owner and bool(nick)
 
 
 def _excess(
@@ -97,8 +106,9 @@ def _text(archived: ArchivedMessage) -> str:
     if len(archived.stanza) > MAX_STANZA:
         raise InvalidEvent(f"a stanza over the limit of {MAX_STANZA} characters")
     text = _from_json(archived.stanza) if archived.form == "json" else archived.stanza.strip()
-    if text.startswith(_OPEN) and stanza.parse(text)[0].name == "message":
-        return f"{_OPEN} xmlns='{_CLIENT}'{text.removeprefix(_OPEN)}"
+    for name in _NAMES:
+        if text.startswith(f"<{name}") and stanza.parse(text)[0].name == name:
+            return f"<{name} xmlns='{_CLIENT}'{text.removeprefix(f'<{name}')}"
     return text
 
 
@@ -113,12 +123,12 @@ def _is_own_id(child: stanza.Element, owner: str) -> bool:
 def _event(
     archived: ArchivedMessage,
     position: int,
-    attributes: Mapping[str, str],
+    element: stanza.Element,
     stored: str,
     *,
     of_room: bool,
 ) -> Message:
-    kind = attributes.get("type", "")
+    attributes = element.attributes
     try:
         sender = jid.parse(attributes.get("from", archived.owner))
         addressee = jid.parse(attributes.get("to", archived.owner))
@@ -145,7 +155,7 @@ def _event(
                 "peer": peer,
                 "peer_resource": other.resource or "",
                 "direction": "out" if outgoing else "in",
-                "kind": kind if kind in _KINDS else "normal",
+                "kind": _kind(element),
                 "contact": True,
                 "stanza": stored,
                 **room,
@@ -156,6 +166,13 @@ def _event(
         raise InvalidEvent(f"an address is not a JID: {error}") from None
     except msgspec.ValidationError as error:
         raise InvalidEvent(str(error)) from None
+
+
+def _kind(element: stanza.Element) -> str:
+    if element.name == _PRESENCE:
+        return "presence"
+    kind = element.attributes.get("type", "")
+    return kind if kind in _KINDS else "normal"
 
 
 def _from_json(text: str) -> str:

@@ -249,14 +249,16 @@ async def test_rooms_of_mod_muc_mam_are_imported_with_their_ids(run: Run, tmp_pa
     file = server.prosody.data_path / "prosody.sqlite"
     with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA journal_mode = WAL")
-    for number in (2, 0):
+    for number in (4, 0):
         status, out, err = await stanzalake.run("import", "--json", f"sqlite:///{file}")
         assert (status, json.loads(out)["imported"]) == (0, number), err
     status, out, err = await stanzalake.run("export", ROOM, "--format", "jsonl")
     assert status == 0, err
-    found = [json.loads(line) for line in out.splitlines()]
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["kind"] for line in lines] == ["presence", "presence", "groupchat", "groupchat"]
+    assert [line["peer_resource"] for line in lines] == ["Juliet", "Romeo"] * 2
+    found = lines[2:]
     assert [line["id"] for line in found] == [id_ for id_, _ in said]
-    assert [line["peer_resource"] for line in found] == ["Juliet", "Romeo"]
     assert {(line["peer"], line["direction"]) for line in found} == {(ROOM, "in")}
     assert all(" to=" not in line["stanza"].partition(">")[0] for line in found)
     assert [ROMEO in line["stanza"] for line in found] == [False, True]

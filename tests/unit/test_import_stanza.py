@@ -179,6 +179,22 @@ def test_a_rooms_message_is_of_its_occupant_and_has_no_addressee() -> None:
     assert real in found.stanza
 
 
+@pytest.mark.parametrize(
+    "presence",
+    [
+        f"<presence from='{ROOM}/Nick'><x xmlns='http://jabber.org/protocol/muc'/></presence>",
+        f"<presence type='unavailable' from='{ROOM}/Nick'/>",
+    ],
+)
+def test_who_joined_and_left_a_room_is_kept_as_the_tap_keeps_it(presence: str) -> None:
+    found = message(presence, owner=ROOM)
+    assert (found.owner, found.peer, found.peer_resource) == (ROOM, ROOM, "Nick")
+    assert (found.kind, found.direction, found.occupant) == ("presence", "in", "")
+    assert found.stanza == presence.replace("<presence", "<presence xmlns='jabber:client'")
+    with pytest.raises(InvalidEvent):
+        message(presence.replace(ROOM, "yard@rooms.capulet.lit"), owner=ROOM)
+
+
 def test_a_rooms_message_of_an_unknown_author_is_kept() -> None:
     found = message(f"{TRICKY.format(JULIET, ROOM)}{BODY}</message>", owner=ROOM)
     assert found.occupant == ""
