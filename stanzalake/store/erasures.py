@@ -7,6 +7,7 @@ from typing import NamedTuple
 from stanzalake.model.event import VERSION, Erasure
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
+from stanzalake.store.retention import OWN_HORIZON
 from stanzalake.store.statement import select
 
 SUFFIX = "_erasures"
@@ -15,9 +16,17 @@ _HIDES = """arrayExists(
     (erasure) -> position >= erasure.1 AND position < erasure.2
         AND (erasure.3 = '' OR erasure.3 = peer),
     {})"""
-_OF_OWNER = select(
-    "groupUniqArray((low, high, peer))", ["owner = {owner:String}"], source="{hidden:Identifier}"
+_OWNER = ["owner = {owner:String}"]
+# As the view of what is hidden has them, which takes 3 ms longer.
+_RANGES = " UNION ALL ".join(
+    (
+        select("low, high, peer", _OWNER, source=_TABLE),
+        select(
+            f"toUInt64(0), {OWN_HORIZON}, ''", _OWNER, source="{own_retention:Identifier} FINAL"
+        ),
+    )
 )
+_OF_OWNER = select("groupUniqArray((low, high, peer))", source=f"({_RANGES})")
 
 VISIBLE = f"NOT {_HIDES.format(f'({_OF_OWNER})')}"
 """Condition for messages of the owner ``{owner:String}`` that are neither erased nor too old.

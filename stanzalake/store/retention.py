@@ -17,6 +17,15 @@ _SUFFIX = "_retention"
 _HOST = "splitByChar('@', owner)[-1]"
 _HOST_IN_VIEW = "splitByChar('@', message.owner)[-1]"
 _NEWEST = "ORDER BY made_at DESC LIMIT 1"
+OWN_HORIZON = """greatest(
+    horizon,
+    if(
+        seconds = 0,
+        0,
+        toUInt64(greatest(toInt64(toUnixTimestamp(now('UTC'))) - toInt64(seconds), 0)) * 65536000
+    )
+)"""
+"""Expression for a row of own retention: the position below which its owner has no messages now."""
 NEVER = 10**12
 """Seconds in a view that no message is old."""
 

@@ -28,10 +28,7 @@ AS SELECT
     owner,
     position,
     seconds,
-    greatest(
-        horizon,
-        if(seconds = 0, 0, toUInt64(greatest(toInt64(toUnixTimestamp(now('UTC'))) - toInt64(seconds), 0)) * 65536000)
-    ) AS horizon
+    {own_horizon} AS horizon
 FROM {table}_own_retention{local} FINAL
 COMMENT 'The position below which each owner with a choice has no messages now';
 

@@ -20,7 +20,7 @@ from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import expressions, schema_version
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
-from stanzalake.store.retention import NEVER, RetentionRecord, seconds
+from stanzalake.store.retention import NEVER, OWN_HORIZON, RetentionRecord, seconds
 from stanzalake.store.tombstones import MESSAGES_OF_VIEWS, PENDING
 
 log = logging.getLogger(__name__)
@@ -182,6 +182,7 @@ class Target(NamedTuple):
                 for name, text in AGGREGATES.items()
             },
             kept=self.kept,
+            own_horizon=OWN_HORIZON,
             secret=(secrets.randbits(64), secrets.randbits(64)),
         )
 
