@@ -25,6 +25,7 @@ from stanzalake.model.page import (
     ArchiveRetention,
     Conversation,
     Item,
+    NewestMessages,
     Page,
     Selection,
     StoredMessage,
@@ -326,8 +327,8 @@ class Source(Protocol):
     async def own_retention(self, owner: str) -> int:
         """Return an owner's own retention in seconds; 0 for none."""
 
-    async def newest(self, owner: str, low: int, limit: int) -> Sequence[StoredMessage]:
-        """Return the newest messages of an owner from a position on, oldest first.
+    async def newest(self, owner: str, low: int, limit: int) -> NewestMessages:
+        """Return the newest messages of an owner from a position on.
 
         Args:
             owner: Bare JID.
@@ -480,14 +481,15 @@ class PageCache:
             return replace(known, limit=SNAPSHOT_MESSAGES)
 
     async def _extend(self, owner: str, known: Snapshot, newest: int) -> Snapshot:
-        if known.newest < 0:
-            known = replace(known, own=await self._source.own_retention(owner))
         horizon = self._source.horizon(owner, known.own)
+        low = max(known.newest + 1, horizon)
+        messages, is_plain = await self._source.newest(owner, low, known.limit)
+        if known.newest < 0 and not is_plain:
+            known = replace(known, own=await self._source.own_retention(owner))
+            horizon = self._source.horizon(owner, known.own)
         if horizon > known.newest:
             # What has expired is not read, and is shown again if the clock is set back.
             known = replace(known, floor=max(known.floor, horizon), older={})
-        low = max(known.newest + 1, horizon)
-        messages = await self._source.newest(owner, low, known.limit)
         if len(messages) < known.limit:
             return known.extend(messages, newest)
         floor = messages[0].position

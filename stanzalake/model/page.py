@@ -49,6 +49,19 @@ class StoredMessage(NamedTuple):
     groupchat: bool
 
 
+class NewestMessages(NamedTuple):
+    """The newest messages of an archive.
+
+    Attributes:
+        messages: The messages, oldest first.
+        is_plain: Whether nothing of the archive is known to be hidden: no erasure, no tombstone
+            and no retention of the owner's own.
+    """
+
+    messages: Sequence[StoredMessage]
+    is_plain: bool
+
+
 class Conversation(NamedTuple):
     """The messages with one peer, as an inbox sums them up (XEP-0430).
 

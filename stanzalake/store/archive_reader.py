@@ -19,6 +19,7 @@ from stanzalake.model.page import (
     ArchiveRetention,
     Conversation,
     Item,
+    NewestMessages,
     Page,
     Selection,
     StoredMessage,
@@ -45,6 +46,8 @@ _NEAR = {
 _SECONDS = 25
 _SETTINGS = f"SETTINGS max_threads = 1, max_execution_time = {_SECONDS}"
 _BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
+_NEWEST_COLUMNS = "position, legacy_id, stanza, peer, peer_resource, kind = 'groupchat'"
+_NEWEST = len(StoredMessage._fields)
 _NOTHING = Selection(low=1, high=0)
 
 
@@ -115,8 +118,8 @@ class ArchiveReader:
         found = await self._messages.call(self._own_retentions.read, [owner])
         return found[owner].seconds if owner in found else 0
 
-    async def newest(self, owner: str, low: int, limit: int) -> Sequence[StoredMessage]:
-        """Return the newest messages of an owner from a position on, oldest first.
+    async def newest(self, owner: str, low: int, limit: int) -> NewestMessages:
+        """Return the newest messages of an owner from a position on.
 
         Args:
             owner: Bare JID.
@@ -132,12 +135,14 @@ class ArchiveReader:
             # Repeats have taken the room of older messages.
             rows = await self._newest(owner, low, limit, distinct=True)
             distinct = {row[0]: row for row in rows}
-        return [StoredMessage(*row[:6]) for row in reversed(distinct.values())]
+        messages = [StoredMessage(*row[:_NEWEST]) for row in reversed(distinct.values())]
+        # A row has a further column if nothing of the owner is hidden.
+        return NewestMessages(messages, is_plain=bool(rows) and len(rows[0]) > _NEWEST)
 
     async def _newest(self, owner: str, low: int, limit: int, *, distinct: bool) -> Rows:
         """Select the newest messages; to drop repeats reads the whole archive."""
         query = Query(
-            "position, legacy_id, stanza, peer, peer_resource, kind = 'groupchat'",
+            _NEWEST_COLUMNS,
             ["owner = {owner:String}", "position >= {low:UInt64}", NO_PRESENCE],
             {"owner": owner, "low": low, "limit": limit},
             "LIMIT {limit:UInt64}",

@@ -372,7 +372,8 @@ async def test_the_newest_messages_are_distinct_up_to_their_limit(
 ) -> None:
     for rows in ([0, 1, 2, 3], [2, 3]):
         messages.insert(owned([at(second) for second in rows], owner))
-    found = await reader.newest(owner, 0, limit)
+    found, is_plain = await reader.newest(owner, 0, limit)
+    assert is_plain
     assert [m.position for m in found] == [at(second).position for second in expected]
 
 
@@ -388,7 +389,7 @@ async def test_presences_are_in_no_page_and_no_count(
     assert await archive.count(Selection(), said.position) == (1, 0)
     assert await archive.stored([presence.position, said.position]) == {said.position}
     assert await reader.summarise(owner, Selection()) == (1, said.position)
-    assert [m.position for m in await reader.newest(owner, 0, 9)] == [said.position]
+    assert [m.position for m in (await reader.newest(owner, 0, 9)).messages] == [said.position]
 
 
 async def test_messages_are_summarised_once_each(

@@ -14,7 +14,7 @@ from query.page_cache import CachedArchive, PageCache, Snapshot
 from query.request import Request
 from stanzalake.errors import ResultTooLarge
 from stanzalake.model.inbox import ConversationState, Inbox
-from stanzalake.model.page import MAX_PAGE, Selection, StoredMessage
+from stanzalake.model.page import MAX_PAGE, NewestMessages, Selection, StoredMessage
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Row
 from tests.support.archives import SEALER, MemoryArchive, row
@@ -227,17 +227,19 @@ class CountedStore:
         return MemoryArchive(self.rows, owner, self.oldest)
 
     async def own_retention(self, _owner: str) -> int:
+        assert self.own, "asked although nothing is hidden"
         return self.own
 
     def horizon(self, _owner: str, own: int = 0) -> int:
         return max(self.oldest, self.now - own if own else 0)
 
-    async def newest(self, owner: str, low: int, limit: int) -> list[StoredMessage]:
+    async def newest(self, owner: str, low: int, limit: int) -> NewestMessages:
         assert owner == JULIET
         self.reads.append(low)
         if self.is_too_large:
             raise ResultTooLarge("too large")
-        return [message(r) for r in self.rows if r.position >= low][-limit:]
+        messages = [message(r) for r in self.rows if r.position >= low][-limit:]
+        return NewestMessages(messages, is_plain=not self.own)
 
     async def inbox(self, owner: str, known: Inbox, up_to: int) -> Inbox:
         assert owner == JULIET
