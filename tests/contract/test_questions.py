@@ -146,6 +146,8 @@ def test_the_forecast_is_a_line_through_the_days(store: Store) -> None:
         ("Messages by encryption", ["scheme", "messages"], 2),
         ("Conversations with most messages", ["one", "other", "total"], 3),
         ("Servers that are written to", ["peer_host", "messages", "owners"], 1),
+        ("Messages in rooms of each day", ["time", "messages", "rooms"], 2),
+        ("Rooms with most messages", ["room", "total", "most_writers"], 2),
     ],
 )
 def test_a_panel_of_the_dashboard_has_its_columns(
