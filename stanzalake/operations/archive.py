@@ -41,7 +41,7 @@ def pending(settings: Settings) -> list[str]:
     if settings.store_dir is not None and not settings.store_dir.is_dir():
         return [migration.name for migration in migrations.all_migrations()]
     with closing(Store.for_admin(settings)) as store:
-        return migrations.pending(store, settings)
+        return migrations.pending(store, settings) + _few_to_move(store, settings)
 
 
 def migrate(settings: Settings) -> list[str]:
@@ -51,11 +51,16 @@ def migrate(settings: Settings) -> list[str]:
     """
     with closing(Store.for_admin(settings)) as store:
         applied = migrations.apply(store, settings)
-        partitions = Partitions(store, Target.of(store, settings))
-        if partitions.is_due() and store.size() <= _SMALL:
-            partitions.change()
-            applied.append(f"partitions by {settings.partition_by}")
-        return applied
+        if changes := _few_to_move(store, settings):
+            Partitions(store, Target.of(store, settings)).change()
+        return applied + changes
+
+
+def _few_to_move(store: Store, settings: Settings) -> list[str]:
+    """Name a change of the partitions that is due and takes a minute at most."""
+    is_due = Partitions(store, Target.of(store, settings)).is_due()
+    is_small = is_due and store.size() <= _SMALL
+    return [f"partitions by {settings.partition_by}"] if is_small else []
 
 
 def repartition(settings: Settings, report: Report) -> bool:

@@ -66,6 +66,8 @@ class Partitions:
     def current(self) -> str:
         """Return by what the messages are partitioned: month, quarter or year, else the key.
 
+        Empty without partitions, or without a table.
+
         Raises:
             StoreUnavailable: No answer; may work later.
         """
@@ -74,7 +76,7 @@ class Partitions:
 
     def is_due(self) -> bool:
         """Return whether a change is to be made, or to be finished; raises as `current` does."""
-        return self.current() != self._target.partition_by or bool(self._key(COPY))
+        return self.current() not in {"", self._target.partition_by} or bool(self._key(COPY))
 
     def change(self, report: Report = lambda _, __: None) -> None:
         """Change the partitions to those of the settings, or go on with an interrupted change.

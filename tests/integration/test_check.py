@@ -619,6 +619,12 @@ async def test_every_fault_of_clickhouse_is_found(clickhouse: ClickHouse) -> Non
     assert waiting.text == "it was shortened: 1 messages are hidden, but not removed"
     assert "stanzalake expire" in waiting.remedy
 
+    monthly = of_store(clickhouse, "query", STANZALAKE_PARTITION_BY="month")
+    findings = await of_the_store(monthly, "query")
+    [other] = [one for one in findings if one.subject == "store, partitions"]
+    assert "is partitioned by year" in other.text
+    assert "stanzalake repartition" in other.remedy
+
     values = of_store(clickhouse, "query")
     values["STANZALAKE_CLICKHOUSE_DSN"] = clickhouse.dsn("stanzalake_query", "not the word")
     refused = only_fault(await of_the_store(values, "query"))

@@ -146,6 +146,19 @@ async def test_a_dry_migration_names_what_is_pending_and_applies_nothing(
     assert "CODEC(NONE)" in out
 
 
+async def test_a_migration_changes_the_partitions_of_a_small_archive(stanzalake: Command) -> None:
+    assert (await stanzalake.run("migrate"))[0] == 0
+    stanzalake.settings["STANZALAKE_PARTITION_BY"] = "quarter"
+    status, out, _ = await stanzalake.run("migrate", "--dry-run")
+    assert (status, out) == (0, "would apply partitions by quarter\n")
+    assert (await stanzalake.run("migrate"))[:2] == (0, "applied partitions by quarter\n")
+    assert await stanzalake.run("repartition") == (
+        0,
+        "messages is partitioned already by quarter\n",
+        "",
+    )
+
+
 async def test_an_unreachable_store_is_status_1(stanzalake: Command) -> None:
     stanzalake.settings["STANZALAKE_CLICKHOUSE_DSN"] = f"clickhouse://127.0.0.1:{free_port()}/"
     status, _, err = await stanzalake.run("migrate")
