@@ -14,11 +14,12 @@ from stanzalake.importer.source import (
     Item,
     Unreadable,
 )
-from stanzalake.model.event import VERSION, Erasure, Preferences
+from stanzalake.model.event import VERSION, Erasure, OwnRetention, Preferences
 from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
+from stanzalake.store.own_retention import OwnRetentions
 from tests.support import settings
 from tests.support.archives import row
 from tests.support.events import ROMEO, stanza
@@ -141,6 +142,17 @@ def test_erased_messages_are_not_imported_again(messages: Store, owner: str) -> 
     summary, _ = load(messages, [wished, archived(owner, 1), archived(owner, 2, NOW + 2)])
     assert (summary.erased, summary.imported, summary.preferences) == (1, 1, 0)
     assert bodies(messages, owner) == ["2"]
+
+
+def test_messages_that_their_owner_keeps_no_longer_are_not_imported(
+    messages: Store, owner: str
+) -> None:
+    begun = OwnRetention(v=VERSION, owner=owner, position=from_milliseconds(NOW), seconds=60)
+    ended = OwnRetention(v=VERSION, owner=owner, position=from_milliseconds(NOW + 1000), seconds=0)
+    OwnRetentions(messages).write([begun, ended])
+    summary, _ = load(messages, [archived(owner, n, NOW - 30_000 * n) for n in range(4)])
+    assert (summary.imported, summary.expired) == (2, 2)
+    assert bodies(messages, owner) == ["1", "0"]
 
 
 def test_ids_of_this_archive_keep_their_positions(messages: Store, owner: str) -> None:

@@ -19,12 +19,14 @@ from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, Entry
 from stanzalake.log.sqlite import LocalLog
 from stanzalake.log.sqlite_file import PARTITION
-from stanzalake.model.event import VERSION, Erasure, encode
+from stanzalake.model.event import VERSION, Erasure, OwnRetention, encode
+from stanzalake.model.position import from_milliseconds
 from stanzalake.operations import backup
 from stanzalake.store import migrations
 from stanzalake.store.backups import Backups
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import ERASURES, VISIBLE_TO_ALL, Erasures
+from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.statement import MESSAGES, select
 from tests.support.archives import rows
 from tests.support.clickhouse import PASSWORDS, USERS, dsn_of
@@ -38,6 +40,7 @@ from tests.support.processes import Run
 GUIDE = "docs/backup.md"
 ROMEO = "romeo@capulet.lit"
 SOON = 30.0
+SECOND = from_milliseconds(1000)
 
 
 def lines(title: str, kind: str = "sh") -> list[list[str]]:
@@ -265,14 +268,20 @@ async def test_a_restore_that_is_killed_goes_on_when_it_is_run_again(
 
     def damage() -> None:
         with closing(Store.for_admin(values)) as store:
-            for suffix in ("", "_erasures", "_retention"):
+            for suffix in ("", "_erasures", "_retention", "_own_retention"):
                 store.command(
                     f"ALTER TABLE {store.table}{suffix} DELETE WHERE true"
                     " SETTINGS mutations_sync = 2"
                 )
 
+    # A second that was in force until the end of the fourth message's.
+    choices = [
+        OwnRetention(v=VERSION, owner=JULIET, position=given[4].position - SECOND, seconds=1),
+        OwnRetention(v=VERSION, owner=JULIET, position=given[4].position, seconds=0),
+    ]
     with closing(Store.for_admin(values)) as store:
         Erasures(store).write([erasure])
+        OwnRetentions(store).write(choices)
         Backups(store).make("monday")
     for writes in range(1, 40):
         await asyncio.to_thread(damage)
@@ -281,7 +290,7 @@ async def test_a_restore_that_is_killed_goes_on_when_it_is_run_again(
         with killed_behind(writes, monkeypatch) as killed:
             await backup.restore(values, "monday")
         assert await backup.restore(values, "monday") == 1
-        assert await archived(stanzalake.settings) == [(JULIET, r.position) for r in given[2:]]
+        assert await archived(stanzalake.settings) == [(JULIET, r.position) for r in given[3:]]
         async with opening.open_log(values) as log:
             consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
             assert [record.offset for record in await consumer.read(9, 1.0)] == [1]
