@@ -77,8 +77,7 @@ function tap_mt:announce(data, user, owner, position, direction)
 	local id = shown and self.seal(owner, position) or nil;
 	local added = { origin = data.origin, stanza = stanza, for_user = user, id = id };
 	if shown then
-		data.stanza = ids.copy_of(stanza);
-		data.stanza:add_direct_child(ids.stanza_id(owner, id));
+		data.stanza = ids.copy_of(stanza, ids.stanza_id(owner, id));
 	else
 		setmetatable(added, { __index = function (_, name)
 			return name == "id" and self.seal(owner, position) or nil;
