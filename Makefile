@@ -22,7 +22,7 @@ PYTEST  := $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-lo
 
 # What depends on Prosody's version.
 ON_DEBIAN_13 := tests/e2e $(addprefix tests/integration/test_, tap.py tap_*.py prosody*.py \
-	account_removal.py check.py import.py ingest.py migrator.py query_component.py) tests/faults/test_crashes.py
+	account_removal.py check.py import.py ingest.py migrator.py query_component.py rooms.py) tests/faults/test_crashes.py
 
 .PHONY: help up demo manual deb test test-slow faults freshness fuzz bench bench-check check format clean
 
