@@ -25,6 +25,7 @@ PARTS = (
     "growth",
     "search",
     "inbox",
+    "analysts",
     "year",
     "partitions",
 )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from stanzalake.model.retention import Retention
 from stanzalake.store.client import Store
-from stanzalake.store.migrations import AGGREGATES, Target
+from stanzalake.store.migrations import AGGREGATES, TOUCH_ALL, Target
 from stanzalake.store.own_retention import OwnRetentions
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,6 @@ WHERE as_of < {kept:DateTime64(6, 'UTC')}
         WHERE aggregates >= {aggregates:UInt8} GROUP BY day
     )
 """
-_TOUCH_ALL = """
-INSERT INTO {touched:Identifier} (day, at)
-SELECT DISTINCT toDate(toDateTime(intDiv(position, 65536000), 'UTC')), now64(6, 'UTC')
-FROM {messages:Identifier}"""
 _ALL = {"aggregates": len(AGGREGATES)}
 """Of computations that made every aggregate: those of former versions made fewer."""
 _OF_FORMER = "toUnixTimestamp64Micro(as_of) IN {former:Array(Int64)}"
@@ -71,7 +67,7 @@ def touch_all(store: Store) -> None:
     """
     [(exists,)] = store.select("EXISTS TABLE {touched:Identifier}")
     if exists:
-        store.command(_TOUCH_ALL)
+        store.command(TOUCH_ALL)
 
 
 class _Computed(NamedTuple):

@@ -12,7 +12,7 @@ from processor.cleaner import Cleaner
 from stanzalake.model.event import VERSION, Erasure, OwnRetention
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import FOREVER, Retention
-from stanzalake.store import aggregates
+from stanzalake.store import aggregates, migrations
 from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
@@ -30,6 +30,8 @@ VIEWS = {
     "pairs": "day, sender, recipient, messages",
     "answers": "day, host, responder, answers, p50, p90, p99",
     "rooms": "day, host, room, messages, writers",
+    "owners": "day, host, owner_hash, sent, received",
+    "contents": "day, host, local_hour, kind, direction, encrypted, at_least, messages",
 }
 
 
@@ -138,10 +140,10 @@ def test_a_day_that_an_older_version_computed_is_counted(store: Store) -> None:
     age(store)
     compute(store)
     store.command(
-        f"ALTER TABLE {store.table}_computed UPDATE aggregates = 4 WHERE true"
+        f"ALTER TABLE {store.table}_computed UPDATE aggregates = 5 WHERE true"
         " SETTINGS mutations_sync = 2"
     )
-    store.command(f"TRUNCATE TABLE {store.table}_rooms_rows")
+    store.command(f"TRUNCATE TABLE {store.table}_owners_rows")
     assert days_computed(store) == []
     assert contents(store) == before
     assert compute(store) == DAYS[::-1]
@@ -238,3 +240,13 @@ def test_a_query_for_a_computed_day_reads_no_message(store: Store) -> None:
         f"EXPLAIN indexes = 1 SELECT * FROM {store.table}_daily WHERE day = '2026-09-21'"
     )
     assert "Parts: 0/1" in str(plan)
+
+
+def test_computed_days_are_counted_anew_in_another_time_zone(store: Store) -> None:
+    age(store)
+    compute(store)
+    hours = {hour for _, _, hour, *_ in contents(store)["contents"]}
+    keeps = {"PROSODY_ARCHIVE_STORE": store.table, "PROSODY_ARCHIVE_EXPIRES_AFTER": "never"}
+    migrations.apply(store, load(**keeps, STANZALAKE_TIME_ZONE="Asia/Kolkata"))
+    assert days_computed(store) == []
+    assert {hour for _, _, hour, *_ in contents(store)["contents"]}.isdisjoint(hours)

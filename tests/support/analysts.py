@@ -4,7 +4,7 @@ from stanzalake.model.position import from_milliseconds
 from tests.support.archives import START, row
 from tests.support.events import ROMEO, stanza
 
-VIEWS = ["daily", "active", "pairs", "answers", "rooms", "traffic"]
+VIEWS = ["daily", "active", "pairs", "answers", "rooms", "owners", "contents", "traffic"]
 ASKED, ANSWERED = "Wilt thou leave me so?", "What satisfaction?"
 HALL = "hall@rooms.capulet.lit"
 ROWS = [

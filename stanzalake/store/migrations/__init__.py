@@ -19,6 +19,7 @@ from stanzalake.errors import SchemaBehind
 from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import expressions, schema_version
 from stanzalake.store.client import Store
+from stanzalake.store.dictionary import VIEWS_OF_DAYS
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.retention import NEVER, OWN_HORIZON, RetentionRecord, seconds
 from stanzalake.store.tombstones import MESSAGES_OF_VIEWS, PENDING
@@ -27,10 +28,7 @@ log = logging.getLogger(__name__)
 
 _FILES = resources.files(__name__)
 
-AGGREGATES = {
-    name: (_FILES / f"aggregate_{name}.sql").read_text()
-    for name in ("daily", "active", "pairs", "answers", "rooms")
-}
+AGGREGATES = {name: (_FILES / f"aggregate_{name}.sql").read_text() for name in VIEWS_OF_DAYS}
 """Statements that aggregate the days of ``{days}``, by the name of their view."""
 
 _AT = "fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC')"
@@ -40,6 +38,12 @@ PARTITION_KEYS = {
     "year": f"toYear({_AT})",
 }
 """Partition keys of the messages table as ClickHouse formats them, by the setting for each."""
+
+TOUCH_ALL = """
+INSERT INTO {touched:Identifier} (day, at)
+SELECT DISTINCT toDate(toDateTime(intDiv(position, 65536000), 'UTC')), now64(6, 'UTC')
+FROM {messages:Identifier}"""
+"""Statement that records all days as changed."""
 
 _DIRTY = "day GLOBAL IN (SELECT day FROM {table}_dirty)"
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
@@ -301,8 +305,11 @@ def _apply_settings(store: Store, target: Target, settings: Settings) -> None:
     if changes and target.cluster:
         store.command(target.distributed())
     if _is_outdated(store, target):
+        has_other_hours = _has_other_hours(store, target)
         for statement in target.bodies():
             store.command(statement)
+        if has_other_hours:
+            store.command(TOUCH_ALL)
 
 
 def _pending_changes(store: Store, target: Target, settings: Settings) -> list[str]:
@@ -339,7 +346,13 @@ def _record_retention(store: Store, retention: Retention) -> None:
 def _is_outdated(store: Store, target: Target) -> bool:
     """Return whether the view of bodies follows another retention or time zone."""
     current = _definition(store, target.local("_bodies"))
-    return target.kept not in current or f"'{target.time_zone}') AS local_hour" not in current
+    return target.kept not in current or _has_other_hours(store, target)
+
+
+def _has_other_hours(store: Store, target: Target) -> bool:
+    """Return whether local hours, in the view and in computed days, are of another time zone."""
+    current = _definition(store, target.local("_bodies"))
+    return f"'{target.time_zone}') AS local_hour" not in current
 
 
 def _definition(store: Store, name: str) -> str:
