@@ -1,5 +1,6 @@
 """Rooms from end to end: what was said in a MUC of a real Prosody, as its occupants read it."""
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -8,6 +9,7 @@ from slixmpp import JID
 
 from devstack.deployment import HOST, Deployment
 from tests.support.clients import CLIENT, RawClient, condition, stanza_ids
+from tests.support.command import Command
 from tests.support.deployments import JULIET, ROMEO, entries, session
 from tests.support.processes import Run
 from tests.support.queries import field, form, query
@@ -29,7 +31,7 @@ FORGED = f"<stanza-id xmlns='urn:xmpp:sid:0' by='{ROOM}' id='forged'/>"
 
 @pytest.fixture
 async def deployment(run: Run, tmp_path: Path) -> Deployment:
-    return await run(with_rooms(tmp_path))
+    return await run(with_rooms(tmp_path, "muc_log_presences = true"))
 
 
 async def occupants(deployment: Deployment) -> tuple[RawClient, RawClient]:
@@ -62,6 +64,17 @@ async def test_a_room_is_read_by_its_occupants_as_it_was_said(deployment: Deploy
     ends = [child.get("id") for child in metadata[0]]
     assert ends == [said[0][0], said[-1][0]]
     assert await entries(juliet) == []
+    kinds = [line["kind"] for line in await exported(deployment)]
+    assert kinds == ["presence", "presence", "groupchat", "groupchat", "groupchat"]
+
+
+async def exported(deployment: Deployment) -> list[dict[str, str]]:
+    """Give the room's archive as an operator exports it."""
+    command = Command(deployment.directory)
+    command.settings = dict(deployment.settings)
+    status, out, err = await command.run("export", ROOM, "--format", "jsonl")
+    assert status == 0, err
+    return [json.loads(line) for line in out.splitlines()]
 
 
 async def test_who_may_not_read_a_room_learns_why_and_nothing_else(deployment: Deployment) -> None:
