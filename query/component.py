@@ -18,7 +18,7 @@ from query.state_publisher import StatePublishers
 from query.turns import Turns
 from stanzalake.errors import StanzalakeError
 from stanzalake.log.watermarks import NO_WATERMARKS
-from stanzalake.model.page import Archive
+from stanzalake.model.page import Archive, count_bytes
 from stanzalake.observability.access_log import Access, AccessLog
 from stanzalake.observability.log_once import LogOnce
 from stanzalake.observability.metrics import ARCHIVE_QUERIES, QUERY_MESSAGES, QUERY_SECONDS
@@ -256,7 +256,7 @@ class Component(component.Component):
             await self._writable.wait()
             self.send_raw(stanza)
         access.messages = len(reply.results)
-        access.size = sum(len(result.content.encode()) for result in reply.results)
+        access.size = sum(count_bytes(result.content) for result in reply.results)
 
     def _refuse(self, envelope: Envelope, error: StanzaError) -> None:
         for stanza in envelope.seal(Reply("error", error.markup())):

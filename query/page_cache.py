@@ -29,6 +29,7 @@ from stanzalake.model.page import (
     Page,
     Selection,
     StoredMessage,
+    count_bytes,
 )
 from stanzalake.model.position import MAX_POSITION, Sealer
 from stanzalake.observability.metrics import SNAPSHOTS
@@ -236,7 +237,7 @@ class CachedArchive:
             if not self._may_add(selection, below):
                 return await self._stored.count(selection, below)
             older = await self._older(replace(selection, low=0, high=MAX_POSITION))
-        positions = [message.position for message in self._matching(selection)]
+        positions = self._matching_positions(selection)
         return older + len(positions), older + bisect_left(positions, below)
 
     def _may_add(self, selection: Selection, below: int) -> bool:
@@ -286,13 +287,19 @@ class CachedArchive:
         begins = backward and selection.high >= self._floor
         if not begins and not self._reaches(selection):
             return None
-        found = self._matching(selection)
-        return reversed(list(found)) if backward else found
+        messages = self._snapshot.messages[self._bounds(selection)]
+        return filter(selection.selects, reversed(messages) if backward else messages)
 
-    def _matching(self, selection: Selection) -> Iterator[StoredMessage]:
+    def _matching_positions(self, selection: Selection) -> Sequence[int]:
+        bounds = self._bounds(selection)
+        if selection.is_range:
+            return self._positions[bounds]
+        return [m.position for m in self._snapshot.messages[bounds] if selection.selects(m)]
+
+    def _bounds(self, selection: Selection) -> slice:
+        """Return the place of a selection's bounds in the snapshot."""
         low = bisect_left(self._positions, max(selection.low, self._oldest, self._floor))
-        high = bisect_left(self._positions, selection.high + 1)
-        return filter(selection.selects, self._snapshot.messages[low:high])
+        return slice(low, bisect_left(self._positions, selection.high + 1))
 
     def _collect(self, messages: Iterable[StoredMessage], limit: int) -> tuple[list[Item], bool]:
         """Return the items of a page, and whether none is left."""
@@ -302,7 +309,7 @@ class CachedArchive:
             if len(items) == limit or room <= 0:
                 return items, False
             items.append(self._item(message))
-            room -= len(message.stanza.encode())
+            room -= count_bytes(message.stanza)
         return items, True
 
     def _item(self, message: StoredMessage) -> Item:

@@ -22,7 +22,7 @@ def format_results(items: Iterable[Item], queryid: str | None) -> list[Result]:
     return [
         Result(
             item.position,
-            f"{begin}{markup.attributes({'id': item.id})}>{delay}{stamp(item)}"
+            f"{begin} id={markup.quote(item.id)}>{delay}{stamp(item)}"
             f'"/>{item.stanza}</forwarded></result>',
         )
         for item in items

@@ -89,6 +89,11 @@ class ArchiveRetention(NamedTuple):
     host: int | None
 
 
+def count_bytes(text: str) -> int:
+    """Return the number of bytes of a text in UTF-8; without a copy if it is ASCII."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 @dataclass(frozen=True)
 class Selection:
     """Filter of an archive's items; all conditions apply.
@@ -110,6 +115,11 @@ class Selection:
     groupchat: bool = True
     positions: frozenset[int] | None = None
     text: TextQuery | None = None
+
+    @property
+    def is_range(self) -> bool:
+        """Whether each message within `low` and `high` is selected."""
+        return self == Selection(self.low, self.high)
 
     def selects(self, message: StoredMessage) -> bool:
         """Tell whether a message within `low` and `high` is selected, `text` left aside."""

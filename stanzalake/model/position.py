@@ -87,7 +87,7 @@ class Sealer:
             return None
         name = owner.encode()
         for pair in self._pairs:
-            position = int.from_bytes(_mask(pair[1], name, raw[:_HALF], raw[_HALF:]))
+            position = _mask(pair[1], name, raw[:_HALF]) ^ int.from_bytes(raw[_HALF:])
             if hmac.compare_digest(_seal(pair, name, position), sealed):
                 return position
         return None
@@ -102,14 +102,13 @@ def _derive(key: str) -> tuple[bytes, bytes]:
 
 
 def _seal(pair: tuple[bytes, bytes], owner: bytes, position: int) -> str:
-    plain = position.to_bytes(_HALF)
-    tag = hmac.digest(pair[0], owner + plain, hashlib.sha256)[:_HALF]
-    return base64.urlsafe_b64encode(tag + _mask(pair[1], owner, tag, plain))[:ID_LENGTH].decode()
+    tag = hmac.digest(pair[0], owner + position.to_bytes(_HALF), hashlib.sha256)[:_HALF]
+    body = _mask(pair[1], owner, tag) ^ position
+    return base64.urlsafe_b64encode(tag + body.to_bytes(_HALF))[:ID_LENGTH].decode()
 
 
-def _mask(key: bytes, owner: bytes, tag: bytes, half: bytes) -> bytes:
-    stream = hmac.digest(key, owner + tag, hashlib.sha256)[:_HALF]
-    return (int.from_bytes(half) ^ int.from_bytes(stream)).to_bytes(_HALF)
+def _mask(key: bytes, owner: bytes, tag: bytes) -> int:
+    return int.from_bytes(hmac.digest(key, owner + tag, hashlib.sha256)[:_HALF])
 
 
 def _decode(sealed: str) -> bytes | None:

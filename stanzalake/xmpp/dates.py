@@ -6,6 +6,7 @@ years, so any of them is worked out in its like between 2000 and 2399.
 
 import re
 from datetime import date, timedelta
+from functools import lru_cache
 
 _DATE = re.compile(
     r"(?P<year>-?(?:[1-9][0-9]{4,8}|[0-9]{4}))-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
@@ -22,6 +23,8 @@ _MINUTE = 60 * _SECOND
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _WIDEST_ZONE = 14 * _HOUR
+_RECENT_DAYS = 1024
+"""Days whose text is remembered: the messages of a page are of few."""
 
 
 def parse(written: str, *, up: bool) -> int:
@@ -56,15 +59,18 @@ def parse(written: str, *, up: bool) -> int:
 def emit(milliseconds: int) -> str:
     """Format a unix time in milliseconds as a DateTime in UTC, to the millisecond."""
     days, time = divmod(milliseconds, _DAY)
-    cycles, rest = divmod(days - _EPOCH_DAYS, _CYCLE_DAYS)
-    day = _CYCLE_START + timedelta(days=rest)
     hour, time = divmod(time, _HOUR)
     minute, time = divmod(time, _MINUTE)
     second, fraction = divmod(time, _SECOND)
-    return (
-        f"{day.year + cycles * _CYCLE_YEARS:04}-{day.month:02}-{day.day:02}"
-        f"T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z"
-    )
+    return f"{_emit_day(days)}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z"
+
+
+@lru_cache(_RECENT_DAYS)
+def _emit_day(days: int) -> str:
+    """Format a day as CCYY-MM-DD."""
+    cycles, rest = divmod(days - _EPOCH_DAYS, _CYCLE_DAYS)
+    day = _CYCLE_START + timedelta(days=rest)
+    return f"{day.year + cycles * _CYCLE_YEARS:04}-{day.month:02}-{day.day:02}"
 
 
 def _days(match: re.Match[str]) -> int:

@@ -3,11 +3,13 @@
 No whitespace stands between elements: Prosody's mod_delegation counts text as a child.
 """
 
+import re
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
 
 _ENTITIES = {"\r": "&#13;"}
+_SPECIAL = re.compile('[&<>"\n\r\t]')
 
 
 def element(name: str, values: Mapping[str, str | None], *children: str) -> str:
@@ -24,11 +26,12 @@ def element(name: str, values: Mapping[str, str | None], *children: str) -> str:
 
 def attributes(values: Mapping[str, str | None]) -> str:
     """Write attributes as they stand behind a name in a start tag; those of None are left out."""
-    return "".join(
-        f" {key}={quoteattr(value, _ENTITIES)}"
-        for key, value in values.items()
-        if value is not None
-    )
+    return "".join(f" {key}={quote(value)}" for key, value in values.items() if value is not None)
+
+
+def quote(value: str) -> str:
+    """Write the value of an attribute, with its quotes."""
+    return quoteattr(value, _ENTITIES) if _SPECIAL.search(value) else f'"{value}"'
 
 
 def text(value: str) -> str:
