@@ -160,3 +160,17 @@ async def test_services_of_a_former_version_work_beside_the_new_and_again_after_
     applied = {n for (n,) in store.select(f"SELECT number FROM {store.table}_migrations")}
     assert applied.issuperset(range(1, number + 1))
     assert migrations.apply(store, SETTINGS) == []
+
+
+def test_a_view_that_a_former_version_has_made_again_is_replaced(
+    former: tuple[Store, int],
+) -> None:
+    store, number = former
+    migrations.apply(store, SETTINGS)
+    expected = schemas.definitions(store)
+    assert migrations.pending_changes(store, SETTINGS) == []
+    [view] = schemas.statements(f"{number:03d}", "CREATE VIEW {table}_bodies")
+    store.command(view.replace("CREATE", "CREATE OR REPLACE", 1).replace("{table}", store.table))
+    assert migrations.pending_changes(store, SETTINGS) == ["a new view of bodies"]
+    migrations.apply(store, SETTINGS)
+    assert schemas.definitions(store) == expected

@@ -19,9 +19,15 @@ _SEPARATOR = ";\n\n"
 _RANKS = {"View": 1, "MaterializedView": 2}
 
 
+def statements(number: str, prefix: str = "") -> list[str]:
+    """Return the statements of a former schema that begin so."""
+    text = (DIRECTORY / f"{number}.sql").read_text()
+    return [statement for statement in text.split(_SEPARATOR) if statement.startswith(prefix)]
+
+
 def restore(store: Store, number: str) -> None:
     """Make a former schema in an empty store."""
-    for statement in (DIRECTORY / f"{number}.sql").read_text().split(_SEPARATOR):
+    for statement in statements(number):
         store.command(statement.replace("{table}", store.table))
 
 

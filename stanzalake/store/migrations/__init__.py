@@ -50,6 +50,8 @@ _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _BODIES = (_FILES / "bodies.sql").read_text().replace("{messages}", MESSAGES_OF_VIEWS)
 _COLUMNS = (_FILES / "columns.sql").read_text().rstrip()
 """The columns of messages that the views of bodies and of traffic have in common."""
+_TABLES_OF_BODIES = set(re.findall(r"\{table\}(_\w+)", _BODIES))
+_NAMES_OF_COLUMNS = [f"`{name}`" for name in re.findall(r"^\s*(\w+) ", _COLUMNS, re.MULTILINE)]
 _KEPT = "position >= (greatest(toInt64(toUnixTimestamp(now('UTC'))) - {seconds}, 0) * 65536000)"
 _KEPT_SECONDS = re.compile(r"now\('UTC'\)\)\) - (\d+), 0")
 _LOCAL = re.compile(r"(TABLE|VIEW) (?:IF NOT EXISTS )?\{table\}(\w*)\{local\}")
@@ -344,9 +346,14 @@ def _record_retention(store: Store, retention: Retention) -> None:
 
 
 def _is_outdated(store: Store, target: Target) -> bool:
-    """Return whether the view of bodies follows another retention or time zone."""
+    """Return whether the view of bodies follows other settings, or was made by a former version.
+
+    A former version makes the view as it knows it, if its settings change after an upgrade.
+    """
     current = _definition(store, target.local("_bodies"))
-    return target.kept not in current or _has_other_hours(store, target)
+    tables = (target.table + suffix for suffix in _TABLES_OF_BODIES)
+    expected = (target.kept, *_NAMES_OF_COLUMNS, *tables)
+    return not all(text in current for text in expected) or _has_other_hours(store, target)
 
 
 def _has_other_hours(store: Store, target: Target) -> bool:
