@@ -22,7 +22,7 @@ class ConversationState(NamedTuple):
         marker: Position of the owner's last displayed marker.
         marked: Position of the message that the marker names.
         counted: Positions of the messages received since `own` that may be unread, oldest first.
-        others: Positions of what else was received since, such as corrections, oldest first.
+        others: Positions of other messages received since, such as corrections, oldest first.
     """
 
     newest: int = 0
@@ -48,7 +48,7 @@ class ConversationState(NamedTuple):
         """Return the number of unread messages.
 
         Args:
-            read: A position up to which the owner has read, whatever the messages say.
+            read: A position up to which the owner has read in any case.
         """
         return len(_behind(max(self.own, self.marked, read), self.counted))
 

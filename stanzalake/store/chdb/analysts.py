@@ -2,8 +2,8 @@
 
 A single user, who reads the views without texts, within bounds. Every connection to the engine is
 of the same user, so an analyst's has a role of its own, and runs nothing but a single query that
-cannot change roles, settings or files: the engine's own formatter reads the statement, and what it
-writes is run.
+cannot change roles, settings or files: the engine's own formatter reads the statement, and its
+output is run.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ _CONFIG = """\
 </clickhouse>
 """
 _ALL = "has(currentRoles(), 'stanzalake_all')"
-# What system tables tell of the statements of others.
+# System tables that show the statements of others.
 _HIDDEN = "".join(
     f"<{table}><filter>{_ALL}</filter></{table}>"
     for table in ("processes", "errors", "asynchronous_inserts", "query_cache", "mutations")
@@ -104,7 +104,7 @@ def configure(directory: Path, table: str) -> Path:
 
 
 def _readable() -> Sequence[str]:
-    """Return the views of analysts, and what they are made of."""
+    """Return the views of analysts and the views below them."""
     views = (view for view in VIEWS if view != "bodies")
     return [*views, *(f"{view}_computed" for view in VIEWS_OF_DAYS), "dirty"]
 
