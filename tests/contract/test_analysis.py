@@ -237,6 +237,14 @@ def test_threads_and_message_ids_are_hashed(store: Store) -> None:
     assert len(set(first)) == 2
 
 
+def test_an_address_sent_as_an_id_or_thread_does_not_show_its_hash(store: Store) -> None:
+    text = stanza("1", f"<thread>{JULIET}</thread>").replace(" id='m'", f" id='{JULIET}'")
+    store.insert([Row(JULIET, from_milliseconds(START), JULIET, "", "in", "chat", text)])
+    columns = "owner_hash, peer_hash, thread_hash, message_id_hash"
+    [hashes] = store.select(f"SELECT {columns} FROM {store.table}_traffic")
+    assert len(set(hashes)) == 3
+
+
 def test_local_hours_follow_the_time_zone_of_the_settings(store: Store) -> None:
     store.insert([Row(JULIET, from_milliseconds(START), ROMEO, "", "in", "chat", stanza())])
     hours = f"SELECT DISTINCT local_hour FROM {store.table}_traffic"

@@ -22,8 +22,10 @@ AS SELECT
     bitAnd(traits, 8) != 0 AS is_reply,
     bitAnd(traits, 16) != 0 AS is_reaction,
     bitAnd(traits, 32) != 0 AS is_correction,
-    if(({thread} AS thread) = '', '', lower(hex(sipHash64Keyed(secret.key, thread)))) AS thread_hash,
-    if(({message_id} AS message_id) = '', '', lower(hex(sipHash64Keyed(secret.key, message_id)))) AS message_id_hash,
+    -- With what no stanza has before them: else an address, sent as an id, would show the hash of the address.
+    if(({thread} AS thread) = '', '', lower(hex(sipHash64Keyed(secret.key, concat('\0thread\0', thread))))) AS thread_hash,
+    if(({message_id} AS message_id) = '', '', lower(hex(sipHash64Keyed(secret.key, concat('\0id\0', message_id)))))
+        AS message_id_hash,
     -- Of the room and the author together: the hash of an account would tell analysts whom the room hides.
     if(
         kind != 'groupchat' OR peer != message.owner
