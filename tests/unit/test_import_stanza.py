@@ -201,3 +201,11 @@ def test_a_rooms_message_of_an_unknown_author_is_kept() -> None:
     of_account = message(f"{HEAD}{BODY}{IDENTITY.format(ROMEO)}</message>")
     assert not of_account.is_of_room
     assert f"to='{JULIET}/balcony'" in of_account.stanza
+
+
+def test_what_an_account_said_in_a_room_is_no_message_of_a_room_of_that_name() -> None:
+    said = f"<message type='groupchat' from='{JULIET}/balcony' to='{ROOM}'>{BODY}</message>"
+    found = message(said, owner=JULIET)
+    assert not found.is_of_room
+    assert (found.peer, found.direction) == (ROOM, "out")
+    assert f"to='{ROOM}'" in found.stanza
