@@ -1,7 +1,7 @@
-"""What is waited for: who waits for a commit tells the committers, over a small topic.
+"""Awaited offsets: query services tell processors which commits they wait for, over a topic.
 
-A record without a key has watermarks, as `stanzalake.log.watermarks` writes them: the offset that
-is waited for in a partition. A lost one costs who waits the rest of a batch's time, and no more.
+A record's value has watermarks, as `stanzalake.log.watermarks` writes them: the awaited offset of
+a partition. If a record is lost, its writer waits until the batch ends by itself.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _BURST = 10.0
 
 
 class Announcer:
-    """Announces what is waited for, without waiting for Kafka's answer.
+    """Announces awaited offsets, without waiting for Kafka's answer.
 
     Args:
         client: Connection arguments of aiokafka's clients.
@@ -48,7 +48,7 @@ class Announcer:
             self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Drop what is not sent, and disconnect."""
+        """Drop unsent announcements, and disconnect."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -77,14 +77,14 @@ class Announcer:
 
 
 class Listener:
-    """Reads what is waited for, from now on.
+    """Reads the announcements of awaited offsets, from now on.
 
     Args:
         client: Connection arguments of aiokafka's clients.
         topic: The topic's full name.
 
     Attributes:
-        offsets: The offset that is waited for, by partition.
+        offsets: The awaited offset of each partition.
         heard: Set by each announcement.
     """
 

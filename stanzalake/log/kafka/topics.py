@@ -71,7 +71,7 @@ class Topics:
                 await admin.close()
 
     async def _ensure_awaited(self, admin: AIOKafkaAdminClient) -> None:
-        """Create the topic of what is waited for, unless not allowed: pages wait longer without."""
+        """Create the topic of awaited offsets; pages wait longer where that is not allowed."""
         try:
             with kafka.translate_errors():
                 [answer] = await admin.describe_topics([self.prefix + AWAITED])
