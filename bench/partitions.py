@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from bench.corpus import DAY, Corpus
-from bench.pages import archive, percentile, sample
+from bench.pages import archive, percentile, sample, settle
 from bench.questions import PAGE, draw
 from bench.report import Cell, Table, Target
 from stanzalake.config import settings
@@ -107,7 +107,7 @@ async def _measure(given: Settings, corpus: Corpus) -> Outcome:
     start = time.process_time()
     for rows in corpus.chunks(max(1, corpus.messages // min(_INSERTS, corpus.messages // 1000))):
         store.insert(rows)
-    await _quiet(store)
+    await asyncio.to_thread(settle, store)
     insert = 1_000_000 * (time.process_time() - start) / corpus.messages
     [(parts, size)] = store.select(_parts(store))
     asked = await _ask(store, given, corpus)
@@ -122,15 +122,6 @@ def _parts(store: Store, condition: str = "true") -> str:
         "SELECT count(), sum(bytes_on_disk) FROM system.parts"  # noqa: S608  # our own
         f" WHERE active AND table = '{store.table}' AND {condition}"
     )
-
-
-async def _quiet(store: Store) -> None:
-    """Wait until the engine has had nothing to merge a few times in a row."""
-    calm = 0
-    while calm < _WARM_UP / _POLL_SECONDS:
-        [(running,)] = store.select("SELECT count() FROM system.merges")
-        calm = 0 if running else calm + 1
-        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _ask(store: Store, given: Settings, corpus: Corpus) -> tuple[float, float, float, float]:
