@@ -23,9 +23,13 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]
         runner.run(server.stop())
 
 
-@pytest.fixture(scope="session", params=["embedded", "http"])
+@pytest.fixture(scope="session", params=["embedded", pytest.param("http", marks=pytest.mark.slow)])
 def dsn(request: pytest.FixtureRequest) -> str:
-    """Give the DSN of each kind of store."""
+    """Give the DSN of each kind of store.
+
+    Over HTTP the statements are the same: only modules about the client itself run both ways in
+    `make test` (`ON_BOTH_STORES`), the others in `make test-slow`.
+    """
     if request.param == "embedded":
         return "chdb://:memory:"
     server: ClickHouse = request.getfixturevalue("clickhouse")

@@ -11,6 +11,9 @@ from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Store
 from tests.support.archives import SEALER, row, rows, visible_id
 from tests.support.queries import Reply, field, form, page, search
+from tests.support.stores import ON_BOTH_STORES
+
+pytestmark = ON_BOTH_STORES
 
 MALLORY = "mallory@capulet.lit"
 VICTIM = "access-victim@capulet.lit"

@@ -4,6 +4,9 @@ import pytest
 
 from stanzalake.store.changes import EVERYBODY, Change, Changes
 from stanzalake.store.client import Store
+from tests.support.stores import ON_BOTH_STORES
+
+pytestmark = ON_BOTH_STORES
 
 JULIET, ROMEO = "juliet@changes.lit", "romeo@changes.lit"
 

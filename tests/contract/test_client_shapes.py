@@ -20,6 +20,9 @@ from stanzalake.xmpp.namespaces import DATA, MAM
 from tests.support.archives import SEALER, START, row
 from tests.support.events import ROMEO, stanza
 from tests.support.queries import Reply, Result, field, form, page, search
+from tests.support.stores import ON_BOTH_STORES
+
+pytestmark = ON_BOTH_STORES
 
 CAP = 100
 NURSE = "nurse@capulet.lit"

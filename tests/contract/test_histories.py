@@ -10,7 +10,9 @@ from stanzalake.errors import ResultTooLarge
 from stanzalake.model.event import MAX_JIDS, VERSION, Activation, Preferences
 from stanzalake.model.history import MAX_BYTES, MAX_STATES, ArchiveState, cut, merge, size
 from stanzalake.store.histories import Histories
-from tests.support.stores import migrated_store
+from tests.support.stores import ON_BOTH_STORES, migrated_store
+
+pytestmark = ON_BOTH_STORES
 
 A, B, C = "a@h", "b@h", "'; DROP TABLE x; --@h"
 

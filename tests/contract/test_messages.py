@@ -14,6 +14,9 @@ from stanzalake.store.client import Row, Store
 from stanzalake.store.histories import Histories
 from stanzalake.store.messages import MessageRange, Messages
 from tests.support.archives import START, row
+from tests.support.stores import ON_BOTH_STORES
+
+pytestmark = ON_BOTH_STORES
 
 DAY = 86_400_000
 

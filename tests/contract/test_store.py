@@ -17,7 +17,9 @@ from stanzalake.store import migrations
 from stanzalake.store.client import DENIED, ROW_ERRORS, TRANSIENT, Row, Store
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import load
-from tests.support.stores import empty_store
+from tests.support.stores import ON_BOTH_STORES, empty_store
+
+pytestmark = ON_BOTH_STORES
 
 YEAR = 31_556_952
 NOW = 1_790_000_000_000

@@ -4,9 +4,16 @@ import itertools
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+import pytest
+
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from tests.support.settings import load
+
+ON_BOTH_STORES = pytest.mark.parametrize(
+    "dsn", ["embedded", "http"], indirect=True, scope="session"
+)
+"""Mark of the contract tests that run in the process and over HTTP each time."""
 
 _numbers = itertools.count()
 
