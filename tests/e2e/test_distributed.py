@@ -34,6 +34,7 @@ async def spread(deployment: Deployment, command: str) -> list[int]:
     return counts
 
 
+@pytest.mark.slow
 async def test_a_conversation_comes_back_whichever_part_dies(deployment: Distributed) -> None:
     juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
     await conversation.run(juliet, romeo)

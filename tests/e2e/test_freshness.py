@@ -39,6 +39,7 @@ def processors(deployment: Deployment) -> list[Service]:
     return [s for s in deployment.services.values() if s.command == "processor"]
 
 
+@pytest.mark.slow
 async def test_a_stalled_processor_makes_an_unstable_page_in_time(run: Run, tmp_path: Path) -> None:
     deployment = await run(Distributed(tmp_path, settings=STALLED))
     juliet = await deployment.client("juliet")

@@ -168,6 +168,7 @@ async def paged(client: RawClient, after: str) -> list[str]:
         after = fin.findtext(".//{http://jabber.org/protocol/rsm}last") or ""
 
 
+@pytest.mark.slow
 async def test_moving_from_mod_mam_as_the_document_says(operator: Operator) -> None:
     migrate, log, load, switch, tail, up, look = steps()
     deployment = operator.deployment

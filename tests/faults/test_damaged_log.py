@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from devstack.client import Client
 from devstack.deployment import Deployment
 from stanzalake.log.base import EVENTS, Entry
@@ -23,6 +25,7 @@ async def page(client: Client) -> tuple[list[str], bool]:
     return [message.body for message in found.messages], found.stable
 
 
+@pytest.mark.slow
 async def test_a_damaged_log_takes_no_events_until_it_is_recovered(
     run: Run, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.faults.freshness import MODES, measure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_page_right_behind_a_burst_holds_all_of_its_messages(
     tmp_path: Path, mode: str

@@ -3,6 +3,8 @@
 import resource
 from pathlib import Path
 
+import pytest
+
 from devstack.clickhouse import ClickHouse
 from devstack.client import Client
 from devstack.deployment import Deployment
@@ -83,6 +85,7 @@ async def test_the_archive_recovers_from_a_full_disk_of_clickhouse(
     await all_there(deployment, juliet, sent)
 
 
+@pytest.mark.slow
 async def test_messages_that_do_not_fit_the_journal_are_delivered_without_an_id(
     run: Run, tmp_path: Path
 ) -> None:

@@ -266,6 +266,7 @@ async def test_retracted_content_is_exported_only_where_it_is_kept_and_on_record
     assert [line.get("retracted") for line in lines if line["action"] == "export"] == [None, True]
 
 
+@pytest.mark.slow
 async def test_analysts_rows_are_exported_as_parquet_by_month(
     filled: Command, tmp_path: Path
 ) -> None:

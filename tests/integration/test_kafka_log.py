@@ -494,6 +494,7 @@ def sasl(kafka: Kafka, mechanism: str, password: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 async def test_appends_and_reads_survive_a_broker_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
