@@ -58,12 +58,14 @@ def to_event(
 def _is_of_room(message: stanza.Element, owner: str) -> bool:
     """Return whether the archive is a room's: its messages come from the room's own address.
 
-    Their addressee, if there is one, is an occupant; a user's own go to the bare JID of a room.
+    Their addressee, if there is one, is the room or an occupant; a user's own go to the bare JID
+    of another.
     """
     sender = message.attributes.get("from", "").partition("/")[0]
     addressee = message.attributes.get("to", "")
     is_groupchat = message.attributes.get("type") == "groupchat"
-    return is_groupchat and sender == owner and (not addressee or "/" in addressee)
+    is_kept_by_room = addressee in {"", owner} or "/" in addressee
+    return is_groupchat and sender == owner and is_kept_by_room
 
 
 def _is_presence_in_room(element: stanza.Element, owner: str) -> bool:

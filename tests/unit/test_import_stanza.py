@@ -179,6 +179,14 @@ def test_a_rooms_message_is_of_its_occupant_and_has_no_addressee() -> None:
     assert real in found.stanza
 
 
+def test_a_rooms_message_may_still_be_addressed_to_the_room() -> None:
+    head = f"<message type='groupchat' from='{ROOM}/Nick' to='{ROOM}'>"
+    found = message(f"{head}{BODY}</message>", owner=ROOM)
+    assert found.is_of_room
+    assert (found.peer_resource, found.direction) == ("Nick", "in")
+    assert " to=" not in found.stanza
+
+
 @pytest.mark.parametrize(
     "presence",
     [
