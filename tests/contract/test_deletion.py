@@ -193,6 +193,7 @@ async def test_the_preferences_of_a_removed_account_are_removed(store: Store) ->
     assert [tuple(row) for row in rows] == [(JULIET, 300), (OTHER, 1)]
 
 
+@pytest.mark.slow
 async def test_the_bytes_leave_the_disk(clickhouse: ClickHouse) -> None:
     """Expect the parts that held an erased message to be deleted, also those already replaced."""
     store = empty_store(clickhouse.dsn())

@@ -123,6 +123,7 @@ async def test_each_service_user_has_the_grants_it_needs(guarded: ClickHouse) ->
     query.close()
 
 
+@pytest.mark.slow
 async def test_the_administrator_may_apply_changed_settings(guarded: ClickHouse) -> None:
     dsn = dsn_of(guarded, "admin")
     migrated(dsn).close()

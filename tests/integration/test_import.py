@@ -178,6 +178,7 @@ async def test_a_message_that_prosody_would_refuse_is_left_out_of_a_file(
     assert [text for _, text in await exported(stanzalake, JULIET)] == ["0", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

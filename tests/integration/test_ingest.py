@@ -168,6 +168,7 @@ async def test_a_failed_append_tells_the_tap_to_retry(
     assert await send(scene.tap, event) == "ok"
 
 
+@pytest.mark.slow
 async def test_pending_batches_beyond_the_bound_tell_the_tap_to_retry(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
