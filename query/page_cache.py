@@ -462,7 +462,7 @@ class PageCache:
         is_large = known is None or known.limit == SNAPSHOT_MESSAGES
         if known and not is_large and self._misses.get(owner, 0) >= _MISSES:
             known = await self._enlarge(owner, known)
-            del self._misses[owner]
+            self._misses.pop(owner, None)  # another archive may have taken its room meanwhile
         # A lower bound than before comes from a Prosody whose journal was lost.
         if known is None or known.change != change or known.newest > newest:
             known = _empty(change, FIRST_MESSAGES)

@@ -1,5 +1,6 @@
 """A cached archive answers exactly as the store does, whatever part of it the snapshot holds."""
 
+from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
@@ -360,6 +361,26 @@ async def test_requests_beyond_the_first_snapshot_have_a_larger_one_loaded(
     assert await positions(cache, 4) == (True, [1, 2, 3, 4])
     assert await positions(cache, 4) == (True, [1, 2, 3, 4])
     assert store.reads == [0, 0]
+
+
+async def test_a_snapshot_may_be_dropped_while_a_larger_one_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    store = CountedStore(1, 2, 3, 4)
+    cache = cache_of(store)
+    for _ in range(4):
+        await positions(cache, 4)
+    newest = store.newest
+
+    async def drop_first(owner: str, low: int, limit: int) -> NewestMessages:
+        # As if another archive took the room of this one.
+        monkeypatch.setattr(cache, "_snapshots", OrderedDict())
+        monkeypatch.setattr(cache, "_misses", {})
+        return await newest(owner, low, limit)
+
+    monkeypatch.setattr(store, "newest", drop_first)
+    assert await positions(cache, 4) == (True, [1, 2, 3, 4])
 
 
 async def test_older_messages_are_counted_once_by_their_peer(
