@@ -6,7 +6,7 @@ a partition. If a record is lost, its writer waits until the batch ends by itsel
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -45,22 +45,13 @@ class Announcer:
         self._wanted[partition] = max(offset, self._wanted.get(partition, 0))
         self._added.set()
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            self._task = asyncio.create_task(_repeat(self._send_all, self._trouble))
 
     async def close(self) -> None:
         """Drop unsent announcements, and disconnect."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                with kafka.translate_errors():
-                    await self._send_all()
-            except StanzalakeError as error:
-                self._trouble.begin(f"pages wait longer for messages that just came: {error}")
-            await asyncio.sleep(_PAUSE)
 
     async def _send_all(self) -> None:
         producer = AIOKafkaProducer(**self._client, acks=1)
@@ -95,21 +86,12 @@ class Listener:
         self._tokens, self._at = _BURST, time.monotonic()
         self.offsets: dict[int, int] = {}
         self.heard = asyncio.Event()
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(_repeat(self._listen, self._trouble))
 
     async def close(self) -> None:
         """Disconnect."""
         self._task.cancel()
         await asyncio.wait({self._task})
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                with kafka.translate_errors():
-                    await self._listen()
-            except StanzalakeError as error:
-                self._trouble.begin(f"pages wait longer for messages that just came: {error}")
-            await asyncio.sleep(_PAUSE)
 
     async def _listen(self) -> None:
         reader = AIOKafkaConsumer(
@@ -140,3 +122,14 @@ class Listener:
             return False
         self._tokens -= 1
         return True
+
+
+async def _repeat(work: Callable[[], Awaitable[None]], trouble: LogOnce) -> None:
+    """Begin again a while after each failure."""
+    while True:
+        try:
+            with kafka.translate_errors():
+                await work()
+        except StanzalakeError as error:
+            trouble.begin(f"pages wait longer for messages that just came: {error}")
+        await asyncio.sleep(_PAUSE)
