@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from stanzalake.cli.disk import wait_until_clean
-from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_hosts, require_order
+from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_hosts, require_order, within
 from stanzalake.config import settings
 from stanzalake.errors import NotCarriedOut
 from stanzalake.model.event import Erasure
@@ -27,14 +27,7 @@ from stanzalake.xmpp import dates
 @click.option("--by", default=operator, help="On whose behalf, for the record. Default: you.")
 @click.option("--dry-run", is_flag=True, help="Only count the messages.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option(
-    "--within",
-    "timeout",
-    type=click.FloatRange(0),
-    default=60.0,
-    show_default=True,
-    help="Seconds to wait for a processor to apply the erasure.",
-)
+@within("erasure")
 @click.option("--wait/--no-wait", help="Wait until the bytes are off the disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @click.pass_obj

@@ -1,7 +1,8 @@
-"""Parameter types that commands share: JIDs and times."""
+"""Parameter types and options that commands share."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -87,6 +88,18 @@ class _Period(click.ParamType):
             return duration.parse(value) or 0
         except ValueError as error:
             self.fail(f"{value!r} is no period: {error}", param, ctx)
+
+
+def within(event: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option for how long to wait for a processor to apply an event."""
+    return click.option(
+        "--within",
+        "timeout",
+        type=click.FloatRange(0),
+        default=60.0,
+        show_default=True,
+        help=f"Seconds to wait for a processor to apply the {event}.",
+    )
 
 
 def require_hosts(values: Settings, hosts: Iterable[str]) -> None:

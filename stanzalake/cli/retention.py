@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from stanzalake.cli.parameters import OWNER, PERIOD, require_hosts
+from stanzalake.cli.parameters import OWNER, PERIOD, require_hosts, within
 from stanzalake.config import duration, settings
 from stanzalake.errors import NotCarriedOut
 from stanzalake.model.page import ArchiveRetention
@@ -19,14 +19,7 @@ from stanzalake.operations.retention import OwnerRetention
 @click.argument("period", type=PERIOD, metavar="[PERIOD]", required=False)
 @click.option("--by", default=operator, help="On whose behalf, for the record. Default: you.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option(
-    "--within",
-    "timeout",
-    type=click.FloatRange(0),
-    default=60.0,
-    show_default=True,
-    help="Seconds to wait for a processor to apply the change.",
-)
+@within("change")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @click.pass_obj
 def command(  # noqa: PLR0913  # the command's options
