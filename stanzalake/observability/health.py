@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from stanzalake.errors import SettingsError
 from stanzalake.observability import status_page
+from stanzalake.observability.listening import listen
 from stanzalake.observability.metrics import PART_UP
 from stanzalake.observability.status import Reporter
 
@@ -64,13 +64,7 @@ async def serve_health(addresses: Sequence[tuple[str, int]]) -> AsyncIterator[Re
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise SettingsError(
-            f"STANZALAKE_HTTP_ADDRESS={host}:{port} cannot be used: {reason}"
-        ) from None
+    await listen(runner, host, port, "STANZALAKE_HTTP_ADDRESS")
     name = f"[{host}]" if ":" in host else host
     log.info("status, metrics and health on http://%s:%d/", name, port)
 

@@ -15,9 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from aiohttp import web
-
-from stanzalake.errors import SettingsError
+from stanzalake.observability.listening import listen
 from stanzalake.store.chdb import http
 from stanzalake.store.chdb.engine import Engine, Result, Statement
 from stanzalake.store.chdb.sharing import LIMITS
@@ -137,22 +135,12 @@ async def serve_analysts(
     runner = http.runner(engine, _log_in_with(password), threads=_THREADS)
     await runner.setup()
     try:
-        await _listen(runner, *address)
+        await listen(runner, *address, "STANZALAKE_ANALYSTS_ADDRESS")
+        log.info("analysts read as %s at %s:%d", USER, *address)
         yield
     finally:
         await runner.cleanup()
         await asyncio.to_thread(engine.close)
-
-
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise SettingsError(
-            f"STANZALAKE_ANALYSTS_ADDRESS={host}:{port} cannot be used: {reason}"
-        ) from None
-    log.info("analysts read as %s at %s:%d", USER, host, port)
 
 
 def _log_in_with(password: str) -> http.LogIn:
