@@ -1,7 +1,7 @@
 """The importer, on every kind of store: what it writes, leaves out, and does again."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 
@@ -24,28 +24,13 @@ from tests.support import settings
 from tests.support.archives import row
 from tests.support.events import ROMEO, stanza
 from tests.support.settings import KEY
+from tests.support.sources import Given
 
 SETTINGS = settings.load(STANZALAKE_BATCH_ROWS="3", PROSODY_ARCHIVE_EXPIRES_AFTER="1d")
 NOW = 1_790_000_000_000
 ACTIVE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
 
 _owners = (f"import-{n}@capulet.lit" for n in itertools.count())
-
-
-class Given:
-    """A source of given items."""
-
-    def __init__(self, items: Sequence[Item]) -> None:
-        self._items = items
-
-    def size(self) -> int:
-        return len(self._items)
-
-    def done(self) -> int:
-        return 0
-
-    def items(self) -> Iterator[Item]:
-        return iter(self._items)
 
 
 @pytest.fixture

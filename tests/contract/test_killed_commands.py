@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from processor.batch import Batch, decode_records
 from processor.sink import Sink
 from stanzalake.config.settings import Settings
 from stanzalake.importer.importer import Importer
-from stanzalake.importer.source import ArchivedMessage, ArchivedPreferences, Item
+from stanzalake.importer.source import ArchivedMessage, ArchivedPreferences
 from stanzalake.log import opening
 from stanzalake.log.base import EVENTS
 from stanzalake.log.sqlite import LocalLog
@@ -32,28 +32,13 @@ from tests.support.archives import START, rows
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.kills import Killed, killed_behind
 from tests.support.settings import load
+from tests.support.sources import Given
 from tests.support.stores import migrated_store
 from tests.support.wait import until
 
 NURSE = "nurse@capulet.lit"
 NOW = START / 1000 + 100
 MAX_WRITES = 40
-
-
-class Given:
-    """A source of given items."""
-
-    def __init__(self, items: Sequence[Item]) -> None:
-        self._items = items
-
-    def size(self) -> int:
-        return len(self._items)
-
-    def done(self) -> int:
-        return 0
-
-    def items(self) -> Iterator[Item]:
-        return iter(self._items)
 
 
 @pytest.fixture
