@@ -76,7 +76,7 @@ class Listener:
 
     Attributes:
         offsets: The awaited offset of each partition.
-        heard: Set by each announcement.
+        on_heard: Called by each announcement.
     """
 
     def __init__(self, client: Mapping[str, Any], topic: str) -> None:
@@ -85,7 +85,7 @@ class Listener:
         self._trouble = LogOnce(__name__)
         self._tokens, self._at = _BURST, time.monotonic()
         self.offsets: dict[int, int] = {}
-        self.heard = asyncio.Event()
+        self.on_heard: Callable[[], None] | None = None
         self._task = asyncio.create_task(_repeat(self._listen, self._trouble))
 
     async def close(self) -> None:
@@ -112,7 +112,8 @@ class Listener:
                 return
             for partition, offset in wanted.items():
                 self.offsets[partition] = max(offset, self.offsets.get(partition, 0))
-            self.heard.set()
+            if self.on_heard is not None:
+                self.on_heard()
 
     def _may_heed(self) -> bool:
         now = time.monotonic()

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -186,15 +187,17 @@ class KafkaConsumer(ConsumerRebalanceListener):
     async def _fetch(self, inner: AIOKafkaConsumer, limit: int, timeout: float) -> list[Record]:
         records: list[Record] = []
         size, largest = 0, 0
-        # During a rebalance aiokafka waits for its end, beyond its own timeout.
+        # During a rebalance aiokafka waits for its end, beyond its own timeout. It takes records in
+        # its last step, so the deadline has to meet its coroutine: a task around it could end with
+        # records that nobody reads any more.
         with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout) as deadline:
                 while len(records) < limit and size < READ_BYTES:
                     fitting = max(1, (READ_BYTES - size) // (largest or MAX_EVENT))
                     step = min(limit - len(records), fitting, _STEP_RECORDS)
                     wait = 0 if records else int(timeout * 1000)
-                    reading = self._getmany(inner, wait, step)
-                    found = await (self._unless_heard(reading) if wait else reading)
+                    with self._end_when_heard(deadline) if wait else nullcontext():
+                        found = await self._getmany(inner, wait, step)
                     if not found:
                         break
                     more = [as_record(record) for batch in found.values() for record in batch]
@@ -203,18 +206,17 @@ class KafkaConsumer(ConsumerRebalanceListener):
                     records += more
         return records
 
-    async def _unless_heard(self, reading: Coroutine[Any, Any, _Fetched]) -> _Fetched:
-        """Read, and return nothing once somebody announces to wait for a commit."""
+    @contextmanager
+    def _end_when_heard(self, deadline: asyncio.Timeout) -> Iterator[None]:
+        """Move the deadline to now once somebody announces to wait for a commit."""
         if self._listener is None:
-            return await reading
-        tasks = asyncio.ensure_future(reading), asyncio.ensure_future(self._listener.heard.wait())
+            yield
+            return
+        self._listener.on_heard = partial(_expire, deadline)
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            self._listener.heard.clear()
-            return tasks[0].result() if tasks[0].done() else {}
+            yield
         finally:
-            for task in tasks:
-                task.cancel()
+            self._listener.on_heard = None
 
     async def _getmany(self, inner: AIOKafkaConsumer, wait: int, limit: int) -> _Fetched:
         """Return fetched records; a partition without a valid offset goes to its oldest record."""
@@ -244,6 +246,11 @@ class KafkaConsumer(ConsumerRebalanceListener):
         self._heard = max(self._heard, max(polls, default=0) / 1000)
         if time.time() - self._heard > _SILENCE_SECONDS:
             raise KafkaConnectionError(f"no answer for {_SILENCE_SECONDS:.0f} seconds")
+
+
+def _expire(deadline: asyncio.Timeout) -> None:
+    if not deadline.expired():
+        deadline.reschedule(asyncio.get_running_loop().time())
 
 
 async def _beginning(inner: AIOKafkaConsumer, partition: TopicPartition) -> int:

@@ -1,0 +1,115 @@
+"""The Kafka consumer: every record is read once, whenever it comes."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stanzalake.log.kafka import consumer as kafka_consumer
+from stanzalake.log.kafka.consumer import KafkaConsumer
+
+TOPIC = "stanzalake.events"
+TICK = 0.0001
+TIMEOUT = 10 * TICK
+"""Seconds; aiokafka counts milliseconds."""
+
+
+class TickingLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock advances by a tick whenever it is read, so that runs repeat exactly."""
+
+    ticks = 0
+
+    def time(self) -> float:
+        self.ticks += 1
+        return self.ticks * TICK
+
+
+class Broker:
+    """Stands in for AIOKafkaConsumer: takes records in the last step of a read, as it does."""
+
+    def __init__(self) -> None:
+        self.arrived: list[int] = []
+        self.next_offset = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    def arrive(self) -> None:
+        self.arrived.append(self.next_offset)
+        self.next_offset += 1
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def getmany(
+        self, timeout_ms: int, max_records: int
+    ) -> Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]]:
+        if not self.arrived and timeout_ms:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._waiter], timeout=timeout_ms / 1000)
+        taken, self.arrived = self.arrived[:max_records], self.arrived[max_records:]
+        return {TopicPartition(TOPIC, 0): [record(offset) for offset in taken]} if taken else {}
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def subscribe(self, topics: Sequence[str], listener: object) -> None: ...
+
+    def assignment(self) -> set[TopicPartition]:
+        return set()
+
+
+class Listener:
+    """Stands in for the listener to announcements."""
+
+    offsets: Mapping[int, int] = {}
+    on_heard: Any = None
+
+    def hear(self) -> None:
+        if self.on_heard is not None:
+            self.on_heard()
+
+
+def record(offset: int) -> ConsumerRecord[bytes, bytes]:
+    return ConsumerRecord(TOPIC, 0, offset, 0, 0, b"key", b"value", None, 3, 5, ())
+
+
+Moments = st.lists(
+    st.tuples(st.integers(-12, 12), st.none() | st.integers(-20, 12)), min_size=1, max_size=30
+)
+"""When a record comes, and when somebody begins to wait, in ticks from a read's deadline."""
+
+
+@given(Moments)
+def test_each_record_is_read_once_whenever_it_comes(
+    moments: Sequence[tuple[int, int | None]],
+) -> None:
+    broker, listener = Broker(), Listener()
+    with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=TickingLoop) as runner:
+        patch.setattr(kafka_consumer, "AIOKafkaConsumer", lambda **_: broker)
+        consumer = KafkaConsumer({}, TOPIC, "readers", listener=listener)  # type: ignore[arg-type]
+        offsets = runner.run(read_around(moments, consumer, broker, listener))
+    assert offsets == list(range(len(moments)))
+
+
+async def read_around(
+    moments: Sequence[tuple[int, int | None]],
+    consumer: KafkaConsumer,
+    broker: Broker,
+    listener: Listener,
+) -> Sequence[int]:
+    """Return the offsets that reads give while records come around their deadlines."""
+    loop = asyncio.get_running_loop()
+    found: list[int] = []
+    for comes, heard in moments:
+        deadline = loop.time() + TIMEOUT
+        loop.call_at(deadline + comes * TICK, broker.arrive)
+        if heard is not None:
+            loop.call_at(deadline + heard * TICK, listener.hear)
+        found += [r.offset for r in await consumer.read(10, TIMEOUT)]
+    while broker.arrived or broker.next_offset < len(moments):
+        found += [r.offset for r in await consumer.read(10, TIMEOUT)]
+    return found
