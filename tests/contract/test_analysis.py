@@ -1,6 +1,7 @@
 """The text of bodies, and the analysts' views, with every row stored twice, on both engines."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
@@ -18,7 +19,7 @@ from stanzalake.store.statement import select
 from tests.support.archives import START
 from tests.support.events import stanza
 from tests.support.settings import load
-from tests.support.stores import migrated_store
+from tests.support.stores import empty_store, migrated_store
 
 DAY = date(2026, 9, 21)
 JULIET, ROMEO, NURSE = (f"{name}@capulet.lit" for name in ("juliet", "romeo", "nurse"))
@@ -268,7 +269,8 @@ def test_hashes_are_stable_per_address_and_differ_between_deployments(
 ) -> None:
     hashes = f"SELECT DISTINCT owner_hash FROM {filled.table}_traffic"
     assert len(filled.select(hashes)) == 2
-    with migrated_store(dsn) as other:
+    with closing(empty_store(dsn)) as other:
+        migrations.apply(other, load())
         other.insert([*exchange(0, JULIET, ROMEO, "sr")])
         others = set(other.select(f"SELECT owner_hash FROM {other.table}_traffic"))
         assert not others.intersection(filled.select(hashes))

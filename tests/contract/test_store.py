@@ -15,9 +15,10 @@ from stanzalake.errors import RowRefused, SchemaAhead, SchemaBehind, StoreRefuse
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import DENIED, ROW_ERRORS, TRANSIENT, Row, Store
+from tests.support import schemas
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import load
-from tests.support.stores import ON_BOTH_STORES, empty_store
+from tests.support.stores import ON_BOTH_STORES, empty_store, migrated_store
 
 pytestmark = ON_BOTH_STORES
 
@@ -50,6 +51,15 @@ def merge(store: Store) -> None:
 
 def positions(store: Store) -> list[int]:
     return [p for (p,) in store.select(f"SELECT position FROM {store.table} ORDER BY position")]
+
+
+def test_the_stores_of_other_tests_have_the_schema_that_migrations_make(
+    store: Store, dsn: str
+) -> None:
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    with migrated_store(dsn) as copy:
+        assert schemas.definitions(copy) == schemas.definitions(store)
+        assert migrations.apply(copy, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never")) == []
 
 
 def test_statements_run_concurrently(store: Store) -> None:

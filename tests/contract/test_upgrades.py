@@ -122,7 +122,7 @@ def is_killed(store: Store, done: set[str], monkeypatch: pytest.MonkeyPatch) -> 
 def former(request: pytest.FixtureRequest) -> Iterator[tuple[Store, int]]:
     """Give a store as a former version made it and wrote to it, and the version's number."""
     with closing(empty_store(DSN)) as store:
-        schemas.restore(store, request.param)
+        schemas.restore(store, schemas.statements(request.param))
         write(store, int(request.param))
         yield store, int(request.param)
 

@@ -4,12 +4,15 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 
+from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from stanzalake.store.statement import literal
-from tests.support.stores import migrated_store
+from tests.support.settings import load
 
 DIRECTORY = Path(__file__).parent / "former_schemas"
 FORMER = sorted(path.stem for path in DIRECTORY.glob("*.sql"))
@@ -25,9 +28,9 @@ def statements(number: str, prefix: str = "") -> list[str]:
     return [statement for statement in text.split(_SEPARATOR) if statement.startswith(prefix)]
 
 
-def restore(store: Store, number: str) -> None:
-    """Make a former schema in an empty store."""
-    for statement in statements(number):
+def restore(store: Store, statements: Iterable[str]) -> None:
+    """Run the statements of a schema in an empty store."""
+    for statement in statements:
         store.command(statement.replace("{table}", store.table))
 
 
@@ -45,20 +48,41 @@ def definitions(store: Store) -> dict[str, tuple[str, str]]:
     return {suffix: (engine, name.sub("{table}", text)) for suffix, engine, text in rows}
 
 
-def freeze(store: Store) -> Iterator[str]:
-    """Yield the statements that make the schema of a store."""
+def creation(store: Store) -> Iterator[str]:
+    """Yield the statements that create the tables and views of a store."""
     found = definitions(store)
     for suffix in sorted(found, key=lambda each: (_RANKS.get(found[each][0], 0), each)):
         yield found[suffix][1]
-    rows = store.select("SELECT number, name, version FROM {migrations:Identifier} ORDER BY number")
-    values = ", ".join(f"({number}, {literal(name)}, {literal(v)})" for number, name, v in rows)
+
+
+def rows(store: Store) -> Iterator[str]:
+    """Yield the statements that insert the rows of all tables of a store."""
+    for suffix, (engine, _) in definitions(store).items():
+        if engine not in _RANKS and (values := _values(store, suffix)):
+            yield f"INSERT INTO {{table}}{suffix} VALUES {values}"
+
+
+def freeze(store: Store) -> Iterator[str]:
+    """Yield the statements that make the schema of a store, for a file."""
+    yield from creation(store)
+    found = store.select(
+        "SELECT number, name, version FROM {migrations:Identifier} ORDER BY number"
+    )
+    values = ", ".join(f"({number}, {literal(name)}, {literal(v)})" for number, name, v in found)
     yield f"INSERT INTO {{table}}_migrations (number, name, version) VALUES {values}"
     yield "INSERT INTO {table}_secret (key) VALUES ((1, 2))"
 
 
+def _values(store: Store, suffix: str) -> str:
+    file = BytesIO()
+    store.download(f"SELECT * FROM {store.table}{suffix}", {}, "Values", file)
+    return file.getvalue().decode()
+
+
 def main() -> None:
     """Write the present schema to its file."""
-    with migrated_store("chdb://:memory:") as store:
+    with closing(Store("chdb://:memory:", "messages")) as store:
+        migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
         [(number,)] = store.select("SELECT max(number) FROM {migrations:Identifier}")
         (DIRECTORY / f"{number:03d}.sql").write_text(_SEPARATOR.join(freeze(store)) + "\n")
 

@@ -1,13 +1,15 @@
 """Stores with a table of their own, in an engine or a server that tests share."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 
 import pytest
 
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
+from tests.support import schemas
 from tests.support.settings import load
 
 ON_BOTH_STORES = pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def empty_store(dsn: str) -> Store:
 def migrated_store(
     dsn: str, *, merges: bool = True, expires_after: str = "never", partition_by: str = "year"
 ) -> Iterator[Store]:
-    """Give a migrated store.
+    """Give a store like one that the migrations made: a copy, which takes a quarter of the time.
 
     Args:
         dsn: Of the engine or server.
@@ -36,10 +38,18 @@ def migrated_store(
         partition_by: What messages are partitioned by.
     """
     with closing(empty_store(dsn)) as store:
-        settings = load(
-            PROSODY_ARCHIVE_EXPIRES_AFTER=expires_after, STANZALAKE_PARTITION_BY=partition_by
-        )
-        migrations.apply(store, settings)
+        schemas.restore(store, _template(dsn, expires_after, partition_by))
         if not merges:
             store.command(f"SYSTEM STOP MERGES {store.table}")
         yield store
+
+
+@cache
+def _template(dsn: str, expires_after: str, partition_by: str) -> Sequence[str]:
+    """Return the statements that make what the migrations make."""
+    settings = load(
+        PROSODY_ARCHIVE_EXPIRES_AFTER=expires_after, STANZALAKE_PARTITION_BY=partition_by
+    )
+    with closing(empty_store(dsn)) as store:
+        migrations.apply(store, settings)
+        return [*schemas.creation(store), *schemas.rows(store)]
