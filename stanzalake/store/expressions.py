@@ -2,6 +2,9 @@
 
 from importlib import resources
 
+MUC_USER = "http://jabber.org/protocol/muc#user"
+"""Namespace of a child by which a room marks a private message of an occupant (XEP-0045)."""
+
 _FILES = resources.files("stanzalake.store") / "migrations"
 _OPENS = "tag -> multiIf(tag = '', 0, startsWith(tag, '/'), -1, match(tag, '^[^>]*/>'), 0, 1)"
 """By how much a tag, from behind its "<", changes the depth."""
@@ -28,6 +31,11 @@ def attribute(tag: str, name: str) -> str:
     return f"decodeXMLComponent(trim(BOTH '\\'\"' FROM extract({tag}, '{pattern}')))"
 
 
+def is_child(tag: str, name: str, namespace: str) -> str:
+    """Return a condition for the start tag of a child: its name and its own xmlns."""
+    return f"match({tag}, '^{name}(\\\\s|/|$)') AND {attribute(tag, 'xmlns')} = '{namespace}'"
+
+
 START = "extract(stanza, '^[^>]*')"
 """Expression for the start tag of a stanza, without ">"."""
 
@@ -48,3 +56,6 @@ TRAITS = _read("traits", encryption=ENCRYPTION, children=CHILDREN, body=BODY)
 
 MESSAGE_ID = id_of(START)
 """Expression for a message's own id; empty without one."""
+
+OF_OCCUPANT = f"arrayExists(tag -> {is_child('tag', 'x', MUC_USER)}, {CHILDREN})"
+"""Condition for what an occupant sent through a room (XEP-0045): the room marks it."""

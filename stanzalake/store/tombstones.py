@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from stanzalake.model.event import Tombstone
 from stanzalake.store.client import Row, Store
-from stanzalake.store.expressions import CHILDREN, attribute
+from stanzalake.store.expressions import CHILDREN, MUC_USER, attribute, is_child
 from stanzalake.store.statement import select
 
 SUFFIX = "_tombstones"
 _PENDING_ROWS = 5000
 
 _RETRACT = "urn:xmpp:message-retract:1"
-_MUC_USER = "http://jabber.org/protocol/muc#user"
 _OCCUPANT_ID = "urn:xmpp:occupant-id:0"
 _SID = "urn:xmpp:sid:0"
 
@@ -35,8 +34,7 @@ _MAX_ROOT = 8192
 
 def _child(name: str, namespace: str) -> str:
     """Return an expression for the tag of a direct child, empty if there is none."""
-    is_named = f"match(tag, '^{name}(\\\\s|/|$)') AND {attribute('tag', 'xmlns')} = '{namespace}'"
-    return f"arrayFirst(tag -> {is_named}, children)"
+    return f"arrayFirst(tag -> {is_child('tag', name, namespace)}, children)"
 
 
 _OCCUPANT = attribute(_child("occupant-id", _OCCUPANT_ID), "id")
@@ -46,7 +44,7 @@ _OF_ROOM = f"""arrayDistinct([
 ])"""
 # The author of a private message is an occupant, not the room whose bare JID they all share.
 _AUTHOR = f"""if(
-    direction = 'in' AND {_child("x", _MUC_USER)} != '',
+    direction = 'in' AND {_child("x", MUC_USER)} != '',
     concat(peer, '/', peer_resource, '\\n', {_OCCUPANT}),
     peer
 )"""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import dictionary, migrations
 from stanzalake.store.client import Row, Store
-from stanzalake.store.expressions import BODY
+from stanzalake.store.expressions import BODY, MUC_USER
 from stanzalake.store.migrations import Target
 from stanzalake.store.statement import select
 from tests.support.archives import START
@@ -128,6 +128,57 @@ def test_the_answers_view_measures_seconds_to_an_answer(filled: Store) -> None:
         ("owner", 1, pytest.approx(9.999), pytest.approx(9.999)),
         ("peer", 2, pytest.approx(10.001), pytest.approx(10.001, abs=0.01)),
     ]
+
+
+def private(second: int, sender: str, recipient: str, archives: str, number: str = "") -> list[Row]:
+    """Give the copies that archives have of a private message of a room's occupants."""
+    at = from_milliseconds(START + 1000 * second)
+    text, passed_on = (
+        stanza("psst", mark).replace(" id='m'", f" id='{number}'" if number else "")
+        for mark in ("", f"<x xmlns='{MUC_USER}'/>")
+    )
+    sent = Row(sender, at, HALL, "Somebody", "out", "chat", text)
+    received = Row(recipient, at + 65536, HALL, "Else", "in", "chat", passed_on)
+    return [{"s": sent, "r": received}[letter] for letter in archives]
+
+
+def hashes(store: Store) -> dict[str, str]:
+    """Return each owner's address and its hash."""
+    rows = store.select(
+        f"SELECT DISTINCT owner, lower(hex(sipHash64Keyed(key, owner))) FROM {store.table},"
+        f" (SELECT key FROM {store.table}_secret LIMIT 1) AS secret"
+    )
+    return {hashed: owner for owner, hashed in rows}
+
+
+def test_the_pairs_view_counts_a_private_message_in_a_room_once(store: Store) -> None:
+    given = [
+        *private(0, JULIET, ROMEO, "sr", "a"),
+        *private(1, JULIET, ROMEO, "sr", "b"),
+        *private(2, ROMEO, JULIET, "sr", "1"),
+        *(*private(3, NURSE, JULIET, "sr", "1"), *private(4, NURSE, NURSE, "sr", "self")),
+        *(*private(5, FAR, ROMEO, "r", "far"), *private(6, ROMEO, FAR, "s", "back")),
+        *private(7, JULIET, NURSE, "sr"),  # no id tells that they are one
+        in_room(HALL, 8),
+        *exchange(9, JULIET, ROMEO, "sr"),
+    ]
+    for _ in range(2):
+        store.insert(given)
+    names = hashes(store)
+    rows = store.select(f"SELECT sender, recipient, messages FROM {store.table}_pairs")
+    assert {(names[sender], names[recipient]): number for sender, recipient, number in rows} == {
+        (JULIET, ROMEO): 3,
+        (ROMEO, JULIET): 1,
+        (NURSE, JULIET): 1,
+        (NURSE, NURSE): 1,
+        (HALL, ROMEO): 1,
+        (ROMEO, HALL): 1,
+        (JULIET, HALL): 1,
+        (HALL, NURSE): 1,
+    }
+    assert len(rows) == 8
+    passed_on = store.select(f"SELECT count() FROM {store.table}_traffic WHERE from_occupant")
+    assert passed_on == [(7,)]
 
 
 HALL, GARDEN = (f"{room}@rooms.capulet.lit" for room in ("hall", "garden"))

@@ -179,6 +179,7 @@ class Target(NamedTuple):
             encryption=expressions.ENCRYPTION,
             message_id=expressions.MESSAGE_ID,
             thread=expressions.THREAD,
+            of_occupant=expressions.OF_OCCUPANT,
             columns=_COLUMNS,
             time_zone=self.time_zone,
             touched_engine=_TOUCHED_ENGINES[replicated],

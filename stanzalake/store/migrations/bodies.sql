@@ -33,6 +33,8 @@ AS SELECT
         '',
         lower(hex(sipHash64Keyed(secret.key, concat(peer, '\0', author))))
     ) AS occupant_hash,
+    direction = 'in' AND kind IN ('chat', 'normal') AND peer_resource != ''
+        AND position(stanza, 'http://jabber.org/protocol/muc#user') > 0 AND {of_occupant} AS from_occupant,
     {body} AS body
 FROM {messages} AS message
 LEFT JOIN

@@ -16,4 +16,5 @@
     is_correction Bool COMMENT 'Whether it corrects another message (XEP-0308)',
     thread_hash String COMMENT 'Hash of the thread that it names; empty without one',
     message_id_hash String COMMENT 'Hash of the id that the sender gave it; empty without one',
-    occupant_hash String COMMENT 'In a room''s archive, hash of the author, another in each room; empty elsewhere and for the room itself'
+    occupant_hash String COMMENT 'In a room''s archive, hash of the author, another in each room; empty elsewhere and for the room itself',
+    from_occupant Bool COMMENT 'Whether it is a private message that an occupant sent the owner through the room peer_hash (XEP-0045)'
