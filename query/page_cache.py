@@ -46,8 +46,8 @@ SNAPSHOT_BYTES = 2 * 1024 * 1024
 """Bytes of stanzas of a snapshot at most."""
 INBOX_BYTES = 1024 * 1024
 """Bytes of an inbox that is kept at most, about 1,500 conversations."""
-_OVERHEAD = 400
-"""Bytes that a message takes besides its stanza, about."""
+_OVERHEAD = 450
+"""Bytes that a message takes besides its stanza, about; its sealed id is 100 of them."""
 
 
 MAX_COUNTS = 32
@@ -95,6 +95,7 @@ class Snapshot:
         limit: Messages at most.
         own: The owner's own retention in seconds, a change of which is announced; 0 for none.
         older: Counts of the messages below the floor, by selections without bounds.
+        ids: Sealed ids of the positions that were read, each of which would take two HMACs again.
         inbox: The conversations as of a position at or below `newest`.
     """
 
@@ -105,6 +106,7 @@ class Snapshot:
     limit: int = SNAPSHOT_MESSAGES
     own: int = 0
     older: dict[Selection, Older] = field(default_factory=dict, compare=False)
+    ids: dict[int, str] = field(default_factory=dict, compare=False)
     inbox: Inbox = field(default_factory=Inbox, compare=False)
 
     @cached_property
@@ -136,7 +138,8 @@ class Snapshot:
         border = len(self.messages) - kept
         dropped, messages = self.messages[:border], self.messages[border:]
         floor = messages[0].position if messages else dropped[-1].position + 1
-        return replace(self, messages=messages, floor=floor, older=self._count_older(dropped))
+        older, ids = self._count_older(dropped), self._keep_ids(floor)
+        return replace(self, messages=messages, floor=floor, older=older, ids=ids)
 
     def _count_older(self, dropped: Sequence[StoredMessage]) -> dict[Selection, Older]:
         """Return the counts with messages that the snapshot drops."""
@@ -144,6 +147,10 @@ class Snapshot:
             selection: older.add([m.position for m in dropped if selection.selects(m)])
             for selection, older in self.older.items()
         }
+
+    def _keep_ids(self, low: int) -> dict[int, str]:
+        """Return the ids of the positions from a position on."""
+        return {position: id_ for position, id_ in self.ids.items() if position >= low}
 
 
 def _empty(change: int, limit: int) -> Snapshot:
@@ -188,6 +195,7 @@ class CachedArchive:
         self._seal = seal
         self._oldest = oldest
         self._positions = snapshot.positions
+        self._ids = snapshot.ids
 
     async def find(self, ids: Collection[str]) -> Mapping[str, int]:
         """Return the position of each id that is valid in this archive, stored or not."""
@@ -313,8 +321,14 @@ class CachedArchive:
         return items, True
 
     def _item(self, message: StoredMessage) -> Item:
-        id_ = message.legacy_id or self._seal(message.position)
-        return Item(message.position, id_, message.stanza)
+        position = message.position
+        id_ = message.legacy_id or self._ids.get(position) or self._seal_once(position)
+        return Item(position, id_, message.stanza)
+
+    def _seal_once(self, position: int) -> str:
+        """Return the id of a position, and keep it with the snapshot."""
+        id_ = self._ids[position] = self._seal(position)
+        return id_
 
 
 class Source(Protocol):
@@ -500,7 +514,8 @@ class PageCache:
         if len(messages) < known.limit:
             return known.extend(messages, newest)
         floor = messages[0].position
-        return replace(known, messages=messages, floor=floor, newest=newest, older={}).cut()
+        known = replace(known, messages=messages, floor=floor, newest=newest, older={}, ids={})
+        return known.cut()
 
     def _keep(self, owner: str, snapshot: Snapshot) -> None:
         """Remember a snapshot, and drop those that were used longest ago."""

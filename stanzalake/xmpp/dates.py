@@ -23,6 +23,9 @@ _MINUTE = 60 * _SECOND
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _WIDEST_ZONE = 14 * _HOUR
+_DIGITS = tuple(f"{number:02}" for number in range(60))
+"""Two digits of hours, minutes and seconds: formatting each takes four times as long."""
+_FRACTIONS = tuple(f"{number:03}" for number in range(1000))
 _RECENT_DAYS = 1024
 """Days whose text is remembered: the messages of a page are of few."""
 
@@ -59,10 +62,11 @@ def parse(written: str, *, up: bool) -> int:
 def emit(milliseconds: int) -> str:
     """Format a unix time in milliseconds as a DateTime in UTC, to the millisecond."""
     days, time = divmod(milliseconds, _DAY)
-    hour, time = divmod(time, _HOUR)
-    minute, time = divmod(time, _MINUTE)
+    minutes, time = divmod(time, _MINUTE)
+    hour, minute = divmod(minutes, 60)
     second, fraction = divmod(time, _SECOND)
-    return f"{_emit_day(days)}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z"
+    clock = f"{_DIGITS[hour]}:{_DIGITS[minute]}:{_DIGITS[second]}"
+    return f"{_emit_day(days)}T{clock}.{_FRACTIONS[fraction]}Z"
 
 
 @lru_cache(_RECENT_DAYS)

@@ -1,5 +1,6 @@
 """A cached archive answers exactly as the store does, whatever part of it the snapshot holds."""
 
+import tracemalloc
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import replace
@@ -16,7 +17,7 @@ from query.request import Request
 from stanzalake.errors import ResultTooLarge
 from stanzalake.model.inbox import ConversationState, Inbox
 from stanzalake.model.page import MAX_PAGE, NewestMessages, Selection, StoredMessage
-from stanzalake.model.position import MAX_POSITION
+from stanzalake.model.position import MAX_POSITION, Sealer
 from stanzalake.store.client import Row
 from tests.support.archives import SEALER, MemoryArchive, row
 from tests.support.events import JULIET, ROMEO
@@ -170,6 +171,24 @@ def test_a_snapshot_keeps_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> 
     assert (none.messages, none.floor) == ([], 2)
 
 
+async def test_a_snapshot_takes_no_more_memory_than_it_counts() -> None:
+    tracemalloc.start()
+    try:
+        whole = snapshot([row(1 << 60 | n, stanza=f"{n:0300}", peer=f"{n}@a") for n in range(300)])
+        assert len((await cached(whole, AbsentArchive()).read(Selection(), 300)).items) == 300
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(whole.ids) == 300
+    assert taken <= whole.size
+
+
+async def test_a_snapshot_forgets_the_ids_of_the_messages_that_it_drops() -> None:
+    whole = snapshot([row(position) for position in range(1, 6)])
+    await cached(whole, AbsentArchive()).read(Selection(), 5)
+    assert list(replace(whole, limit=3).cut().ids) == [3, 4, 5]
+
+
 async def test_a_page_from_a_snapshot_is_bounded_in_bytes() -> None:
     rows = [row(position, stanza="x" * (MAX_PAGE // 2)) for position in range(1, 5)]
     page = await cached(snapshot(rows), AbsentArchive()).read(Selection(), 4)
@@ -276,6 +295,31 @@ async def test_a_snapshot_is_loaded_once_and_extended_by_newer_messages_alone() 
     store.rows.append(row(5))
     assert await positions(cache, 5) == (True, [1, 2, 5])
     assert store.reads == [0, 3]
+
+
+class CountedSealer(Sealer):
+    """A sealer.
+
+    Attributes:
+        sealed: The positions that it sealed, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(["k" * 32])
+        self.sealed: list[int] = []
+
+    def seal(self, owner: str, position: int) -> str:
+        self.sealed.append(position)
+        return super().seal(owner, position)
+
+
+async def test_a_position_is_sealed_once_while_a_snapshot_has_its_message() -> None:
+    store, sealer = CountedStore(1, 2), CountedSealer()
+    cache = PageCache(store, sealer, store.changes, 1 << 20)
+    assert await positions(cache, 2) == await positions(cache, 2) == (True, [1, 2])
+    store.rows.append(row(5))
+    assert await positions(cache, 5) == (True, [1, 2, 5])
+    assert sealer.sealed == [1, 2, 5]
 
 
 async def test_messages_above_the_bound_of_a_snapshot_are_read_again() -> None:
