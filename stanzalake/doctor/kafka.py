@@ -5,25 +5,29 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from stanzalake.config.settings import Settings
 from stanzalake.doctor.finding import Finding, fault, fine, warning
 from stanzalake.errors import LogRefused, LogUnavailable
-from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED
+from stanzalake.log.base import AWAITED, EVENTS, PROCESSOR_GROUP, REJECTED
 from stanzalake.log.kafka import admin, connection
-from stanzalake.log.kafka.admin import KafkaState, Topic
+from stanzalake.log.kafka.admin import Access, KafkaState, Topic
 from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
 
 SUBJECT = "Kafka"
 
 _RIGHTS: Mapping[str, Collection[tuple[str, str]]] = {
     "ingest": {("Write", EVENTS), ("Write", REJECTED)},
-    "processor": {("Read", EVENTS), ("Write", REJECTED)},
-    "query": {("Write", EVENTS)},
-    "up": {("Write", EVENTS), ("Read", EVENTS), ("Write", REJECTED)},
+    "processor": {("Read", EVENTS), ("Write", REJECTED), ("Read", AWAITED)},
+    "query": {("Write", EVENTS), ("Write", AWAITED)},
+    "up": {
+        *(("Write", EVENTS), ("Read", EVENTS), ("Write", REJECTED)),
+        *(("Write", AWAITED), ("Read", AWAITED)),
+    },
 }
 """The rights that each service needs on the topics, besides Describe."""
 
 _GRANTS = (
     "set the STANZALAKE_KAFKA_* log-in right, and grant its user what docs/security.md says: "
-    "Describe and DescribeConfigs on both topics at least"
+    "Describe and DescribeConfigs on the topics of events and of dead letters at least"
 )
+_SLOWER = "pages wait up to 0.2 s longer for messages that just came"
 _TOOL = "kafka-configs.sh --bootstrap-server ... --alter --entity-type topics --entity-name"
 
 
@@ -37,6 +41,7 @@ def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
         try:
             client = connection.client_arguments(settings)
             state = await admin.describe(client, names, group, names[0])
+            awaited = await admin.access(client, wanted.prefix + AWAITED)
         except LogUnavailable as error:
             remedy = (
                 "start the brokers, or set STANZALAKE_KAFKA_BOOTSTRAP_SERVERS to where they are"
@@ -44,7 +49,11 @@ def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
             return [fault(SUBJECT, str(error), remedy)]
         except LogRefused as error:
             return [fault(SUBJECT, str(error), _GRANTS)]
-        return list(_judge(state, settings, wanted, _RIGHTS[service]))
+        rights = _RIGHTS[service]
+        return [
+            *_judge(state, settings, wanted, rights),
+            *_awaited(wanted.prefix + AWAITED, awaited, _needed(rights, AWAITED)),
+        ]
 
     return check
 
@@ -64,9 +73,11 @@ def _judge(
         name = wanted.prefix + topic
         if name in state.topics:
             actual = state.topics[name]
-            needed = [right for right, right_topic in sorted(rights) if right_topic == topic]
             found = [
-                *_rights(f"topic {name}", name, actual, needed),
+                *(
+                    fault(f"topic {name}", f"the user lacks {right}", _grant(right, name))
+                    for right in _lacking(actual.access, _needed(rights, topic))
+                ),
                 *_partitions(f"topic {name}", name, actual, wanted),
                 *_configured(f"topic {name}", name, actual, wanted.retention_ms(topic)),
             ]
@@ -92,16 +103,41 @@ def _progress(subject: str, state: KafkaState) -> Iterator[Finding]:
     yield fine(subject, f"{state.lag} records to be archived")
 
 
-def _rights(subject: str, name: str, topic: Topic, needed: Sequence[str]) -> Iterator[Finding]:
-    granted = {"Read": topic.readable, "Write": topic.writable}
-    for right in needed:
-        if not granted[right]:
-            yield fault(
-                subject,
-                f"the user lacks {right}",
-                f"grant it: kafka-acls.sh --bootstrap-server ... --add --operation {right} "
-                f"--topic {name} --allow-principal User:...",
-            )
+def _needed(rights: Collection[tuple[str, str]], topic: str) -> Sequence[str]:
+    return [right for right, right_topic in sorted(rights) if right_topic == topic]
+
+
+def _lacking(access: Access, needed: Sequence[str]) -> Sequence[str]:
+    granted = {"Read": access.readable, "Write": access.writable}
+    return [right for right in needed if not granted[right]]
+
+
+def _grant(right: str, name: str) -> str:
+    return (
+        f"grant it: kafka-acls.sh --bootstrap-server ... --add --operation {right} "
+        f"--topic {name} --allow-principal User:..."
+    )
+
+
+def _awaited(name: str, access: Access | None, needed: Sequence[str]) -> Iterator[Finding]:
+    """Judge the topic without which the archive works, more slowly; ingest does not use it."""
+    subject = f"topic {name}"
+    if not needed:
+        return
+    if access is None:
+        yield warning(
+            subject,
+            f"is not there: {_SLOWER}",
+            "the first service that starts makes it if its user may; else kafka-topics.sh "
+            f"--bootstrap-server ... --create --topic {name} --partitions 1 "
+            "--config retention.ms=60000",
+        )
+        return
+    lacking = _lacking(access, needed)
+    for right in lacking:
+        yield warning(subject, f"the user lacks {right}: {_SLOWER}", _grant(right, name))
+    if not lacking:
+        yield fine(subject, "may be used")
 
 
 def _partitions(subject: str, name: str, topic: Topic, wanted: Topics) -> Iterator[Finding]:

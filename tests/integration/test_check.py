@@ -24,7 +24,7 @@ from stanzalake.doctor import checks
 from stanzalake.doctor import store as store_check
 from stanzalake.doctor.checks import Service
 from stanzalake.doctor.finding import Finding, Outcome, failed
-from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry
+from stanzalake.log.base import AWAITED, EVENTS, PROCESSOR_GROUP, REJECTED, Entry
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
@@ -419,7 +419,7 @@ async def test_a_healthy_kafka_is_reported_with_the_lag(kafka: Kafka) -> None:
     prefix = unique_prefix()
     values = of_kafka(kafka.address, prefix)
     missing = of_topics(await look(values, "processor"))
-    assert [one.outcome for one in missing] == ["fine", "warning", "warning", "fine"]
+    assert [one.outcome for one in missing] == ["fine", "warning", "warning", "fine", "warning"]
     log = await open_kafka(kafka, prefix)
     await log.append(EVENTS, [Entry(f"{n}@capulet.lit", b"{}") for n in range(20)])
     findings = of_topics(await look(values, "processor"))
@@ -544,6 +544,18 @@ async def test_missing_kafka_rights_are_a_fault(kafka: Kafka) -> None:
         told = [f"{one.subject.removeprefix('topic ' + prefix)}: {one.text}" for one in faults]
         assert told == lacking, service
         assert all("kafka-acls.sh" in one.remedy for one in faults)
+    awaited = prefix + AWAITED
+    await allow(kafka, awaited, describe_configs)  # none that lets the user know of the topic
+    needed: dict[Service, str] = {"processor": "Read", "query": "Write"}
+    for service, right in needed.items():
+        found = named(await look(values, service), f"topic {awaited}")
+        assert found.outcome is Outcome.WARNING
+        assert found.text.startswith(f"the user lacks {right}: pages wait")
+        assert f"--operation {right} --topic {awaited}" in found.remedy
+    assert not [f for f in await look(values, "ingest") if AWAITED in f.subject]
+    await allow(kafka, awaited, read)
+    assert named(await look(values, "processor"), f"topic {awaited}").outcome is Outcome.FINE
+    assert named(await look(values, "query"), f"topic {awaited}").outcome is Outcome.WARNING
     log = await open_kafka(kafka, prefix)
     assert [record async for record in log.scan(EVENTS)] == []
     await log.close()

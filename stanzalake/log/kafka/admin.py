@@ -27,6 +27,18 @@ _LOOK_MS = 200
 _PRODUCE_MS = 3000
 
 
+class Access(NamedTuple):
+    """The rights of this user on a topic.
+
+    Attributes:
+        readable: Whether there is the right Read.
+        writable: Whether there is the right Write.
+    """
+
+    readable: bool
+    writable: bool
+
+
 class Topic(NamedTuple):
     """The state of a topic.
 
@@ -34,15 +46,13 @@ class Topic(NamedTuple):
         partitions: Number of partitions.
         replication: Number of replicas of the partition with the fewest.
         options: The configuration, as `kafka-configs.sh` shows it.
-        readable: Whether this user has the right Read.
-        writable: Whether this user has the right Write.
+        access: The rights of this user.
     """
 
     partitions: int
     replication: int
     options: Mapping[str, str]
-    readable: bool
-    writable: bool
+    access: Access
 
 
 class KafkaState(NamedTuple):
@@ -92,6 +102,31 @@ async def describe(
             count = topics[topic].partitions if topic in topics else 0
             lag = await _lag(client, group, [TopicPartition(topic, n) for n in range(count)])
             return KafkaState(len(cluster["brokers"]), topics, *lag)
+        finally:
+            await kafka.stop(reader)
+            await admin.close()
+
+
+async def access(client: Mapping[str, Any], name: str) -> Access | None:
+    """Return the rights on a topic that a user need not be able to describe; raises as `describe`.
+
+    Args:
+        client: Connection arguments of aiokafka's clients.
+        name: The topic's full name.
+
+    Returns:
+        No right if Kafka does not tell this user whether the topic exists; None if it does not.
+    """
+    with kafka.translate_errors():
+        reader = AIOKafkaConsumer(**client, group_id=None)
+        admin = AIOKafkaAdminClient(**client)
+        try:
+            await admin.start()
+            await kafka.start(reader)
+            [found] = await admin.describe_topics([name])
+            if found["error_code"] == _FORBIDDEN:
+                return Access(readable=False, writable=False)
+            return await _access(reader, name) if _exists(found) else None
         finally:
             await kafka.stop(reader)
             await admin.close()
@@ -154,6 +189,12 @@ async def _topic(
         partitions=len(topic["partitions"]),
         replication=min(len(partition["replicas"]) for partition in topic["partitions"]),
         options=await _options(admin, name),
+        access=await _access(reader, name),
+    )
+
+
+async def _access(reader: AIOKafkaConsumer, name: str) -> Access:
+    return Access(
         readable=await _readable(reader, name),
         writable=await _writable(kafka.connections(reader), name),
     )
