@@ -7,9 +7,17 @@ from pathlib import Path
 import click
 
 from stanzalake.cli.disk import wait_until_clean
+from stanzalake.cli.output import tell
 from stanzalake.config import settings
 from stanzalake.operations.archive import open_archive
 from stanzalake.store.deletion import Deletion
+from stanzalake.store.own_retention import OwnRetentions
+
+_NEVER = {
+    True: "only owners' own retentions expire messages: PROSODY_ARCHIVE_EXPIRES_AFTER=never",
+    False: "nothing expires: PROSODY_ARCHIVE_EXPIRES_AFTER=never, and no owner's own retention",
+}
+"""Said if no host has a retention, by whether an owner has their own."""
 
 
 @click.command(name="expire")
@@ -19,7 +27,10 @@ from stanzalake.store.deletion import Deletion
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @click.pass_obj
 def command(env_file: Path | None, *, dry_run: bool, yes: bool, wait: bool, as_json: bool) -> None:
-    """Remove messages older than PROSODY_ARCHIVE_EXPIRES_AFTER from the store, now.
+    """Remove expired messages from the store, now.
+
+    These are older than PROSODY_ARCHIVE_EXPIRES_AFTER, or than their owner keeps messages
+    (`stanzalake retention`).
 
     Optional: readers stop seeing messages the moment they expire, and a processor removes their
     bytes every PROSODY_ARCHIVE_CLEANUP_INTERVAL. The bytes of erased messages are removed as well.
@@ -29,12 +40,12 @@ def command(env_file: Path | None, *, dry_run: bool, yes: bool, wait: bool, as_j
     back with it, until this command has asked and got a yes.
     """
     values = settings.load(env_file=env_file)
-    if not any(values.retention.periods):
-        click.echo("nothing expires: PROSODY_ARCHIVE_EXPIRES_AFTER=never", err=True)
     now = time.time()
     with open_archive(values, admin=True) as store:
         deletion = Deletion.of(store, values)
         expired, waiting = deletion.expired(now).messages, deletion.waiting(now).messages
+        if not any(values.retention.periods):
+            tell(_NEVER[bool(expired or OwnRetentions(store).periods())])
         if not dry_run:
             if waiting and not yes:
                 click.confirm(_question(waiting), abort=True, err=True)

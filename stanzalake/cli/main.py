@@ -41,7 +41,7 @@ _SECTIONS: Sections = {
         "search": "Find messages whose body has all words of TEXT, in all archives or one.",
         "export": "Export the archive of an account or a room, or analysts' rows of all.",
         "delete": "Erase messages of one archive: all of them, or those of a peer or a period.",
-        "expire": "Remove messages older than PROSODY_ARCHIVE_EXPIRES_AFTER from the store, now.",
+        "expire": "Remove expired messages from the store, now.",
         "retention": "Show for how long the messages of one archive are kept, or set it.",
         "backup": "Copy the archive while services run, and list or verify the copies.",
         "restore": "Merge a backup into the archive.",

@@ -16,10 +16,11 @@ from devstack.deployment import Deployment
 from stanzalake.config import settings
 from stanzalake.importer.pie import Pie
 from stanzalake.importer.source import ArchivedMessage, ArchivedPreferences, Selection
-from stanzalake.model.event import VERSION, Tombstone
+from stanzalake.model.event import VERSION, OwnRetention, Tombstone
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
+from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.tombstones import TombstoneRow, Tombstones
 from stanzalake.xmpp.retraction import retracted
 from tests.support.archives import SEALER, row, rows, visible_id
@@ -129,6 +130,33 @@ async def test_expired_messages_are_not_exported(stanzalake: Command) -> None:
     fill(stanzalake, [row(from_milliseconds(now - ago)) for ago in (86_401_000, 1000)])
     stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "1d"
     assert len(await exported(stanzalake, JULIET)) == 1
+
+
+@pytest.mark.parametrize(
+    ("retention", "own", "said", "counted"),
+    [
+        ("never", 0, "nothing expires: PROSODY_ARCHIVE_EXPIRES_AFTER=never, and no owner", 0),
+        ("never", 60, "only owners' own retentions expire messages: PROSODY", 1),
+        ("1h", 0, "", 1),
+        ("1h", 60, "", 2),
+    ],
+)
+async def test_expire_says_whose_messages_expire(
+    stanzalake: Command, retention: str, own: int, said: str, counted: int
+) -> None:
+    now = int(time.time() * 1000)
+    hers, his = (from_milliseconds(now - ago) for ago in (120_000, 7_200_000))
+    fill(stanzalake, [row(hers), row(his, owner=ROMEO)])
+    if own:
+        choice = OwnRetention(v=VERSION, owner=JULIET, position=from_milliseconds(now), seconds=own)
+        with store(stanzalake) as opened:
+            OwnRetentions(opened).write([choice])
+    stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = retention
+    status, out, err = await stanzalake.run("expire", "--dry-run")
+    assert status == 0, err
+    assert out.startswith(f"would be removed: {counted} expired messages")
+    assert err.startswith(said)
+    assert bool(err) is bool(said)
 
 
 @pytest.mark.parametrize("owner", ["nobody@capulet.lit", "juliet@capulet.lit.example"])
