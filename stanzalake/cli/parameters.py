@@ -27,6 +27,22 @@ class _Jid(click.ParamType):
         return parsed.bare
 
 
+class _Party(click.ParamType):
+    """A JID, normalised: bare for all of its resources, full for one, an occupant's nick."""
+
+    name = "jid"
+
+    def convert(
+        self, value: str | jid.Jid, param: click.Parameter | None, ctx: click.Context | None
+    ) -> jid.Jid:
+        if isinstance(value, jid.Jid):
+            return value
+        try:
+            return jid.parse(value)
+        except InvalidJid as error:
+            self.fail(f"{value!r} is not a JID: {error}", param, ctx)
+
+
 class _Host(click.ParamType):
     """A domain, normalised."""
 
@@ -124,6 +140,7 @@ def require_order(start: int | None, end: int | None) -> None:
 
 
 JID_TYPE = _Jid()
+PARTY = _Party()
 HOST = _Host()
 OWNER = _Owner()
 MOMENT = _Moment()

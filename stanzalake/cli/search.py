@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 
 from stanzalake.cli.output import tell
-from stanzalake.cli.parameters import JID_TYPE, MOMENT, OWNER, require_order
+from stanzalake.cli.parameters import MOMENT, OWNER, PARTY, require_order
 from stanzalake.config import settings
 from stanzalake.model import full_text
 from stanzalake.model.full_text import TextQuery
+from stanzalake.model.jid import Jid
 from stanzalake.model.position import MAX_POSITION, from_milliseconds, to_milliseconds
 from stanzalake.observability.access_log import record_access
 from stanzalake.operations.archive import open_archive
@@ -26,7 +27,12 @@ from stanzalake.xmpp import dates
 @click.command(name="search")
 @click.argument("text")
 @click.option("--owner", type=OWNER, help="Only the archive of this JID.")
-@click.option("--with", "peer", type=JID_TYPE, help="Only messages with this bare JID.")
+@click.option(
+    "--with",
+    "peer",
+    type=PARTY,
+    help="Only messages with this JID: bare, or full for one resource or an occupant's nick.",
+)
 @click.option("--start", type=MOMENT, help="Only messages from this date or time on.")
 @click.option("--end", type=MOMENT, help="Only messages before this date or time.")
 @click.option(
@@ -42,7 +48,7 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     env_file: Path | None,
     text: str,
     owner: str | None,
-    peer: str | None,
+    peer: Jid | None,
     start: int | None,
     end: int | None,
     limit: int,
@@ -64,7 +70,14 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     require_order(start, end)
     values = settings.load(env_file=env_file)
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
-    wanted = SearchQuery(query, owner or "", peer or "", from_milliseconds(start or 0), high)
+    wanted = SearchQuery(
+        query,
+        owner or "",
+        peer.bare if peer else "",
+        (peer.resource or "") if peer else "",
+        from_milliseconds(start or 0),
+        high,
+    )
     oldest = horizon(values.retention, time.time())
     with (
         record_access(values, "search", wanted.owner) as access,

@@ -1,7 +1,7 @@
 """Stored messages of an owner, read in full: for export."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stanzalake.model.position import MAX_POSITION
@@ -26,12 +26,14 @@ class MessageRange:
     Attributes:
         owner: Bare JID.
         peer: Bare JID of the other party; empty for all.
+        resource: Resource of the other party; in a room the author's nick. Empty for all.
         low: Lowest position, inclusive.
         high: Highest position, inclusive.
     """
 
     owner: str
     peer: str = ""
+    resource: str = ""
     low: int = 0
     high: int = MAX_POSITION
 
@@ -68,7 +70,7 @@ class Messages:
             StoreUnavailable: No answer; may work later.
         """
         low = span.low
-        while page := self._page(MessageRange(span.owner, span.peer, low, span.high)):
+        while page := self._page(replace(span, low=low)):
             for row in page:
                 # Duplicates are adjacent until a merge removes them.
                 if row.position >= low:
@@ -88,7 +90,15 @@ class Messages:
         owner = "owner = {owner:String}"
         between = "position BETWEEN {low:UInt64} AND {high:UInt64}"
         terms = [owner, between, *self._conditions]
-        parameters = {"owner": span.owner, "low": min(span.low, MAX_POSITION), "high": span.high}
-        if not span.peer:
-            return terms, parameters
-        return [*terms, "peer = {peer:String}"], {**parameters, "peer": span.peer}
+        parameters: dict[str, Any] = {
+            "owner": span.owner,
+            "low": min(span.low, MAX_POSITION),
+            "high": span.high,
+        }
+        if span.peer:
+            terms.append("peer = {peer:String}")
+            parameters["peer"] = span.peer
+        if span.resource:
+            terms.append("peer_resource = {resource:String}")
+            parameters["resource"] = span.resource
+        return terms, parameters

@@ -38,6 +38,7 @@ class SearchQuery:
         text: Full-text query that the body matches.
         owner: Bare JID of the archive's owner; empty for all archives.
         peer: Bare JID of the other party; empty for all.
+        resource: Resource of the other party; in a room the author's nick. Empty for all.
         low: Lowest position, inclusive.
         high: Highest position, inclusive.
     """
@@ -45,6 +46,7 @@ class SearchQuery:
     text: TextQuery
     owner: str = ""
     peer: str = ""
+    resource: str = ""
     low: int = 0
     high: int = MAX_POSITION
 
@@ -108,6 +110,8 @@ def _where(query: SearchQuery) -> tuple[Sequence[str], Mapping[str, Any]]:
         terms.append("owner = {owner:String}")
     if query.peer:
         terms.append("peer = {peer:String}")
+    if query.resource:
+        terms.append("peer_resource = {resource:String}")
     return terms, {
         "low": query.low,
         "high": query.high,
@@ -115,4 +119,5 @@ def _where(query: SearchQuery) -> tuple[Sequence[str], Mapping[str, Any]]:
         **texts,
         "owner": query.owner,
         "peer": query.peer,
+        "resource": query.resource,
     }

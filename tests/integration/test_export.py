@@ -132,6 +132,28 @@ async def test_expired_messages_are_not_exported(stanzalake: Command) -> None:
     assert len(await exported(stanzalake, JULIET)) == 1
 
 
+async def test_an_export_and_a_search_may_be_of_one_nick_in_a_room(stanzalake: Command) -> None:
+    room = "hall@rooms.capulet.lit"
+    nicks = ("Romeo", "romeo", "Romeo")
+    private = [
+        one._replace(peer=room, peer_resource=nick)
+        for one, nick in zip(rows(3), nicks, strict=True)
+    ]
+    said = [
+        one._replace(owner=room, direction="in", kind="groupchat", occupant=ROMEO)
+        for one in private
+    ]
+    fill(stanzalake, [*private, *said])
+    for owner, given in ((JULIET, private), (room, said)):
+        for jid, expected in ((room, given), (f"{room}/Romeo", given[::2])):
+            found = await exported(stanzalake, owner, "--with", jid)
+            assert [one["id"] for one in found] == [visible_id(one) for one in expected]
+    status, out, err = await stanzalake.run("search", "1", "--with", f"{room}/Romeo", "--json")
+    assert status == 0, err
+    assert [json.loads(line)["owner"] for line in out.splitlines()] == [JULIET, room]
+    assert (await stanzalake.run("search", "1", "--with", f"{room}/romeo"))[1] == ""
+
+
 @pytest.mark.parametrize(
     ("retention", "own", "said", "counted"),
     [
