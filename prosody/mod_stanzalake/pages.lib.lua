@@ -10,6 +10,9 @@ local xmlns_mam = "urn:xmpp:mam:2";
 -- Bytes of messages after which the next are sent in another write: a small part of a slice of Prosody's time.
 local MAX_WRITE = 48 * 1024;
 
+-- Priority of the filter of XEP-0198 (mod_smacks), which keeps a copy of each stanza, and never the stanza.
+local COPIES = -999;
+
 -- How a message with a result begins: its own tag, and the beginning of the result's.
 local HEAD = "^((<message [^>]*>)<result xmlns=(['\"])urn:xmpp:mam:2%3)";
 local END = "</message>";
@@ -33,6 +36,12 @@ end
 -- something of each write. A session over BOSH has no rawsend.
 local function takes_texts(session)
 	return session.rawsend and not has_filters(session, "stanzas/out") and not has_filters(session, "bytes/out");
+end
+
+-- Whether no filter of a session keeps a stanza: the only one is that of XEP-0198. A session over BOSH has no rawsend.
+local function keeps_nothing(session)
+	local filters = session.rawsend and session.smacks and session.filters["stanzas/out"];
+	return filters and #filters == 1 and filters[filters[1]] == COPIES;
 end
 
 -- Sends a message as session.send does, but in the text that it came in: writing it again is half of the work. A filter
@@ -107,11 +116,13 @@ end
 function page_mt:send_next()
 	self.sent = self.sent + 1;
 	local text = text_of(self.messages, self.sent);
-	local message = self.parser:parse(text);
-	if message and is_result(message, self.request) then return self:send(message, text); end
+	local request = self.request;
+	local parser = request.is_local and keeps_nothing(request.origin) and self.recycler or self.parser;
+	local message = parser:parse(text);
+	if message and is_result(message, request) then return self:send(message, text); end
 	self.count_unreadable(1);
 	module:log("error", "A message of %s is left out of a page: Prosody does not take its stanza (position %d)",
-		self.request.owner, self.messages[self.sent]);
+		request.owner, self.messages[self.sent]);
 end
 
 -- Sends one message at least.
@@ -129,7 +140,7 @@ pages_mt.__index = pages_mt;
 function pages_mt:open(request, messages)
 	return setmetatable({
 		request = request, messages = messages, sent = 0;
-		parser = self.parser, checker = self.checker, count_unreadable = self.count_unreadable;
+		parser = self.parser, recycler = self.recycler, checker = self.checker, count_unreadable = self.count_unreadable;
 	}, page_mt);
 end
 
@@ -146,7 +157,8 @@ end
 --   parser: parses stanzas (stanzas.lib.lua)
 local function new(parser)
 	return setmetatable({
-		parser = parser, checker = stanzas.new_checker(), count_unreadable = module:measure("unreadable", "counter");
+		parser = parser, recycler = stanzas.new(true), checker = stanzas.new_checker();
+		count_unreadable = module:measure("unreadable", "counter");
 	}, pages_mt);
 end
 

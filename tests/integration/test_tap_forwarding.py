@@ -406,6 +406,29 @@ async def test_filters_of_other_modules_apply_to_a_page(
     assert names == [["result", "changed"], ["result", "replaced"], ["result"]]
 
 
+async def test_a_result_that_a_filter_of_another_module_keeps_stays_as_it_was(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    (tmp_path / "mod_keeper.lua").write_text(
+        "local kept = {};\n"
+        'require "util.filters".add_filter_hook(function (session)\n'
+        '\trequire "util.filters".add_filter(session, "stanzas/out", function (stanza)\n'
+        '\t\tif stanza:get_child("result", "urn:xmpp:mam:2") then kept[#kept + 1] = stanza; end\n'
+        '\t\tif stanza:get_child("fin", "urn:xmpp:mam:2") then\n'
+        '\t\t\tfor _, one in ipairs(kept) do stanza:tag("kept", one.tags[1].attr):up(); end\n'
+        "\t\tend\n"
+        "\t\treturn stanza;\n"
+        "\tend);\n"
+        "end);\n"
+    )
+    server = await start_server(modules=["stanzalake", "keeper"], module_dirs=[tmp_path])
+    query, juliet = await server.query(), await server.client("juliet")
+    await manage(juliet)
+    query.answer = lambda request: query.page(request, "r1", "r2")
+    answer = await juliet.ask("set", QUERY_ALL)
+    assert [child.get("id") for child in answer][1:] == ["r1", "r2"]
+
+
 @pytest.fixture
 async def drowsy(start_server: StartServer, tmp_path: Path) -> Scene:
     """Give a Prosody that tells when a session hibernates, with room for few stanzas meanwhile."""
