@@ -123,13 +123,13 @@ class Cleaner:
     def _confirm(self, now: float) -> None:
         """Confirm a shorter retention if nothing is lost by it; else say how much waits."""
         waiting = self._deletion.waiting(now)
-        if not waiting.messages:
+        if not waiting.total:
             self._deletion.confirm()
             return
         log.warning(
             "the retention was shortened: %d messages are hidden, but not removed before an "
             "operator confirms it by `stanzalake expire`",
-            waiting.messages,
+            waiting.total,
         )
 
     async def _call(self, function: Callable[[], T]) -> T:

@@ -47,6 +47,8 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
 ) -> None:
     """Erase messages of one archive: all of them, or those of a peer or a period.
 
+    With a room's messages go the presences of its occupants, where Prosody archives these.
+
     The archives of the other parties keep their copies. The erasure is an event in the log, so a
     processor has to be running to apply it, and messages that are replayed or imported later stay
     erased. The table messages_erasures keeps a record without content. Dates are UTC.
@@ -86,7 +88,8 @@ def _erase(eraser: Eraser, erasure: Erasure, timeout: float) -> None:
 
 def _print(erasure: Erasure, span: MessageSummary, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        fields = {"owner": erasure.owner, "messages": span.messages, "erased": not dry_run}
+        fields = {"owner": erasure.owner, "messages": span.messages, "presences": span.presences}
+        fields["erased"] = not dry_run
         click.echo(json.dumps(fields))
     else:
         done = "would be erased" if dry_run else "erased"
@@ -94,10 +97,10 @@ def _print(erasure: Erasure, span: MessageSummary, *, dry_run: bool, as_json: bo
 
 
 def _describe(span: MessageSummary) -> str:
-    if not span.messages:
+    if not span.total:
         return "no messages"
     first, last = (
         dates.emit(to_milliseconds(position)).partition("T")[0]
         for position in (span.first, span.last)
     )
-    return f"{span.messages:,} messages, {first} to {last},"
+    return f"{span.describe()}, {first} to {last},"

@@ -10,7 +10,7 @@ from stanzalake.cli.disk import wait_until_clean
 from stanzalake.cli.output import tell
 from stanzalake.config import settings
 from stanzalake.operations.archive import open_archive
-from stanzalake.store.deletion import Deletion
+from stanzalake.store.deletion import Deletion, MessageSummary
 from stanzalake.store.own_retention import OwnRetentions
 
 _NEVER = {
@@ -43,19 +43,19 @@ def command(env_file: Path | None, *, dry_run: bool, yes: bool, wait: bool, as_j
     now = time.time()
     with open_archive(values, admin=True) as store:
         deletion = Deletion.of(store, values)
-        expired, waiting = deletion.expired(now).messages, deletion.waiting(now).messages
+        expired, waiting = deletion.expired(now), deletion.waiting(now)
         if not any(values.retention.periods):
-            tell(_NEVER[bool(expired or OwnRetentions(store).periods())])
+            tell(_NEVER[bool(expired.total or OwnRetentions(store).periods())])
         if not dry_run:
-            if waiting and not yes:
+            if waiting.total and not yes:
                 click.confirm(_question(waiting), abort=True, err=True)
             deletion.confirm()
             _remove(deletion, now, wait=wait)
     _print(expired, waiting, dry_run=dry_run, as_json=as_json)
 
 
-def _question(waiting: int) -> str:
-    return f"The retention was shortened: remove {waiting:,} messages that were kept before?"
+def _question(waiting: MessageSummary) -> str:
+    return f"The retention was shortened: remove {waiting.describe()} that were kept before?"
 
 
 def _remove(deletion: Deletion, now: float, *, wait: bool) -> None:
@@ -65,11 +65,19 @@ def _remove(deletion: Deletion, now: float, *, wait: bool) -> None:
         deletion.step(now)
 
 
-def _print(expired: int, waiting: int, *, dry_run: bool, as_json: bool) -> None:
+def _print(
+    expired: MessageSummary, waiting: MessageSummary, *, dry_run: bool, as_json: bool
+) -> None:
     if as_json:
-        fields = {"messages": expired, "waiting": waiting, "removed": not dry_run}
+        fields = {
+            "messages": expired.messages,
+            "presences": expired.presences,
+            "waiting": waiting.total,
+            "removed": not dry_run,
+        }
         click.echo(json.dumps(fields))
         return
-    click.echo(f"{'would be removed' if dry_run else 'removed'}: {expired:,} expired messages")
-    if waiting and dry_run:
-        click.echo(f"of them once it is confirmed, as the retention was shortened: {waiting:,}")
+    click.echo(f"{'would be removed' if dry_run else 'removed'}: {expired.describe('expired ')}")
+    if waiting.total and dry_run:
+        number = f"{waiting.total:,}"
+        click.echo(f"of them once it is confirmed, as the retention was shortened: {number}")

@@ -48,10 +48,10 @@ def command(  # noqa: PLR0913  # the command's options
         archive = OwnerRetention(values, store, owner)
         if period is not None:
             hidden = archive.hidden_by(period)
-            if hidden and not yes:
-                click.confirm(f"Remove {hidden:,} messages of {owner}?", abort=True, err=True)
+            if hidden.total and not yes:
+                click.confirm(f"Remove {hidden.describe()} of {owner}?", abort=True, err=True)
             with record_access(values, "retention", owner) as access:
-                access.messages = hidden
+                access.messages = hidden.messages
                 _set(archive, period, by, timeout)
         _print(owner, archive.read(), as_json=as_json)
 

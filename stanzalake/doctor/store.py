@@ -118,7 +118,7 @@ def _server(store: Store, settings: Settings, service: str) -> Iterator[Finding]
 
 
 def _retention(store: Store, settings: Settings) -> Iterator[Finding]:
-    waiting = Deletion.of(store, settings).waiting(time.time()).messages
+    waiting = Deletion.of(store, settings).waiting(time.time()).total
     if waiting:
         yield warning(
             f"{SUBJECT}, retention",

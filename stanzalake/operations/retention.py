@@ -9,7 +9,7 @@ from stanzalake.model.page import ArchiveRetention
 from stanzalake.model.position import from_milliseconds, seconds_ago
 from stanzalake.operations import change
 from stanzalake.store.client import Store
-from stanzalake.store.deletion import Deletion
+from stanzalake.store.deletion import Deletion, MessageSummary
 from stanzalake.store.own_retention import OwnHorizon, OwnRetentions
 
 _NONE = OwnHorizon(position=-1, seconds=0, horizon=0)
@@ -44,15 +44,15 @@ class OwnerRetention:
         host = self._settings.retention.of_host(self._owner.rpartition("@")[2])
         return ArchiveRetention(self._current().seconds, host)
 
-    def hidden_by(self, seconds: int) -> int:
-        """Return how many messages that readers see a period would hide now.
+    def hidden_by(self, seconds: int) -> MessageSummary:
+        """Summarise the messages that readers see and a period would hide now.
 
         Args:
             seconds: The period; 0 hides nothing.
         """
         end = seconds_ago(seconds or None, self._clock())
         older = Erasure(v=VERSION, owner=self._owner, position=end, end=end)
-        return self._deletion.covered(older).messages
+        return self._deletion.covered(older)
 
     def set(self, seconds: int, by: str, timeout: float) -> bool:
         """Have an owner's messages kept for a period; see `change.apply`.

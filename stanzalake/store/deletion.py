@@ -24,7 +24,7 @@ from stanzalake.store.migrations import Target
 from stanzalake.store.own_retention import SUFFIX as _OWN_RETENTION
 from stanzalake.store.own_retention import WITH_OWN_HORIZON, OwnRetentions
 from stanzalake.store.retention import RetentionRecord, horizon
-from stanzalake.store.statement import MESSAGES, select
+from stanzalake.store.statement import MESSAGES, NO_PRESENCE, select
 from stanzalake.store.tombstones import SUFFIX as _TOMBSTONES
 from stanzalake.store.tombstones import RetractedMessage, Tombstones
 
@@ -50,26 +50,38 @@ _SOURCES = {
     _OWN_RETENTION: "{own_retention:Identifier}",
 }
 _ASYNCHRONOUS = "SETTINGS mutations_sync = 0"
-_SUMMARY = "count(), min(position), max(position)"
+_SUMMARY = f"countIf({NO_PRESENCE}), min(position), max(position), countIf(NOT {NO_PRESENCE})"
 _OF_TABLES = "database = currentDatabase() AND table IN {tables:Array(String)}"
 _CODE = re.compile(r"Code: (\d+).*\(([A-Z_]+)\)", re.DOTALL)
 
 
 class MessageSummary(NamedTuple):
-    """A number of messages, and their range.
+    """A number of messages and of presences, and their range.
 
     Attributes:
         messages: Number of messages.
-        first: Position of the first; 0 without messages.
-        last: Position of the last; 0 without messages.
+        first: Position of the first message or presence; 0 without any.
+        last: Position of the last; 0 without any.
+        presences: Number of presences of a room's occupants.
     """
 
     messages: int
     first: int
     last: int
+    presences: int
+
+    @property
+    def total(self) -> int:
+        """Number of messages and presences."""
+        return self.messages + self.presences
+
+    def describe(self, adjective: str = "") -> str:
+        """Return the numbers as text; rooms without presences, and accounts, have none to name."""
+        presences = f" and {self.presences:,} presences" if self.presences else ""
+        return f"{self.messages:,} {adjective}messages{presences}"
 
 
-_NO_MESSAGES = MessageSummary(0, 0, 0)
+_NO_MESSAGES = MessageSummary(0, 0, 0, 0)
 
 
 class Part(NamedTuple):
@@ -285,7 +297,7 @@ class Deletion:
             log.info("removing what %d erasures cover", len(rows.parameters["owners"]))
         elif not rows.suffix:
             expired = self._summarise([rows.condition], rows.parameters)
-            log.info("removing %d expired messages", expired.messages)
+            log.info("removing %d expired messages and presences", expired.total)
 
     def _announce(self, rows: _Rows) -> None:
         """Tell readers with a longer retention, who see the messages until they are gone."""
@@ -297,7 +309,7 @@ class Deletion:
     def _summarise(
         self, where: Sequence[str], parameters: Mapping[str, Any], source: str = MESSAGES
     ) -> MessageSummary:
-        distinct = select("DISTINCT owner, position", where, source=source)
+        distinct = select("DISTINCT owner, position, kind", where, source=source)
         [row] = self._store.select(select(_SUMMARY, source=f"({distinct})"), parameters)
         return MessageSummary(*map(int, row))
 

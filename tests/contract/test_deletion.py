@@ -84,8 +84,8 @@ async def test_rows_of_expired_messages_are_removed(store: Store) -> None:
     store.insert([row(aged(age)) for age in (3, 2, 1)])
     store.insert([row(aged(2))])
     deletion = Deletion(store, retention=Retention(2))
-    assert deletion.expired(NOW) == (1, aged(3), aged(3))
-    assert deletion.expired(NOW + 1) == (2, aged(3), aged(2))
+    assert deletion.expired(NOW) == (1, aged(3), aged(3), 0)
+    assert deletion.expired(NOW + 1) == (2, aged(3), aged(2), 0)
     deletion.confirm()
     await removed(deletion, NOW + 1)
     assert positions(store) == [aged(1)]
