@@ -62,4 +62,4 @@ local function start(parts, settings)
 	return { forwarder = forwarder, states = states, use = use, close = function () end };
 end
 
-return { replaces = "mam", start = start };
+return { replaces = { "mam" }, start = start };

@@ -38,9 +38,10 @@ local requests = module:require "requests";
 local sender = module:require "sender";
 
 local archives = module:require(kind);
-if get_modules_for_host(module.host):contains(archives.replaces) then
-	error(("mod_stanzalake takes the place of mod_%s: remove \"%s\" from modules_enabled"):format(
-		archives.replaces, archives.replaces), 0);
+for _, name in ipairs(archives.replaces) do
+	if get_modules_for_host(module.host):contains(name) then
+		error(("mod_stanzalake takes the place of mod_%s: remove \"%s\" from modules_enabled"):format(name, name), 0);
+	end
 end
 
 local function get_option(name) return module:get_option(name); end

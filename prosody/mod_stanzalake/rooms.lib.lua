@@ -50,4 +50,6 @@ local function start(parts, settings)
 	};
 end
 
-return { replaces = "muc_mam", start = start };
+-- mod_muc_moderation looks for messages in mod_muc_mam's store: moderators who ask by its protocol would be told that
+-- there are none, though the room's archive has them.
+return { replaces = { "muc_mam", "muc_moderation" }, start = start };

@@ -452,6 +452,10 @@ LOAD_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
             '"rooms.{}" "muc"\nmodules_enabled = {{ "stanzalake", "muc_mam" }}',
             "place of mod_muc_mam",
         ),
+        (
+            '"rooms.{}" "muc"\nmodules_enabled = {{ "stanzalake", "muc_moderation" }}',
+            "place of mod_muc_moderation",
+        ),
     ],
 )
 async def test_it_refuses_to_load_on_a_component_that_it_does_not_serve(
