@@ -147,7 +147,7 @@ def question(request: Request) -> Question:
     parse = parsers.get((request.kind, payload.tag))
     if parse is not None:
         return parse(payload)
-    if request.room is None and (request.kind, payload.tag) == ("get", inbox.NAME):
+    if (request.kind, payload.tag) == ("get", inbox.NAME):
         return inbox.parse(payload, request)
     known = payload.tag.startswith((tag(MAM, ""), tag(INBOX, "")))
     raise StanzaError("feature-not-implemented" if known else "service-unavailable")

@@ -278,6 +278,10 @@ class CachedArchive:
             return await self._stored.conversations(displayed)
         return (await self._inbox()).conversations(displayed, self._oldest)
 
+    async def room_conversation(self, account: str, displayed: int) -> Conversation:
+        """Return a room's archive as a conversation of an account."""
+        return await self._stored.room_conversation(account, displayed)
+
     def _is_small(self) -> bool:
         """Tell whether the archive is known to have few more messages than the snapshot."""
         older = self._snapshot.older.get(Selection())

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from query.errors import StanzaError
-from query.request import Reply, Request, RoomRights
+from query.request import Reply, Request, RoomAnchor, RoomEntry, RoomRights
 from stanzalake.log import watermarks
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.xmpp import frames, markup
@@ -47,6 +47,8 @@ class _Header(msgspec.Struct):
     state: bool = False
     room: RoomRights | None = None
     displayed: dict[str, str] = {}
+    rooms: list[RoomEntry] = []
+    anchors: dict[str, RoomAnchor] = {}
 
 
 _IQ = tag(CLIENT, "iq")
@@ -150,6 +152,8 @@ def _request(host: str, frame: Frame, rest: "Sequence[Frame]") -> Request:
         wants_state=header.state or frame.kind == "state",
         room=header.room,
         displayed=header.displayed,
+        rooms=header.rooms,
+        anchors=header.anchors,
     )
 
 

@@ -27,6 +27,34 @@ class RoomRights(msgspec.Struct, frozen=True):
     moderator: bool
 
 
+class RoomEntry(msgspec.Struct, frozen=True):
+    """A room in an account's inbox, as the room's server has put it together.
+
+    Attributes:
+        jid: The room.
+        id: Archive id of its last message.
+        position: Position of that message.
+        unread: Number of unread messages.
+    """
+
+    jid: str
+    id: str
+    position: int
+    unread: int
+
+
+class RoomAnchor(msgspec.Struct, frozen=True):
+    """A message of a room that an id in a requested page names.
+
+    Attributes:
+        jid: The room.
+        position: Position of the message.
+    """
+
+    jid: str
+    position: int
+
+
 @dataclass(frozen=True)
 class Request:
     """A forwarded request.
@@ -42,7 +70,9 @@ class Request:
         newest: Position of the owner's newest message; None if unknown to the host.
         wants_state: Whether the reply is to carry the owner's state.
         room: The asker's rights if the archive is a room's; None for an account's.
-        displayed: By chat, the archive id up to which the owner has read (XEP-0490).
+        displayed: By chat, the archive id up to which the asker has read (XEP-0490).
+        rooms: Rooms that belong into the requested inbox.
+        anchors: By id, messages of rooms that the requested page may begin or end at.
     """
 
     host: str
@@ -56,6 +86,8 @@ class Request:
     wants_state: bool = False
     room: RoomRights | None = None
     displayed: Mapping[str, str] = field(default_factory=dict)
+    rooms: Sequence[RoomEntry] = ()
+    anchors: Mapping[str, RoomAnchor] = field(default_factory=dict)
 
     @property
     def account(self) -> str:

@@ -7,6 +7,7 @@ local bind = module:require "bind";
 local directory = module:require "directory";
 local foreign = module:require "foreign";
 local forwarding = module:require "forwarding";
+local new_opener = module:require "position".new_opener;
 local offline = module:require "offline";
 local preferences = module:require "preferences";
 local retention = module:require "retention";
@@ -45,7 +46,7 @@ local function start(parts, settings)
 	tap.new(parts.recorder, parts.sequence, parts.seal, states, settings):start();
 	states:start();
 	offline.start();
-	forwarder:serve_accounts();
+	forwarder:serve_accounts(new_opener(settings.id_keys));
 	bind.start(forwarder);
 	module:hook("account-disco-info", on_disco);
 	foreign.watch(module:measure("forbidden", "counter", {

@@ -8,29 +8,29 @@ local xmlns_sid = "urn:xmpp:sid:0";
 -- Bytes of one account's chats and ids: a request stays within what the query components take.
 local MAX_BYTES = 64 * 1024;
 
--- Returns the archive id in an item, if the account's own server assigned it.
-local function id_of(item, owner)
+-- Returns the archive id in an item, if the chat's own archive assigned it.
+local function id_of(item, archive)
 	local displayed = item:get_child("displayed", xmlns_displayed);
 	local stanza_id = displayed and displayed:get_child("stanza-id", xmlns_sid);
-	return stanza_id and stanza_id.attr.by == owner and stanza_id.attr.id or nil;
+	return stanza_id and stanza_id.attr.by == archive and stanza_id.attr.id or nil;
 end
 
--- Returns the ids by chat, or nil if there are none.
+-- Returns the ids by chat, of chats in the account's archive, and of those in an archive of their own: rooms.
 local function read(owner)
+	local own, rooms, bytes = {}, {}, 0;
 	local pep = prosody.hosts[module.host].modules.pep;
-	if not pep then return nil; end
+	if not pep then return own, rooms; end
 	local ok, items = pep.get_pep_service(jid.node(owner)):get_items(xmlns_displayed, true);
-	if not ok then return nil; end
-	local found, bytes = {}, 0;
-	for _, chat in ipairs(items) do
-		local id = id_of(items[chat], owner);
+	for _, chat in ipairs(ok and items or {}) do
+		local own_id, room_id = id_of(items[chat], owner), id_of(items[chat], chat);
+		local id = own_id or room_id;
 		if id then
 			bytes = bytes + #chat + #id + 8;
 			if bytes > MAX_BYTES then break; end
-			found[chat] = id;
+			own[chat], rooms[chat] = own_id, room_id;
 		end
 	end
-	return next(found) and found or nil;
+	return own, rooms;
 end
 
 return { read = read };

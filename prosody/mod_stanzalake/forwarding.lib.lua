@@ -13,6 +13,7 @@ local deliveries = module:require "delivery";
 local displayed = module:require "displayed";
 local event = module:require "event";
 local frames = module:require "frames";
+local inbox_rooms = module:require "inbox_rooms";
 local pages = module:require "pages";
 local stanzas = module:require "stanzas";
 local turns = module:require "turns";
@@ -99,7 +100,7 @@ local function text_of_request(kind, request, stable, watermarks)
 	local header = encode_json {
 		owner = request.owner, asker = request.asker, id = request.iq and request.iq.attr.id, stable = stable;
 		watermarks = watermarks, newest = request.newest, state = request.tracked, room = request.room;
-		displayed = request.is_inbox and displayed.read(request.owner) or nil;
+		displayed = request.displayed, rooms = request.listed, anchors = request.anchors;
 	};
 	local text = frames.write(kind, request.position, header);
 	return request.text and text..frames.write("iq", 0, request.text) or text;
@@ -200,6 +201,27 @@ function forwarding_mt:begin(request)
 		self:settle(request, false);
 		return self:finish(request, refusal(request));
 	end
+	if not request.inbox then return self:hand_on(request); end
+	self:add_rooms(request, function ()
+		if self.closed or not is_there(request) then return self:finish(request, refusal(request)); end
+		self:hand_on(request);
+	end);
+end
+
+-- Adds to a request for the inbox what the account has displayed, and the rooms that belong into it.
+function forwarding_mt:add_rooms(request, added)
+	local own, of_rooms = displayed.read(request.owner);
+	request.displayed = own;
+	inbox_rooms.collect(request, of_rooms, function (entries)
+		request.rooms = {};
+		for _, entry in ipairs(entries) do request.rooms[entry.id] = entry; end
+		request.listed, request.anchors = inbox_rooms.format(entries, request.inbox.ends, self.open);
+		added();
+	end);
+end
+
+-- Passes a request that has its turn on to a query component.
+function forwarding_mt:hand_on(request)
 	-- Now, as the request waits for the lines there are now: a later bound would promise more.
 	request.newest = self.sender:newest_position(request.owner);
 	self.sender:hold(request.owner, self.freshness_timeout, function (stable, watermarks)
@@ -220,12 +242,13 @@ end
 -- Returns a request that may wait for its turn, or nil with the type and condition of an error.
 function forwarding_mt:new_request(origin, stanza, owner, room)
 	local account, text = jid.bare(stanza.attr.from), text_of(stanza);
-	local is_inbox = stanza.tags[1].attr.xmlns == xmlns_inbox;
-	if #text > (is_inbox and MAX_INBOX_IQ or MAX_IQ) then return nil, "modify", "policy-violation"; end
+	local payload = stanza.tags[1];
+	local inbox = payload.attr.xmlns == xmlns_inbox and inbox_rooms.parse(payload) or nil;
+	if #text > (inbox and MAX_INBOX_IQ or MAX_IQ) then return nil, "modify", "policy-violation"; end
 	if not self.turns:has_room(account, #text) then return nil, "wait", "resource-constraint"; end
 	return {
 		origin = origin, is_local = origin.type == "c2s", owner = owner, account = account, asker = stanza.attr.from;
-		room = room, is_inbox = is_inbox, text = text, position = self.sequence:next(owner);
+		room = room, inbox = inbox, text = text, position = self.sequence:next(owner);
 		-- Without children, which take many times the memory of their text.
 		iq = st.clone(stanza, true);
 	};
@@ -273,7 +296,8 @@ end
 
 -- Requests something of an archive for the host itself.
 --   request: with iq, owner, asker
---   answered: called once, with the result, the messages of its page and whether they are all there were, or with nil
+--   answered: called once, with the result, the messages of its page, whether they are all there were, and their
+--     positions; or with nil
 function forwarding_mt:ask_archive(request, answered)
 	local owner = request.owner;
 	request.position, request.text = self.sequence:next(owner), text_of(request.iq:reset());
@@ -283,10 +307,11 @@ function forwarding_mt:ask_archive(request, answered)
 		self:ask(text_of_request("request", request, stable, watermarks), function (opened)
 			local reply = opened and opened.iq and self.parser:parse(opened.iq);
 			local is_answer = reply and answers_request(reply, request) and reply.attr.type == "result";
-			local messages = opened and self.pages:stanzas_of(request, opened.messages);
+			local messages, positions;
+			if opened then messages, positions = self.pages:stanzas_of(request, opened.messages); end
 			if opened then opened:close(); end
 			if not is_answer then return answered(nil); end
-			answered(reply, messages, stable and request.newest == self.sender:newest_position(owner));
+			answered(reply, messages, stable and request.newest == self.sender:newest_position(owner), positions);
 		end);
 	end);
 end
@@ -322,7 +347,9 @@ function forwarding_mt:on_part(stanza)
 end
 
 -- Forwards accounts' requests to their own archives.
-function forwarding_mt:serve_accounts()
+--   open: returns the position of an id in its owner's archive, nil for any other id
+function forwarding_mt:serve_accounts(open)
+	self.open = open;
 	local function forward(data)
 		local origin, stanza = data.origin, data.stanza;
 		if origin.type == "c2s" then return self:forward(origin, stanza, jid.bare(stanza.attr.from)); end

@@ -112,14 +112,28 @@ function page_mt:send(message, text)
 	module:send(message);
 end
 
+-- Adds the last message of a room to its entry in an inbox. Returns whether it is one.
+function page_mt:complete(message)
+	local rooms = self.request.rooms;
+	local entry = rooms and message:get_child("entry", xmlns_inbox);
+	local room = entry and rooms[entry.attr.id];
+	if not room or room.jid ~= entry.attr.jid or not room.result then return false; end
+	message:add_direct_child(room.result);
+	return true;
+end
+
 -- Sends the next message, or leaves it out if Prosody cannot parse it.
 function page_mt:send_next()
 	self.sent = self.sent + 1;
 	local text = text_of(self.messages, self.sent);
 	local request = self.request;
-	local parser = request.is_local and keeps_nothing(request.origin) and self.recycler or self.parser;
-	local message = parser:parse(text);
-	if message and is_result(message, request) then return self:send(message, text); end
+	-- What is put together from several stanzas is not recycled.
+	local is_recycled = request.is_local and not request.rooms and keeps_nothing(request.origin);
+	local message = (is_recycled and self.recycler or self.parser):parse(text);
+	if message and is_result(message, request) then
+		local is_changed = self:complete(message);
+		return self:send(message, is_changed and tostring(message) or text);
+	end
 	self.count_unreadable(1);
 	module:log("error", "A message of %s is left out of a page: Prosody does not take its stanza (position %d)",
 		request.owner, self.messages[self.sent]);
@@ -144,14 +158,17 @@ function pages_mt:open(request, messages)
 	}, page_mt);
 end
 
--- Returns the messages of a page as stanzas.
+-- Returns the messages of a page as stanzas, and their positions.
 function pages_mt:stanzas_of(request, messages)
-	local found = {};
+	local found, positions = {}, {};
 	for number = 1, #messages do
 		local message = self.parser:parse(text_of(messages, number));
-		if message and is_result(message, request) then found[#found + 1] = message; end
+		if message and is_result(message, request) then
+			local count = #found + 1;
+			found[count], positions[count] = message, messages[number];
+		end
 	end
-	return found;
+	return found, positions;
 end
 
 --   parser: parses stanzas (stanzas.lib.lua)

@@ -2,6 +2,7 @@
 
 local access = module:require "room_access";
 local archiving = module:require "room_archiving";
+local entries = module:require "room_entries";
 local forwarding = module:require "forwarding";
 local histories = module:require "room_history";
 local moderation = module:require "moderation";
@@ -43,6 +44,7 @@ local function start(parts, settings)
 	moderation.start(open);
 	archiving.start();
 	access.start(forwarder);
+	entries.start(forwarder);
 	return {
 		forwarder = forwarder, states = states_of(history);
 		use = function (requests) watch_destruction(room_tap, requests); end;

@@ -173,3 +173,11 @@ class Archive(Protocol):
         Args:
             displayed: By peer, a position up to which the owner has read.
         """
+
+    async def room_conversation(self, account: str, displayed: int) -> Conversation:
+        """Return a room's archive as a conversation of an account; `newest` is 0 without one.
+
+        Args:
+            account: Bare JID of the account, which has read up to its own last message.
+            displayed: A position up to which it has read besides.
+        """

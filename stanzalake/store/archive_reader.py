@@ -29,7 +29,7 @@ from stanzalake.model.retention import Retention
 from stanzalake.store import full_text
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
-from stanzalake.store.conversations import Conversations
+from stanzalake.store.conversations import MAX_ROOM_MESSAGES, ROOM_COLUMNS, Conversations
 from stanzalake.store.histories import Histories
 from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.statement import MESSAGES, NO_PRESENCE, select
@@ -318,6 +318,23 @@ class _StoredArchive:
     async def conversations(self, displayed: Mapping[str, int]) -> Sequence[Conversation]:
         inbox = await self.inbox(Inbox(), MAX_POSITION)
         return inbox.conversations(displayed, self._oldest)
+
+    async def room_conversation(self, account: str, displayed: int) -> Conversation:
+        tail = "ORDER BY position DESC LIMIT 1 OFFSET {skip:UInt64}"
+        edge = await self._select(
+            "DISTINCT position", Selection(), tail, skip=MAX_ROOM_MESSAGES - 1
+        )
+        query = self._query(
+            ROOM_COLUMNS,
+            Selection(low=edge[0][0] if edge else 0),
+            {"account": account},
+            source=FINAL,
+            settings=f"{_SETTINGS}, {FINAL_SETTINGS}",
+        )
+        [row] = await self._messages.select(replace(query, by_traits=True))
+        newest, own, others = row[:3]
+        unread = sum(position > max(own, displayed) for position in others)
+        return Conversation(self._owner, newest, unread)
 
     async def inbox(self, known: Inbox, up_to: int) -> Inbox:
         open_id = partial(self._sealer.open, self._owner)

@@ -16,6 +16,8 @@ from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, VisibleMessag
 
 MAX_CANDIDATES = 50
 """Messages of a conversation, the newest before its last marker, that the marker may name."""
+MAX_ROOM_MESSAGES = 1_000
+"""Messages of a room that are looked at: the newest, as the room may have millions unread."""
 MAX_IDS = 20_000
 """Messages of all conversations whose ids are compared with markers."""
 _MAX_TAG = 4096
@@ -27,6 +29,14 @@ _WORDS = f"""(
     AND bitAnd(traits, {Trait.REACTION | Trait.RETRACTION:d}) = 0
 )"""
 _COUNTED = f"({_WORDS} AND direction = 'in' AND bitAnd(traits, {Trait.CORRECTION:d}) = 0)"
+ROOM_COLUMNS = f"""
+maxIf(position, {_WORDS}),
+maxIf(position, {_WORDS} AND occupant = {{account:String}}),
+groupArrayIf(
+    position,
+    {_WORDS} AND occupant != {{account:String}} AND bitAnd(traits, {Trait.CORRECTION:d}) = 0
+)"""
+"""Positions of a room's last message, of the account's own last one, and of all others'."""
 _MARKER = f"(direction = 'out' AND bitAnd(traits, {Trait.DISPLAYED:d}) != 0)"
 _RECEIVED = "(kind != 'error' AND direction = 'in')"
 _SINCE = "arraySort(arrayFilter(p -> p > own, groupArrayIf(position, {})))"

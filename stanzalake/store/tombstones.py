@@ -146,7 +146,7 @@ def clear_traits(source: str, where: Sequence[str]) -> str:
         source: The messages table with its modifiers.
         where: Conditions on messages of the owner ``{owner:String}``.
     """
-    columns = "position, peer, direction, kind, traits"
+    columns = "position, peer, direction, kind, occupant, traits"
     peers = select("peer", ["owner = {owner:String}"], source="{tombstones:Identifier}")
     others = select(columns, [*where, f"peer NOT IN ({peers})"], source=source)
     rows = select(

@@ -152,6 +152,56 @@ async def test_a_retracted_message_is_neither_unread_nor_the_last_of_its_convers
     assert await archive.conversations({}) == [nurse, Conversation(ROMEO, own[0].position, 1)]
 
 
+@pytest.mark.requirement("430-15")
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@given(given=rows(), read=st.integers(-1, 8))
+async def test_a_room_is_a_conversation_of_whoever_reads_it(
+    messages: Store, reader: ArchiveReader, given: list[Row], read: int
+) -> None:
+    owner = next(_owners)
+    kinds = {"error": "error", "normal": "presence"}
+    in_room = [
+        row._replace(
+            peer=owner, direction="in", occupant=row.peer, kind=kinds.get(row.kind, "groupchat")
+        )
+        for row in given
+    ]
+    own = keep(messages, owner, in_room)
+    displayed = from_milliseconds(START + read)
+    archive = reader.archive(owner)
+    assert await archive.room_conversation(ROMEO, displayed) == await MemoryArchive(
+        [row for row in own if row.kind != "presence"], owner
+    ).room_conversation(ROMEO, displayed)
+
+
+async def test_what_a_room_no_longer_shows_is_no_part_of_its_conversation(
+    messages: Store, reader: ArchiveReader, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [at(n, owner, "in", kind="groupchat")._replace(occupant=NURSE) for n in range(5)]
+    own = keep(messages, owner, said)
+    archive = reader.archive(owner)
+    assert await archive.room_conversation(ROMEO, 0) == Conversation(owner, own[4].position, 5)
+    tombstone = Tombstone(
+        v=VERSION,
+        owner=owner,
+        position=from_milliseconds(START + 100),
+        target=own[4].position,
+        peer=owner,
+        direction="in",
+        by=owner,
+        moderated=True,
+        retraction_id="r",
+    )
+    Tombstones(messages).write([TombstoneRow.of(tombstone, retracted(tombstone))])
+    assert await archive.room_conversation(ROMEO, 0) == Conversation(owner, own[3].position, 4)
+    monkeypatch.setattr("stanzalake.store.archive_reader.MAX_ROOM_MESSAGES", 3)
+    assert await archive.room_conversation(ROMEO, 0) == Conversation(owner, own[3].position, 2)
+    Erasures(messages).write(
+        [Erasure(v=VERSION, owner=owner, position=own[4].position + 1, end=own[4].position + 1)]
+    )
+    assert await archive.room_conversation(ROMEO, 0) == Conversation(owner, 0, 0)
+
+
 def retract(messages: Store, owner: str, peer: str, number: int) -> None:
     tombstone = Tombstone(
         v=VERSION,

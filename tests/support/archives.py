@@ -110,6 +110,10 @@ class MemoryArchive:
         found = [_conversation(own, displayed.get(peer, 0)) for peer, own in peers.items()]
         return sorted((c for c in found if c.newest), key=lambda c: -c.newest)
 
+    async def room_conversation(self, account: str, displayed: int) -> Conversation:
+        seen = [r._replace(direction="out" if r.occupant == account else "in") for r in self._rows]
+        return _conversation(seen, displayed) if seen else Conversation(self._owner, 0, 0)
+
     def _chosen(self, selection: Selection) -> list[Row]:
         return [r for r in self._rows if _matches(r, selection)]
 

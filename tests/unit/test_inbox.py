@@ -1,5 +1,6 @@
 """The inbox: what a client gets of an archive's conversations."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -8,7 +9,7 @@ import pytest
 from query import mam
 from query.errors import StanzaError
 from query.question import QueryContext
-from query.request import Request
+from query.request import Request, RoomAnchor, RoomEntry, RoomRights
 from query.state_publisher import StatePublisher
 from stanzalake.model.position import from_milliseconds
 from stanzalake.xmpp.namespaces import CLIENT, FORWARD, INBOX, MAM, tag
@@ -48,12 +49,16 @@ async def ask(
     attributes: str = "",
     displayed: dict[str, str] | None = None,
     archive: MemoryArchive = ARCHIVE,
+    rooms: Sequence[RoomEntry] = (),
 ) -> tuple[list[Entry], Element]:
     iq = parsed(
         f"<iq xmlns='{CLIENT}' type='get' id='q1' from='{BALCONY}'>"
         f"<inbox xmlns='{INBOX}' {attributes}>{content}</inbox></iq>"
     )
-    request = Request(HOST, JULIET, BALCONY, iq, displayed=displayed or {})
+    anchors = {room.id: RoomAnchor(room.jid, room.position) for room in rooms}
+    request = Request(
+        HOST, JULIET, BALCONY, iq, displayed=displayed or {}, rooms=rooms, anchors=anchors
+    )
     publisher = StatePublisher(JULIET, 0, "roster", HeardLog())
     answer = await mam.question(request).answer(QueryContext(archive, 250, True, publisher))
     return [_entry(result.content) for result in answer.results], parsed(answer.payload)
@@ -164,3 +169,85 @@ async def test_an_empty_archive_has_no_conversations() -> None:
     entries, fin = await ask(archive=MemoryArchive([]))
     assert entries == []
     assert fin.attrib == {"total": "0", "unread": "0", "all-unread": "0"}
+
+
+HALL, GARDEN = [f"{name}@rooms.capulet.lit" for name in ("hall", "garden")]
+ROOMS = [
+    # Two archives may have a message at the same position.
+    RoomEntry(HALL, "hall-id", ROWS[7].position, 3),
+    RoomEntry(GARDEN, "garden-id", ROWS[7].position, 0),
+    RoomEntry("old@rooms.capulet.lit", "old-id", ROWS[0].position - 1, 1),
+]
+ORDER = [last(4), "hall-id", "garden-id", last(3), last(2), last(1), last(0), "old-id"]
+
+
+@pytest.mark.requirement("430-15")
+async def test_rooms_are_listed_among_the_conversations_by_time() -> None:
+    entries, fin = await ask(rooms=ROOMS)
+    assert [entry.id for entry in entries] == ORDER
+    # The host adds the last message of a room itself.
+    assert entries[1:3] == [
+        Entry(HALL, "3", "hall-id", None),
+        Entry(GARDEN, "0", "garden-id", None),
+    ]
+    assert fin.attrib == {"total": "8", "unread": "7", "all-unread": "14"}
+    assert Reply([], fin).rsm("last") == "old-id"
+    entries, fin = await ask(rooms=ROOMS, attributes="unread-only='true'")
+    assert [entry.id for entry in entries] == [id_ for id_ in ORDER if id_ != "garden-id"]
+    assert Reply([], fin).count == 7
+
+
+@pytest.mark.requirement("430-15")
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("end", ["after", "before"])
+async def test_a_walk_meets_every_room_and_conversation_once(size: int, end: str) -> None:
+    seen: list[str | None] = []
+    anchor = ""
+    while True:
+        content = page(f"<max>{size}</max><{end}>{anchor}</{end}>")
+        entries, fin = await ask(content, rooms=ROOMS)
+        if not entries:
+            break
+        ids = [entry.id for entry in entries]
+        seen = seen + ids if end == "after" else ids + seen
+        anchor = (ids[-1] if end == "after" else ids[0]) or ""
+        assert Reply([], fin).index == ORDER.index(ids[0] or "")
+    assert seen == ORDER
+
+
+async def test_the_id_of_a_room_that_is_not_listed_is_not_found() -> None:
+    with pytest.raises(StanzaError, match="item-not-found"):
+        await ask(page("<after>hall-id</after>"))
+
+
+SAID = [
+    row(
+        from_milliseconds(START + n),
+        owner=HALL,
+        peer=HALL,
+        kind="groupchat",
+        occupant="romeo@montague.lit",
+        stanza=f"<message xmlns='{CLIENT}' id='{n}'><body>{n}</body>{extra}</message>",
+    )
+    for n, extra in enumerate(["", "", "<x xmlns='http://jabber.org/protocol/muc#user'/>"])
+]
+
+
+@pytest.mark.requirement("430-15", "430-04")
+@pytest.mark.parametrize("messages", ["true", "false"])
+async def test_a_room_gives_its_entry_as_the_asker_may_see_it(messages: str) -> None:
+    payload = f"<inbox xmlns='{INBOX}' messages='{messages}'/>"
+    iq = f"<iq xmlns='{CLIENT}' type='get' id='q1' from='{BALCONY}' to='{HALL}'>{payload}</iq>"
+    rights = RoomRights("none", "moderators", moderator=False)
+    displayed = {HALL: SEALER.seal(HALL, SAID[0].position)}
+    request = Request(
+        "rooms.capulet.lit", HALL, BALCONY, parsed(iq), displayed=displayed, room=rights
+    )
+    publisher = StatePublisher(HALL, 0, "roster", HeardLog())
+    context = QueryContext(MemoryArchive(SAID, HALL), 250, True, publisher, rights)
+    [result] = (await mam.question(request).answer(context)).results
+    id_ = SEALER.seal(HALL, SAID[2].position)
+    body = "2" if messages == "true" else None
+    assert _entry(result.content) == Entry(HALL, "2", id_, body)
+    assert "muc#user" not in result.content
+    assert result.position == SAID[2].position

@@ -38,6 +38,10 @@ def test_requests_and_answers_travel_whole() -> None:
     run("test_wire.lua")
 
 
+def test_an_inbox_takes_rooms_whose_component_lets_it() -> None:
+    run("test_inbox_rooms.lua")
+
+
 def run(script: str, *arguments: Path) -> None:
     result = subprocess.run(  # noqa: S603  # fixed arguments
         ["lua5.4", _SCRIPTS / script, MODULES / "mod_stanzalake", *arguments],  # noqa: S607  # wherever it is installed
