@@ -123,11 +123,11 @@ end
 -- Notes the lines that were there at the last save, and went without an acknowledgement.
 function journal_mt:find_lost(saved)
 	local first, last = self.starts[1], 0;
-	if first and first > self.acked then self:lose(self.acked, first); end
 	for offset in pairs(saved) do last = math.max(last, offset); end
 	if last > self.written then self:lose(self.written, last, saved[last]); end
-	-- The next lines get these offsets.
-	self.lost_to = math.min(self.lost_to, self.written);
+	-- The next lines get these offsets, and lines before them may be lost yet.
+	self.lost_to = 0;
+	if first and first > self.acked then self:lose(self.acked, first); end
 end
 
 -- Returns the number of lines before an offset, if it is known.

@@ -64,6 +64,9 @@ async def test_wishes_are_in_force_for_the_next_message(deployment: Deployment) 
     await say(romeo, juliet, "kept 3")
     phone = await deployment.client("romeo", "my phone")
     await prefs(juliet, "always", never=f"{ROMEO}/my phone")
+    # The tap believes the answer; the archive has to have it, too.
+    chosen = await prefs(juliet)
+    assert chosen.findtext(f"{{{MAM}}}never/{{{MAM}}}jid") == f"{ROMEO}/my phone"
     await say(phone, juliet, "not kept, from one resource")
     await say(romeo, juliet, "kept 4")
     assert await archived(juliet) == ["kept 1", "kept 2", "kept 3", "kept 4"]

@@ -168,11 +168,13 @@ CALL = (
 )
 
 
-@pytest.mark.parametrize("stanza", [NOTE, CALL], ids=["note to self", "excluded"])
+@pytest.mark.parametrize(
+    ("stanza", "policy"), [(NOTE, "roster"), (CALL, "true")], ids=["note to self", "excluded"]
+)
 async def test_no_id_is_announced_for_what_is_not_kept(
-    start_server: StartServer, stanza: str
+    start_server: StartServer, stanza: str, policy: str
 ) -> None:
-    server = await start_server(policy="roster")
+    server = await start_server(policy=policy)
     ingest, _ = await server.ingest(), await server.query()
     juliet, two = await server.client("juliet"), await server.client("juliet", "two")
     await befriend(juliet, ROMEO)

@@ -42,6 +42,10 @@ def test_an_inbox_takes_rooms_whose_component_lets_it() -> None:
     run("test_inbox_rooms.lua")
 
 
+def test_a_session_gets_the_answers_to_its_own_requests_alone() -> None:
+    run("test_sessions.lua")
+
+
 def run(script: str, *arguments: Path) -> None:
     result = subprocess.run(  # noqa: S603  # fixed arguments
         ["lua5.4", _SCRIPTS / script, MODULES / "mod_stanzalake", *arguments],  # noqa: S607  # wherever it is installed

@@ -465,6 +465,49 @@ local function sorted(text)
 	return table.concat(words, " ");
 end
 
+-- Segments that vanish at random, in an open journal and in a closed one.
+function tests.every_line_is_read_or_said_to_be_lost()
+	for seed = 1, 60 do
+		math.randomseed(seed);
+		local directory = new_directory();
+		local journal = journals.open(directory, 60, 1000000);
+		local offset, appended, found = 0, 0, 0;
+		local function count_gaps()
+			for _, gap in ipairs(journal:take_gaps()) do found = found + gap.events; end
+		end
+		local function read()
+			local text, behind = journal:read(offset, 40);
+			if not text then return false; end
+			found = found + select(2, text:gsub("\n", ""));
+			offset = behind;
+			journal:release(offset);
+			count_gaps();
+			return true;
+		end
+		for _ = 1, 60 do
+			local chance = math.random(10);
+			if chance <= 5 then
+				appended = appended + 1;
+				assert(journal:append(("%d%s\n"):format(appended, ("x"):rep(math.random(0, 30)))));
+			elseif chance <= 8 then
+				read();
+			elseif chance == 9 then
+				local segments = files(directory);
+				if segments[1] then os.remove(directory.."/"..segments[math.random(#segments)]); end
+			else
+				assert(journal:save(1));
+				journal:close();
+				if math.random(2) == 1 and files(directory)[1] then os.remove(directory.."/"..files(directory)[1]); end
+				journal = journals.open(directory, 60, 1000000);
+				offset = journal.acked;
+				count_gaps();
+			end
+		end
+		while read() do end
+		equal(("seed %d: %d"):format(seed, found), ("seed %d: %d"):format(seed, appended));
+	end
+end
+
 function tests.checkpoints_cover_an_offset_and_nothing_later()
 	local known = checkpoints.new();
 	equal(known:at(0), nil);

@@ -352,6 +352,45 @@ function tests.what_waits_is_bounded()
 	assert(count > 100);
 end
 
+-- Accounts that come and go at random: nobody has more than a share, nobody is passed over, and all is bounded.
+function tests.random_requests_are_bounded_and_share_the_places()
+	local KiB = 1024;
+	for seed = 1, 6 do
+		math.randomseed(seed);
+		local queue, working, total = turns.new(), {}, 0;
+		-- For each account without a request at work: how often each other one began before it.
+		local passed = {};
+		local function begin(account)
+			working[account], total = (working[account] or 0) + 1, total + 1;
+			passed[account] = nil;
+			for _, others in pairs(passed) do
+				others[account] = (others[account] or 0) + 1;
+				assert(others[account] <= 1, "an account was passed over");
+			end
+		end
+		for _ = 1, 3000 do
+			local account, bytes = math.random(math.random() < 0.5 and 3 or 300), math.random(128 * KiB);
+			if math.random() < 0.7 then
+				if queue:has_room(account, bytes) then
+					local own = queue.queues[account];
+					if not own then passed[account] = {}; end
+					queue:add(account, bytes, function () begin(account); end);
+				end
+			elseif (working[account] or 0) > 0 then
+				working[account], total = working[account] - 1, total - 1;
+				queue:finish(account);
+			end
+			local waiting = 0;
+			for name, own in pairs(queue.queues) do
+				waiting = waiting + own.bytes;
+				assert((working[name] or 0) <= 2 and own.waiting <= 512 and own.bytes <= 512 * KiB);
+			end
+			assert(total <= 256 and total == queue.at_work);
+			assert(waiting == queue.bytes and waiting <= 64 * KiB * KiB);
+		end
+	end
+end
+
 -- Time that passes by as much as each step takes.
 local function new_scene()
 	local scene = { time = 0, timers = {}, steps = {} };
