@@ -10,6 +10,7 @@ import pytest
 
 from stanzalake.model import position
 from stanzalake.model.event import Erasure, Message
+from stanzalake.store.client import Row
 from tests.support.clients import CLIENT, RawClient, condition, stanza_ids
 from tests.support.components import FIN, FakeIngest, FakeQuery, Forwarded
 from tests.support.processes import Run
@@ -28,6 +29,7 @@ from tests.support.rooms import (
     talk,
 )
 from tests.support.server import HOST, JULIET, KEY, PASSWORD, ROMEO, Server
+from tests.support.stores import migrated_store
 from tests.support.wait import until
 
 SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
@@ -408,6 +410,12 @@ async def test_a_private_message_to_two_sessions_of_a_nick_is_one_entry(scene: S
     await room_event(scene, "settled")
     of_romeo = [event for event in scene.ingest.events if event.owner == ROMEO]
     assert [SEALER.seal(ROMEO, event.position) for event in of_romeo] == events
+    await scene.ingest.arrival("psst", JULIET)
+    private = [event for event in scene.ingest.events if event.owner in {JULIET, ROMEO}]
+    with migrated_store("chdb://:memory:") as store:
+        store.insert([Row.of(event, event.stanza) for event in private])
+        pairs = store.select(f"SELECT messages FROM {store.table}_pairs")
+    assert (len(private), pairs) == (4, [(2,)])  # analysts count each once
 
 
 async def test_an_operator_erases_a_room_and_what_it_tells_new_occupants(scene: Scene) -> None:
