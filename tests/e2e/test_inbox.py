@@ -1,5 +1,6 @@
 """The inbox of a real client, with its markers in the archive and in PEP."""
 
+import asyncio
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -13,6 +14,7 @@ from tests.support.queries import page
 from tests.support.rooms import ROOMS, affiliate, configure, join, real_jid, talk, with_rooms
 
 ENTRY = tag(INBOX, "entry")
+Entries = list[tuple[str | None, str | None, str | None]]
 MARKER = "<displayed xmlns='urn:xmpp:chat-markers:0' id='{}'/>"
 _PUBLISH = (
     "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{node}'>{item}</publish>"
@@ -32,7 +34,7 @@ _BOOKMARK = "<item id='{room}'><conference xmlns='urn:xmpp:bookmarks:1'/></item>
 
 async def inbox(
     client: RawClient, attributes: str = "", content: str = ""
-) -> tuple[list[tuple[str | None, str | None, str | None]], ET.Element]:
+) -> tuple[Entries, ET.Element]:
     """Give the peer, unread messages and last body of each entry, and the fin."""
     before = len(client.received)
     answer = await client.ask("get", f"<inbox xmlns='{INBOX}' {attributes}>{content}</inbox>")
@@ -109,6 +111,13 @@ async def test_an_inbox_follows_what_its_owner_reads_and_writes(tmp_path: Path) 
 
 ROOM_NAMES = ("hall", "shown", "garden", "members", "locked", "off", "gone", "banned")
 """Rooms: two that everybody may read, one that is not bookmarked, and five that are shut."""
+
+
+async def wait_listed(client: RawClient, expected: Entries) -> None:
+    """Ask for the inbox until it is so: a room whose journal is sent again is left out at first."""
+    async with asyncio.timeout(20):
+        while (await inbox(client))[0] != expected:
+            pass
 
 
 async def begin(juliet: RawClient, *rooms: str) -> None:
@@ -199,4 +208,4 @@ async def test_an_inbox_has_the_bookmarked_rooms_that_its_owner_may_read(tmp_pat
         await deployment.prosody.kill()
         await deployment.prosody.start()
         romeo = await session(deployment, "romeo", "two")
-        assert (await inbox(romeo))[0] == [(shown, "1", "more"), listed[1]]
+        await wait_listed(romeo, [(shown, "1", "more"), listed[1]])
