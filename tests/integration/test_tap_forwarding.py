@@ -670,7 +670,8 @@ async def test_queries_that_wait_are_bounded_in_bytes(scene: Scene) -> None:
     refused = scene.juliet.found(lambda x: x.get("type") == "error")
     assert {condition(answer) for answer in refused} == {"wait/resource-constraint"}
     assert len(asked) - len(refused) == 2 + 4
-    assert resident(pid) - before < 80
+    # 13 MiB; their trees take 79.
+    assert resident(pid) - before < 40
 
 
 async def test_a_query_of_too_many_bytes_is_refused(scene: Scene) -> None:
