@@ -137,7 +137,8 @@ async def test_a_deleted_archive_stays_deleted(deployment: Deployment) -> None:
     before = on_disk(deployment)
 
     status, out, _ = await stanzalake.run("delete", JULIET, "--dry-run", "--json")
-    assert (status, json.loads(out)) == (0, {"owner": JULIET, "messages": 2, "erased": False})
+    planned = {"owner": JULIET, "messages": 2, "presences": 0, "erased": False}
+    assert (status, json.loads(out)) == (0, planned)
     assert await ids(juliet) == ["one", "two"]
 
     with opened(deployment) as store:
