@@ -263,6 +263,15 @@ async def test_expire_removes_expired_messages(deployment: Deployment) -> None:
     assert "remove 4 messages that were kept before?" in err
     assert stored(deployment) == 4
     assert await ids(juliet) == ["one", "two"]
+    # As does a start with the shorter retention.
+    await deployment.stop_service()
+    deployment.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "1"
+    deployment.declare("stanzalake", "up")
+    await deployment.start_service()
+    await until(
+        lambda: "4 messages are hidden, but not removed" in deployment.log.read_text(), SOON
+    )
+    assert stored(deployment) == 4
     assert await expire(stanzalake, "--yes") == 4
     await nothing(juliet)
     await until(lambda: stored(deployment) == 0, SOON)
