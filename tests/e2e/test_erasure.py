@@ -143,6 +143,9 @@ async def test_a_deleted_archive_stays_deleted(deployment: Deployment) -> None:
 
     with opened(deployment) as store:
         store.command("ALTER TABLE messages MODIFY SETTING old_parts_lifetime = 1")
+    late = Row(
+        JULIET, from_milliseconds(int(1000 * time.time())), ROMEO, "", "in", "chat", stanza()
+    )
     # The wait for the disk is half a minute, and the same for both.
     wait = [] if isinstance(deployment, Distributed) else ["--wait"]
     status, out, err = await stanzalake.run("delete", JULIET, "--yes", *wait, deadline=110)
@@ -155,7 +158,7 @@ async def test_a_deleted_archive_stays_deleted(deployment: Deployment) -> None:
     await replay(deployment)
     with opened(deployment) as store:
         # As a processor that was given up before, and goes on now.
-        store.insert([Row(JULIET, 1 << 48, ROMEO, "", "in", "chat", stanza())])
+        store.insert([late])
     await talk(juliet, romeo, "three")
     assert await ids(juliet) == ["three"]
     assert await ids(romeo) == ["one", "two", "three"]
