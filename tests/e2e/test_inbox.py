@@ -1,6 +1,7 @@
 """The inbox of a real client, with its markers in the archive and in PEP."""
 
 import asyncio
+import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -12,6 +13,7 @@ from tests.support.clients import CLIENT, RawClient, condition, stanza_ids
 from tests.support.deployments import JULIET, ROMEO, running, session
 from tests.support.queries import page
 from tests.support.rooms import ROOMS, affiliate, configure, join, real_jid, talk, with_rooms
+from tests.support.wait import until
 
 ENTRY = tag(INBOX, "entry")
 Entries = list[tuple[str | None, str | None, str | None]]
@@ -113,6 +115,20 @@ ROOM_NAMES = ("hall", "shown", "garden", "members", "locked", "off", "gone", "ba
 """Rooms: two that everybody may read, one that is not bookmarked, and five that are shut."""
 
 
+async def pass_millisecond() -> None:
+    """Wait for the next stamp: what came within a millisecond is in no order of time."""
+    stamp = time.time() + 0.001
+    await until(lambda: time.time() > stamp)
+
+
+async def say_in_private(juliet: RawClient, romeo: RawClient) -> None:
+    """Say something that nothing else shares its stamp with."""
+    await pass_millisecond()
+    juliet.say(ROMEO, "in private", "p")
+    await romeo.message("p")
+    await pass_millisecond()
+
+
 async def wait_listed(client: RawClient, expected: Entries) -> None:
     """Ask for the inbox until it is so: a room whose journal is sent again is left out at first."""
     async with asyncio.timeout(20):
@@ -160,8 +176,7 @@ async def test_an_inbox_has_the_bookmarked_rooms_that_its_owner_may_read(tmp_pat
         await shut(juliet, *closed)
         await configure(juliet, {"muc#roomconfig_whois": "anyone"}, shown)
         hall_id = [await talk(juliet, f"hall {n}", f"h{n}", hall) for n in range(2)][-1]
-        juliet.say(ROMEO, "in private", "p")
-        await romeo.message("p")
+        await say_in_private(juliet, romeo)
         shown_id = await talk(juliet, "shown", "o", shown)
         assert (await inbox(romeo))[0] == [(JULIET, "1", "in private")]
 

@@ -100,7 +100,7 @@ async def test_an_operator_counts_finds_exports_and_erases_what_was_said_in_a_ro
     lines = (await output(stanzalake, "export", HALL, "--format", "jsonl")).splitlines()
     assert [json.loads(line)["stanza"] for line in lines] == [IN_HALL[0].stanza]
     gone = json.loads(await output(stanzalake, "delete", HALL, "--yes", "--json"))
-    assert gone == {"owner": HALL, "messages": 1, "erased": True}
+    assert gone == {"owner": HALL, "messages": 1, "presences": 0, "erased": True}
     assert (await stanzalake.run("export", HALL))[0] == 1
     assert await output(stanzalake, "search", "mask", "--owner", HALL) == ""
     assert "a mask" in await output(stanzalake, "export", GARDEN)
