@@ -129,6 +129,7 @@ async def test_a_delete_returns_once_no_reader_sees_the_messages(deployment: Dep
     await until(lambda: stored(deployment) == 2, SOON)
 
 
+@pytest.mark.slow
 async def test_a_deleted_archive_stays_deleted(deployment: Deployment) -> None:
     stanzalake = command(deployment)
     juliet, romeo = [await session(deployment, name) for name in ("juliet", "romeo")]

@@ -54,6 +54,7 @@ async def test_a_stalled_processor_makes_an_unstable_page_in_time(run: Run, tmp_
     assert await stable_page(juliet) == ["before", "behind"]
 
 
+@pytest.mark.slow
 async def test_an_idle_owner_does_not_wait_for_the_others_of_the_partition(
     run: Run, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def stored(clickhouse: ClickHouse) -> list[tuple[str, int]]:
         return [(o, p) for o, p in store.select("SELECT owner, position FROM messages FINAL")]
 
 
+@pytest.mark.slow
 async def test_no_event_is_lost_or_doubled_when_workers_join_leave_and_die(
     start: Start, log: KafkaLog, clickhouse: ClickHouse
 ) -> None:
