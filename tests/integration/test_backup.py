@@ -105,6 +105,7 @@ def message(owner: str, position: int) -> Entry:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 async def test_backup_and_restore_of_a_running_embedded_archive(run: Run, tmp_path: Path) -> None:
     stanzalake = Command(tmp_path)
     stanzalake.settings |= {

@@ -587,6 +587,7 @@ async def test_a_user_cannot_speak_as_a_component(scene: Scene) -> None:
 
 
 @pytest.mark.requirement("313-126")
+@pytest.mark.slow
 async def test_a_client_of_the_archive_gets_no_offline_messages(scene: Scene) -> None:
     romeo = await scene.server.client("romeo", available=False)
     scene.juliet.say(ROMEO, "missed", "m1")
