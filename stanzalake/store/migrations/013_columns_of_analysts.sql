@@ -1,10 +1,4 @@
 -- What analysts want to know of messages without reading them.
 {bodies};
 
-CREATE OR REPLACE VIEW {table}_traffic{local}{on_cluster}
-(
-{columns}
-)
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT * EXCEPT body FROM {table}_bodies{local}
-COMMENT 'One row for each message of each archive, without its text'
+{traffic}

@@ -1,13 +1,7 @@
 -- The traffic with all of its columns, of which the views below count some.
 {bodies};
 
-CREATE OR REPLACE VIEW {table}_traffic{local}{on_cluster}
-(
-{columns}
-)
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT * EXCEPT body FROM {table}_bodies{local}
-COMMENT 'One row for each message of each archive, without its text';
+{traffic};
 
 -- Days that have changed, by inserts into the archive and by erasures, and when they did last.
 CREATE TABLE IF NOT EXISTS {table}_touched{on_cluster} (day Date, at DateTime64(6, 'UTC'))

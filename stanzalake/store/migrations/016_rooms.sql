@@ -1,13 +1,7 @@
 -- Archives of rooms, for analysts: in a view of their own, and no longer among the active accounts.
 {bodies};
 
-CREATE OR REPLACE VIEW {table}_traffic{local}{on_cluster}
-(
-{columns}
-)
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT * EXCEPT body FROM {table}_bodies{local}
-COMMENT 'One row for each message of each archive, without its text';
+{traffic};
 
 -- How many aggregates a computation made: former versions made four, and views count such days anew.
 ALTER TABLE {table}_computed{on_cluster} ADD COLUMN IF NOT EXISTS aggregates UInt8 DEFAULT 4;

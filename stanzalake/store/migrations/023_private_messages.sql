@@ -1,13 +1,7 @@
 -- A private message of a room is counted once, though its two copies have the room as the other party.
 {bodies};
 
-CREATE OR REPLACE VIEW {table}_traffic{local}{on_cluster}
-(
-{columns}
-)
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT * EXCEPT body FROM {table}_bodies{local}
-COMMENT 'One row for each message of each archive, without its text';
+{traffic};
 
 -- Days that a former version computed count as changed: it counted pairs otherwise.
 CREATE OR REPLACE VIEW {table}_clean{on_cluster}

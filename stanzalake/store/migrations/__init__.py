@@ -1,10 +1,10 @@
 """Schema migrations: numbered SQL files, each applied once, and the clauses that settings decide.
 
-In the files ``{table}`` is the name of the messages table, and ``{bodies}`` the view in bodies.sql;
-``{local}`` and ``{on_cluster}`` are empty on a single server. On a cluster each server has a
-replicated ``..._local`` table, and a `Distributed` table under the plain name shards by owner. A
-view with SQL SECURITY DEFINER is ``..._local`` as well: ClickHouse does not apply the definer's
-grants to a distributed table below a view.
+In the files ``{table}`` is the name of the messages table, ``{bodies}`` and ``{traffic}`` are the
+views in bodies.sql and traffic.sql; ``{local}`` and ``{on_cluster}`` are empty on a single server.
+On a cluster each server has a replicated ``..._local`` table, and a `Distributed` table under the
+plain name shards by owner. A view with SQL SECURITY DEFINER is ``..._local`` as well: ClickHouse
+does not apply the definer's grants to a distributed table below a view.
 """
 
 import logging
@@ -48,6 +48,7 @@ FROM {messages:Identifier}"""
 _DIRTY = "day GLOBAL IN (SELECT day FROM {table}_dirty)"
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _BODIES = (_FILES / "bodies.sql").read_text().replace("{messages}", MESSAGES_OF_VIEWS)
+_TRAFFIC = (_FILES / "traffic.sql").read_text().rstrip()
 _COLUMNS = (_FILES / "columns.sql").read_text().rstrip()
 """The columns of messages that the views of bodies and of traffic have in common."""
 _TABLES_OF_BODIES = set(re.findall(r"\{table\}(_\w+)", _BODIES))
@@ -125,8 +126,8 @@ class Target(NamedTuple):
 
     def statements(self, migration: Migration) -> Iterator[str]:
         """Yield a migration's statements, all idempotent."""
-        sql = migration.sql.replace("{bodies}", _BODIES).replace("{pending}", PENDING)
-        yield from self._statements(sql)
+        sql = migration.sql.replace("{bodies}", _BODIES).replace("{traffic}", _TRAFFIC)
+        yield from self._statements(sql.replace("{pending}", PENDING))
 
     def bodies(self) -> Iterator[str]:
         """Yield the statements that create the view of bodies."""
