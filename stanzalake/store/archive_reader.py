@@ -32,7 +32,7 @@ from stanzalake.store.client import Store
 from stanzalake.store.conversations import MAX_ROOM_MESSAGES, ROOM_COLUMNS, Conversations
 from stanzalake.store.histories import Histories
 from stanzalake.store.own_retention import OwnRetentions
-from stanzalake.store.statement import MESSAGES, NO_PRESENCE, select
+from stanzalake.store.statement import MESSAGES, NO_PRESENCE, match_party, select
 from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, Rows, VisibleMessages
 
 COUNT_SECONDS = 2.0
@@ -419,13 +419,9 @@ class _StoredArchive:
             "position BETWEEN {low:UInt64} AND {high:UInt64}",
             NO_PRESENCE,
         ]
-        parameters |= {"low": low, "high": high}
-        if selection.peer:
-            terms.append("peer = {peer:String}")
-            parameters["peer"] = selection.peer
-        if selection.resource:
-            terms.append("peer_resource = {resource:String}")
-            parameters["resource"] = selection.resource
+        party, parties = match_party(selection.peer, selection.resource)
+        terms += party
+        parameters |= {"low": low, "high": high, **parties}
         if not selection.groupchat:
             terms.append("kind != 'groupchat'")
         if selection.positions is not None:

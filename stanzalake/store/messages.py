@@ -7,7 +7,7 @@ from typing import Any
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import VISIBLE
-from stanzalake.store.statement import NO_PRESENCE, select
+from stanzalake.store.statement import NO_PRESENCE, match_party, select
 from stanzalake.store.tombstones import replace_retracted
 
 _FITTING = """
@@ -89,16 +89,10 @@ class Messages:
     def _where(self, span: MessageRange) -> tuple[Sequence[str], Mapping[str, Any]]:
         owner = "owner = {owner:String}"
         between = "position BETWEEN {low:UInt64} AND {high:UInt64}"
-        terms = [owner, between, *self._conditions]
-        parameters: dict[str, Any] = {
+        party, parameters = match_party(span.peer, span.resource)
+        return [owner, between, *self._conditions, *party], {
             "owner": span.owner,
             "low": min(span.low, MAX_POSITION),
             "high": span.high,
+            **parameters,
         }
-        if span.peer:
-            terms.append("peer = {peer:String}")
-            parameters["peer"] = span.peer
-        if span.resource:
-            terms.append("peer_resource = {resource:String}")
-            parameters["resource"] = span.resource
-        return terms, parameters

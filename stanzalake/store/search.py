@@ -13,7 +13,7 @@ from stanzalake.store import full_text
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import ERASURES, VISIBLE_TO_ALL
 from stanzalake.store.retention import Horizon
-from stanzalake.store.statement import select
+from stanzalake.store.statement import match_party, select
 from stanzalake.store.tombstones import omit_retracted
 
 EXCERPT = 200
@@ -108,16 +108,12 @@ def _where(query: SearchQuery) -> tuple[Sequence[str], Mapping[str, Any]]:
     ]
     if query.owner:
         terms.append("owner = {owner:String}")
-    if query.peer:
-        terms.append("peer = {peer:String}")
-    if query.resource:
-        terms.append("peer_resource = {resource:String}")
-    return terms, {
+    party, parties = match_party(query.peer, query.resource)
+    return [*terms, *party], {
         "low": query.low,
         "high": query.high,
         "first": full_text.excerpt_pattern(query.text),
         **texts,
         "owner": query.owner,
-        "peer": query.peer,
-        "resource": query.resource,
+        **parties,
     }

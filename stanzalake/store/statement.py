@@ -1,12 +1,26 @@
 """Composition of SELECT statements from fragments, and quoting where parameters do not work."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 MESSAGES = "{messages:Identifier}"
 """The messages table; `Store` binds the names of its tables to every statement."""
 
 NO_PRESENCE = "kind != 'presence'"
 """Condition for messages alone: the presences of a room's occupants are in its archive, too."""
+
+
+_PARTY = {"peer": "peer = {peer:String}", "resource": "peer_resource = {resource:String}"}
+
+
+def match_party(peer: str | None, resource: str | None) -> tuple[Sequence[str], Mapping[str, str]]:
+    """Return the conditions for messages with a party, and their parameters.
+
+    Args:
+        peer: Bare JID; none or empty for all.
+        resource: Resource of the party; in a room the author's nick. None or empty for all.
+    """
+    parameters = {n: v for n, v in (("peer", peer), ("resource", resource)) if v}
+    return [_PARTY[name] for name in parameters], parameters
 
 
 def select(
