@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from stanzalake.cli.parameters import MOMENT, OWNER, PARTY, require_order
+from stanzalake.cli.parameters import MOMENT, OWNER, require_order, split, with_party
 from stanzalake.cli.progress import progress
 from stanzalake.config import settings
 from stanzalake.config.settings import Settings
@@ -44,12 +44,7 @@ from stanzalake.store.messages import MessageRange, Messages
     help="The file, replaced when the export is complete; compressed if the name ends in .zst. "
     "Default: standard output. For Parquet the directory, in which each month is a file.",
 )
-@click.option(
-    "--with",
-    "peer",
-    type=PARTY,
-    help="Only messages with this JID: bare, or full for one resource or an occupant's nick.",
-)
+@with_party()
 @click.option("--start", type=MOMENT, help="Only messages from this date or time on.")
 @click.option("--end", type=MOMENT, help="Only messages before this date or time.")
 @click.option("--with-texts", is_flag=True, help="Parquet with the texts of messages.")
@@ -101,7 +96,7 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
         raise click.UsageError("--with-retracted needs STANZALAKE_KEEP_RETRACTED=true")
     low = max(from_milliseconds(start or 0), values.retention.horizon(owner, time.time()))
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
-    span = MessageRange(owner, *_parts(peer), low, high)
+    span = MessageRange(owner, *split(peer), low, high)
     with record_access(values, "export", owner) as access, open_archive(values) as store, _stop():
         access.filtered, access.retracted = bool(peer), with_retracted
         messages = Messages(store, with_retracted=with_retracted, with_presences=form == "jsonl")
@@ -111,11 +106,6 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
         written = _FORMS[form](values, store, owner)
         with export.open_output(output) as file:
             export.write(file, written, _report_progress(messages.read(span), total, access))
-
-
-def _parts(peer: Jid | None) -> tuple[str, str]:
-    """Return a bare JID and a resource, empty where there is none."""
-    return (peer.bare, peer.resource or "") if peer else ("", "")
 
 
 def _export_parquet(

@@ -118,6 +118,21 @@ def within(event: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     )
 
 
+def with_party() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option for the other party of messages; `split` takes its value apart."""
+    return click.option(
+        "--with",
+        "peer",
+        type=_Party(),
+        help="Only messages with this JID: bare, or full for one resource or an occupant's nick.",
+    )
+
+
+def split(party: jid.Jid | None) -> tuple[str, str]:
+    """Return a bare JID and a resource, empty where there is none."""
+    return (party.bare, party.resource or "") if party else ("", "")
+
+
 def require_hosts(values: Settings, hosts: Iterable[str]) -> None:
     """Refuse VirtualHosts that are not ours; probably a typing error.
 
@@ -140,7 +155,6 @@ def require_order(start: int | None, end: int | None) -> None:
 
 
 JID_TYPE = _Jid()
-PARTY = _Party()
 HOST = _Host()
 OWNER = _Owner()
 MOMENT = _Moment()

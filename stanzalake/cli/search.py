@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from stanzalake.cli.output import tell
-from stanzalake.cli.parameters import MOMENT, OWNER, PARTY, require_order
+from stanzalake.cli.parameters import MOMENT, OWNER, require_order, split, with_party
 from stanzalake.config import settings
 from stanzalake.model import full_text
 from stanzalake.model.full_text import TextQuery
@@ -27,12 +27,7 @@ from stanzalake.xmpp import dates
 @click.command(name="search")
 @click.argument("text")
 @click.option("--owner", type=OWNER, help="Only the archive of this JID.")
-@click.option(
-    "--with",
-    "peer",
-    type=PARTY,
-    help="Only messages with this JID: bare, or full for one resource or an occupant's nick.",
-)
+@with_party()
 @click.option("--start", type=MOMENT, help="Only messages from this date or time on.")
 @click.option("--end", type=MOMENT, help="Only messages before this date or time.")
 @click.option(
@@ -70,14 +65,8 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     require_order(start, end)
     values = settings.load(env_file=env_file)
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
-    wanted = SearchQuery(
-        query,
-        owner or "",
-        peer.bare if peer else "",
-        (peer.resource or "") if peer else "",
-        from_milliseconds(start or 0),
-        high,
-    )
+    low = from_milliseconds(start or 0)
+    wanted = SearchQuery(query, owner or "", *split(peer), low, high)
     oldest = horizon(values.retention, time.time())
     with (
         record_access(values, "search", wanted.owner) as access,
