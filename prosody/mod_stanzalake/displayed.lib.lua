@@ -1,6 +1,6 @@
 -- Displayed: up to where an account has read each of its chats, as its clients keep it in PEP (XEP-0490).
 
-local jid = require "util.jid";
+local pep_items = module:require "pep_items";
 
 local xmlns_displayed = "urn:xmpp:mds:displayed:0";
 local xmlns_sid = "urn:xmpp:sid:0";
@@ -18,10 +18,8 @@ end
 -- Returns the ids by chat, of chats in the account's archive, and of those in an archive of their own: rooms.
 local function read(owner)
 	local own, rooms, bytes = {}, {}, 0;
-	local pep = prosody.hosts[module.host].modules.pep;
-	if not pep then return own, rooms; end
-	local ok, items = pep.get_pep_service(jid.node(owner)):get_items(xmlns_displayed, true);
-	for _, chat in ipairs(ok and items or {}) do
+	local items = pep_items.read(owner, xmlns_displayed);
+	for _, chat in ipairs(items) do
 		local own_id, room_id = id_of(items[chat], owner), id_of(items[chat], chat);
 		local id = own_id or room_id;
 		if id then

@@ -4,6 +4,7 @@
 local jid = require "util.jid";
 
 local directory = module:require "directory";
+local pep_items = module:require "pep_items";
 
 local xmlns_bookmarks = "urn:xmpp:bookmarks:1";
 local xmlns_rsm = "http://jabber.org/protocol/rsm";
@@ -24,10 +25,8 @@ end
 -- Returns lists of the bookmarked rooms by the component that they are on.
 local function read_bookmarks(owner)
 	local found, seen = {}, {};
-	local pep = prosody.hosts[module.host].modules.pep;
-	if not pep then return found; end
-	local ok, items = pep.get_pep_service(jid.node(owner)):get_items(xmlns_bookmarks, true);
-	for number, id in ipairs(ok and items or {}) do
+	local items = pep_items.read(owner, xmlns_bookmarks);
+	for number, id in ipairs(items) do
 		if number > MAX_BOOKMARKS then break; end
 		local node, host, resource = jid.prepped_split(id);
 		local room_jid = node and not resource and archives_rooms(host) and jid.join(node, host);

@@ -33,7 +33,10 @@ local function new_host(bookmarks, answer)
 	};
 	local directory = { kind_of = function (host) return host == HOST and "accounts" or "rooms"; end };
 	local module = { host = HOST };
-	function module.require() return directory; end
+	local env = { prosody = { hosts = hosts } };
+	function module.require(_, name)
+		return name == "directory" and directory or load_part(name..".lib.lua", module, env);
+	end
 	function module.context(_, host)
 		return { fire_event = function (_, name, data)
 			equal(name, "stanzalake-room-entries");
@@ -45,7 +48,7 @@ local function new_host(bookmarks, answer)
 		timers[#timers + 1] = expire;
 		return { stop = function () timers[#timers] = nil; end };
 	end
-	return load_part("inbox_rooms.lib.lua", module, { prosody = { hosts = hosts } }), asked, timers;
+	return load_part("inbox_rooms.lib.lua", module, env), asked, timers;
 end
 
 local function entry(name, bytes)

@@ -29,7 +29,7 @@ local function new_host()
 		require = function (name) return modules[name] or require(name); end;
 	}, { __index = _G });
 	for _, name in ipairs {
-		"frames", "event", "stanzas", "turns", "answers", "delivery", "displayed", "pages", "forwarding"
+		"frames", "event", "stanzas", "turns", "answers", "delivery", "pep_items", "displayed", "pages", "forwarding"
 	} do
 		parts[name] = assert(loadfile(MODULE.."/"..name..".lib.lua", "t", env))();
 	end
