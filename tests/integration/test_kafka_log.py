@@ -1,19 +1,24 @@
 """KafkaLog's topics, partitions, rebalances, log-ins and failures."""
 
 import asyncio
+import gc
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 from typing import Any
+from warnings import catch_warnings
 
 import pytest
 from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import RecordMetadata
 from prometheus_client import REGISTRY
 
@@ -31,6 +36,7 @@ from stanzalake.log.base import (
     Entry,
     Record,
 )
+from stanzalake.log.kafka.client import start
 from stanzalake.log.kafka.commits import partition_of
 from stanzalake.log.kafka.log import KafkaLog
 from stanzalake.log.kafka.topics import Topics
@@ -311,6 +317,7 @@ async def test_waiters_share_the_requests(log: KafkaLog, monkeypatch: pytest.Mon
     waits = [log.wait_committed(EVENTS, GROUP, OWNERS[0], 1.0) for _ in range(200)]
     assert await asyncio.gather(*waits) == [False] * 200
     assert requests["OffsetFetchRequest"] <= 40  # each for itself, they made thousands
+    del requests["FindCoordinatorRequest"]  # repeated until Kafka has one for the new group
     assert requests.total() <= 50
 
 
@@ -522,3 +529,53 @@ async def test_appends_and_reads_survive_a_broker_restart(
                 assert await log.wait_committed(EVENTS, GROUP, owner, SOON)
         await log.close()
     assert len(appended) > 450
+
+
+@pytest.mark.parametrize("group", [PROCESSOR_GROUP, GROUP])
+async def test_nothing_runs_on_after_a_close_that_frozen_brokers_hold_up(
+    tmp_path: Path, group: str
+) -> None:
+    before = asyncio.all_tasks()
+    async with running(Kafka(directory=tmp_path / "kafka")) as broker:
+        log = await open_kafka(broker, unique_prefix())
+        await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
+        consumer = await log.consumer(EVENTS, group)
+        await read(consumer, 1)
+        await wait(log, OWNERS[0], 0.1)
+        with frozen(broker):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await log.append(EVENTS, [Entry(OWNERS[0], b"y")])
+            await log.close()
+            assert asyncio.all_tasks() == before
+
+
+@contextmanager
+def frozen(broker: Kafka) -> Iterator[None]:
+    broker.signal(SIGSTOP)
+    try:
+        yield
+    finally:
+        broker.signal(SIGCONT)
+
+
+async def test_an_interrupted_start_leaves_no_connection(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+    connection: Any = AIOKafkaConnection
+    send = connection.send
+
+    def asking(self: Any, request: Any, **options: Any) -> Any:
+        if isinstance(request, MetadataRequest):
+            asked.set()
+        return send(self, request, **options)
+
+    monkeypatch.setattr(AIOKafkaConnection, "send", asking)
+    starting = asyncio.create_task(start(AIOKafkaConsumer(**client(kafka))))
+    await asked.wait()
+    starting.cancel()
+    await asyncio.wait({starting})
+    with catch_warnings(record=True, action="always") as warnings:
+        gc.collect()
+    assert warnings == []

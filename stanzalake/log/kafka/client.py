@@ -1,12 +1,13 @@
 """Shared handling of aiokafka's clients: errors, start and stop."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaClient, AIOKafkaProducer
 from aiokafka import errors as kafka
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 
 from stanzalake.errors import LogRefused, LogUnavailable
 
@@ -70,37 +71,58 @@ def translate_errors() -> Iterator[None]:
 
 
 async def start(client: Client) -> None:
-    """Start a client, or stop it on a failure or after START_SECONDS."""
+    """Start a client, or stop it on a failure, a cancellation or after START_SECONDS."""
+    starting = asyncio.ensure_future(client.start())
     try:
         async with asyncio.timeout(START_SECONDS):
-            await client.start()
+            await asyncio.shield(starting)
     except BaseException:
+        # A start that is interrupted leaves its first connection open, so it may end by itself.
+        await asyncio.wait({starting}, timeout=STOP_SECONDS)
+        starting.cancel()
         await stop(client)
         raise
 
 
 async def stop(client: Client) -> None:
-    """Stop a client within STOP_SECONDS, also while its brokers are away."""
+    """Stop a client within twice STOP_SECONDS, also while its brokers are away."""
     # In a task of its own: while brokers are away, aiokafka's stop may raise CancelledError.
     stopping = asyncio.ensure_future(client.stop())
     await asyncio.wait({stopping}, timeout=STOP_SECONDS)
     if not stopping.done() or stopping.cancelled() or stopping.exception():
         stopping.cancel()
-        await _disconnect(client)
+        await _abandon(client)
 
 
-async def _disconnect(client: Client) -> None:
-    """Close the connections that a failed stop left open, which aiokafka would renew for ever."""
-    with suppress(TimeoutError, kafka.KafkaError):
-        async with asyncio.timeout(STOP_SECONDS):
-            await connections(client).close()
+async def _abandon(client: Client) -> None:
+    """End what a failed stop left running: it would fetch and connect again for ever."""
+    ends = asyncio.gather(*_ends(client), return_exceptions=True)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ends, STOP_SECONDS)
+    await connections(client).close()
+
+
+def _ends(client: Any) -> Iterator[Awaitable[None]]:
+    """Iterate over the ends of the tasks that a producer or a consumer of aiokafka runs."""
+    if isinstance(client, AIOKafkaProducer):
+        if client._sender is not None:  # noqa: SLF001  # as below
+            yield client._sender.close()  # noqa: SLF001
+        yield _fail_unsent(client)
+        return
+    # A consumer that never started has neither.
+    if isinstance(client._coordinator, GroupCoordinator):  # noqa: SLF001  # no public way to end
+        yield client._coordinator._stop_heartbeat_task()  # noqa: SLF001
+        yield client._coordinator._stop_commit_offsets_refresh_task()  # noqa: SLF001
+    if client._fetcher is not None:  # noqa: SLF001
+        yield client._fetcher.close()  # noqa: SLF001
+
+
+async def _fail_unsent(producer: AIOKafkaProducer) -> None:
+    producer._message_accumulator.fail_all(kafka.ProducerClosed())  # noqa: SLF001
 
 
 def connections(client: Any) -> AIOKafkaClient:
-    """Return the connections of a producer or a consumer of aiokafka.
-
-    The only use of aiokafka's private attributes: a consumer does not show its connections.
-    """
+    """Return the connections of a producer or a consumer of aiokafka, which has no public way."""
     inner = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001
     if not isinstance(inner, AIOKafkaClient):
         raise TypeError(f"{type(client).__name__} has no connections")
