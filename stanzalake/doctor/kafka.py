@@ -70,26 +70,33 @@ def _judge(
             f"set STANZALAKE_KAFKA_REPLICATION={state.brokers}, or add brokers",
         )
     for topic in (EVENTS, REJECTED):
-        name = wanted.prefix + topic
-        if name in state.topics:
-            actual = state.topics[name]
-            found = [
-                *(
-                    fault(f"topic {name}", f"the user lacks {right}", _grant(right, name))
-                    for right in _lacking(actual.access, _needed(rights, topic))
-                ),
-                *_partitions(f"topic {name}", name, actual, wanted),
-                *_configured(f"topic {name}", name, actual, wanted.retention_ms(topic)),
-            ]
-            yield from found or [fine(f"topic {name}", "is as the settings say")]
+        subject = f"topic {wanted.prefix}{topic}"
+        actual = state.topics.get(wanted.prefix + topic)
+        if actual is None:
+            yield _missing(subject)
         else:
-            yield warning(
-                f"topic {name}",
-                "is not there yet",
-                "the first service that starts makes it; if services run already, "
-                "STANZALAKE_KAFKA_TOPIC_PREFIX or the brokers differ from theirs",
-            )
+            found = list(_topic(subject, topic, actual, wanted, _needed(rights, topic)))
+            yield from found or [fine(subject, "is as the settings say")]
     yield from _progress(f"group {wanted.prefix}{PROCESSOR_GROUP}", state)
+
+
+def _missing(subject: str) -> Finding:
+    return warning(
+        subject,
+        "is not there yet",
+        "the first service that starts makes it; if services run already, "
+        "STANZALAKE_KAFKA_TOPIC_PREFIX or the brokers differ from theirs",
+    )
+
+
+def _topic(
+    subject: str, topic: str, actual: Topic, wanted: Topics, needed: Sequence[str]
+) -> Iterator[Finding]:
+    name = wanted.prefix + topic
+    for right in _lacking(actual.access, needed):
+        yield fault(subject, f"the user lacks {right}", _grant(right, name))
+    yield from _partitions(subject, name, actual, wanted)
+    yield from _configured(subject, name, actual, wanted.retention_ms(topic))
 
 
 def _progress(subject: str, state: KafkaState) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Prosody: component listeners, component names and secrets, and the tap of each host."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from stanzalake.config.settings import Settings
@@ -92,32 +92,37 @@ def _unreachable(subject: str, error: Unreachable) -> Finding:
 def _component(subject: str, jid: str, outcomes: Sequence[Outcome]) -> Finding:
     conditions = {str(outcome) for outcome in outcomes if isinstance(outcome, Refused)}
     answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-    if "host-unknown" in conditions:
-        return fault(
-            subject,
-            f'Prosody\'s configuration has no Component "{jid}"',
-            f'add Component "{jid}" with its component_secret to it and reload Prosody, or set '
-            "STANZALAKE_INGEST_JID or STANZALAKE_QUERY_JID to the name that is there; if it is "
-            "there, let STANZALAKE_PROSODY name one of component_ports, not a port for clients",
-        )
-    if "not-authorized" in conditions:
-        return fault(
-            subject,
-            "Prosody refused the secret",
-            f'let STANZALAKE_COMPONENT_SECRET equal component_secret of Component "{jid}"',
-        )
-    if others := conditions - {_NO_TAP}:
-        return fault(
-            subject,
-            f"Prosody closed the stream: {', '.join(sorted(others))}",
-            "let STANZALAKE_PROSODY name component_ports, not a port for clients or servers",
-        )
+    if refusals := conditions - {_NO_TAP}:
+        return fault(subject, *_refusal(jid, refusals))
     if not answers:
         return unknown(
             subject, "its name is known; its secret can be checked once a host has the tap"
         )
     connected = answers[0].connected
     return fine(subject, f"the secret is right; {'' if connected else 'not '}connected just now")
+
+
+def _refusal(jid: str, conditions: Collection[str]) -> tuple[str, str]:
+    """Return why Prosody closed a component's stream, and the remedy."""
+    if "host-unknown" in conditions:
+        return (
+            f'Prosody\'s configuration has no Component "{jid}"',
+            (
+                f'add Component "{jid}" with its component_secret to it and reload Prosody, or '
+                "set STANZALAKE_INGEST_JID or STANZALAKE_QUERY_JID to the name that is there; if "
+                "it is there, let STANZALAKE_PROSODY name one of component_ports, not a port for "
+                "clients"
+            ),
+        )
+    if "not-authorized" in conditions:
+        return (
+            "Prosody refused the secret",
+            f'let STANZALAKE_COMPONENT_SECRET equal component_secret of Component "{jid}"',
+        )
+    return (
+        f"Prosody closed the stream: {', '.join(sorted(conditions))}",
+        "let STANZALAKE_PROSODY name component_ports, not a port for clients or servers",
+    )
 
 
 def _host(name: str, outcomes: Outcomes, settings: Settings) -> Iterator[Finding]:
@@ -144,13 +149,7 @@ def _tap(
     first = next(iter(answers.values()))
     yield _version(subject, first)
     if first.mam:
-        replaced = "muc_mam" if first.kind == _ROOMS else "mam"
-        yield fault(
-            subject,
-            f"mod_{replaced} is loaded besides mod_stanzalake: both stamp and answer",
-            f'take "{replaced}" out of modules_enabled for {_section(name, first)}, '
-            "also out of the global list, and restart Prosody",
-        )
+        yield _replaced(subject, name, first)
     if first.stanza_limit is not None and first.stanza_limit < MIN_STANZA_LIMIT:
         yield _stanza_limit(subject, first.stanza_limit)
     yield _key(subject, name, first, settings)
@@ -160,16 +159,30 @@ def _tap(
     yield from _sequence(subject, first)
     for target, answer in answers.items():
         if not answer.listed:
-            yield fault(
-                subject,
-                f"it does not use the component {target.jid}",
-                f'add "{target.jid}" to stanzalake_ingest or stanzalake_query of VirtualHost '
-                f'"{name}", whichever it is',
-            )
+            yield _unlisted(subject, name, target.jid)
     instances = {a.instance: t.address for t, a in answers.items() if a.instance}
     if len(instances) > 1:
         yield _two_prosodys(subject, sorted(instances.values()))
     yield _journal(subject, first)
+
+
+def _replaced(subject: str, name: str, answer: Answer) -> Finding:
+    replaced = "muc_mam" if answer.kind == _ROOMS else "mam"
+    return fault(
+        subject,
+        f"mod_{replaced} is loaded besides mod_stanzalake: both stamp and answer",
+        f'take "{replaced}" out of modules_enabled for {_section(name, answer)}, '
+        "also out of the global list, and restart Prosody",
+    )
+
+
+def _unlisted(subject: str, name: str, jid: str) -> Finding:
+    return fault(
+        subject,
+        f"it does not use the component {jid}",
+        f'add "{jid}" to stanzalake_ingest or stanzalake_query of VirtualHost "{name}", '
+        "whichever it is",
+    )
 
 
 def _sequence(subject: str, answer: Answer) -> Iterator[Finding]:
@@ -236,19 +249,7 @@ def _rules(subject: str, name: str, answer: Answer, settings: Settings) -> Findi
             "mod_stanzalake is too old to know it: it announces ids of messages that are not kept",
             "upgrade the module (docs/upgrading.md)",
         )
-    pairs: dict[str, tuple[object, object]] = {
-        "stanzalake_exclude_namespaces and PROSODY_ARCHIVE_EXCLUDE_NAMESPACES": (
-            answer.excluded,
-            settings.exclusions,
-        ),
-    }
-    # A room decides itself.
-    if answer.kind != _ROOMS:
-        pairs |= {
-            "stanzalake_policy and PROSODY_ARCHIVE_POLICY": (answer.policy, settings.policy),
-            "stanzalake_smart and PROSODY_MAM_SMART_ENABLE": (answer.smart, settings.smart),
-        }
-    unequal = [names for names, (there, here) in pairs.items() if there != here]
+    unequal = list(_unequal(answer, settings))
     if not unequal:
         return fine(subject, "Prosody foretells it by the same rules")
     return fault(
@@ -256,6 +257,18 @@ def _rules(subject: str, name: str, answer: Answer, settings: Settings) -> Findi
         f"different: {'; '.join(unequal)}: Prosody announces or drops the wrong messages",
         f"let the options of {_section(name, answer)} equal the settings, and restart Prosody",
     )
+
+
+def _unequal(answer: Answer, settings: Settings) -> Iterator[str]:
+    """Iterate over the names of the options that differ from their settings."""
+    if answer.excluded != settings.exclusions:
+        yield "stanzalake_exclude_namespaces and PROSODY_ARCHIVE_EXCLUDE_NAMESPACES"
+    if answer.kind == _ROOMS:  # a room decides itself
+        return
+    if answer.policy != settings.policy:
+        yield "stanzalake_policy and PROSODY_ARCHIVE_POLICY"
+    if answer.smart != settings.smart:
+        yield "stanzalake_smart and PROSODY_MAM_SMART_ENABLE"
 
 
 def _journal(subject: str, answer: Answer) -> Finding:

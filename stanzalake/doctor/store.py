@@ -70,6 +70,17 @@ def checker(service: str) -> Callable[[Settings], Awaitable[Sequence[Finding]]]:
     return check
 
 
+_UNAVAILABLE = (
+    "start ClickHouse, or set STANZALAKE_CLICKHOUSE_DSN to where it is (and its port for HTTP, "
+    "8123)"
+)
+_DENIED = (
+    "set the user and password of the DSN right; deploy/clickhouse/users.xml has the users and "
+    "what they are granted"
+)
+_REFUSED = "if the database is missing: CREATE DATABASE; else look at ClickHouse's log"
+
+
 def _check(settings: Settings, service: str) -> Iterator[Finding]:
     directory = settings.store_dir
     if directory is not None and not directory.is_dir():
@@ -85,22 +96,11 @@ def _check(settings: Settings, service: str) -> Iterator[Finding]:
             with closing(Store.for_admin(settings)) as store:
                 yield from _admin_rights(store, settings)
     except StoreUnavailable as error:
-        yield fault(
-            SUBJECT,
-            str(error),
-            "start ClickHouse, or set STANZALAKE_CLICKHOUSE_DSN to where it is (and its port for "
-            "HTTP, 8123)",
-        )
+        yield fault(SUBJECT, str(error), _UNAVAILABLE)
     except StoreDenied as error:
-        yield fault(
-            SUBJECT,
-            str(error),
-            "set the user and password of the DSN right; deploy/clickhouse/users.xml has the "
-            "users and what they are granted",
-        )
+        yield fault(SUBJECT, str(error), _DENIED)
     except StoreRefused as error:
-        remedy = "if the database is missing: CREATE DATABASE; else look at ClickHouse's log"
-        yield fault(SUBJECT, str(error), remedy)
+        yield fault(SUBJECT, str(error), _REFUSED)
 
 
 def _server(store: Store, settings: Settings, service: str) -> Iterator[Finding]:

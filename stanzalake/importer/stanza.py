@@ -135,44 +135,51 @@ def _event(
     *,
     of_room: bool,
 ) -> Message:
-    attributes = element.attributes
+    message = {
+        "type": "message",
+        "v": VERSION,
+        "owner": archived.owner,
+        "position": position,
+        "kind": _kind(element),
+        "stanza": stored,
+    }
     try:
-        sender = jid.parse(attributes.get("from", archived.owner))
-        addressee = jid.parse(attributes.get("to", archived.owner))
-        outgoing = sender.bare == archived.owner
-        other = addressee if outgoing else sender
-        peer = jid.parse(archived.peer).bare if archived.peer else other.bare
-        room = (
-            {
-                "peer": archived.owner,
-                "peer_resource": sender.resource or "",
-                "direction": "in",
-                "contact": False,
-                "occupant": _author(stored),
-            }
-            if of_room
-            else {}
-        )
-        return msgspec.convert(
-            {
-                "type": "message",
-                "v": VERSION,
-                "owner": archived.owner,
-                "position": position,
-                "peer": peer,
-                "peer_resource": other.resource or "",
-                "direction": "out" if outgoing else "in",
-                "kind": _kind(element),
-                "contact": True,
-                "stanza": stored,
-                **room,
-            },
-            Message,
-        )
+        sender = jid.parse(element.attributes.get("from", archived.owner))
+        addressee = jid.parse(element.attributes.get("to", archived.owner))
+        if of_room:
+            message |= _of_occupant(archived.owner, sender, stored)
+        else:
+            message |= _of_correspondent(archived, sender, addressee)
+        return msgspec.convert(message, Message)
     except InvalidJid as error:
         raise InvalidEvent(f"an address is not a JID: {error}") from None
     except msgspec.ValidationError as error:
         raise InvalidEvent(str(error)) from None
+
+
+def _of_correspondent(
+    archived: ArchivedMessage, sender: jid.Jid, addressee: jid.Jid
+) -> dict[str, object]:
+    """Return the fields of an event that tell of the other party of a user's message."""
+    outgoing = sender.bare == archived.owner
+    other = addressee if outgoing else sender
+    return {
+        "peer": jid.parse(archived.peer).bare if archived.peer else other.bare,
+        "peer_resource": other.resource or "",
+        "direction": "out" if outgoing else "in",
+        "contact": True,
+    }
+
+
+def _of_occupant(room: str, sender: jid.Jid, stored: str) -> dict[str, object]:
+    """Return the fields of an event that tell of the occupant who wrote a room's message."""
+    return {
+        "peer": room,
+        "peer_resource": sender.resource or "",
+        "direction": "in",
+        "contact": False,
+        "occupant": _author(stored),
+    }
 
 
 def _kind(element: stanza.Element) -> str:
