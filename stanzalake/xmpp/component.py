@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
 from slixmpp import ComponentXMPP, Presence
@@ -18,6 +18,8 @@ _STOP_WAIT = 2.0
 
 PING_INTERVAL = 30.0
 """Seconds between keep-alives."""
+HANDSHAKE_TIMEOUT = 30.0
+"""Seconds from the attempt to connect until Prosody has taken the handshake."""
 PING_TIMEOUT = 30.0
 """Seconds for a keep-alive to come back."""
 _PING_ID = "keep-alive"
@@ -42,7 +44,10 @@ class _Parser(ET.XMLPullParser):  # type: ignore[type-arg]  # not generic at run
         # expat from 2.6 on holds back a tag that was incomplete before, until twice as much came.
         flush = getattr(super(), "flush", None)
         if flush is not None:
-            flush()
+            try:
+                flush()
+            except ET.ParseError:
+                self.broken = True
 
     def read_events(self) -> Iterator[Any]:
         try:
@@ -88,9 +93,7 @@ class Component(ComponentXMPP):
             self._ended.clear()
             self._refusal = ""
             self.connect(*self.address)
-            ended = asyncio.ensure_future(self._ended.wait())
-            await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
-            ended.cancel()
+            await self._wait_for_end(stopping)
             wait = _FIRST_WAIT if self._up.is_set() else min(2 * wait, _LONGEST_WAIT)
             self._up.clear()
             if not stop.is_set():
@@ -99,6 +102,23 @@ class Component(ComponentXMPP):
         self.cancel_connection_attempt()
         if self.is_connected():
             await self.disconnect(wait=_STOP_WAIT)
+
+    async def _wait_for_end(self, stopping: "asyncio.Future[Literal[True]]") -> None:
+        """Wait until the connection has ended, or the component is to stop."""
+        ended = asyncio.ensure_future(self._ended.wait())
+        # A host that is frozen or has vanished may take the connection, and never answer.
+        timer = self.loop.call_later(HANDSHAKE_TIMEOUT, self._require_handshake)
+        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
+        ended.cancel()
+
+    def _require_handshake(self) -> None:
+        if self._up.is_set():
+            return
+        if self.is_connected():
+            self._drop("no answer to the handshake")
+        else:
+            self._on_failure("no answer")
 
     async def ready(self) -> None:
         """Wait until Prosody has taken the handshake."""

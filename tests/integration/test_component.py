@@ -1,10 +1,12 @@
 """The connection of a component to a real Prosody, and to a host that breaks the rules."""
 
 import asyncio
+import logging
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -149,9 +151,12 @@ async def hosted(stanzas: bytes) -> AsyncIterator[tuple[Component, list[int]]]:
 
 
 @pytest.mark.parametrize("stanzas", [b"<message><x xmlns='a}b'/></message>", b"<a></b>", b"<a b>"])
-async def test_a_stream_that_is_broken_is_given_up_and_made_anew(stanzas: bytes) -> None:
+async def test_a_stream_that_is_broken_is_given_up_and_made_anew(
+    stanzas: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     async with hosted(stanzas) as (_, connections):
         await until(lambda: len(connections) >= 2)
+    assert "disconnected (the stream is not well-formed)" in caplog.text
 
 
 @pytest.mark.usefixtures("prompt")
@@ -159,3 +164,49 @@ async def test_a_host_that_answers_nothing_is_given_up(monkeypatch: pytest.Monke
     monkeypatch.setattr(component_module, "PING_TIMEOUT", 0.1)
     async with hosted(b"") as (_, connections):
         await until(lambda: len(connections) >= 2)
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[socket.socket]:
+    """Take connections as the system does for a process that is frozen, and answer nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+@asynccontextmanager
+async def unreachable() -> AsyncIterator[socket.socket]:
+    """Take no connections: the system drops them, as a firewall or a machine that is off does."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as filling:
+        for _ in range(2):
+            one = filling.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield listener
+
+
+@pytest.mark.parametrize(
+    ("host", "trouble"),
+    [(silent, "disconnected (no answer to the handshake)"), (unreachable, "(no answer)")],
+)
+async def test_a_prosody_that_does_not_answer_the_handshake_is_tried_again(
+    host: Any, trouble: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A frozen process, or a machine that vanished before it answered, sends no word of its own."""
+    monkeypatch.setattr(component_module, "HANDSHAKE_TIMEOUT", 0.1)
+    async with host() as listener:
+        component = Component(QUERY, "secret", listener.getsockname())
+        attempts: list[object] = []
+        component.add_event_handler("connecting", attempts.append)
+        stop = asyncio.Event()
+        running = asyncio.create_task(component.run(stop))
+        await until(lambda: len(attempts) >= 3)
+        stop.set()
+        async with asyncio.timeout(5):
+            await running
+    [warning] = warnings(caplog)
+    assert f"{trouble}; trying again" in warning.getMessage()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno == logging.WARNING]
