@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from aiokafka.structs import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stanzalake.errors import LogUnavailable
 from stanzalake.log.kafka import consumer as kafka_consumer
 from stanzalake.log.kafka.consumer import KafkaConsumer
 
@@ -113,3 +115,65 @@ async def read_around(
     while broker.arrived or broker.next_offset < len(moments):
         found += [r.offset for r in await consumer.read(10, TIMEOUT)]
     return found
+
+
+class Member(Broker):
+    """Stands in for AIOKafkaConsumer as a member of a group, whose polls have wall-clock stamps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.committed: list[int] = []
+        self.polled: int | None = None
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition(TOPIC, 0)}
+
+    def last_poll_timestamp(self, partition: TopicPartition) -> int | None:  # noqa: ARG002  # one
+        return self.polled
+
+    def seek(self, offset: int) -> None:
+        self.next_offset = offset
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.committed += offsets.values()
+
+
+@pytest.fixture
+def member(monkeypatch: pytest.MonkeyPatch) -> Member:
+    member = Member()
+    monkeypatch.setattr(kafka_consumer, "AIOKafkaConsumer", lambda **_: member)
+    return member
+
+
+async def test_a_late_commit_does_not_take_back_what_another_member_has_committed(
+    member: Member,
+) -> None:
+    """The partition went to another member, which committed up to 7, and came back."""
+    consumer = KafkaConsumer({}, TOPIC, "readers")
+    member.arrive()
+    await consumer.read(1, TIMEOUT)
+    await consumer.on_partitions_assigned(member.assignment())
+    member.seek(7)
+    member.arrive()
+    await consumer.read(1, TIMEOUT)
+    await consumer.commit({0: 1})
+    await consumer.commit({0: 8})
+    assert member.committed == [8]
+
+
+@pytest.mark.parametrize("step", [-86_400, 86_400])
+async def test_a_silent_broker_is_found_whatever_the_wall_clock_does(
+    member: Member, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    now = [1000.0, 2_000_000_000.0]
+    clocks = SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[1])
+    monkeypatch.setattr(kafka_consumer, "time", clocks)
+    consumer = KafkaConsumer({}, TOPIC, "readers")
+    for _ in range(3):
+        now[0] += 50
+        now[1] += 50 + step
+        member.polled = int(now[1] * 1000)
+        assert not await consumer.read(1, TIMEOUT)
+    now[0] += 61
+    with pytest.raises(LogUnavailable):
+        await consumer.read(1, TIMEOUT)

@@ -73,10 +73,13 @@ class KafkaConsumer(ConsumerRebalanceListener):
         self._listener = listener
         self._inner: AIOKafkaConsumer | None = None
         self._heard = 0.0
+        self._polls: Mapping[TopicPartition, int | None] = {}
         # The next offset of each partition with uncommitted records, emptied on a rebalance:
         # this member may commit no other partition.
         self._uncommitted: dict[int, int] = {}
         self._next: dict[int, int] = {}
+        # The first offset that was read of each partition since its assignment.
+        self._first: dict[int, int] = {}
         self._gaps: dict[TopicPartition, tuple[int, int]] = {}
         self._all_committed = asyncio.Event()
         self._all_committed.set()
@@ -97,11 +100,15 @@ class KafkaConsumer(ConsumerRebalanceListener):
             next_offset = {record.partition: record.offset + 1 for record in records}
             self._uncommitted.update(next_offset)
             self._next.update(next_offset)
+            self._first = {r.partition: r.offset for r in reversed(records)} | self._first
             self._all_committed.clear()
         return records
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Commit, except for revoked partitions, whose new owner reads the records again."""
+        """Commit, except for revoked partitions, whose new owner reads the records again.
+
+        A partition that was revoked and is back may have been committed further by another member.
+        """
         mine = {p: offset for p, offset in offsets.items() if self._may_commit(p, offset)}
         if self._inner is None or not mine:
             return
@@ -147,12 +154,15 @@ class KafkaConsumer(ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Reset the offsets and log the new assignment."""
-        self._heard = time.time()
+        self._heard = time.monotonic()
         self._next.clear()
+        self._first.clear()
         numbers = ", ".join(str(partition.partition) for partition in sorted(assigned))
         log.info("reading partitions of %s: %s", self._topic, numbers or "none")
 
     def _may_commit(self, partition: int, next_offset: int) -> bool:
+        if next_offset <= self._first.get(partition, -1):
+            return False
         return next_offset <= self._uncommitted.get(partition, -1)
 
     def _release(self, offsets: Mapping[int, int]) -> None:
@@ -180,7 +190,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
             )
             await client.start(inner)
             inner.subscribe([self._topic], listener=self)
-            self._heard = time.time()
+            self._heard = time.monotonic()
             self._inner = inner
         return self._inner
 
@@ -240,11 +250,12 @@ class KafkaConsumer(ConsumerRebalanceListener):
         Raises:
             KafkaConnectionError: No broker answered for _SILENCE_SECONDS.
         """
-        polls = [inner.last_poll_timestamp(partition) or 0 for partition in inner.assignment()]
-        if records or not polls:
-            self._heard = time.time()
-        self._heard = max(self._heard, max(polls, default=0) / 1000)
-        if time.time() - self._heard > _SILENCE_SECONDS:
+        polls = {one: inner.last_poll_timestamp(one) for one in inner.assignment()}
+        # aiokafka stamps polls with the wall clock, which may be set back or forward.
+        if records or not polls or polls != self._polls:
+            self._heard = time.monotonic()
+        self._polls = polls
+        if time.monotonic() - self._heard > _SILENCE_SECONDS:
             raise KafkaConnectionError(f"no answer for {_SILENCE_SECONDS:.0f} seconds")
 
 
