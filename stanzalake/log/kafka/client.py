@@ -1,7 +1,7 @@
 """Shared handling of aiokafka's clients: errors, start and stop."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
@@ -41,6 +41,9 @@ _REFUSALS = (
 )
 """Errors that persist until an operator changes rights, settings or a topic."""
 
+_endings: set["asyncio.Task[None]"] = set()
+"""Clients that are being stopped: the event loop itself does not keep a task alive."""
+
 
 class Client(Protocol):
     """A producer or a consumer of aiokafka."""
@@ -62,12 +65,23 @@ def translate_errors() -> Iterator[None]:
     """
     try:
         yield
+    except asyncio.CancelledError:
+        if _is_cancelled():
+            raise
+        # A future of aiokafka's was cancelled, because its client was stopped.
+        raise LogUnavailable("the connection to Kafka is closed") from None
     except _REFUSALS as error:
         raise LogRefused(f"Kafka refuses: {error}") from None
     except TimeoutError:
         raise LogUnavailable("Kafka does not answer in time") from None
     except (kafka.KafkaError, kafka.ConsumerStoppedError, OSError) as error:
         raise LogUnavailable(f"Kafka does not answer: {error}") from None
+
+
+def _is_cancelled() -> bool:
+    """Return whether somebody has cancelled the current task."""
+    task = asyncio.current_task()
+    return task is None or bool(task.cancelling())
 
 
 async def start(client: Client) -> None:
@@ -77,15 +91,35 @@ async def start(client: Client) -> None:
         async with asyncio.timeout(START_SECONDS):
             await asyncio.shield(starting)
     except BaseException:
-        # A start that is interrupted leaves its first connection open, so it may end by itself.
-        await asyncio.wait({starting}, timeout=STOP_SECONDS)
-        starting.cancel()
-        await stop(client)
+        await _outlast(_interrupt(starting, client))
         raise
 
 
 async def stop(client: Client) -> None:
-    """Stop a client within twice STOP_SECONDS, also while its brokers are away."""
+    """Stop a client within twice STOP_SECONDS, also while its brokers are away.
+
+    A caller that is cancelled meanwhile leaves the rest to a task of its own.
+    """
+    await _outlast(_stop(client))
+
+
+async def _outlast(ending: Coroutine[Any, Any, None]) -> None:
+    """Wait for a coroutine that goes on if the caller is cancelled."""
+    task = asyncio.create_task(ending)
+    _endings.add(task)
+    task.add_done_callback(_endings.discard)
+    await asyncio.shield(task)
+
+
+async def _interrupt(starting: "asyncio.Future[None]", client: Client) -> None:
+    """Stop a client that is starting."""
+    # A start that is interrupted leaves its first connection open, so it may end by itself.
+    await asyncio.wait({starting}, timeout=STOP_SECONDS)
+    starting.cancel()
+    await _stop(client)
+
+
+async def _stop(client: Client) -> None:
     # In a task of its own: while brokers are away, aiokafka's stop may raise CancelledError.
     stopping = asyncio.ensure_future(client.stop())
     await asyncio.wait({stopping}, timeout=STOP_SECONDS)

@@ -11,6 +11,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from stanzalake.errors import LogUnavailable, StanzalakeError
 from stanzalake.log.kafka import client as kafka
+from stanzalake.log.kafka.shared import SharedClient
 from stanzalake.log.watermarks import Watermarks
 
 _FIRST_PAUSE = 0.01
@@ -46,9 +47,10 @@ class CommitWatch:
         self._topic = topic
         self._group = group
         self._announce = announce or (lambda _partition, _offset: None)
-        self._lookup: AIOKafkaConsumer | None = None
-        self._polls: dict[TopicPartition, _PartitionPoll] = {}
-        self._starting = asyncio.Lock()
+        self._lookup = SharedClient(self._make_lookup)
+        # By client: a waiter may still have one that another waiter has replaced.
+        self._polls: dict[tuple[AIOKafkaConsumer, TopicPartition], _PartitionPoll] = {}
+        self._locating = asyncio.Lock()
 
     async def wait(self, key: str, timeout: float, up_to: Watermarks) -> bool:
         """Wait until the group has committed everything in the key's partition.
@@ -66,45 +68,44 @@ class CommitWatch:
             LogRefused: Kafka refuses the look-up.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        with kafka.translate_errors():
-            lookup = await self._connected()
+        lookup = None
         try:
             async with asyncio.timeout(max(timeout, _ANSWER_SECONDS)):
                 with kafka.translate_errors():
+                    lookup = await self._lookup.get()
                     partition = await self._locate(lookup, key)
                 poll = self._poll(lookup, partition)
                 return await poll.wait(deadline, up_to.get(partition.partition))
         except TimeoutError:
+            if lookup is None:
+                raise LogUnavailable("Kafka does not answer in time") from None
             return False
         except StanzalakeError:
-            await self._drop(lookup)
+            if lookup is not None:
+                await self._drop(lookup)
             raise
 
     async def close(self) -> None:
         """Fail the waiters and disconnect."""
-        if self._lookup is not None:
-            await self._drop(self._lookup)
+        self._stop_polls()
+        await self._lookup.close()
 
     def _poll(self, lookup: AIOKafkaConsumer, partition: TopicPartition) -> "_PartitionPoll":
-        if partition not in self._polls:
-            self._polls[partition] = _PartitionPoll(lookup, partition, self._announce)
-        return self._polls[partition]
+        key = lookup, partition
+        if key not in self._polls:
+            self._polls[key] = _PartitionPoll(lookup, partition, self._announce)
+        return self._polls[key]
 
-    async def _connected(self) -> AIOKafkaConsumer:
-        async with self._starting:
-            if self._lookup is None:
-                # Without a subscription the client is no member of the group.
-                lookup = AIOKafkaConsumer(**self._client, group_id=self._group)
-                await kafka.start(lookup)
-                self._lookup = lookup
-            return self._lookup
+    def _make_lookup(self) -> AIOKafkaConsumer:
+        # Without a subscription the client is no member of the group.
+        return AIOKafkaConsumer(**self._client, group_id=self._group)
 
     async def _locate(self, lookup: AIOKafkaConsumer, key: str) -> TopicPartition:
         """Return the partition of a key, by the client's metadata.
 
         Clients learn of added partitions within five minutes; until then producers may disagree.
         """
-        async with self._starting:
+        async with self._locating:
             if not lookup.partitions_for_topic(self._topic):
                 # A request about one partition makes the client fetch the topic's metadata.
                 await lookup.end_offsets([TopicPartition(self._topic, 0)])
@@ -113,12 +114,14 @@ class CommitWatch:
 
     async def _drop(self, lookup: AIOKafkaConsumer) -> None:
         """Stop a failed client, unless another waiter has replaced it already."""
-        if self._lookup is not lookup:
-            return
-        polls, self._polls, self._lookup = self._polls, {}, None
+        if self._lookup.forget(lookup):
+            self._stop_polls()
+            await kafka.stop(lookup)
+
+    def _stop_polls(self) -> None:
+        polls, self._polls = self._polls, {}
         for poll in polls.values():
             poll.stop()
-        await kafka.stop(lookup)
 
 
 @dataclass(eq=False, slots=True)

@@ -14,6 +14,7 @@ from stanzalake.log.kafka import client
 from stanzalake.log.kafka.awaited import Announcer, Listener
 from stanzalake.log.kafka.commits import CommitWatch
 from stanzalake.log.kafka.consumer import SESSION_SECONDS, KafkaConsumer, as_record
+from stanzalake.log.kafka.shared import SharedClient
 from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 
@@ -43,12 +44,11 @@ class KafkaLog:
         self._client = client
         self._prefix = prefix
         self._session = session
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = SharedClient(self._make_producer)
         self._watches: dict[tuple[str, str], CommitWatch] = {}
         self._consumers: list[KafkaConsumer] = []
         self._announcer = Announcer(client, prefix + AWAITED)
         self._listeners: list[Listener] = []
-        self._starting = asyncio.Lock()
 
     @classmethod
     async def open(
@@ -68,14 +68,15 @@ class KafkaLog:
         if not entries:
             return {}
         with client.translate_errors():
-            producer = await self._ready()
-            try:
-                async with asyncio.timeout(_APPEND_SECONDS):
+            async with asyncio.timeout(_APPEND_SECONDS):
+                producer = await self._producer.get()
+                try:
                     return _watermarks(await _send(producer, self._prefix + topic, entries))
-            except KafkaError:
-                # A failed batch leaves a gap in the producer's sequence, which brokers refuse.
-                await self._drop(producer)
-                raise
+                except KafkaError:
+                    # A failed batch leaves a gap in the producer's sequence, which brokers refuse.
+                    if self._producer.forget(producer):
+                        await client.stop(producer)
+                    raise
 
     async def consumer(
         self, topic: str, group: str, on_rebalance: Callable[[], None] | None = None
@@ -149,30 +150,19 @@ class KafkaLog:
             *(listener.close() for listener in self._listeners),
             *(watch.close() for watch in self._watches.values()),
             self._announcer.close(),
+            self._producer.close(),
         )
-        if self._producer is not None:
-            await self._drop(self._producer)
 
-    async def _ready(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **self._client,
-                    acks="all",
-                    enable_idempotence=True,
-                    compression_type="zstd",
-                    linger_ms=_LINGER_MS,
-                    max_batch_size=_BATCH_BYTES,
-                    max_request_size=MAX_REQUEST,
-                )
-                await client.start(producer)
-                self._producer = producer
-            return self._producer
-
-    async def _drop(self, producer: AIOKafkaProducer) -> None:
-        if self._producer is producer:
-            self._producer = None
-            await client.stop(producer)
+    def _make_producer(self) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            **self._client,
+            acks="all",
+            enable_idempotence=True,
+            compression_type="zstd",
+            linger_ms=_LINGER_MS,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=MAX_REQUEST,
+        )
 
 
 async def _send(
