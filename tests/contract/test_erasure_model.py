@@ -154,7 +154,7 @@ def write(sink: Sink, batch: Batch) -> None:
 @example(["message", ALL], [Run(0, 0, 9, "committed"), Run(1, 9, 4, "committed")])
 @example(["message", ALL], [Run(0, 0, 4, "late"), Run(1, 0, 9, "committed")])
 @example(["never", "message", ENDED, "message", "activation", "message"], [])
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_an_erasure_wins_and_no_other_message_is_lost(
     store: Store, kinds: Sequence[object], planned: Sequence[Run]
 ) -> None:

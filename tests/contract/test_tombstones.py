@@ -262,7 +262,7 @@ async def test_the_author_and_moderators_retract(
 
 @pytest.mark.requirement("424-13")
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -60,6 +60,7 @@ async def test_a_conversation_comes_back_whichever_part_dies(deployment: Distrib
     assert live.items() <= archived.items()
 
 
+@pytest.mark.slow
 async def test_a_query_service_that_dies_is_one_error_and_the_next_works(
     deployment: Distributed,
 ) -> None:

@@ -19,6 +19,7 @@ async def said_and_kept(directory: Path, store: str, body: str) -> list[str | No
 
 
 @pytest.mark.requirement("313-92")
+@pytest.mark.slow
 async def test_two_stores_of_one_directory_are_apart(tmp_path: Path) -> None:
     assert await said_and_kept(tmp_path, "first", "one") == ["one"]
     assert await said_and_kept(tmp_path, "second", "two") == ["two"]

@@ -365,6 +365,7 @@ async def test_a_server_reports_an_unknown_and_a_repeated_backup_in_one_line(
     assert "there is no such backup" in err
 
 
+@pytest.mark.slow
 async def test_backups_are_listed_and_verified(tmp_path: Path) -> None:
     stanzalake = Command(tmp_path)
     stanzalake.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "never"
