@@ -187,8 +187,10 @@ class Store:
         with self._translate_errors():
             if embedded:
                 load_chdb()
-            # An embedded client runs one statement at a time.
-            self._clients = Pool(partial(clickhouse_connect.get_client, dsn=dsn, **own))
+            # An embedded client runs one statement at a time. What a failed one has written of its
+            # result would begin that of the next one.
+            make = partial(clickhouse_connect.get_client, dsn=dsn, **own)
+            self._clients = Pool(make, is_reusable=not embedded)
 
     @classmethod
     def of(cls, settings: Settings) -> "Store":

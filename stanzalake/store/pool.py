@@ -20,10 +20,12 @@ class Pool(Generic[T]):
 
     Args:
         make: Creates a client; called once at once, later from any thread.
+        is_reusable: Whether clients are kept after an error, else replaced by another.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    def __init__(self, make: Callable[[], T], *, is_reusable: bool = True) -> None:
         self._make = make
+        self._is_reusable = is_reusable
         self._closed = False
         # list.append and list.pop are thread-safe.
         self._idle = [make()]
@@ -38,6 +40,10 @@ class Pool(Generic[T]):
         client = self._take()
         try:
             yield client
+        except BaseException:
+            if not self._is_reusable:
+                client = self._replace(client)
+            raise
         finally:
             self._idle.append(client)
             if self._closed:
@@ -49,6 +55,13 @@ class Pool(Generic[T]):
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
+
+    def _replace(self, client: T) -> T:
+        """Return another client in place of one, which is closed only then."""
+        # An engine ends with its last client.
+        other = self._make()
+        client.close()
+        return other
 
     def _take(self) -> T:
         try:

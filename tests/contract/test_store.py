@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from stanzalake.errors import RowRefused, SchemaAhead, SchemaBehind, StoreRefused, StoreUnavailable
+from stanzalake.errors import (
+    ResultTooLarge,
+    RowRefused,
+    SchemaAhead,
+    SchemaBehind,
+    StoreRefused,
+    StoreUnavailable,
+)
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import DENIED, ROW_ERRORS, TRANSIENT, Row, Store
@@ -68,6 +75,18 @@ def test_statements_run_concurrently(store: Store) -> None:
         until_running(store, "sleepEachRow")
         assert store.select("SELECT 1") == [(1,)]
         assert not long.done()
+
+
+def test_a_statement_that_fails_leaves_nothing_to_the_next(store: Store) -> None:
+    """A result that is cut at its bound has rows by then, which are not the next one's."""
+    cut = (
+        "SELECT number, repeat('a', 100) FROM numbers(1000)"
+        " SETTINGS max_block_size = 100, max_result_rows = 500, result_overflow_mode = 'throw'"
+    )
+    for _ in range(4):
+        with pytest.raises(ResultTooLarge):
+            store.select(cut)
+        assert store.select("SELECT 'next'") == [("next",)]
 
 
 def until_running(store: Store, part: str) -> None:

@@ -31,6 +31,16 @@ def test_a_client_returns_to_the_pool_after_an_error() -> None:
         assert again is one
 
 
+def test_a_client_is_replaced_after_an_error_if_it_cannot_be_reused() -> None:
+    pool = Pool(Thing, is_reusable=False)
+    with pytest.raises(ZeroDivisionError), pool.borrow() as one:
+        raise ZeroDivisionError
+    with pool.borrow() as other:
+        assert (one.closed, other.closed) == (True, False)
+    with pool.borrow() as again:
+        assert again is other
+
+
 def test_borrowed_clients_are_closed_on_return() -> None:
     pool = Pool(Thing)
     with pool.borrow() as one:
