@@ -54,7 +54,7 @@ WHERE as_of < {kept:DateTime64(6, 'UTC')}
         WHERE aggregates >= {aggregates:UInt8} GROUP BY day
     )
 """
-_ALL = {"aggregates": 8}
+_ALL = {"aggregates": 9}
 """Version of the computations: former ones made fewer aggregates, or counted pairs otherwise."""
 _OF_FORMER = "toUnixTimestamp64Micro(as_of) IN {former:Array(Int64)}"
 

@@ -16,6 +16,7 @@ from stanzalake.store import aggregates, migrations
 from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
+from stanzalake.store.expressions import MUC_USER
 from stanzalake.store.own_retention import OwnRetentions
 from tests.support.archives import START
 from tests.support.events import JULIET, ROMEO, stanza
@@ -114,6 +115,22 @@ def test_computed_days_have_the_rows_of_counted_ones(store: Store) -> None:
     store.command(f"TRUNCATE TABLE {store.table}_daily_rows")
     assert contents(store)["daily"] == []  # no message is read for a computed day
     assert compute(store) == []
+
+
+def test_days_counted_together_have_the_rows_of_each_day_alone(store: Store) -> None:
+    """Of a room by its private messages of one day, and not of the next."""
+    mark = f"<x xmlns='{MUC_USER}'/>"
+    passed_on = row(0, 20, "in", JULIET, HALL)._replace(
+        peer_resource="Romeo", stanza=stanza("", mark)
+    )
+    of_hosts = [row(1, 20, "out", ROMEO, HALL), row(1, 21, "in", JULIET, HALL)]
+    store.insert([passed_on, *of_hosts])
+    together = contents(store)
+    assert sorted(r[-1] for r in together["pairs"] if r[0] == DAYS[1]) == [1, 1, 2, 2]
+    age(store)
+    compute(store)
+    assert days_computed(store) == DAYS
+    assert contents(store) == together
 
 
 def test_repeats_late_rows_and_erasures_show_at_once_and_in_the_next_computation(

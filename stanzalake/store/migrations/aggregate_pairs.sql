@@ -1,37 +1,37 @@
 -- The copies in the two archives of local users have one sender and one recipient.
-SELECT
-    day,
-    sender,
-    recipient,
-    greatest(countIf(side = 'out'), countIf(side = 'in')) AS messages
+SELECT day, copy.1 AS sender, copy.2 AS recipient, greatest(sum(copy.3), sum(copy.4)) AS messages
 FROM
 (
     SELECT
         day,
-        direction AS side,
-        if(direction = 'out', owner_hash, peer_hash) AS sender,
-        if(direction = 'out', peer_hash, owner_hash) AS recipient
-    FROM {table}_traffic
-    WHERE kind IN ('chat', 'normal') AND {days} AND peer_hash GLOBAL NOT IN (SELECT peer_hash FROM {table}_traffic WHERE from_occupant AND {days})
-    UNION ALL
-    -- Both copies of a private message have the room as the other party: what they share is the id.
-    SELECT
-        day,
-        max(direction) AS side,
-        if(countIf(direction = 'out') > 0, anyIf(owner_hash, direction = 'out'), peer_hash) AS sender,
-        if(countIf(direction = 'in') > 0, anyIf(owner_hash, direction = 'in'), peer_hash) AS recipient
+        arrayJoin(
+            if(
+                in_room,
+                arrayMap(
+                    (sender, recipient) ->
+                        (if(sender = '', peer_hash, sender), if(recipient = '', peer_hash, recipient), toUInt64(sender != ''), toUInt64(sender = '')),
+                    arrayResize(senders, greatest(length(senders), length(recipients)), '') AS all_senders,
+                    arrayResize(recipients, length(all_senders), '')
+                ),
+                [(if(sent > 0, owner, peer_hash), if(sent > 0, peer_hash, owner), sent, received)]
+            )
+        ) AS copy
     FROM
     (
         SELECT
             day,
-            direction,
-            owner_hash,
             peer_hash,
-            if(message_id_hash = '', concat(toString(direction), owner_hash), message_id_hash) AS id,
-            row_number() OVER (PARTITION BY day, peer_hash, id, direction ORDER BY at) AS number
+            -- Both copies of a private message have the room as the other party: what they share is the id.
+            (day, peer_hash) GLOBAL IN (SELECT day, peer_hash FROM {table}_traffic WHERE from_occupant AND {days}) AS in_room,
+            if(in_room AND message_id_hash != '', message_id_hash, concat(toString(direction), owner_hash)) AS id,
+            any(owner_hash) AS owner,
+            countIf(direction = 'out') AS sent,
+            countIf(direction = 'in') AS received,
+            arraySort(groupArrayIf((at, owner_hash), in_room AND direction = 'out')).2 AS senders,
+            arraySort(groupArrayIf((at, owner_hash), in_room AND direction = 'in')).2 AS recipients
         FROM {table}_traffic
-        WHERE kind IN ('chat', 'normal') AND {days} AND peer_hash GLOBAL IN (SELECT peer_hash FROM {table}_traffic WHERE from_occupant AND {days})
+        WHERE kind IN ('chat', 'normal') AND {days}
+        GROUP BY day, peer_hash, in_room, id
     )
-    GROUP BY day, peer_hash, id, number
 )
 GROUP BY day, sender, recipient
