@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from stanzalake.cli.output import tell
 from stanzalake.config import settings
 from stanzalake.model.position import to_milliseconds
+from stanzalake.observability.interrupts import raise_interrupts
 from stanzalake.operations import backup
 from stanzalake.store.backups import BackupContents, MadeBackup
 from stanzalake.xmpp import dates
@@ -93,7 +94,7 @@ def verify_command(env_file: Path | None, name: str, *, as_json: bool) -> None:
     Status 1 if the backup is damaged, incomplete, or does not exist.
     """
     values = settings.load(env_file=env_file)
-    with Console(stderr=True).status("verifying"):
+    with raise_interrupts(), Console(stderr=True).status("verifying"):
         contents = backup.verify(values, name)
     click.echo(
         json.dumps(contents._asdict()) if as_json else f"{name} is intact: {describe(contents)}"

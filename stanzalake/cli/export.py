@@ -1,9 +1,7 @@
 """`stanzalake export`: writes one owner's archive to a file."""
 
-import signal
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -97,7 +95,7 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     low = max(from_milliseconds(start or 0), values.retention.horizon(owner, time.time()))
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     span = MessageRange(owner, *split(peer), low, high)
-    with record_access(values, "export", owner) as access, open_archive(values) as store, _stop():
+    with record_access(values, "export", owner) as access, open_archive(values) as store:
         access.filtered, access.retracted = bool(peer), with_retracted
         messages = Messages(store, with_retracted=with_retracted, with_presences=form == "jsonl")
         total = messages.count(span)
@@ -112,7 +110,7 @@ def _export_parquet(
     values: Settings, directory: Path, start: int | None, end: int | None, view: str
 ) -> None:
     first, last = _day(start, date.min), _day(None if end is None else end - 1, date.max)
-    with record_access(values, "export", "") as access, open_archive(values) as store, _stop():
+    with record_access(values, "export", "") as access, open_archive(values) as store:
         for month in analysis.months(store, first, last):
             number = analysis.count(store, view, month, first, last)
             if not number:
@@ -158,13 +156,3 @@ def _report_progress(rows: Iterable[Row], total: int, access: Access) -> Iterato
             access.messages += 1
             access.size += len(row.stanza.encode())
             display.advance(task)
-
-
-@contextmanager
-def _stop() -> Iterator[None]:
-    """Handle SIGTERM like Ctrl-C, so that no partial file is left behind."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -10,6 +10,7 @@ from rich.console import Console
 from stanzalake.cli.backup import NAME, describe
 from stanzalake.config import settings
 from stanzalake.config.settings import Settings
+from stanzalake.observability.interrupts import raise_interrupts
 from stanzalake.operations import backup
 
 
@@ -43,7 +44,7 @@ def command(env_file: Path | None, name: str | None, *, dry_run: bool, as_json: 
 def _verify(values: Settings, name: str | None, *, as_json: bool) -> None:
     if name is None:
         raise click.UsageError("--dry-run needs the NAME of a backup.")
-    with Console(stderr=True).status("verifying"):
+    with raise_interrupts(), Console(stderr=True).status("verifying"):
         contents = backup.verify(values, name)
     if as_json:
         click.echo(json.dumps({"name": name, **contents._asdict()}))

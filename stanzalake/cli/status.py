@@ -5,7 +5,6 @@ import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from signal import SIGTERM, default_int_handler, signal
 
 import click
 import msgspec
@@ -17,6 +16,7 @@ from rich.text import Text
 from stanzalake.config import settings
 from stanzalake.config.settings import Settings
 from stanzalake.errors import ServiceUnavailable, SettingsError
+from stanzalake.observability.interrupts import raise_interrupts
 from stanzalake.observability.status import Status
 from stanzalake.observability.status_page import Rows, sections
 
@@ -79,8 +79,8 @@ def _decode(body: bytes, url: str) -> Status:
 
 
 def _watch(url: str) -> None:
-    signal(SIGTERM, default_int_handler)
-    with suppress(KeyboardInterrupt), Live(console=Console(highlight=False), screen=True) as live:
+    screen = Live(console=Console(highlight=False), screen=True)
+    with suppress(KeyboardInterrupt), raise_interrupts(), screen as live:
         while True:
             try:
                 live.update(_render(_decode(_fetch(url), url)))

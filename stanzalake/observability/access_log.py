@@ -20,6 +20,7 @@ import msgspec
 
 from stanzalake.config.settings import Settings
 from stanzalake.errors import OutputClosed, SettingsError
+from stanzalake.observability.interrupts import raise_interrupts
 from stanzalake.observability.log_once import LogOnce
 
 STANDARD_ERROR = "-"
@@ -158,7 +159,8 @@ def record_access(settings: Settings, action: str, owner: str = "") -> Iterator[
         users=_user_ids(),
     )
     try:
-        yield access
+        with raise_interrupts():
+            yield access
         access.outcome = "done" if access.outcome == "interrupted" else access.outcome
     except OutputClosed:
         raise
@@ -171,8 +173,15 @@ def record_access(settings: Settings, action: str, owner: str = "") -> Iterator[
 
 
 def operator() -> str:
-    """Return the name of the user at the keyboard, as the environment claims, also behind sudo."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+    """Return the name of the user at the keyboard, as the environment claims, also behind sudo.
+
+    Bytes that are no text are escaped; a user without a name is the number.
+    """
+    try:
+        name = os.environ.get("SUDO_USER") or getpass.getuser()
+    except KeyError:
+        return str(os.getuid())
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _user_ids() -> Mapping[str, int]:

@@ -21,6 +21,7 @@ from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 
+_LAST_FILE = ".backup"
 _HEAD = 4096
 _TIMESTAMP = re.compile("<timestamp>(.*?)</timestamp>")
 _BASE = re.compile(r"<base_backup>File\('(.*?)'\)</base_backup>")
@@ -87,7 +88,7 @@ def _directory(settings: Settings) -> Path:
 def _read(path: Path) -> MadeBackup | None:
     """Describe an embedded backup from the head of the file that ClickHouse writes last."""
     try:
-        with (path / ".backup").open() as file:
+        with (path / _LAST_FILE).open() as file:
             head = file.read(_HEAD)
     except OSError:
         return None
@@ -160,8 +161,13 @@ async def _rewind(settings: Settings) -> None:
 def _require_backup(settings: Settings, name: str) -> None:
     """Require a backup of the embedded store, before a store is created to restore it into."""
     directory = _directory(settings)
-    if settings.embedded_store and not (directory / name).exists():
+    if settings.embedded_store and not _is_whole(directory / name):
         raise NotFound(f"there is no backup {name} in {directory}")
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a backup was made to its end: an archive, or a directory with all files."""
+    return path.is_file() or (path / _LAST_FILE).is_file()
 
 
 def _require_single(settings: Settings) -> None:

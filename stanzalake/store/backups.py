@@ -211,5 +211,8 @@ def _error(reason: str) -> StanzalakeError:
     if reason.startswith(_NOT_FOUND):
         return NotFound("there is no such backup where ClickHouse keeps them")
     if reason.startswith(_EXISTS):
-        return StoreRefused("there is a backup of this name already")
+        return StoreRefused(
+            "there is a backup of this name already, or what an interrupted one has left: take "
+            "another name, or remove its directory"
+        )
     return StoreRefused(f"ClickHouse could not do it: {reason}")

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import pwd
 from collections.abc import AsyncIterator
 from pathlib import Path
+from signal import SIG_DFL, SIG_IGN, SIGHUP, SIGTERM, Signals, getsignal, raise_signal, signal
 from typing import Any
 from xml.etree.ElementTree import tostring
 
@@ -133,6 +135,47 @@ def test_a_command_is_logged_with_the_operators_name(
     assert (exported["owner"], exported["messages"], exported["outcome"]) == (JULIET, 7, "done")
     assert (searched["owner"], searched["outcome"]) == ("", "failed")
     assert deleted["outcome"] == "interrupted"
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGHUP])
+def test_a_command_that_a_signal_ends_is_logged(tmp_path: Path, number: Signals) -> None:
+    values = load(STANZALAKE_ACCESS_LOG=str(tmp_path / "log"))
+    with pytest.raises(KeyboardInterrupt), record_access(values, "export", JULIET):
+        raise_signal(number)
+    [line] = lines(tmp_path / "log")
+    assert line["outcome"] == "interrupted"
+    assert getsignal(number) is SIG_DFL
+
+
+def test_a_command_under_nohup_outlasts_its_terminal(tmp_path: Path) -> None:
+    before = signal(SIGHUP, SIG_IGN)
+    with record_access(load(STANZALAKE_ACCESS_LOG=str(tmp_path / "log")), "export", JULIET):
+        raise_signal(SIGHUP)
+    signal(SIGHUP, before)
+    [line] = lines(tmp_path / "log")
+    assert line["outcome"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("claimed", "logged"), [("\udcffx", "operator:\\udcffx"), (None, f"operator:{os.getuid()}")]
+)
+def test_a_command_is_logged_whatever_the_operators_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claimed: str | None, logged: str
+) -> None:
+    """In a container the user may have no name; the environment may hold any bytes."""
+    for name in ("SUDO_USER", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def no_name(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", no_name)
+    if claimed is not None:
+        monkeypatch.setenv("SUDO_USER", claimed)
+    with record_access(load(STANZALAKE_ACCESS_LOG=str(tmp_path / "log")), "export", JULIET):
+        pass
+    [line] = lines(tmp_path / "log")
+    assert line["by"] == logged
 
 
 def test_without_a_file_a_command_is_logged_on_standard_error(
