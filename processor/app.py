@@ -30,7 +30,6 @@ async def run(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     await asyncio.gather(serving, working)
     if worker.crash_reason is not None:
         raise worker.crash_reason
-    log.info("stopped")
 
 
 class _WorkService(mode.Service):

@@ -1,7 +1,6 @@
 """`stanzalake processor`: runs the processor as a process."""
 
 import asyncio
-from functools import partial
 from pathlib import Path
 
 import click
@@ -21,4 +20,4 @@ def command(env_file: Path | None) -> None:
     from stanzalake.runtime import services  # noqa: PLC0415  # not needed for --help and completion
 
     values = settings.load(env_file=env_file)
-    asyncio.run(app.run(partial(services.run_processor, values)))
+    asyncio.run(services.run_processor(values, app.run))

@@ -1,7 +1,6 @@
 """`stanzalake query`: runs the query component as a process."""
 
 import asyncio
-from functools import partial
 from pathlib import Path
 
 import click
@@ -20,4 +19,4 @@ def command(env_file: Path | None) -> None:
     from stanzalake.runtime import services  # noqa: PLC0415  # not needed for --help and completion
 
     values = settings.load(env_file=env_file)
-    asyncio.run(services.until_stopped(partial(services.run_query, values)))
+    asyncio.run(services.run_query(values))

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 import ingest.service
 import processor.service
@@ -19,19 +21,55 @@ from stanzalake.runtime.survey import surveyor
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 
+T = TypeVar("T")
 Work = Callable[[asyncio.Event], Awaitable[None]]
-"""A service's main coroutine, which returns soon after the event is set."""
+"""A coroutine that returns soon after the event is set."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger(__name__)
 
 
-async def until_stopped(work: Work) -> None:
-    """Run a service until SIGTERM or SIGINT."""
+async def until_stopped(
+    resources: AbstractAsyncContextManager[T], work: Callable[[T, asyncio.Event], Awaitable[None]]
+) -> None:
+    """Run a service until SIGTERM or SIGINT.
+
+    Args:
+        resources: Opens what the service needs. A signal meanwhile ends the process at once.
+        work: The service's main coroutine, which returns soon after the event is set.
+    """
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _stop, stop, number)
-    await work(stop)
+    leave_on_signals()
+    async with resources as opened:
+        _handle_signals(partial(_stop, stop))
+        await work(opened, stop)
     log.info("stopped")
+
+
+def leave_on_signals() -> None:
+    """End the process at once on SIGTERM or SIGINT, until somebody else handles these.
+
+    Nothing is to be finished before a service has begun, and what it waits for may be frozen. As
+    the first process of a container it would ignore signals without a handler.
+    """
+    _handle_signals(_leave)
+
+
+def _handle_signals(handle: Callable[[int], None]) -> None:
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, handle, number)
+
+
+def _stop(stop: asyncio.Event, number: int) -> None:
+    log.info("stopping on %s", signal.Signals(number).name)
+    stop.set()
+
+
+def _leave(number: int) -> NoReturn:
+    log.info("stopped by %s before the start was complete", signal.Signals(number).name)
+    logging.shutdown()
+    os._exit(0)
 
 
 async def run_all(*services: Coroutine[Any, Any, None]) -> None:
@@ -77,27 +115,42 @@ def require_server(settings: Settings) -> None:
         )
 
 
-async def run_ingest(settings: Settings, stop: asyncio.Event) -> None:
-    """Run ingest until `stop` is set."""
+async def run_ingest(settings: Settings) -> None:
+    """Run ingest until SIGTERM or SIGINT."""
+    await until_stopped(_open_for_ingest(settings), partial(ingest.service.run, settings))
+
+
+async def run_processor(settings: Settings, run: Callable[[Work], Awaitable[None]]) -> None:
+    """Run the processor.
+
+    Args:
+        settings: All settings.
+        run: Runs its work until SIGTERM or SIGINT.
+    """
+    leave_on_signals()
+    async with _shared(settings, "") as (shared, store):
+        await run(partial(processor.service.run, settings, shared, store))
+    log.info("stopped")
+
+
+async def run_query(settings: Settings) -> None:
+    """Run the query component until SIGTERM or SIGINT."""
+
+    async def work(opened: tuple[Log, Store], stop: asyncio.Event) -> None:
+        await query.service.run(settings, *opened, stop)
+
+    await until_stopped(_shared(settings, settings.query_jid), work)
+
+
+@asynccontextmanager
+async def _open_for_ingest(settings: Settings) -> AsyncIterator[Log]:
     require_kafka(settings)
     async with (
         health.serve_health(settings.http) as reporter,
         opening.open_log(settings) as shared,
     ):
         reporter.survey = surveyor(settings, jid=settings.ingest_jid)
-        await ingest.service.run(settings, shared, stop)
-
-
-async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the processor until `stop` is set."""
-    async with _shared(settings, "") as (shared, store):
-        await processor.service.run(settings, shared, store, stop)
-
-
-async def run_query(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the query component until `stop` is set."""
-    async with _shared(settings, settings.query_jid) as (shared, store):
-        await query.service.run(settings, shared, store, stop)
+        yield shared
 
 
 @asynccontextmanager
@@ -109,8 +162,3 @@ async def _shared(settings: Settings, jid: str) -> AsyncIterator[tuple[Log, Stor
         reporter.survey = surveyor(settings, store, jid)
         async with opening.open_log(settings) as shared:
             yield shared, store
-
-
-def _stop(stop: asyncio.Event, number: int) -> None:
-    log.info("stopping on %s", signal.Signals(number).name)
-    stop.set()

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 
 import ingest.service
@@ -12,11 +12,15 @@ import query.service
 from stanzalake.config import data_dir
 from stanzalake.config.settings import Settings
 from stanzalake.log import opening
+from stanzalake.log.base import Log
 from stanzalake.observability import health
 from stanzalake.operations.archive import migrate
 from stanzalake.runtime.services import open_store, run_all, until_stopped
 from stanzalake.runtime.survey import surveyor
 from stanzalake.store.chdb import analysts, sharing
+from stanzalake.store.client import Store
+
+_Resources = tuple[Log, Store, Store]
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +34,12 @@ async def run(settings: Settings) -> None:
     """
     embedded = settings.embedded_store or not settings.kafka_bootstrap_servers
     with data_dir.hold_data_dir(settings.data_dir) if embedded else nullcontext():
-        await until_stopped(partial(_serve, settings))
+        await until_stopped(_open(settings), partial(_serve, settings))
 
 
-async def _serve(settings: Settings, stop: asyncio.Event) -> None:
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[_Resources]:
+    """Open the log and the store, the latter twice, with its schema up to date."""
     async with (
         health.serve_health(settings.http) as reporter,
         opening.open_log(settings) as events,
@@ -43,15 +49,20 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         _log_configuration(settings)
         await asyncio.to_thread(migrate, settings)
         reporter.survey = surveyor(settings, reads, settings.query_jid)
-        # The processor stops last, to archive the events that the components have accepted.
-        closing = asyncio.Event()
-        async with _shared(settings), _analysts(settings), asyncio.TaskGroup() as group:
-            group.create_task(processor.service.run(settings, events, writes, closing))
-            await run_all(
-                ingest.service.run(settings, events, stop),
-                query.service.run(settings, events, reads, stop),
-            )
-            closing.set()
+        yield events, writes, reads
+
+
+async def _serve(settings: Settings, resources: _Resources, stop: asyncio.Event) -> None:
+    events, writes, reads = resources
+    # The processor stops last, to archive the events that the components have accepted.
+    closing = asyncio.Event()
+    async with _shared(settings), _analysts(settings), asyncio.TaskGroup() as group:
+        group.create_task(processor.service.run(settings, events, writes, closing))
+        await run_all(
+            ingest.service.run(settings, events, stop),
+            query.service.run(settings, events, reads, stop),
+        )
+        closing.set()
 
 
 def _shared(settings: Settings) -> AbstractAsyncContextManager[None]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -175,6 +176,26 @@ async def test_up_waits_for_prosody_and_logs_that_once(stanzalake: Command) -> N
         _, err = await process.communicate()
     assert process.returncode == 0
     assert err.decode().count("ingest.stanzalake at") == 0
+
+
+@pytest.mark.parametrize("service", ["ingest", "processor", "query", "up"])
+async def test_a_service_that_waits_for_frozen_servers_stops_on_sigterm(
+    stanzalake: Command, service: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        frozen.setblocking(False)
+        host, port = frozen.getsockname()
+        stanzalake.settings["STANZALAKE_KAFKA_BOOTSTRAP_SERVERS"] = f"{host}:{port}"
+        stanzalake.settings["STANZALAKE_CLICKHOUSE_DSN"] = f"clickhouse://{host}:{port}/"
+        process = await stanzalake.start(service)
+        async with asyncio.timeout(SOON):
+            connection, _ = await asyncio.get_running_loop().sock_accept(frozen)
+        process.terminate()
+        async with asyncio.timeout(2):
+            _, err = await process.communicate()
+        connection.close()
+    assert process.returncode == 0
+    assert "stopped by SIGTERM before the start was complete" in err.decode().splitlines()[-1]
 
 
 async def test_a_second_up_on_a_directory_is_refused(stanzalake: Command) -> None:

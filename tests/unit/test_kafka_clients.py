@@ -1,6 +1,7 @@
 """Clients of aiokafka that are shared, interrupted and stopped while brokers do not answer."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -16,6 +17,7 @@ from stanzalake.log.kafka import log as kafka_log
 from stanzalake.log.kafka.commits import CommitWatch
 from stanzalake.log.kafka.log import KafkaLog
 from stanzalake.log.kafka.shared import SharedClient
+from stanzalake.log.kafka.topics import Topics
 from stanzalake.log.watermarks import NO_WATERMARKS
 from tests.support.events import JULIET
 from tests.support.wait import until
@@ -66,6 +68,17 @@ async def test_no_batch_waits_for_frozen_brokers_beyond_its_time() -> None:
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
     assert {str(outcome) for outcome in outcomes} == {"Kafka does not answer in time"}
     await log.close()
+
+
+async def test_no_start_waits_for_frozen_brokers_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka, "START_SECONDS", SHORT)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        async with asyncio.timeout(5):
+            with pytest.raises(LogUnavailable, match="does not answer in time"):
+                await Topics(1, 1, None).ensure({"bootstrap_servers": f"{host}:{port}"})
 
 
 async def test_a_caller_that_gives_up_does_not_interrupt_the_start_for_others() -> None:

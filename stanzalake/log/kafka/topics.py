@@ -1,5 +1,6 @@
 """The topics in Kafka: created if missing, compared with the settings, never altered."""
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ class Topics:
         with kafka.translate_errors():
             admin = AIOKafkaAdminClient(**client)
             try:
-                await admin.start()
+                async with asyncio.timeout(kafka.START_SECONDS):
+                    await admin.start()
                 existing = await self._existing(admin)
                 for topic in (EVENTS, REJECTED):
                     if topic in existing:
