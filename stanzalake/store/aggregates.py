@@ -23,10 +23,16 @@ _SETTLING = timedelta(minutes=1)
 _KEPT = timedelta(hours=1)
 """For how long the rows of a former computation are kept, as statements may be reading them."""
 
-# A day changes as well while its messages expire, from its beginning plus the retention to its end.
+# A day changes with the day before, whose messages it answers, and as well while the messages of
+# both expire, from the beginning of the one plus the retention to the end of the other.
 _DUE = """
 SELECT touched.day AS day
-FROM (SELECT day, max(at) AS at FROM {touched:Identifier} GROUP BY day) AS touched
+FROM
+(
+    SELECT changed AS day, max(at) AS at
+    FROM {touched:Identifier} AS days ARRAY JOIN [days.day, days.day + 1] AS changed
+    GROUP BY changed HAVING countIf(changed = days.day) > 0
+) AS touched
 LEFT JOIN
 (
     SELECT day, max(as_of) AS as_of FROM {computed:Identifier}
@@ -36,7 +42,7 @@ WHERE touched.at < {quiet:DateTime64(6, 'UTC')}
     AND (
         computed.as_of <= touched.at + INTERVAL 1 MINUTE
         OR arrayExists(
-            period -> toUnixTimestamp(toDateTime(day, 'UTC')) + period <= {now:UInt64}
+            period -> toUnixTimestamp(toDateTime(day - 1, 'UTC')) + period <= {now:UInt64}
                 AND toUnixTimestamp(computed.as_of)
                     < toUnixTimestamp(toDateTime(day + 1, 'UTC')) + period,
             {periods:Array(UInt64)}
@@ -54,8 +60,9 @@ WHERE as_of < {kept:DateTime64(6, 'UTC')}
         WHERE aggregates >= {aggregates:UInt8} GROUP BY day
     )
 """
-_ALL = {"aggregates": 9}
+_ALL = {"aggregates": 10}
 """Version of the computations: former ones made fewer aggregates, or counted pairs otherwise."""
+_DAY, _DAY_AND_EVE = "day = {day:Date}", "day IN ({day:Date} - 1, {day:Date})"
 _OF_FORMER = "toUnixTimestamp64Micro(as_of) IN {former:Array(Int64)}"
 
 
@@ -113,7 +120,7 @@ class Aggregates:
         [(as_of,)] = self._store.select("SELECT now64(6, 'UTC')")
         parameters = {"day": day, "as_of": as_of}
         for name, statement in AGGREGATES.items():
-            rows = statement.format(table=self._store.table, days="day = {day:Date}")
+            rows = statement.format(table=self._store.table, days=_DAY, days_and_eves=_DAY_AND_EVE)
             table = f"{self._store.table}_{name}_rows"
             self._store.command(
                 f"INSERT INTO {table} SELECT *, {{as_of:DateTime64(6, 'UTC')}} FROM ({rows})",  # noqa: S608  # our own

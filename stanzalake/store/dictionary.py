@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from stanzalake.store.client import Store
 
-VIEWS_OF_DAYS = ("daily", "active", "pairs", "answers", "rooms", "owners", "contents")
+VIEWS_OF_DAYS = (
+    "daily",
+    "active",
+    "pairs",
+    "answers",
+    "rooms",
+    "owners",
+    "contents",
+    "response_times",
+    "servers",
+    "occupants",
+)
 """The analysts' views of computed days, each named after the messages table."""
 
 VIEWS = (*VIEWS_OF_DAYS, "traffic", "bodies")

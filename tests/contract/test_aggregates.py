@@ -33,6 +33,9 @@ VIEWS = {
     "rooms": "day, host, room, messages, writers",
     "owners": "day, host, owner_hash, sent, received",
     "contents": "day, host, local_hour, kind, direction, encrypted, at_least, messages",
+    "response_times": "day, host, responder, seconds, answers",
+    "servers": "day, host, peer_host, owner_hash, sent, received",
+    "occupants": "day, host, room, occupant_hash, messages",
 }
 
 
@@ -133,6 +136,22 @@ def test_days_counted_together_have_the_rows_of_each_day_alone(store: Store) -> 
     assert contents(store) == together
 
 
+def test_an_answer_over_midnight_changes_with_the_evening_before(store: Store) -> None:
+    midnight = 86_400 - START % DAY_MS // 1000
+    store.insert([row(0, midnight + 10, "out")])
+    age(store)
+    compute(store)
+    answer = (DAYS[1], "capulet.lit", "owner", 30.0, 1)
+    assert answer not in contents(store)["response_times"]
+    store.insert([row(0, midnight - 20)])
+    assert days_computed(store) == [DAYS[2]]
+    counted = contents(store)
+    assert answer in counted["response_times"]
+    age(store)
+    assert compute(store) == [DAYS[1], DAYS[0]]
+    assert contents(store) == counted
+
+
 def test_repeats_late_rows_and_erasures_show_at_once_and_in_the_next_computation(
     store: Store,
 ) -> None:
@@ -194,9 +213,9 @@ def test_a_day_is_computed_again_while_its_messages_expire(store: Store) -> None
     compute(store)
     now = now_of(store)
     begins = START // DAY_MS * DAY_MS // 1000
-    expiring = [now - begins - 3600, now - begins - 90_000, now - begins + 60]
+    expiring = [now - begins + 90_000, now - begins + 82_800, now - begins - 3600]
     due = [list(Aggregates(store, "", Retention(period)).due(now)) for period in expiring]
-    assert due == [[DAYS[0]], [DAYS[1], DAYS[0]], []]
+    assert due == [[], [DAYS[0]], [DAYS[1], DAYS[0]]]
 
 
 def test_a_day_is_computed_again_while_an_owner_keeps_its_messages_no_longer(store: Store) -> None:
@@ -207,7 +226,7 @@ def test_a_day_is_computed_again_while_an_owner_keeps_its_messages_no_longer(sto
         v=VERSION,
         owner=JULIET,
         position=from_milliseconds(1000 * now),
-        seconds=now - START // DAY_MS * DAY_MS // 1000 + 60,
+        seconds=now - START // DAY_MS * DAY_MS // 1000 + DAY_MS // 1000 + 60,
     )
     OwnRetentions(store).write([choice])
     assert list(found.due(now)) == []
@@ -222,7 +241,7 @@ def test_former_computations_leave_the_disk(store: Store) -> None:
     compute(store)
     store.insert([row(1, 9)])
     age(store)
-    assert compute(store) == [DAYS[1]]
+    assert compute(store) == [DAYS[2], DAYS[1]]
     before = contents(store)
     Aggregates(store, "", FOREVER).remove_former(now_of(store))
     for view in VIEWS:

@@ -309,7 +309,7 @@ def test_local_hours_follow_the_time_zone_of_the_settings(store: Store) -> None:
 
 def test_every_column_has_its_meaning_in_the_data_dictionary(store: Store) -> None:
     views = dictionary.read(store)
-    assert [view.name.rpartition("_")[2] for view in views] == list(dictionary.VIEWS)
+    assert [view.name.removeprefix(f"{store.table}_") for view in views] == list(dictionary.VIEWS)
     for view in views:
         assert view.comment
         assert all(column.comment for column in view.columns), view.name

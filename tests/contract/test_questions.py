@@ -74,7 +74,7 @@ def store(dsn: str) -> Iterator[Store]:
             "Messages of each day and host",
             [(EVE, "capulet.lit", 1, 1), (DAY, "capulet.lit", 4, 4)],
         ),
-        ("Response times, over midnight as well", [(EVE, 1, 30.0, 30.0)]),
+        ("Response times, over midnight as well", [(DAY, 1, 30.0, 30.0)]),
         ("The busiest hours", [(9, 3), (0, 1), (23, 1)]),
         (
             "Retention by the month of the first message",

@@ -1,10 +1,11 @@
 """What analysts may read, and attempts to read more."""
 
 from stanzalake.model.position import from_milliseconds
+from stanzalake.store.dictionary import VIEWS_OF_DAYS
 from tests.support.archives import START, row
 from tests.support.events import ROMEO, stanza
 
-VIEWS = ["daily", "active", "pairs", "answers", "rooms", "owners", "contents", "traffic"]
+VIEWS = [*VIEWS_OF_DAYS, "traffic"]
 ASKED, ANSWERED = "Wilt thou leave me so?", "What satisfaction?"
 HALL = "hall@rooms.capulet.lit"
 ROWS = [

@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 _FILES = resources.files(__name__)
 
 AGGREGATES = {name: (_FILES / f"aggregate_{name}.sql").read_text() for name in VIEWS_OF_DAYS}
-"""Statements that aggregate the days of ``{days}``, by the name of their view."""
+"""Statements that aggregate the days of ``{days}``, by the name of their view.
+
+Those of ``{days_and_eves}`` and the days before them."""
 
 _AT = "fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC')"
 PARTITION_KEYS = {
@@ -46,6 +48,7 @@ FROM {messages:Identifier}"""
 """Statement that records all days as changed."""
 
 _DIRTY = "day GLOBAL IN (SELECT day FROM {table}_dirty)"
+_DIRTY_AND_EVES = "day GLOBAL IN (SELECT arrayJoin([day - 1, day]) FROM {table}_dirty)"
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _BODIES = (_FILES / "bodies.sql").read_text().replace("{messages}", MESSAGES_OF_VIEWS)
 _TRAFFIC = (_FILES / "traffic.sql").read_text().rstrip()
@@ -186,7 +189,11 @@ class Target(NamedTuple):
             touched_engine=_TOUCHED_ENGINES[replicated],
             own_retention_engine=_OWN_RETENTION_ENGINES[replicated],
             **{
-                name: text.format(table=self.table, days=_DIRTY.format(table=self.table))
+                name: text.format(
+                    table=self.table,
+                    days=_DIRTY.format(table=self.table),
+                    days_and_eves=_DIRTY_AND_EVES.format(table=self.table),
+                )
                 for name, text in AGGREGATES.items()
             },
             kept=self.kept,

@@ -1,0 +1,132 @@
+-- Three more aggregates, for questions that read every message until now: response times over midnight, other servers, and
+-- writers of rooms over several days.
+CREATE TABLE IF NOT EXISTS {table}_response_times_rows{on_cluster}
+(
+    day Date,
+    host String,
+    responder String,
+    seconds Float64,
+    answers UInt64,
+    as_of DateTime64(6, 'UTC')
+)
+ENGINE = {record_engine} PARTITION BY toYYYYMM(day) ORDER BY (day, as_of, host, responder, seconds);
+
+CREATE TABLE IF NOT EXISTS {table}_servers_rows{on_cluster}
+(
+    day Date,
+    host String,
+    peer_host String,
+    owner_hash String,
+    sent UInt64,
+    received UInt64,
+    as_of DateTime64(6, 'UTC')
+)
+ENGINE = {record_engine} PARTITION BY toYYYYMM(day) ORDER BY (day, as_of, host, peer_host, owner_hash);
+
+CREATE TABLE IF NOT EXISTS {table}_occupants_rows{on_cluster}
+(
+    day Date,
+    host String,
+    room String,
+    occupant_hash String,
+    messages UInt64,
+    as_of DateTime64(6, 'UTC')
+)
+ENGINE = {record_engine} PARTITION BY toYYYYMM(day) ORDER BY (day, as_of, host, room, occupant_hash);
+
+-- Days that a former version computed count as changed; and a day changes with the evening before, whose messages are answered.
+CREATE OR REPLACE VIEW {table}_clean{on_cluster}
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT computed.day AS day, computed.as_of AS as_of
+FROM
+(
+    SELECT day, max(as_of) AS as_of
+    FROM {table}_computed
+    WHERE effective <= now64(6, 'UTC') AND aggregates >= 10
+    GROUP BY day
+) AS computed
+INNER JOIN
+(
+    SELECT changed AS day, max(at) AS at FROM {table}_touched ARRAY JOIN [day, day + 1] AS changed GROUP BY changed
+) AS touched ON touched.day = computed.day
+WHERE touched.at < computed.as_of - INTERVAL 1 MINUTE
+COMMENT 'Days that have not changed since their aggregates were computed';
+
+CREATE OR REPLACE VIEW {table}_response_times_computed{on_cluster}
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT day, host, responder, seconds, answers, as_of
+FROM {table}_response_times_rows
+WHERE (day, as_of) IN (SELECT day, as_of FROM {table}_clean);
+
+CREATE OR REPLACE VIEW {table}_response_times{on_cluster}
+(
+    day Date COMMENT 'Day of the answer, in UTC',
+    host String COMMENT 'VirtualHost of the archives',
+    responder String COMMENT 'owner: how long owners took; peer: how long owners waited',
+    seconds Float64 COMMENT 'Seconds until the answer: tenths below 100, three digits above',
+    answers UInt64 COMMENT 'Answers that took so long',
+    as_of DateTime64(6, 'UTC') COMMENT 'Moment of which the row is: now, or when a day that has not changed since was computed'
+)
+SQL SECURITY INVOKER
+AS SELECT day, host, responder, seconds, answers, as_of
+FROM {table}_response_times_computed
+UNION ALL
+SELECT day, host, responder, seconds, answers, now64(6, 'UTC') AS as_of
+FROM
+(
+{response_times}
+)
+COMMENT 'Answers within 24 hours by the time that they took, over midnight as well; reactions are none';
+
+CREATE OR REPLACE VIEW {table}_servers_computed{on_cluster}
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT day, host, peer_host, owner_hash, sent, received, as_of
+FROM {table}_servers_rows
+WHERE (day, as_of) IN (SELECT day, as_of FROM {table}_clean);
+
+CREATE OR REPLACE VIEW {table}_servers{on_cluster}
+(
+    day Date COMMENT 'Day in UTC',
+    host String COMMENT 'VirtualHost of the archive',
+    peer_host String COMMENT 'Host of the other parties',
+    owner_hash String COMMENT 'Hash of the account''s address, the same in all views',
+    sent UInt64 COMMENT 'Messages that the account sent to that host',
+    received UInt64 COMMENT 'Messages that it received from there',
+    as_of DateTime64(6, 'UTC') COMMENT 'Moment of which the row is: now, or when a day that has not changed since was computed'
+)
+SQL SECURITY INVOKER
+AS SELECT day, host, peer_host, owner_hash, sent, received, as_of
+FROM {table}_servers_computed
+UNION ALL
+SELECT day, host, peer_host, owner_hash, sent, received, now64(6, 'UTC') AS as_of
+FROM
+(
+{servers}
+)
+COMMENT 'Accounts with a message on a day, and the hosts of those they exchanged it with';
+
+CREATE OR REPLACE VIEW {table}_occupants_computed{on_cluster}
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT day, host, room, occupant_hash, messages, as_of
+FROM {table}_occupants_rows
+WHERE (day, as_of) IN (SELECT day, as_of FROM {table}_clean);
+
+CREATE OR REPLACE VIEW {table}_occupants{on_cluster}
+(
+    day Date COMMENT 'Day in UTC',
+    host String COMMENT 'MUC component of the room',
+    room String COMMENT 'Hash of the room''s address, in the other views owner_hash',
+    occupant_hash String COMMENT 'Hash of the author, another in each room; empty for the room itself',
+    messages UInt64 COMMENT 'Messages of the author in the room',
+    as_of DateTime64(6, 'UTC') COMMENT 'Moment of which the row is: now, or when a day that has not changed since was computed'
+)
+SQL SECURITY INVOKER
+AS SELECT day, host, room, occupant_hash, messages, as_of
+FROM {table}_occupants_computed
+UNION ALL
+SELECT day, host, room, occupant_hash, messages, now64(6, 'UTC') AS as_of
+FROM
+(
+{occupants}
+)
+COMMENT 'Messages of each author in a room on a day'

@@ -1,0 +1,10 @@
+SELECT
+    day,
+    host,
+    peer_host,
+    owner_hash,
+    countIf(direction = 'out') AS sent,
+    countIf(direction = 'in') AS received
+FROM {table}_traffic
+WHERE NOT (kind = 'groupchat' AND owner_hash = peer_hash) AND {days}
+GROUP BY day, host, peer_host, owner_hash
