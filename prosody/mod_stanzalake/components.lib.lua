@@ -6,6 +6,10 @@ local st = require "util.stanza";
 -- Pushes the last tag through expat, which from 2.6 on holds back a tag that the network has cut in two.
 local PADDING = (" "):rep(512);
 
+-- Bytes of a component's stream that are read at once. By default Prosody reads 4 KiB of what LuaSocket has buffered, 8
+-- KiB, and then pauses for a millisecond: three quarters of the time that a large page took.
+local READ_SIZE = 64 * 1024;
+
 local components_mt = {};
 components_mt.__index = components_mt;
 
@@ -17,6 +21,11 @@ end
 local function is_connected(jid)
 	local component = component_of(jid);
 	return component and component.connected;
+end
+
+function components_mt:connected(jid)
+	component_of(jid).session.conn:set_mode(READ_SIZE);
+	self.on_connect(jid);
 end
 
 -- Returns the next connected component, round-robin, or nil.
@@ -99,7 +108,7 @@ end
 
 function components_mt:watch(jid)
 	local component_host = module:context(jid);
-	component_host:hook("component-authenticated", function () self.on_connect(jid); end);
+	component_host:hook("component-authenticated", function () self:connected(jid); end);
 	component_host:hook("component-disconnected", function (event)
 		-- Also fired for connections that never passed the handshake.
 		local component = component_of(jid);
@@ -110,7 +119,7 @@ function components_mt:watch(jid)
 			component_host:hook(name.."/"..to, on_stranger, 1000);
 		end
 	end
-	if is_connected(jid) then self.on_connect(jid); end
+	if is_connected(jid) then self:connected(jid); end
 end
 
 -- Watches the components, including those whose host is activated later.

@@ -269,6 +269,16 @@ async def test_an_answer_in_parts_is_put_together(scene: Scene) -> None:
     assert results(scene.juliet) == [*ids, "fin"]
 
 
+READ_SIZE = "prosody.hosts['{}'].modules.component.session.conn.read_size"
+
+
+async def test_the_stream_of_a_query_component_is_read_in_large_pieces(scene: Scene) -> None:
+    """Prosody pauses between two reads of a connection, which was most of a page's time."""
+    line = f"> {READ_SIZE.format(scene.query.boundjid.bare)}\n"
+    _, shown = await scene.server.prosody.control("shell", typed=line)
+    assert str(64 * 1024) in shown
+
+
 @pytest.mark.parametrize("order", [(2, 1), (1, 1), (2,), (1, 3)], ids=str)
 async def test_parts_out_of_order_are_no_answer(scene: Scene, order: Sequence[int]) -> None:
     scene.query.answer = lambda request: "".join(
