@@ -12,7 +12,7 @@ from devstack.deployment import Deployment
 from devstack.raw import RawSession
 
 USER = "mercutio"
-SESSIONS = 3
+SESSIONS = 5
 
 _INTERVAL = 0.1
 _RECONNECT = 0.2
@@ -20,6 +20,8 @@ _PATIENCE = 10.0
 _CHUNK = 65_536
 _LARGE = 240_000
 """Bytes that fit the c2s stanza limit of Prosody's default, 256 KiB."""
+_LARGEST = 120_000
+"""Bytes that fit what mod_stanzalake takes of a request, 128 KiB."""
 _MAM = "urn:xmpp:mam:2"
 
 _numbers = itertools.count()
@@ -44,20 +46,36 @@ NAMESPACES = {
     "a namespace with a brace": "<x xmlns='a}b'/>",
 }
 PAYLOADS = {
+    "a name of XML's fifth edition": "<\u0370 xmlns='urn:x'/>",
     "deep nesting": f"<x xmlns='urn:x'>{_nested(300)}</x>",
     "a long name": f"<{'n' * 60_000} xmlns='urn:x'/>",
     "a long attribute": f"<x xmlns='urn:x' a='{'v' * 12_000}'/>",
     "a body of apostrophes": f"<body>{chr(39) * 100_000}</body>",
     "a body of line feeds": "<body>" + "\n" * (_LARGE // 2) + "</body>",
 }
+
+
+def _query(size: int) -> str:
+    return f"<query xmlns='{_MAM}'>{'<a/>' * (size // 4)}</query>"
+
+
+def _preferences(jids: int, length: int) -> str:
+    never = "".join(f"<jid>{n}{'j' * length}@x</jid>" for n in range(jids))
+    return f"<prefs xmlns='{_MAM}' default='always'><never>{never}</never></prefs>"
+
+
 REQUESTS = {
-    "a large query": f"<query xmlns='{_MAM}'>{'<a/>' * (_LARGE // 4)}</query>",
+    "a large query": _query(_LARGE),
     "an odd query": f"<query xmlns='{_MAM}'>{NAMESPACES['a namespace with a brace']}</query>",
-    "long preferences": f"<prefs xmlns='{_MAM}' default='always'><never>"
-    + "".join(f"<jid>{n}{'j' * 1000}@x</jid>" for n in range(200))
-    + "</never></prefs>",
+    "long preferences": _preferences(200, 1000),
 }
-QUERIES, MESSAGES = 256, 600
+FLOODS = {
+    "queries": (256, _query(0)),
+    "queries of the largest size": (24, _query(_LARGEST)),
+    "preferences of the largest size": (20, _preferences(1000, 90)),
+}
+"""Numbers and contents of iqs that are sent at once."""
+MESSAGES = 600
 """At once."""
 
 
@@ -65,13 +83,14 @@ def _presence(component: str) -> str:
     return f"<presence to='w{next(_numbers)}@{component}'/>"
 
 
-def _flood() -> str:
-    return "".join(_iq(f"<query xmlns='{_MAM}'/>") for _ in range(QUERIES))
+def _flood(number: int, content: str) -> str:
+    return "".join(_iq(content) for _ in range(number))
 
 
 def _ways(deployment: Deployment, victim: str) -> Iterator[tuple[str, Callable[[], str]]]:
     """Yield the name of each attack, and the function that writes its stanzas."""
-    yield "a flood of queries", _flood
+    for name, (number, content) in FLOODS.items():
+        yield f"a flood of {name}", partial(_flood, number, content)
     odd = _message(victim, NAMESPACES["a namespace that is no URI"] + "<body/>")
     yield "a flood of odd messages", lambda: odd * MESSAGES
     for name, content in REQUESTS.items():
