@@ -3,3 +3,4 @@ max_line_length = 120
 read_globals = { "prosody" }
 
 files["prosody"] = { globals = { "module" } }
+files["bench"] = { globals = { "module" } }

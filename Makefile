@@ -71,7 +71,7 @@ check: $(TEST) ## Lint, types, formats, alerts
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@out=$$($(VENV)/bin/lint-imports --no-logo --no-cache) || { echo "$$out"; exit 1; }
-	@luacheck --quiet prosody deploy/probe.lua tests
+	@luacheck --quiet prosody deploy/probe.lua tests bench
 	@docker-compose --env-file tests/support/compose.env config --quiet
 	@docker-compose --env-file tests/support/compose.env --file docker-compose.yml \
 		--file docker-compose.production.yml config --quiet

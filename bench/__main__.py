@@ -20,6 +20,7 @@ PARTS = (
     "pages",
     "mam",
     "delivery",
+    "isolation",
     "bytes",
     "lag",
     "growth",
@@ -29,7 +30,7 @@ PARTS = (
     "year",
     "partitions",
 )
-END_TO_END = frozenset({"mam", "delivery"})
+END_TO_END = frozenset({"mam", "delivery", "isolation"})
 """Parts that take a revision as one more contender of the same run."""
 SEED = 20260101
 

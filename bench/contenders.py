@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,9 @@ from stanzalake.model.position import Sealer
 OURS = "ours"
 MOD_MAM = OnPostgres.name
 KEEP = {"PROSODY_ARCHIVE_EXPIRES_AFTER": "never", "PROSODY_ARCHIVE_POLICY": "true"}
+
+_ANSWER = 16 << 20
+"""Bytes of a page with its end at most."""
 
 
 class Contender(Protocol):
@@ -61,6 +64,11 @@ class Ours:
     def prosody(self) -> Prosody:
         """The server that clients talk to."""
         return self._deployment.prosody
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The settings of the archive."""
+        return self._deployment.settings
 
     async def start(self, users: Sequence[str], corpus: Corpus) -> None:
         """Fill the embedded store behind the back of its services, then start them."""
@@ -158,7 +166,8 @@ class Stand:
 
 async def open_sessions(prosody: Prosody, users: Iterable[str]) -> dict[str, RawSession]:
     """Log users in, whose passwords are their names."""
-    sessions = {user: RawSession(user, user, HOST, prosody.client_port) for user in users}
+    port = prosody.client_port
+    sessions = {user: RawSession(user, user, HOST, port, _ANSWER) for user in users}
     for session in sessions.values():
         await session.open()
     return sessions

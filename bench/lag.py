@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from bench import usage
@@ -38,6 +39,7 @@ _LONGEST = 20.0
 _TICK = 0.01
 _LOOK = 0.02
 _WITHIN = 60.0
+_SOUGHT = "owner IN {owners:Array(String)} AND position >= {since:UInt64}"
 _LAST = Question("last page", Selection(), backward=True)
 
 
@@ -47,20 +49,24 @@ class Watch:
 
     Attributes:
         store: Is asked, in a thread.
+        owners: Bare JIDs of the archives that are looked at.
         seen: Unix time in seconds, with the newest position of each owner.
     """
 
     store: Store
+    owners: Sequence[str]
     seen: list[tuple[float, dict[str, int]]] = field(default_factory=list)
 
     async def run(self, since: int, stop: asyncio.Event) -> None:
-        """Look again and again."""
+        """Look again and again, the last time once `stop` is set."""
         statement = (
             f"SELECT owner, max(position) FROM {self.store.table}"  # noqa: S608  # an identifier
-            " WHERE position >= {since:UInt64} GROUP BY owner"
+            f" WHERE {_SOUGHT} GROUP BY owner"
         )
-        while not stop.is_set():
-            rows = await asyncio.to_thread(self.store.select, statement, {"since": since})
+        is_last = False
+        while not is_last:
+            is_last = stop.is_set()
+            rows = await asyncio.to_thread(self.store.select, statement, self._since(since))
             self.seen.append((time.time(), dict(map(tuple, rows))))
             await asyncio.sleep(_LOOK)
 
@@ -68,11 +74,29 @@ class Watch:
         """Return the seconds from stamp to first sight of each message since a position."""
         rows = self.store.select(
             f"SELECT owner, position FROM {self.store.table}"  # noqa: S608  # an identifier
-            " WHERE position >= {since:UInt64} ORDER BY position",
-            {"since": since},
+            f" WHERE {_SOUGHT} ORDER BY position",
+            self._since(since),
         )
         places: dict[str, int] = {}
         return [self._lag(owner, position, places) for owner, position in rows]
+
+    async def wait_stored(self, since: int, number: int) -> None:
+        """Wait until so many messages since a position are stored.
+
+        Raises:
+            TimeoutError: They are not within a minute.
+        """
+        statement = f"SELECT count() FROM {self.store.table} WHERE {_SOUGHT}"  # noqa: S608  # an identifier
+        async with asyncio.timeout(_WITHIN):
+            found = 0
+            while found < number:
+                await asyncio.sleep(_LOOK)
+                [[found]] = await asyncio.to_thread(
+                    self.store.select, statement, self._since(since)
+                )
+
+    def _since(self, position: int) -> dict[str, Any]:
+        return {"since": position, "owners": list(self.owners)}
 
     def _lag(self, owner: str, position: int, places: dict[str, int]) -> float:
         place = places.get(owner, 0)
@@ -156,29 +180,20 @@ async def _rate(
 ) -> tuple[list[Cell], float]:
     """Measure one rate; return its row and the seconds of sending."""
     store = Store.of(settings.load(deployment.settings))
-    watch, stop = Watch(store), asyncio.Event()
+    watch = Watch(store, [session.jid for session in (*pairs.senders, *pairs.receivers)])
+    stop = asyncio.Event()
     since = int(time.time() * 1000) << 16
     watching = asyncio.create_task(watch.run(since, stop))
     waiting = asyncio.create_task(_waits(pairs, port, max(2, int(len(texts) / rate * 2))))
     seconds = await pairs.talk(rate, texts)
     wait = await waiting
-    await _stored(store, since, 2 * len(texts))
-    await asyncio.sleep(_LOOK)
+    await watch.wait_stored(since, 2 * len(texts))
     stop.set()
     await watching
     lags = watch.lags(since)
     store.close()
     cells = [len(texts) / seconds, percentile(lags, 0.5), percentile(lags, 0.99), wait]
     return [f"{rate:,} messages/s", *cells], seconds
-
-
-async def _stored(store: Store, since: int, number: int) -> None:
-    statement = f"SELECT count() FROM {store.table} WHERE position >= {{since:UInt64}}"  # noqa: S608  # an identifier
-    async with asyncio.timeout(_WITHIN):
-        found = 0
-        while found < number:
-            await asyncio.sleep(_LOOK)
-            [[found]] = await asyncio.to_thread(store.select, statement, {"since": since})
 
 
 async def _waits(pairs: Pairs, port: int, number: int) -> float:

@@ -31,11 +31,12 @@ class Question(NamedTuple):
     selection: Selection
     backward: bool
 
-    def markup(self, seal: Callable[[int], str]) -> str:
+    def markup(self, seal: Callable[[int], str], limit: int = PAGE) -> str:
         """Return the question as a client's XML.
 
         Args:
             seal: Gives the id of the message at a position.
+            limit: Messages in the page at most.
         """
         selection, anchor = self.selection, "<before/>" if self.backward else ""
         fields = _field("with", selection.peer) if selection.peer else ""
@@ -44,7 +45,7 @@ class Question(NamedTuple):
         elif selection.low:
             anchor = f"<after>{seal(selection.low - 1)}</after>"
         form = f"<x xmlns='{DATA}' type='submit'>{_field('FORM_TYPE', MAM)}{fields}</x>"
-        page = f"<set xmlns='{RSM}'><max>{PAGE}</max>{anchor}</set>"
+        page = f"<set xmlns='{RSM}'><max>{limit}</max>{anchor}</set>"
         return f"<query xmlns='{MAM}'>{form if fields else ''}{page}</query>"
 
 
@@ -73,11 +74,21 @@ async def ask(session: RawSession, markup: str) -> float:
         ConnectionError: The answer is an error.
     """
     start = time.perf_counter()
+    await fetch(session, markup)
+    return time.perf_counter() - start
+
+
+async def fetch(session: RawSession, markup: str) -> bytes:
+    """Query a session's own archive; return the page with all that came before its end.
+
+    Raises:
+        ConnectionError: The answer is an error.
+    """
     session.writer.write(f"<iq type='set' id='question'>{markup}</iq>".encode())
     answer = await session.reader.readuntil(b"</iq>")
     if b"</fin>" not in answer:
         raise ConnectionError("no page came")
-    return time.perf_counter() - start
+    return answer
 
 
 def _field(name: str, value: str) -> str:

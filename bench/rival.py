@@ -20,7 +20,10 @@ from stanzalake.model.position import to_milliseconds
 from stanzalake.store.client import Row
 
 _ARCHIVE = 'storage = {{ archive = "sql" }}\n{sql}\n'
-_POLICY = 'default_archive_policy = true\narchive_expires_after = "never"'
+_POLICY = """default_archive_policy = true
+archive_expires_after = "never"
+max_archive_query_results = 250
+"""
 _COLUMNS = ("host", "user", "store", "when", "with", "key", "type", "value")
 
 

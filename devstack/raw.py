@@ -14,18 +14,24 @@ class RawSession:
         password: The account's.
         host: Domain of its JID.
         port: Prosody's port for clients on 127.0.0.1.
+        limit: Bytes that are read up to a separator at most.
     """
 
-    def __init__(self, user: str, password: str, host: str, port: int) -> None:
+    def __init__(
+        self, user: str, password: str, host: str, port: int, limit: int = 1 << 16
+    ) -> None:
         self.jid = f"{user}@{host}"
         self._user = user
         self._password = password
         self._host = host
         self._port = port
+        self._limit = limit
 
     async def connect(self) -> str:
         """Connect and open a stream; return the features that are offered."""
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self.reader, self.writer = await asyncio.open_connection(
+            "127.0.0.1", self._port, limit=self._limit
+        )
         return await self._stream()
 
     async def authenticate(self) -> None:
