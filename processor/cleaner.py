@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,13 +38,18 @@ class Cleaner:
         settings: Retention of messages and of the log, and the interval.
         store: The store.
         clock: Returns the unix time in seconds.
+        elapsed: Returns monotonic time in seconds: no step of the clock puts a clean-up off.
 
     Attributes:
         regular: Whether this worker keeps the interval; a single worker is enough.
     """
 
     def __init__(
-        self, settings: Settings, store: Store, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interval = settings.cleanup_interval
         self._every = min(self._interval, _AGGREGATION_SECONDS)
@@ -51,8 +57,9 @@ class Cleaner:
         self._erasures = None if settings.clickhouse_cluster else Erasures(store)
         self._aggregates = Aggregates(store, settings.clickhouse_cluster, settings.retention)
         self._clock = clock
-        self._last = 0.0
-        self._last_aggregation = 0.0
+        self._elapsed = elapsed
+        self._last = -math.inf
+        self._last_aggregation = -math.inf
         self._requested = False
         self._failure = LogOnce(__name__)
         self._thread = ThreadPoolExecutor(1, "cleaner")
@@ -64,7 +71,7 @@ class Cleaner:
 
     def is_due(self) -> bool:
         """Return whether to clean up now."""
-        since = self._clock() - self._last
+        since = self._elapsed() - self._last
         return (self._requested and since >= _BETWEEN_SECONDS) or (
             self.regular and since >= self._interval
         )
@@ -86,7 +93,7 @@ class Cleaner:
             StanzalakeError: The store does not remove them for now.
         """
         now = self._clock()
-        self._last, self._requested = now, False
+        self._last, self._requested = self._elapsed(), False
         await self._call(partial(self._confirm, now))
         while await self._call(partial(self._deletion.step, now)):
             if stop.is_set():
@@ -100,7 +107,8 @@ class Cleaner:
         Raises:
             StanzalakeError: The store does not answer for now.
         """
-        now = self._last_aggregation = self._clock()
+        now = self._clock()
+        self._last_aggregation = self._elapsed()
         for day in await self._call(partial(self._aggregates.due, now)):
             if stop.is_set():
                 return
@@ -113,7 +121,7 @@ class Cleaner:
                 await self._call(self._erasures.complete)
             if self.is_due():
                 await self.clean(stop)
-            if self.regular and self._clock() - self._last_aggregation >= self._every:
+            if self.regular and self._elapsed() - self._last_aggregation >= self._every:
                 await self.aggregate(stop)
         except StanzalakeError as error:
             self._failure.begin(f"the clean-up of the store is put off: {error}")

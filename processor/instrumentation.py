@@ -45,11 +45,11 @@ def track_pending(gathered: Sequence[float]) -> None:
     """Export the age of the oldest pending batch.
 
     Args:
-        gathered: Unix time at which each pending batch was complete, oldest first; mutable.
+        gathered: Monotonic time at which each pending batch was complete, oldest first; mutable.
     """
     # Called from another thread: a slice is atomic, unlike a test and an index.
     OLDEST_UNARCHIVED.set_function(
-        lambda: max((time.time() - at for at in gathered[:1]), default=0)
+        lambda: max((time.monotonic() - at for at in gathered[:1]), default=0)
     )
 
 

@@ -120,7 +120,7 @@ class Loop:
         records, trigger = await self._gatherer.gather()
         if not records:
             return None
-        self._gathered.append(time.time())
+        self._gathered.append(time.monotonic())
         try:
             return _PendingBatch(records, trigger, await self._judged(records))
         except Stopped:

@@ -4,7 +4,8 @@ local human_io = require "util.human.io";
 local jid = require "util.jid";
 local json = require "util.json";
 local lfs = require "lfs";
-local now = require "util.time".now;
+local time = require "util.time";
+local now, elapsed = time.now, time.monotonic;
 local set = require "util.set";
 local sleep = require "socket".sleep;
 
@@ -101,7 +102,7 @@ end
 
 local function wait_for(condition, deadline)
 	while not condition() do
-		if now() >= deadline then return false; end
+		if elapsed() >= deadline then return false; end
 		sleep(POLL);
 	end
 	return true;
@@ -109,7 +110,7 @@ end
 
 -- Waits until a request is carried out, or in the log if it is an event. Returns the exit status.
 local function follow(host, path, wait, is_event)
-	local deadline, where = now() + wait, directory.of(host);
+	local deadline, where = elapsed() + wait, directory.of(host);
 	if wait == 0 then
 		say("%s: requested.", host);
 		return FINE;

@@ -222,7 +222,7 @@ async def test_a_clean_up_removes_both_once_in_an_interval(store: Store) -> None
     # Inserted by a processor that was given up, after the erasure.
     Erasures(store).write([erasure(aged(50) + 1)])
     Deletion.of(store, settings).confirm()
-    cleaner = Cleaner(settings, store, clock=lambda: now)
+    cleaner = Cleaner(settings, store, clock=lambda: now, elapsed=lambda: now)
     assert not cleaner.is_due()
     cleaner.regular = True
     assert cleaner.is_due()
@@ -238,7 +238,7 @@ async def test_a_clean_up_removes_both_once_in_an_interval(store: Store) -> None
 
 async def test_a_requested_clean_up_is_soon_however_many_are_requested(store: Store) -> None:
     now = NOW
-    cleaner = Cleaner(load(), store, clock=lambda: now)
+    cleaner = Cleaner(load(), store, clock=lambda: now, elapsed=lambda: now)
     await cleaner.clean(asyncio.Event())
     for _ in range(1000):
         cleaner.request()
@@ -248,6 +248,19 @@ async def test_a_requested_clean_up_is_soon_however_many_are_requested(store: St
     await cleaner.clean(asyncio.Event())
     now += 10
     assert not cleaner.is_due()
+
+
+async def test_a_clean_up_is_due_though_the_clock_was_set_back(store: Store) -> None:
+    clock, elapsed = NOW, 0.0
+    settings = load(PROSODY_ARCHIVE_CLEANUP_INTERVAL="60")
+    cleaner = Cleaner(settings, store, clock=lambda: clock, elapsed=lambda: elapsed)
+    cleaner.regular = True
+    await cleaner.clean(asyncio.Event())
+    clock -= 86_400
+    elapsed += 59
+    assert not cleaner.is_due()
+    elapsed += 1
+    assert cleaner.is_due()
 
 
 async def test_a_cleaner_outlives_a_store_that_refuses(

@@ -99,6 +99,25 @@ function tests.copies_differ_in_their_session_alone()
 	equal(copies.key_of(st.message({ id = "p1", from = "hall@rooms/Nick" }, "psst"), owner), nil);
 end
 
+function tests.attempts_are_logged_though_the_clock_was_set_back()
+	local wall, elapsed, lines, hooks = 1e9, 0, 0, {};
+	local time = { now = function () return wall; end, monotonic = function () return elapsed; end };
+	local foreign = part("foreign.lib.lua", {
+		require = function (name) return name == "util.time" and time or require(name); end;
+		module = {
+			hook = function (_, name, handler) hooks[name] = handler; end;
+			log = function () lines = lines + 1; end;
+		};
+	})();
+	foreign.watch(function () end);
+	local attempt = hooks["iq/bare/urn:xmpp:mam:2:query"];
+	for _ = 1, 2 do attempt({ stanza = st.message({ from = "romeo@capulet.lit/x", to = "juliet@capulet.lit" }) }); end
+	equal(lines, 1);
+	wall, elapsed = wall - 86400, elapsed + 60;
+	attempt({ stanza = st.message({ from = "romeo@capulet.lit/x", to = "juliet@capulet.lit" }) });
+	equal(lines, 2);
+end
+
 function tests.only_a_rooms_event_has_an_occupant()
 	local message = {
 		position = 1, owner = "hall@rooms", peer = "hall@rooms", peer_resource = "Nick", direction = "in";
