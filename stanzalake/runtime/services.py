@@ -27,21 +27,30 @@ Work = Callable[[asyncio.Event], Awaitable[None]]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+STOP_SECONDS = 25.0
+"""Seconds from a signal until a service has ended, whatever does not answer."""
+STOP_ALL_SECONDS = 50.0
+"""The same for all services in one process, which end one after the other."""
+
 log = logging.getLogger(__name__)
 
 
 async def until_stopped(
-    resources: AbstractAsyncContextManager[T], work: Callable[[T, asyncio.Event], Awaitable[None]]
+    resources: AbstractAsyncContextManager[T],
+    work: Callable[[T, asyncio.Event], Awaitable[None]],
+    seconds: float = STOP_SECONDS,
 ) -> None:
     """Run a service until SIGTERM or SIGINT.
 
     Args:
         resources: Opens what the service needs. A signal meanwhile ends the process at once.
         work: The service's main coroutine, which returns soon after the event is set.
+        seconds: Seconds from a signal until the process ends at the latest.
     """
     stop = asyncio.Event()
     leave_on_signals()
     async with resources as opened:
+        _bound(stop, seconds)
         _handle_signals(partial(_stop, stop))
         await work(opened, stop)
     log.info("stopped")
@@ -68,6 +77,26 @@ def _stop(stop: asyncio.Event, number: int) -> None:
 
 def _leave(number: int) -> NoReturn:
     log.info("stopped by %s before the start was complete", signal.Signals(number).name)
+    _exit()
+
+
+def _bound(stop: asyncio.Event, seconds: float) -> None:
+    """End the process so many seconds after `stop` is set, if it has not ended by then.
+
+    A thread that waits for a frozen server cannot be interrupted. Whatever is unfinished is read
+    again at the next start.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.ensure_future(stop.wait())
+    stopping.add_done_callback(lambda _: loop.call_later(seconds, _abandon))
+
+
+def _abandon() -> NoReturn:
+    log.warning("stopped without waiting any longer for what does not answer")
+    _exit()
+
+
+def _exit() -> NoReturn:
     logging.shutdown()
     os._exit(0)
 
@@ -129,7 +158,12 @@ async def run_processor(settings: Settings, run: Callable[[Work], Awaitable[None
     """
     leave_on_signals()
     async with _shared(settings, "") as (shared, store):
-        await run(partial(processor.service.run, settings, shared, store))
+
+        async def work(stop: asyncio.Event) -> None:
+            _bound(stop, STOP_SECONDS)
+            await processor.service.run(settings, shared, store, stop)
+
+        await run(work)
     log.info("stopped")
 
 

@@ -15,7 +15,7 @@ from stanzalake.log import opening
 from stanzalake.log.base import Log
 from stanzalake.observability import health
 from stanzalake.operations.archive import migrate
-from stanzalake.runtime.services import open_store, run_all, until_stopped
+from stanzalake.runtime.services import STOP_ALL_SECONDS, open_store, run_all, until_stopped
 from stanzalake.runtime.survey import surveyor
 from stanzalake.store.chdb import analysts, sharing
 from stanzalake.store.client import Store
@@ -34,7 +34,7 @@ async def run(settings: Settings) -> None:
     """
     embedded = settings.embedded_store or not settings.kafka_bootstrap_servers
     with data_dir.hold_data_dir(settings.data_dir) if embedded else nullcontext():
-        await until_stopped(_open(settings), partial(_serve, settings))
+        await until_stopped(_open(settings), partial(_serve, settings), STOP_ALL_SECONDS)
 
 
 @asynccontextmanager
