@@ -102,13 +102,17 @@ class Cleaner:
         LAST_CLEANUP.set(now)
 
     async def aggregate(self, stop: asyncio.Event) -> None:
-        """Compute the aggregates of days that have changed; ends early once `stop` is set.
+        """Compute the aggregates of what has changed; ends early once `stop` is set.
 
         Raises:
             StanzalakeError: The store does not answer for now.
         """
         now = self._clock()
         self._last_aggregation = self._elapsed()
+        for month in await self._call(self._aggregates.due_months):
+            if stop.is_set():
+                return
+            await self._call(partial(self._aggregates.compute_month, month))
         for day in await self._call(partial(self._aggregates.due, now)):
             if stop.is_set():
                 return

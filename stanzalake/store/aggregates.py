@@ -1,17 +1,18 @@
-"""Aggregates of days for the analysts' views.
+"""Aggregates of days and months for the analysts' views.
 
 A view counts the days that have changed since they were computed, and reads the others from tables.
-Computing a day only makes its views faster: they are exact before, meanwhile and after.
+Computing a day only makes its views faster: they are exact before, meanwhile and after. Months are
+made of the views of days, and otherwise alike.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from stanzalake.model.retention import Retention
 from stanzalake.store.client import Store
-from stanzalake.store.migrations import AGGREGATES, TOUCH_ALL, Target
+from stanzalake.store.migrations import AGGREGATES, MONTHLY_AGGREGATES, TOUCH_ALL, Target
 from stanzalake.store.own_retention import OwnRetentions
 
 log = logging.getLogger(__name__)
@@ -50,19 +51,34 @@ WHERE touched.at < {quiet:DateTime64(6, 'UTC')}
     )
 ORDER BY day DESC
 """
+# A month whose days are all computed, some of them since the month was. A day that is computed now
+# takes effect in a minute: the month follows in the next run.
+_DUE_MONTHS = """
+SELECT days.month AS month
+FROM
+(
+    SELECT toStartOfMonth(day) AS month, max(effective) AS effective FROM {computed:Identifier}
+    WHERE aggregates >= {of_days:UInt8} GROUP BY month
+) AS days
+LEFT JOIN
+(
+    SELECT month, max(as_of) AS as_of FROM {computed_months:Identifier}
+    WHERE aggregates >= {of_months:UInt8} GROUP BY month
+) AS computed ON computed.month = days.month
+WHERE days.effective BETWEEN computed.as_of AND now64(6, 'UTC')
+    AND days.month NOT IN (SELECT toStartOfMonth(day) FROM {dirty:Identifier})
+ORDER BY month DESC
+"""
 _FORMER = """
 SELECT toUnixTimestamp64Micro(as_of)
-FROM {computed:Identifier}
+FROM {record:Identifier}
 WHERE as_of < {kept:DateTime64(6, 'UTC')}
-    AND (day, as_of) NOT IN
+    AND ({period:Identifier}, as_of) NOT IN
     (
-        SELECT day, max(as_of) FROM {computed:Identifier}
-        WHERE aggregates >= {aggregates:UInt8} GROUP BY day
+        SELECT {period:Identifier}, max(as_of) FROM {record:Identifier}
+        WHERE aggregates >= {aggregates:UInt8} GROUP BY {period:Identifier}
     )
 """
-_ALL = {"aggregates": 10}
-"""Version of the computations: former ones made fewer aggregates, or counted pairs otherwise."""
-_DAY, _DAY_AND_EVE = "day = {day:Date}", "day IN ({day:Date} - 1, {day:Date})"
 _OF_FORMER = "toUnixTimestamp64Micro(as_of) IN {former:Array(Int64)}"
 
 
@@ -77,15 +93,56 @@ def touch_all(store: Store) -> None:
         store.command(TOUCH_ALL)
 
 
-class _Computed(NamedTuple):
+class _Grain(NamedTuple):
+    """What an aggregate is of: days, or months.
+
+    Attributes:
+        period: Name of the column.
+        record: Suffix of the table of completed computations.
+        version: Version of the computations: former ones made fewer aggregates, or others.
+        statements: Statements that aggregate, by the name of their view.
+        conditions: Conditions on the period for these statements, by placeholder.
+    """
+
+    period: str
+    record: str
+    version: int
+    statements: Mapping[str, str]
+    conditions: Mapping[str, str]
+
+
+_DAYS = _Grain(
+    "day",
+    "_computed",
+    10,
+    AGGREGATES,
+    {"days": "day = {day:Date}", "days_and_eves": "day IN ({day:Date} - 1, {day:Date})"},
+)
+_MONTHS = _Grain(
+    "month",
+    "_computed_months",
+    1,
+    MONTHLY_AGGREGATES,
+    {"months": "day BETWEEN {month:Date} AND toLastDayOfMonth({month:Date})"},
+)
+
+
+class _ComputedDay(NamedTuple):
     day: date
     as_of: datetime
     effective: datetime
-    aggregates: int = _ALL["aggregates"]
+    aggregates: int = _DAYS.version
+
+
+class _ComputedMonth(NamedTuple):
+    month: date
+    as_of: datetime
+    effective: datetime
+    aggregates: int = _MONTHS.version
 
 
 class Aggregates:
-    """Computes the aggregates of days. All calls block.
+    """Computes the aggregates of days and months. All calls block.
 
     Args:
         store: The store, as a user that may read the view of traffic.
@@ -109,41 +166,74 @@ class Aggregates:
         """
         moment = datetime.fromtimestamp(now, UTC)
         periods = [*self._periods, *OwnRetentions(self._store).periods()]
-        parameters = {**_ALL, "now": int(now), "quiet": moment - _QUIET, "periods": periods}
+        parameters = {
+            "aggregates": _DAYS.version,
+            "now": int(now),
+            "quiet": moment - _QUIET,
+            "periods": periods,
+        }
         return [day for (day,) in self._store.select(_DUE, parameters)]
+
+    def due_months(self) -> Sequence[date]:
+        """Return the first days of the months to compute, the newest first; raises as `due` does.
+
+        Those are due some of whose days were computed, and took effect, since they were.
+        """
+        versions = {"of_days": _DAYS.version, "of_months": _MONTHS.version}
+        return [month for (month,) in self._store.select(_DUE_MONTHS, versions)]
 
     def compute(self, day: date) -> None:
         """Compute a day's aggregates, and have the views read them; raises as `due` does.
 
         May be interrupted: rows that are not recorded as complete are not read.
         """
+        record = _ComputedDay(day, *self._insert(_DAYS, day))
+        self._store.insert([record], _DAYS.record)
+        log.info("aggregated the messages of %s", day)
+
+    def compute_month(self, month: date) -> None:
+        """Compute the aggregates of a month from those of its days, as `compute` those of a day."""
+        record = _ComputedMonth(month, *self._insert(_MONTHS, month))
+        self._store.insert([record], _MONTHS.record)
+        log.info("aggregated the days of %s", month.strftime("%Y-%m"))
+
+    def _insert(self, grain: _Grain, period: date) -> tuple[datetime, datetime]:
+        """Insert the rows of a period; return of when they are, and when views may read them."""
         [(as_of,)] = self._store.select("SELECT now64(6, 'UTC')")
-        parameters = {"day": day, "as_of": as_of}
-        for name, statement in AGGREGATES.items():
-            rows = statement.format(table=self._store.table, days=_DAY, days_and_eves=_DAY_AND_EVE)
+        parameters = {grain.period: period, "as_of": as_of}
+        for name, statement in grain.statements.items():
+            rows = statement.format(table=self._store.table, **grain.conditions)
             table = f"{self._store.table}_{name}_rows"
             self._store.command(
                 f"INSERT INTO {table} SELECT *, {{as_of:DateTime64(6, 'UTC')}} FROM ({rows})",  # noqa: S608  # our own
                 parameters,
             )
         [(done,)] = self._store.select("SELECT now64(6, 'UTC')")
-        self._store.insert([_Computed(day, as_of, done + _SETTLING)], "_computed")
-        log.info("aggregated the messages of %s", day)
+        return as_of, done + _SETTLING
 
     def remove_former(self, now: float) -> None:
         """Remove the rows of former computations from the disk; raises as `due` does."""
         kept = datetime.fromtimestamp(now, UTC) - _KEPT
-        rows = self._store.select(_FORMER, {**_ALL, "kept": kept})
-        former = [moment for (moment,) in rows]
-        for suffix in self._with_rows(former) if former else ():
+        for grain in (_DAYS, _MONTHS):
+            self._remove_former(grain, kept)
+
+    def _remove_former(self, grain: _Grain, kept: datetime) -> None:
+        parameters = {
+            "record": self._store.table + grain.record,
+            "period": grain.period,
+            "aggregates": grain.version,
+            "kept": kept,
+        }
+        former = [moment for (moment,) in self._store.select(_FORMER, parameters)]
+        for suffix in self._with_rows(grain, former) if former else ():
             table = self._target.on_every_table(suffix)
             self._store.command(
                 f"ALTER TABLE {table} DELETE WHERE {_OF_FORMER} SETTINGS mutations_sync = 0",
                 {"former": former},
             )
 
-    def _with_rows(self, former: Sequence[Any]) -> Iterator[str]:
-        for name in AGGREGATES:
+    def _with_rows(self, grain: _Grain, former: Sequence[Any]) -> Iterator[str]:
+        for name in grain.statements:
             table = f"{self._store.table}_{name}_rows"
             statement = f"SELECT 1 FROM {table} WHERE {_OF_FORMER} LIMIT 1"  # noqa: S608  # our own
             if self._store.select(statement, {"former": former}):

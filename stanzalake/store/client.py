@@ -98,6 +98,8 @@ _SUFFIXES = {
     "changes": "_changes",
     "touched": "_touched",
     "computed": "_computed",
+    "computed_months": "_computed_months",
+    "dirty": "_dirty",
     "erased": "_erased",
     "tombstones": "_tombstones",
     "retracted": "_retracted",

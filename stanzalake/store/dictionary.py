@@ -21,7 +21,10 @@ VIEWS_OF_DAYS = (
 )
 """The analysts' views of computed days, each named after the messages table."""
 
-VIEWS = (*VIEWS_OF_DAYS, "traffic", "bodies")
+VIEWS_OF_MONTHS = ("monthly_owners", "monthly_conversations", "monthly_senders")
+"""Those of computed months."""
+
+VIEWS = (*VIEWS_OF_DAYS, *VIEWS_OF_MONTHS, "traffic", "bodies")
 """All of the analysts' views."""
 
 _STATEMENT = """

@@ -36,6 +36,9 @@ VIEWS = {
     "response_times": "day, host, responder, seconds, answers",
     "servers": "day, host, peer_host, owner_hash, sent, received",
     "occupants": "day, host, room, occupant_hash, messages",
+    "monthly_owners": "month, host, owner_hash, sent, received",
+    "monthly_conversations": "month, one, other, messages",
+    "monthly_senders": "month, sender, messages, recipients, answered_by",
 }
 
 
@@ -46,6 +49,8 @@ def row(
     return Row(owner, position, peer, "", direction, "chat", stanza())
 
 
+FAR = "benvolio@montague.lit"
+MONTH, OCTOBER = date(2026, 9, 1), date(2026, 10, 1)
 HALL = "hall@rooms.capulet.lit"
 IN_ROOM = [
     row(day, 10 + second, owner=HALL, peer=HALL)._replace(kind="groupchat", peer_resource="Romeo")
@@ -69,7 +74,7 @@ def now_of(store: Store) -> int:
 
 def age(store: Store) -> None:
     """Let two hours pass, as far as the store records moments."""
-    for suffix in ("touched", "computed", *(f"{view}_rows" for view in VIEWS)):
+    for suffix in ("touched", "computed", "computed_months", *(f"{view}_rows" for view in VIEWS)):
         name = f"{store.table}_{suffix}"
         [(columns,)] = store.select(
             "SELECT groupArray(name) FROM system.columns WHERE table = {name:String}",
@@ -98,6 +103,20 @@ def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:
         view: sorted(tuple(r) for r in store.select(f"SELECT {columns} FROM {store.table}_{view}"))
         for view, columns in VIEWS.items()
     }
+
+
+def compute_months(store: Store) -> list[date]:
+    """Compute the months that are due, and let time pass until views read them."""
+    found = Aggregates(store, "", FOREVER)
+    months = list(found.due_months())
+    for month in months:
+        found.compute_month(month)
+    age(store)
+    return months
+
+
+def months_computed(store: Store) -> list[date]:
+    return [month for (month,) in store.select(f"SELECT month FROM {store.table}_clean_months")]
 
 
 def days_computed(store: Store) -> list[date]:
@@ -171,6 +190,54 @@ def test_repeats_late_rows_and_erasures_show_at_once_and_in_the_next_computation
     assert contents(store) == changed
 
 
+def test_computed_months_have_the_rows_of_their_days(store: Store) -> None:
+    before = contents(store)
+    age(store)
+    assert compute_months(store) == []
+    compute(store)
+    assert compute_months(store) == [MONTH]
+    assert months_computed(store) == [MONTH]
+    assert contents(store) == before
+    for of_days in ("owners", "pairs"):
+        store.command(f"TRUNCATE TABLE {store.table}_{of_days}_rows")
+    monthly = {view: rows for view, rows in contents(store).items() if "monthly" in view}
+    assert monthly == {view: before[view] for view in monthly}  # no day is read
+    assert compute_months(store) == []
+
+
+def test_a_month_changes_at_once_with_each_of_its_days(store: Store) -> None:
+    age(store)
+    compute(store)
+    compute_months(store)
+    store.insert([row(1, 9, "out"), row(12, 0)])
+    assert months_computed(store) == []
+    changed = contents(store)
+    assert {r[0]: r[-1] for r in changed["monthly_conversations"]} == {MONTH: 13, OCTOBER: 1}
+    age(store)
+    compute(store)
+    assert compute_months(store) == [OCTOBER, MONTH]
+    assert contents(store) == changed
+
+
+def test_a_month_is_computed_again_after_its_days(store: Store) -> None:
+    """As when messages expire, which is no change that anybody makes."""
+    age(store)
+    compute(store)
+    compute_months(store)
+    Aggregates(store, "", FOREVER).compute(DAYS[0])
+    assert compute_months(store) == []  # the day is not in effect yet
+    assert compute_months(store) == [MONTH]
+
+
+def test_who_wrote_back_within_a_month_is_told_of_each_sender(store: Store) -> None:
+    store.insert([row(0, 20, "out", JULIET, FAR), row(12, 0, "in", JULIET, FAR)])
+    age(store)
+    compute(store)
+    compute_months(store)
+    senders = sorted(tuple(r[2:]) for r in contents(store)["monthly_senders"] if r[0] == MONTH)
+    assert senders == [(6, 1, 1), (7, 2, 1)]
+
+
 def test_a_day_that_an_older_version_computed_is_counted(store: Store) -> None:
     before = contents(store)
     age(store)
@@ -239,18 +306,23 @@ def test_a_day_is_computed_again_while_an_owner_keeps_its_messages_no_longer(sto
 def test_former_computations_leave_the_disk(store: Store) -> None:
     age(store)
     compute(store)
+    compute_months(store)
     store.insert([row(1, 9)])
     age(store)
     assert compute(store) == [DAYS[2], DAYS[1]]
+    assert compute_months(store) == [MONTH]
     before = contents(store)
     Aggregates(store, "", FOREVER).remove_former(now_of(store))
+    clean = {
+        "day": store.select(f"SELECT day, as_of FROM {store.table}_clean"),
+        "month": store.select(f"SELECT month, as_of FROM {store.table}_clean_months"),
+    }
     for view in VIEWS:
         table = f"{store.table}_{view}_rows"
+        period = "month" if view.startswith("monthly") else "day"
         store.command(f"ALTER TABLE {table} DELETE WHERE false SETTINGS mutations_sync = 2")
-        left = store.select(f"SELECT DISTINCT day, as_of FROM {table}")
-        assert set(map(tuple, left)) == set(
-            map(tuple, store.select(f"SELECT day, as_of FROM {store.table}_clean"))
-        )
+        left = store.select(f"SELECT DISTINCT {period}, as_of FROM {table}")
+        assert set(map(tuple, left)) == {tuple(r) for r in clean[period]}
     assert contents(store) == before
 
 
@@ -260,6 +332,9 @@ async def test_a_worker_computes_the_days_that_are_due(store: Store) -> None:
     await cleaner.aggregate(asyncio.Event())
     age(store)
     assert days_computed(store) == DAYS
+    await cleaner.aggregate(asyncio.Event())
+    age(store)
+    assert months_computed(store) == [MONTH]
 
 
 def test_a_restore_has_all_days_counted(store: Store) -> None:

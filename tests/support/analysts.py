@@ -1,11 +1,11 @@
 """What analysts may read, and attempts to read more."""
 
 from stanzalake.model.position import from_milliseconds
-from stanzalake.store.dictionary import VIEWS_OF_DAYS
+from stanzalake.store.dictionary import VIEWS_OF_DAYS, VIEWS_OF_MONTHS
 from tests.support.archives import START, row
 from tests.support.events import ROMEO, stanza
 
-VIEWS = [*VIEWS_OF_DAYS, "traffic"]
+VIEWS = [*VIEWS_OF_DAYS, *VIEWS_OF_MONTHS, "traffic"]
 ASKED, ANSWERED = "Wilt thou leave me so?", "What satisfaction?"
 HALL = "hall@rooms.capulet.lit"
 ROWS = [

@@ -19,7 +19,7 @@ from stanzalake.observability.listening import listen
 from stanzalake.store.chdb import http
 from stanzalake.store.chdb.engine import Engine, Result, Statement
 from stanzalake.store.chdb.sharing import LIMITS
-from stanzalake.store.dictionary import VIEWS, VIEWS_OF_DAYS
+from stanzalake.store.dictionary import VIEWS, VIEWS_OF_DAYS, VIEWS_OF_MONTHS
 from stanzalake.store.statement import literal
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,8 @@ def configure(directory: Path, table: str) -> Path:
 def _readable() -> Sequence[str]:
     """Return the views of analysts and the views below them."""
     views = (view for view in VIEWS if view != "bodies")
-    return [*views, *(f"{view}_computed" for view in VIEWS_OF_DAYS), "dirty"]
+    computed = (f"{view}_computed" for view in (*VIEWS_OF_DAYS, *VIEWS_OF_MONTHS))
+    return [*views, *computed, "dirty", "dirty_months"]
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from stanzalake.errors import SchemaBehind
 from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import expressions, schema_version
 from stanzalake.store.client import Store
-from stanzalake.store.dictionary import VIEWS_OF_DAYS
+from stanzalake.store.dictionary import VIEWS_OF_DAYS, VIEWS_OF_MONTHS
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.retention import NEVER, OWN_HORIZON, RetentionRecord, seconds
 from stanzalake.store.tombstones import MESSAGES_OF_VIEWS, PENDING
@@ -31,7 +31,11 @@ _FILES = resources.files(__name__)
 AGGREGATES = {name: (_FILES / f"aggregate_{name}.sql").read_text() for name in VIEWS_OF_DAYS}
 """Statements that aggregate the days of ``{days}``, by the name of their view.
 
-Those of ``{days_and_eves}`` and the days before them."""
+``{days_and_eves}`` are these days and those before them.
+"""
+
+MONTHLY_AGGREGATES = {name: (_FILES / f"{name}.sql").read_text() for name in VIEWS_OF_MONTHS}
+"""Statements that add up the days of ``{months}``, by the name of their view."""
 
 _AT = "fromUnixTimestamp64Milli(toInt64(bitShiftRight(position, 16)), 'UTC')"
 PARTITION_KEYS = {
@@ -48,6 +52,7 @@ FROM {messages:Identifier}"""
 """Statement that records all days as changed."""
 
 _DIRTY = "day GLOBAL IN (SELECT day FROM {table}_dirty)"
+_DIRTY_MONTHS = "toStartOfMonth(day) GLOBAL IN (SELECT month FROM {table}_dirty_months)"
 _DIRTY_AND_EVES = "day GLOBAL IN (SELECT arrayJoin([day - 1, day]) FROM {table}_dirty)"
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _BODIES = (_FILES / "bodies.sql").read_text().replace("{messages}", MESSAGES_OF_VIEWS)
@@ -195,6 +200,10 @@ class Target(NamedTuple):
                     days_and_eves=_DIRTY_AND_EVES.format(table=self.table),
                 )
                 for name, text in AGGREGATES.items()
+            },
+            **{
+                name: text.format(table=self.table, months=_DIRTY_MONTHS.format(table=self.table))
+                for name, text in MONTHLY_AGGREGATES.items()
             },
             kept=self.kept,
             own_horizon=OWN_HORIZON,
