@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
 from pathlib import Path
 
 import click
@@ -130,7 +130,8 @@ def _day(moment: int | None, default: date) -> date:
     """Give the day of a moment in unix milliseconds, within what ClickHouse's dates hold."""
     if moment is None:
         return max(_FIRST_DAY, min(default, _LAST_DAY))
-    return datetime.fromtimestamp(moment / 1000, UTC).date()
+    days = min(moment // _DAY, (_LAST_DAY - _FIRST_DAY).days)
+    return _FIRST_DAY + timedelta(days=days)
 
 
 def _xep0227(values: Settings, store: Store, owner: str) -> export.Format:
@@ -143,6 +144,7 @@ def _json_lines(values: Settings, _: Store, __: str) -> export.Format:
     return export.JsonLines(Sealer(values.id_key_list))
 
 
+_DAY = 86_400_000
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2149, 6, 6)
 _FORMS = {"xep0227": _xep0227, "jsonl": _json_lines}
 

@@ -6,6 +6,7 @@ An error names the variable, the value and the allowed values; values of secrets
 import os
 import re
 from collections.abc import Iterator, Mapping
+from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -140,9 +141,19 @@ def _filled(value: SecretStr) -> SecretStr:
 
 def _dsn(value: SecretStr | None) -> SecretStr | None:
     """Check the form of a DSN; the error does not quote the value, which holds a password."""
-    if value is not None and not _DSN.fullmatch(value.get_secret_value()):
+    if value is not None and not _is_dsn(value.get_secret_value()):
         raise ValueError(f"expected {_DSN_FORM}")
     return value
+
+
+def _is_dsn(text: str) -> bool:
+    if not _DSN.fullmatch(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme == "chdb" or (bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        return False
 
 
 def _zone(name: str) -> str:
@@ -192,8 +203,11 @@ def _of_analysts(value: SecretStr | None, info: ValidationInfo) -> SecretStr | N
 
 
 def _file(value: Path | None) -> Path | None:
-    if value is not None and not value.is_file():
-        raise ValueError("expected a file that can be read")
+    if value is not None:
+        try:
+            value.open("rb").close()
+        except OSError as error:
+            raise ValueError(f"expected a file that can be read: {error.strerror}") from None
     return value
 
 
@@ -625,9 +639,18 @@ def _read_variables(environment: Mapping[str, str] | None, env_file: Path | None
 def _read_file(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
-    if not path.is_file():
-        raise SettingsError(f"the settings file {path} does not exist")
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    try:
+        if not path.is_file():
+            raise SettingsError(f"the settings file {path} does not exist")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise SettingsError(f"the settings file {path} is no text")
+    values = dotenv_values(stream=StringIO(text))
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _problems(error: ValidationError) -> dict[str, str]:

@@ -342,6 +342,13 @@ async def test_analysts_rows_are_exported_as_parquet_by_month(
     assert (await filled.run(*arguments, "--start", "2027-01-01"))[0] == 1
 
 
+async def test_no_moment_is_too_late_for_an_export(filled: Command, tmp_path: Path) -> None:
+    arguments = ("export", "--format", "parquet", "--output", str(tmp_path / "rows"))
+    latest = "9999-12-31T23:59-14:00"
+    status, _, err = await filled.run(*arguments, "--start", latest)
+    assert (status, err.splitlines()[-1]) == (1, "stanzalake: there is no such message")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -1,5 +1,6 @@
 """Settings: defaults and values of the guide, and errors."""
 
+from errno import EACCES
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,42 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         settings.load(REQUIRED, tmp_path / "none.env")
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"\xff\xfe", "is no text"), (b"A=\0", "is no text"), (None, "too long")],
+)
+def test_a_file_that_cannot_be_read_is_an_error(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    file = tmp_path / ("long" * 99 if content is None else "settings.env")
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"the settings file .* {reason}"):
+        settings.load(REQUIRED, file)
+
+
+def test_a_file_of_others_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests run as root, who may read all."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(EACCES, "Permission denied")
+
+    file = tmp_path / "settings.env"
+    file.touch()
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(SettingsError, match=r"settings\.env cannot be read: Permission denied"):
+        settings.load(REQUIRED, file)
+
+
+@pytest.mark.parametrize("path", ["/none", "/", "/" + "long" * 99])
+def test_a_certificate_that_cannot_be_read_names_its_variable(path: str) -> None:
+    with pytest.raises(SettingsError, match=r"STANZALAKE_CLICKHOUSE_CA_FILE=.* expected a file"):
+        load(
+            STANZALAKE_CLICKHOUSE_DSN="clickhouses://db.capulet.lit",
+            STANZALAKE_CLICKHOUSE_CA_FILE=path,
+        )
+
+
 def test_every_variable_is_described() -> None:
     for name, default, text in settings.variables():
         assert name.startswith(("PROSODY_", "STANZALAKE_"))
@@ -205,6 +242,12 @@ def test_the_directory_of_the_store_follows_from_the_dsn(dsn: str) -> None:
         "postgresql://u:hunter2@db.capulet.lit/stanzalake",
         "clickhouse://u:hunter2@db.capulet.lit/stanzalake?compress=lz4",
         "clickhouse://u:hunter#2@db.capulet.lit/stanzalake",
+        "clickhouse://u:hunter2@db.capulet.lit:99999/",
+        "clickhouse://u:hunter2@db.capulet.lit:0/",
+        "clickhouse://u:hunter2@db.capulet.lit:http/",
+        "clickhouse://u:hunter2@:8123/",
+        "clickhouse://u:hunter2@[::1/",
+        "clickhouse://u:hunter2@\u2100/",
     ],
 )
 def test_an_invalid_dsn_is_refused_without_quoting_the_password(dsn: str) -> None:
