@@ -125,8 +125,8 @@ function journal_mt:find_lost(saved)
 	local first, last = self.starts[1], 0;
 	for offset in pairs(saved) do last = math.max(last, offset); end
 	if last > self.written then self:lose(self.written, last, saved[last]); end
-	-- The next lines get these offsets, and lines before them may be lost yet.
-	self.lost_to = 0;
+	-- The next lines get these offsets.
+	self.losses = {};
 	if first and first > self.acked then self:lose(self.acked, first); end
 end
 
@@ -135,10 +135,24 @@ function journal_mt:count_at(offset)
 	return offset == self.written and self.lines or self.counts[offset];
 end
 
--- Notes that the lines between two offsets can be read no more.
+-- Notes that the lines between two offsets can be read no more; each loss once, however often and in whatever order
+-- the offsets are read.
 function journal_mt:lose(from, to, lines)
-	if from < self.lost_to then return; end
-	self.lost_to = to;
+	local known = self.losses;
+	local i = 1;
+	while known[i] and known[i].to <= from do i = i + 1; end
+	while from < to do
+		local next_loss = known[i] and known[i].from < to and known[i] or { from = to, to = to };
+		if from < next_loss.from then
+			table.insert(known, i, { from = from, to = next_loss.from });
+			self:add_gap(from, next_loss.from, next_loss.from == to and lines);
+			i = i + 1;
+		end
+		from, i = next_loss.to, i + 1;
+	end
+end
+
+function journal_mt:add_gap(from, to, lines)
 	local start = self:segment_of(from);
 	local before, behind = self:count_at(from) or self.counts[start], lines or self:count_at(to);
 	local events = before and behind and behind - before;
@@ -161,7 +175,9 @@ local function open(directory, segment_size, limit)
 	local journal = setmetatable({
 		directory = directory, segment_size = segment_size, limit = limit;
 		-- The number of lines before each segment and each end of a read, and of all.
-		counts = {}, lines = 0, gaps = {}, lost_to = 0;
+		counts = {}, lines = 0, gaps = {};
+		-- Losses that are noted and not acknowledged: where each begins and ends, in order.
+		losses = {};
 	}, journal_mt);
 	local saved = journal:recover_acked();
 	journal:recover();
@@ -292,6 +308,7 @@ end
 function journal_mt:release(offset)
 	if self:segment_of(self.acked) ~= self.acked then self.counts[self.acked] = nil; end
 	self.acked = offset;
+	while self.losses[1] and self.losses[1].to <= offset do table.remove(self.losses, 1); end
 end
 
 -- Deletes acknowledged segments. The newest one with a line stays, for its last position.

@@ -406,6 +406,32 @@ function tests.a_vanished_segment_is_a_gap_with_its_number_of_events()
 	equal(#journal:take_gaps(), 0);
 end
 
+function tests.segments_that_vanish_in_any_order_are_a_gap_each()
+	for _, order in ipairs { { 0, 6, 12 }, { 12, 0, 6 }, { 6, 12, 0 }, { 12, 6, 0 }, { 6, 0, 12 } } do
+		local journal = open_three_segments();
+		read_all(journal, 0);
+		for _, gone in ipairs(order) do
+			os.remove(journal:segment_path(gone));
+			read_all(journal, 0);
+			equal_gap(journal, 6, 2);
+			read_all(journal, 0);
+			equal(#journal:take_gaps(), 0);
+		end
+		journal:release(18);
+		equal(#journal.losses, 0);
+	end
+end
+
+function tests.what_vanishes_of_a_segment_after_its_rest_is_another_gap()
+	local journal = open_three_segments();
+	local _, offset = journal:read(0, 1);
+	os.remove(journal:segment_path(0));
+	journal:read(offset, 1);
+	equal_gap(journal, 3, 1);
+	journal:read(0, 1);
+	equal_gap(journal, 3, 1);
+end
+
 function tests.a_segment_that_vanishes_behind_a_read_is_a_gap_of_the_rest()
 	local journal = open_three_segments();
 	local _, offset = journal:read(0, 1);
