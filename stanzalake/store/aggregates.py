@@ -14,6 +14,7 @@ from stanzalake.model.retention import Retention
 from stanzalake.store.client import Store
 from stanzalake.store.migrations import AGGREGATES, MONTHLY_AGGREGATES, TOUCH_ALL, Target
 from stanzalake.store.own_retention import OwnRetentions
+from stanzalake.store.statement import select
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,23 @@ def touch_all(store: Store) -> None:
         store.command(TOUCH_ALL)
 
 
+# A day's messages and those of the evening before, read once for all aggregates.
+_STAGE = """
+INSERT INTO {{staged:Identifier}} ({columns}, as_of)
+SELECT {columns}, {{as_of:DateTime64(6, 'UTC')}}
+FROM {{traffic:Identifier}} WHERE day IN ({{day:Date}} - 1, {{day:Date}})
+""".format(
+    columns="day, at, local_hour, host, owner_hash, peer_host, peer_hash, direction, kind,"
+    " body_length, encrypted, is_reaction, message_id_hash, occupant_hash, from_occupant"
+)
+_STAGED = select("*", ["as_of = {as_of:DateTime64(6, 'UTC')}"], source="{staged:Identifier}")
+_LEFT = select(
+    "DISTINCT toUnixTimestamp64Micro(as_of)",
+    ["as_of < {kept:DateTime64(6, 'UTC')}"],
+    source="{staged:Identifier}",
+)
+
+
 class _Grain(NamedTuple):
     """What an aggregate is of: days, or months.
 
@@ -116,7 +134,7 @@ _DAYS = _Grain(
     "_computed",
     10,
     AGGREGATES,
-    {"days": "day = {day:Date}", "days_and_eves": "day IN ({day:Date} - 1, {day:Date})"},
+    {"days": "day = {day:Date}", "days_and_eves": "true", "traffic": f"({_STAGED})"},
 )
 _MONTHS = _Grain(
     "month",
@@ -187,19 +205,25 @@ class Aggregates:
 
         May be interrupted: rows that are not recorded as complete are not read.
         """
-        record = _ComputedDay(day, *self._insert(_DAYS, day))
-        self._store.insert([record], _DAYS.record)
+        as_of = self._now()
+        self._store.command(_STAGE, {"day": day, "as_of": as_of})
+        self._insert(_DAYS, day, as_of)
+        self._store.insert([_ComputedDay(day, as_of, self._now() + _SETTLING)], _DAYS.record)
+        self._drop_staged([int(as_of.timestamp()) * 1_000_000 + as_of.microsecond])
         log.info("aggregated the messages of %s", day)
 
     def compute_month(self, month: date) -> None:
         """Compute the aggregates of a month from those of its days, as `compute` those of a day."""
-        record = _ComputedMonth(month, *self._insert(_MONTHS, month))
-        self._store.insert([record], _MONTHS.record)
+        as_of = self._now()
+        self._insert(_MONTHS, month, as_of)
+        self._store.insert([_ComputedMonth(month, as_of, self._now() + _SETTLING)], _MONTHS.record)
         log.info("aggregated the days of %s", month.strftime("%Y-%m"))
 
-    def _insert(self, grain: _Grain, period: date) -> tuple[datetime, datetime]:
-        """Insert the rows of a period; return of when they are, and when views may read them."""
-        [(as_of,)] = self._store.select("SELECT now64(6, 'UTC')")
+    def _now(self) -> datetime:
+        [(now,)] = self._store.select("SELECT now64(6, 'UTC')")
+        return now  # type: ignore[no-any-return]  # of the driver
+
+    def _insert(self, grain: _Grain, period: date, as_of: datetime) -> None:
         parameters = {grain.period: period, "as_of": as_of}
         for name, statement in grain.statements.items():
             rows = statement.format(table=self._store.table, **grain.conditions)
@@ -208,14 +232,18 @@ class Aggregates:
                 f"INSERT INTO {table} SELECT *, {{as_of:DateTime64(6, 'UTC')}} FROM ({rows})",  # noqa: S608  # our own
                 parameters,
             )
-        [(done,)] = self._store.select("SELECT now64(6, 'UTC')")
-        return as_of, done + _SETTLING
+
+    def _drop_staged(self, moments: Sequence[int]) -> None:
+        for moment in moments:
+            self._store.command(f"ALTER TABLE {{staged:Identifier}} DROP PARTITION {moment}")
 
     def remove_former(self, now: float) -> None:
         """Remove the rows of former computations from the disk; raises as `due` does."""
         kept = datetime.fromtimestamp(now, UTC) - _KEPT
         for grain in (_DAYS, _MONTHS):
             self._remove_former(grain, kept)
+        # Of interrupted computations.
+        self._drop_staged([moment for (moment,) in self._store.select(_LEFT, {"kept": kept})])
 
     def _remove_former(self, grain: _Grain, kept: datetime) -> None:
         parameters = {

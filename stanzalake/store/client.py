@@ -100,6 +100,8 @@ _SUFFIXES = {
     "computed": "_computed",
     "computed_months": "_computed_months",
     "dirty": "_dirty",
+    "staged": "_staged",
+    "traffic": "_traffic",
     "erased": "_erased",
     "tombstones": "_tombstones",
     "retracted": "_retracted",

@@ -31,7 +31,7 @@ _FILES = resources.files(__name__)
 AGGREGATES = {name: (_FILES / f"aggregate_{name}.sql").read_text() for name in VIEWS_OF_DAYS}
 """Statements that aggregate the days of ``{days}``, by the name of their view.
 
-``{days_and_eves}`` are these days and those before them.
+``{days_and_eves}`` are these days and those before them, ``{traffic}`` a source of their messages.
 """
 
 MONTHLY_AGGREGATES = {name: (_FILES / f"{name}.sql").read_text() for name in VIEWS_OF_MONTHS}
@@ -195,7 +195,7 @@ class Target(NamedTuple):
             own_retention_engine=_OWN_RETENTION_ENGINES[replicated],
             **{
                 name: text.format(
-                    table=self.table,
+                    traffic=f"{self.table}_traffic",
                     days=_DIRTY.format(table=self.table),
                     days_and_eves=_DIRTY_AND_EVES.format(table=self.table),
                 )

@@ -14,7 +14,7 @@ FROM
         direction,
         lagInFrame(toString(direction)) OVER conversation AS previous,
         dateDiff('millisecond', lagInFrame(at) OVER conversation, at) / 1000 AS seconds
-    FROM {table}_traffic
+    FROM {traffic}
     WHERE kind IN ('chat', 'normal') AND {days}
     WINDOW conversation AS
         (PARTITION BY day, owner_hash, peer_hash ORDER BY at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)

@@ -1,4 +1,4 @@
 SELECT day, host, kind, direction, count() AS messages
-FROM {table}_traffic
+FROM {traffic}
 WHERE {days}
 GROUP BY day, host, kind, direction

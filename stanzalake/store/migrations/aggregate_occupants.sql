@@ -1,4 +1,4 @@
 SELECT day, host, owner_hash AS room, occupant_hash, count() AS messages
-FROM {table}_traffic
+FROM {traffic}
 WHERE kind = 'groupchat' AND owner_hash = peer_hash AND {days}
 GROUP BY day, host, room, occupant_hash

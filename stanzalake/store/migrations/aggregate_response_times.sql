@@ -13,7 +13,7 @@ FROM
         direction,
         lagInFrame(toString(direction)) OVER conversation AS previous,
         dateDiff('millisecond', lagInFrame(at) OVER conversation, at) / 1000 AS elapsed
-    FROM {table}_traffic
+    FROM {traffic}
     WHERE kind IN ('chat', 'normal') AND NOT is_reaction AND {days_and_eves}
     WINDOW conversation AS
         (PARTITION BY owner_hash, peer_hash ORDER BY at, direction ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)

@@ -4,6 +4,6 @@ SELECT
     owner_hash AS room,
     count() AS messages,
     uniqExactIf(occupant_hash, occupant_hash != '') AS writers
-FROM {table}_traffic
+FROM {traffic}
 WHERE kind = 'groupchat' AND owner_hash = peer_hash AND {days}
 GROUP BY day, host, room

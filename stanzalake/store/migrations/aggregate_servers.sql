@@ -5,6 +5,6 @@ SELECT
     owner_hash,
     countIf(direction = 'out') AS sent,
     countIf(direction = 'in') AS received
-FROM {table}_traffic
+FROM {traffic}
 WHERE NOT (kind = 'groupchat' AND owner_hash = peer_hash) AND {days}
 GROUP BY day, host, peer_host, owner_hash
