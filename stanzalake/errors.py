@@ -77,6 +77,12 @@ class StoreRefused(StanzalakeError):
     code = "store-refused"
 
 
+class BackupIncomplete(StoreRefused):
+    """ClickHouse has made a backup that lacks a part, as on a full disk, and calls it done."""
+
+    code = "backup-incomplete"
+
+
 class RowRefused(StoreRefused):
     """ClickHouse rejected the values of at least one row of an insert."""
 

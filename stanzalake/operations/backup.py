@@ -10,12 +10,12 @@ from pathlib import Path
 
 from stanzalake.config import data_dir
 from stanzalake.config.settings import Settings
-from stanzalake.errors import NotFound, SettingsError
+from stanzalake.errors import BackupIncomplete, NotFound, SettingsError
 from stanzalake.log import opening
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
 from stanzalake.log.sqlite_file import PARTITION
 from stanzalake.store import migrations
-from stanzalake.store.backups import BackupContents, Backups, MadeBackup
+from stanzalake.store.backups import INCOMPLETE, BackupContents, Backups, MadeBackup
 from stanzalake.store.changes import EVERYBODY, Changes
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
@@ -36,8 +36,26 @@ def make(settings: Settings, name: str, base: str) -> None:
         base: Name of the backup that an incremental backup builds on; empty for a full backup.
     """
     _require_single(settings)
-    with closing(Store.for_admin(settings)) as store:
-        Backups(store).make(name, base)
+    path = _directory(settings) / name
+    try:
+        with closing(Store.for_admin(settings)) as store:
+            size = Backups(store).make(name, base)
+        if settings.embedded_store and path.is_dir():
+            _require_size(path, size)
+    except BackupIncomplete:
+        # Without it nobody takes the rest for a backup.
+        if settings.embedded_store:
+            (path / _LAST_FILE).unlink(missing_ok=True)
+        raise
+
+
+def _require_size(path: Path, size: int) -> None:
+    if _size(path) != size:
+        raise BackupIncomplete(INCOMPLETE.format(path.name))
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def made(settings: Settings) -> list[MadeBackup]:
@@ -93,9 +111,10 @@ def _read(path: Path) -> MadeBackup | None:
     except OSError:
         return None
     made, base = _TIMESTAMP.search(head), _BASE.search(head)
-    at = datetime.fromisoformat(made[1] if made else "1970-01-01").astimezone(UTC)
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return MadeBackup(path.name, base[1] if base else "", at, size)
+    if made is None:
+        return None
+    at = datetime.fromisoformat(made[1]).astimezone(UTC)
+    return MadeBackup(path.name, base[1] if base else "", at, _size(path))
 
 
 async def restore(settings: Settings, name: str) -> int:
@@ -167,7 +186,7 @@ def _require_backup(settings: Settings, name: str) -> None:
 
 def _is_whole(path: Path) -> bool:
     """Return whether a backup was made to its end: an archive, or a directory with all files."""
-    return path.is_file() or (path / _LAST_FILE).is_file()
+    return path.is_file() or _read(path) is not None
 
 
 def _require_single(settings: Settings) -> None:

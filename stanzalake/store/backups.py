@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from stanzalake.errors import NotFound, StanzalakeError, StoreRefused
+from stanzalake.errors import BackupIncomplete, NotFound, StanzalakeError, StoreRefused
 from stanzalake.store import aggregates
 from stanzalake.store.client import Store
 from stanzalake.store.partitions import PASSING, partition_key
 from stanzalake.store.statement import identifier, literal
 from stanzalake.store.table_copy import TableCopy
 
+INCOMPLETE = (
+    "the backup {} is incomplete: look whether its disk is full, and remove what is there of it"
+)
 _POLL_SECONDS = 0.1
 _EXISTS, _NOT_FOUND = "Code: 598.", "Code: 599."
 """ClickHouse's BACKUP_ALREADY_EXISTS and BACKUP_NOT_FOUND."""
@@ -78,14 +81,18 @@ class Backups:
         self._store = store
         self._sleep = sleep
 
-    def make(self, name: str, base: str = "") -> None:
+    def make(self, name: str, base: str = "") -> int:
         """Back up a snapshot of all tables.
 
         Args:
             name: File name of the new backup.
             base: File name of a full backup, for an incremental one; empty for none.
 
+        Returns:
+            Bytes of its files.
+
         Raises:
+            BackupIncomplete: The disk is full.
             NotFound: There is no such backup.
             StoreRefused: The name exists, or ClickHouse may not write there.
             StoreUnavailable: No answer; may work later.
@@ -101,7 +108,24 @@ class Backups:
         )
         which = ", ".join(f"TABLE {identifier(table)}" for (table,) in tables)
         full = f"base_backup = File({literal(base)})" if base else ""
-        self._run(f"BACKUP {which} TO File({{name:String}})", name, full)
+        size = self._run(f"BACKUP {which} TO File({{name:String}})", name, full)
+        self._require_readable(name)
+        return size
+
+    def _require_readable(self, name: str) -> None:
+        """Read the list of files of a new backup, which ClickHouse writes last.
+
+        Raises:
+            BackupIncomplete: ClickHouse has taken a full disk for success.
+        """
+        scratch = _SCRATCH + self._store.table
+        self._drop([scratch])
+        try:
+            self._run(self._restore_messages, name, "structure_only = true")
+        except StoreRefused as error:
+            raise BackupIncomplete(INCOMPLETE.format(name)) from error
+        finally:
+            self._drop([scratch])
 
     def restore(self, name: str) -> None:
         """Merge all rows of a backup into the tables; raises as `make` does."""
@@ -189,22 +213,26 @@ class Backups:
         for table in tables:
             self._store.command(f"DROP TABLE IF EXISTS {identifier(table)} SYNC")
 
-    def _run(self, statement: str, name: str, settings: str) -> None:
+    def _run(self, statement: str, name: str, settings: str) -> int:
+        """Run a statement to its end, and return the bytes of the backup's files."""
         operation = str(uuid.uuid4())
         clauses = ", ".join(filter(None, (f"id = {literal(operation)}", settings)))
         self._store.command(f"{statement} SETTINGS {clauses} ASYNC", {"name": name})
-        while self._is_running(operation):
+        while (size := self._size_of(operation)) is None:
             self._sleep(_POLL_SECONDS)
+        return size
 
-    def _is_running(self, operation: str) -> bool:
+    def _size_of(self, operation: str) -> int | None:
+        """Return the bytes of a backup's files; None while the operation runs."""
         rows = self._store.select(
-            "SELECT status, error FROM system.backups WHERE id = {id:String}", {"id": operation}
+            "SELECT status, error, compressed_size FROM system.backups WHERE id = {id:String}",
+            {"id": operation},
         )
         # The list is in the server's memory.
-        [(status, error)] = rows or [("", "ClickHouse was restarted meanwhile")]
+        [(status, error, size)] = rows or [("", "ClickHouse was restarted meanwhile", 0)]
         if status not in _RUNNING | _DONE:
             raise _error(error.partition(", Stack trace")[0] or status)
-        return status in _RUNNING
+        return None if status in _RUNNING else int(size)
 
 
 def _error(reason: str) -> StanzalakeError:

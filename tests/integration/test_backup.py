@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import resource
 import shlex
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -164,10 +166,10 @@ def configuration(tmp_path: Path) -> Path:
     return file
 
 
-def fill(values: dict[str, str]) -> None:
+def fill(values: dict[str, str], stanza: str = "") -> None:
     store = Store.for_admin(settings.load(values))
     migrations.apply(store, settings.load(values))
-    store.insert(rows(5))
+    store.insert([row._replace(stanza=stanza or row.stanza) for row in rows(5)])
     store.close()
 
 
@@ -358,6 +360,22 @@ async def test_an_interrupted_backup_is_neither_listed_nor_restored(tmp_path: Pa
     assert (status, len(err.splitlines())) == (1, 1)
     assert "there is no backup monday" in err
     assert not (tmp_path / "data" / "clickhouse").exists()
+
+
+@pytest.mark.parametrize("limit", [20_000, 40_000])
+async def test_a_backup_that_the_disk_has_no_room_for_is_an_error(
+    tmp_path: Path, limit: int
+) -> None:
+    """ClickHouse calls it done. No file may be longer: the list of files, or those of messages."""
+    stanzalake = Command(tmp_path)
+    await asyncio.to_thread(fill, stanzalake.settings, os.urandom(50_000).hex())
+    process = await stanzalake.start("backup", "monday")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert "the backup monday is incomplete" in err.decode()
+    assert (await stanzalake.run("backup", "list"))[2] == "there are no backups\n"
+    assert (await stanzalake.run("backup", "tuesday"))[0] == 0
 
 
 async def test_a_server_reports_an_unknown_and_a_repeated_backup_in_one_line(
