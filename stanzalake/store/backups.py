@@ -231,7 +231,9 @@ class Backups:
         # The list is in the server's memory.
         [(status, error, size)] = rows or [("", "ClickHouse was restarted meanwhile", 0)]
         if status not in _RUNNING | _DONE:
-            raise _error(error.partition(", Stack trace")[0] or status)
+            # The error may go on with all columns of a table.
+            line, _, _ = error.partition(", Stack trace")[0].partition("\n")
+            raise _error(line or status)
         return None if status in _RUNNING else int(size)
 
 

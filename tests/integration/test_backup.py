@@ -369,13 +369,23 @@ async def test_a_backup_that_the_disk_has_no_room_for_is_an_error(
     """ClickHouse calls it done. No file may be longer: the list of files, or those of messages."""
     stanzalake = Command(tmp_path)
     await asyncio.to_thread(fill, stanzalake.settings, os.urandom(50_000).hex())
-    process = await stanzalake.start("backup", "monday")
+    err = await run_limited(stanzalake, limit, "backup", "monday")
+    assert "the backup monday is incomplete" in err
+    assert (await stanzalake.run("backup", "list"))[2] == "there are no backups\n"
+    assert (await stanzalake.run("backup", "tuesday"))[0] == 0
+    (tmp_path / "data" / "clickhouse").rename(tmp_path / "clickhouse.old")
+    err = await run_limited(stanzalake, limit, "restore", "tuesday")
+    assert "unexpected size" in err
+    assert len(err.splitlines()) == 1
+
+
+async def run_limited(stanzalake: Command, limit: int, *arguments: str) -> str:
+    """Run a command that fails as no file may have more bytes, and return standard error."""
+    process = await stanzalake.start(*arguments)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
     _, err = await process.communicate()
     assert process.returncode == 1
-    assert "the backup monday is incomplete" in err.decode()
-    assert (await stanzalake.run("backup", "list"))[2] == "there are no backups\n"
-    assert (await stanzalake.run("backup", "tuesday"))[0] == 0
+    return err.decode()
 
 
 async def test_a_server_reports_an_unknown_and_a_repeated_backup_in_one_line(
