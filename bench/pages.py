@@ -217,18 +217,19 @@ async def _serve(directory: Path, corpus: Corpus, number: int) -> tuple[float, d
 def _requests(corpus: Corpus, number: int) -> Sequence[str]:
     chance = random.Random(corpus.seed)  # noqa: S311  # a seed repeats the questions
     requests: list[str] = []
+    # As the tap stamps each request: nothing comes meanwhile.
+    newest = from_milliseconds(int(1000 * time.time()))
     while len(requests) < number:
         for owner in sample(corpus, chance):
             moment = from_milliseconds(corpus.end - chance.randrange(corpus.span))
             last, *_, week = draw(owner, moment, chance)
-            requests += [_request(owner, one) for one in (last, week)]
+            requests += [_request(owner, one, newest) for one in (last, week)]
     return requests[:number]
 
 
-def _request(owner: Owner, question: Question) -> str:
+def _request(owner: Owner, question: Question, newest: int) -> str:
     asker = f"{owner.jid}/phone"
-    header = json.dumps({"owner": owner.jid, "asker": asker})
+    header = json.dumps({"owner": owner.jid, "asker": asker, "newest": newest})
     iq = f"<iq xmlns='{CLIENT}' type='set' id='q' from='{asker}'>{question.markup(str)}</iq>"
-    position = from_milliseconds(int(1000 * time.time()))
-    data = frames.write([Frame("request", header.encode(), position), Frame("iq", iq.encode())])
+    data = frames.write([Frame("request", header.encode(), newest), Frame("iq", iq.encode())])
     return f"<request xmlns='{QUERY_NAMESPACE}'>{base64.b64encode(data).decode()}</request>"

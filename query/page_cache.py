@@ -508,18 +508,25 @@ class PageCache:
     async def _extend(self, owner: str, known: Snapshot, newest: int) -> Snapshot:
         horizon = self._source.horizon(owner, known.own)
         low = max(known.newest + 1, horizon)
-        messages, is_plain = await self._source.newest(owner, low, known.limit)
-        if known.newest < 0 and not is_plain:
+        found = await self._source.newest(owner, low, known.limit)
+        is_first = known.newest < 0
+        if is_first and not found.is_plain:
             known = replace(known, own=await self._source.own_retention(owner))
             horizon = self._source.horizon(owner, known.own)
         if horizon > known.newest:
             # What has expired is not read, and is shown again if the clock is set back.
             known = replace(known, floor=max(known.floor, horizon), older={})
-        if len(messages) < known.limit:
-            return known.extend(messages, newest)
-        floor = messages[0].position
-        known = replace(known, messages=messages, floor=floor, newest=newest, older={}, ids={})
-        return known.cut()
+        if not found.floor:
+            return known.extend(found.messages, newest)
+        older = {s: Older(*counted, low) for s, counted in found.older.items() if is_first}
+        return replace(
+            known,
+            messages=found.messages,
+            floor=found.floor,
+            newest=newest,
+            older=older,
+            ids={},
+        ).cut()
 
     def _keep(self, owner: str, snapshot: Snapshot) -> None:
         """Remember a snapshot, and drop those that were used longest ago."""

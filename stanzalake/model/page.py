@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from stanzalake.model.full_text import TextQuery
@@ -56,10 +57,15 @@ class NewestMessages(NamedTuple):
         messages: The messages, oldest first.
         is_plain: Whether nothing of the archive is known to be hidden: no erasure, no tombstone
             and no retention of the owner's own.
+        floor: Position of the first of them, if there may be older ones; else 0.
+        older: Number and first position, else 0, of the older messages, by selections without
+            bounds; of some selections at most.
     """
 
     messages: Sequence[StoredMessage]
     is_plain: bool
+    floor: int = 0
+    older: "Mapping[Selection, tuple[int, int]]" = MappingProxyType({})
 
 
 class Conversation(NamedTuple):

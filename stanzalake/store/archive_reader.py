@@ -22,7 +22,6 @@ from stanzalake.model.page import (
     NewestMessages,
     Page,
     Selection,
-    StoredMessage,
 )
 from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
 from stanzalake.model.retention import Retention
@@ -31,6 +30,7 @@ from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
 from stanzalake.store.conversations import MAX_ROOM_MESSAGES, ROOM_COLUMNS, Conversations
 from stanzalake.store.histories import Histories
+from stanzalake.store.newest import NewestReader
 from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.statement import MESSAGES, NO_PRESENCE, match_party, select
 from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, Rows, VisibleMessages
@@ -46,8 +46,6 @@ _NEAR = {
 _SECONDS = 25
 _SETTINGS = f"SETTINGS max_threads = 1, max_execution_time = {_SECONDS}"
 _BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
-_NEWEST_COLUMNS = "position, legacy_id, stanza, peer, peer_resource, kind = 'groupchat'"
-_NEWEST = len(StoredMessage._fields)
 _NOTHING = Selection(low=1, high=0)
 
 
@@ -77,6 +75,7 @@ class ArchiveReader:
     ) -> None:
         self._store = store
         self._messages = VisibleMessages(store, threads, sharded=sharded)
+        self._newest = NewestReader(self._messages)
         self._histories = Histories(store)
         self._own_retentions = OwnRetentions(store)
         self._sealer = sealer
@@ -129,28 +128,7 @@ class ArchiveReader:
         Raises:
             ResultTooLarge: Their stanzas pass twice the bytes of a page.
         """
-        rows = await self._newest(owner, low, limit, distinct=False)
-        distinct = {row[0]: row for row in rows}
-        if len(rows) == limit and len(distinct) < limit:
-            # Repeats have taken the room of older messages.
-            rows = await self._newest(owner, low, limit, distinct=True)
-            distinct = {row[0]: row for row in rows}
-        messages = [StoredMessage(*row[:_NEWEST]) for row in reversed(distinct.values())]
-        # A row has a further column if nothing of the owner is hidden.
-        return NewestMessages(messages, is_plain=bool(rows) and len(rows[0]) > _NEWEST)
-
-    async def _newest(self, owner: str, low: int, limit: int, *, distinct: bool) -> Rows:
-        """Select the newest messages; to drop repeats reads the whole archive."""
-        query = Query(
-            _NEWEST_COLUMNS,
-            ["owner = {owner:String}", "position >= {low:UInt64}", NO_PRESENCE],
-            {"owner": owner, "low": low, "limit": limit},
-            "LIMIT {limit:UInt64}",
-            order="DESC",
-            distinct=distinct,
-            settings=f"{_SETTINGS}, {_BOUND}",
-        )
-        return await self._messages.select(query)
+        return await self._newest.read(owner, low, limit)
 
     async def summarise(self, owner: str, selection: Selection) -> tuple[int, int]:
         """Return the number of a selection's messages, and the position of the first, else 0.

@@ -43,10 +43,12 @@ ERASURES = """LEFT JOIN (
 ) AS erased USING (owner)"""
 """The join of messages with what is hidden of each message's owner."""
 
-MAY_BE_ERASED = """(
-    joinGet({erased:String}, 'known', halfMD5({owner:String}))
-    OR NOT joinGet({erased:String}, 'known', toUInt64(0))
+_MAY_BE_ERASED = """(
+    joinGet({{erased:String}}, 'known', halfMD5({owner}))
+    OR NOT joinGet({{erased:String}}, 'known', toUInt64(0))
 )"""
+
+MAY_BE_ERASED = _MAY_BE_ERASED.format(owner="{owner:String}")
 """Whether the owner may have erasures, tombstones or a retention, without reading.
 
 Else nothing is hidden.
@@ -54,6 +56,9 @@ Else nothing is hidden.
 The table in memory has the hashes of all owners with such records, and 0 once it is complete: a
 restart of ClickHouse empties it. Materialized views add the owner of each new record.
 """
+
+OWNER_MAY_BE_ERASED = _MAY_BE_ERASED.format(owner="owner")
+"""The same about each row's owner."""
 
 _TOUCH = """
 INSERT INTO {touched:Identifier} (day, at)

@@ -88,16 +88,19 @@ class VisibleMessages:
         threads: Number of concurrent statements.
         sharded: Whether the tables are spread over a cluster: every statement is filtered then,
             as a server does not know the records of other shards without asking.
+
+    Attributes:
+        sharded: The same.
     """
 
     def __init__(self, store: Store, threads: int, *, sharded: bool) -> None:
         self._store = store
         self._threads = ThreadPoolExecutor(threads, "query-store")
-        self._sharded = sharded
+        self.sharded = sharded
 
     async def select(self, query: Query) -> Rows:
         """Run a query; rows may have a further column. Raises as `Store.select` does."""
-        if not self._sharded:
+        if not self.sharded:
             rows = await self.run(query.unfiltered, query.parameters)
             if not rows or not rows[0][-1]:
                 return rows

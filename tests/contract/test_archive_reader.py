@@ -372,7 +372,7 @@ async def test_the_newest_messages_are_distinct_up_to_their_limit(
 ) -> None:
     for rows in ([0, 1, 2, 3], [2, 3]):
         messages.insert(owned([at(second) for second in rows], owner))
-    found, is_plain = await reader.newest(owner, 0, limit)
+    found, is_plain, *_ = await reader.newest(owner, 0, limit)
     assert is_plain
     assert [m.position for m in found] == [at(second).position for second in expected]
 

@@ -106,7 +106,7 @@ async def pages(reader: ArchiveReader, owner: str = JULIET) -> dict[int, str]:
     archive = reader.archive(owner)
     forward = await archive.read(Selection(), 100)
     backward = await archive.read(Selection(), 100, backward=True)
-    newest, is_plain = await reader.newest(owner, 0, 100)
+    newest, is_plain, *_ = await reader.newest(owner, 0, 100)
     assert not is_plain
     assert forward.items == backward.items
     shown = {item.position: item.stanza for item in forward.items}

@@ -259,7 +259,8 @@ class CountedStore:
         if self.is_too_large:
             raise ResultTooLarge("too large")
         messages = [message(r) for r in self.rows if r.position >= low][-limit:]
-        return NewestMessages(messages, is_plain=not self.own)
+        floor = messages[0].position if len(messages) == limit else 0
+        return NewestMessages(messages, is_plain=not self.own, floor=floor)
 
     async def inbox(self, owner: str, known: Inbox, up_to: int) -> Inbox:
         assert owner == JULIET
