@@ -1,8 +1,10 @@
 """The analysts' views over computed days are exact whatever happens, on both engines."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -351,6 +353,22 @@ def test_a_query_for_a_computed_day_reads_no_message(store: Store) -> None:
         f"EXPLAIN indexes = 1 SELECT * FROM {store.table}_daily WHERE day = '2026-09-21'"
     )
     assert "Parts: 0/1" in str(plan)
+
+
+def rows_read(store: Store, statement: str) -> int:
+    file = BytesIO()
+    store.download(statement, {}, "JSON", file)
+    return int(json.loads(file.getvalue())["statistics"]["rows_read"])
+
+
+def test_a_query_for_a_computed_day_reads_no_message_of_days_that_changed(store: Store) -> None:
+    age(store)
+    compute(store)
+    store.insert([row(2, 10 + second) for second in range(3000)])
+    for view in ("daily", "pairs", "response_times", "contents"):
+        query = f"SELECT * FROM {store.table}_{view} WHERE day = '2026-09-{{}}'"
+        assert rows_read(store, query.format(23)) > 3000, view
+        assert rows_read(store, query.format(21)) < 1000, view
 
 
 def test_computed_days_are_counted_anew_in_another_time_zone(store: Store) -> None:

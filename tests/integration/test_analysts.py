@@ -3,6 +3,7 @@
 import asyncio
 import re
 import sys
+import time
 from asyncio.subprocess import PIPE
 from datetime import date
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from devstack.clickhouse import ClickHouse
 from stanzalake.errors import StanzalakeError
+from stanzalake.model.retention import FOREVER
+from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Store
 from tests.support.analysts import ANSWERED, ASKED, BELOW, BODIES, ROWS, VIEWS
 from tests.support.clickhouse import (
@@ -136,6 +139,23 @@ async def test_an_analyst_may_ask_every_question_of_the_guide_and_the_dashboard(
     store.close()
 
 
+async def test_a_processor_computes_days_and_months_with_its_own_grants(
+    guarded: ClickHouse,
+) -> None:
+    store = Store.of(load(dsn_of(guarded, "processor")))
+    found = Aggregates(store, "", FOREVER)
+    found.compute(DAY)
+    found.compute_month(DAY.replace(day=1))
+    assert found.due_months() == []
+    found.remove_former(time.time() + 7200)
+    store.close()
+    admin = Store.of(load(dsn_of(guarded, "admin")))
+    assert admin.select("SELECT sum(messages) FROM messages_daily_rows") == [(3,)]
+    assert admin.select("SELECT sum(messages) FROM messages_monthly_senders_rows") == [(2,)]
+    assert admin.select("SELECT count() FROM messages_staged") == [(0,)]
+    admin.close()
+
+
 def test_the_guide_lists_the_grants_of_each_user() -> None:
     file = ET.parse(ANALYSTS)  # noqa: S314  # the project's own
     table = re.compile(r"^\| `(messages_\w+)` \| .+ \| (yes|no) \| yes \|$", re.MULTILINE)
@@ -146,7 +166,9 @@ def test_the_guide_lists_the_grants_of_each_user() -> None:
         assert {view for view, first in told if everything or first == "yes"} == {
             view
             for view in granted
-            if not view.endswith(("_local", "_computed", "_dirty", "_dirty_months"))
+            if not view.endswith(
+                ("_local", "_computed", "_dirty", "_dirty_months", "_dirty_traffic")
+            )
         }
 
 

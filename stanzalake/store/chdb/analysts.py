@@ -115,7 +115,7 @@ def _readable() -> Sequence[str]:
     """Return the views of analysts and the views below them."""
     views = (view for view in VIEWS if view != "bodies")
     computed = (f"{view}_computed" for view in (*VIEWS_OF_DAYS, *VIEWS_OF_MONTHS))
-    return [*views, *computed, "dirty", "dirty_months"]
+    return [*views, *computed, "dirty", "dirty_months", "dirty_traffic"]
 
 
 @asynccontextmanager

@@ -89,6 +89,8 @@ DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT DISTINCT day FROM {table}_touched WHERE day NOT IN (SELECT day FROM {table}_clean)
 COMMENT 'Days that views count anew';
 
+{dirty_traffic};
+
 CREATE OR REPLACE VIEW {table}_daily_computed{on_cluster}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT day, host, kind, direction, messages, as_of

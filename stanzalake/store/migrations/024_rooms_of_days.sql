@@ -16,6 +16,8 @@ INNER JOIN
 WHERE touched.at < computed.as_of - INTERVAL 1 MINUTE
 COMMENT 'Days that have not changed since their aggregates were computed';
 
+{dirty_traffic};
+
 CREATE OR REPLACE VIEW {table}_pairs{on_cluster}
 (
     day Date COMMENT 'Day in UTC',

@@ -51,15 +51,24 @@ SELECT DISTINCT toDate(toDateTime(intDiv(position, 65536000), 'UTC')), now64(6, 
 FROM {messages:Identifier}"""
 """Statement that records all days as changed."""
 
-_DIRTY = "day GLOBAL IN (SELECT day FROM {table}_dirty)"
+# No index is looked at for these: the messages' source has bounds of its own.
+_DIRTY = "identity(day) GLOBAL IN (SELECT day FROM {table}_dirty)"
 _DIRTY_MONTHS = "toStartOfMonth(day) GLOBAL IN (SELECT month FROM {table}_dirty_months)"
-_DIRTY_AND_EVES = "day GLOBAL IN (SELECT arrayJoin([day - 1, day]) FROM {table}_dirty)"
+_DIRTY_AND_EVES = "identity(day) GLOBAL IN (SELECT arrayJoin([day - 1, day]) FROM {table}_dirty)"
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
 _BODIES = (_FILES / "bodies.sql").read_text().replace("{messages}", MESSAGES_OF_VIEWS)
 _TRAFFIC = (_FILES / "traffic.sql").read_text().rstrip()
+_DIRTY_TRAFFIC = (
+    (_FILES / "dirty_traffic.sql")
+    .read_text()
+    .rstrip()
+    .replace(
+        "{messages_of_bodies}", _BODIES[_BODIES.index("SELECT\n") : _BODIES.index("\nCOMMENT")]
+    )
+)
 _COLUMNS = (_FILES / "columns.sql").read_text().rstrip()
 """The columns of messages that the views of bodies and of traffic have in common."""
-_TABLES_OF_BODIES = set(re.findall(r"\{table\}(_\w+)", _BODIES))
+_TABLES_OF_BODIES = set(re.findall(r"\{table\}(_\w+)", _BODIES)) - {"_bodies"}
 _NAMES_OF_COLUMNS = [f"`{name}`" for name in re.findall(r"^\s*(\w+) ", _COLUMNS, re.MULTILINE)]
 _KEPT = "position >= (greatest(toInt64(toUnixTimestamp(now('UTC'))) - {seconds}, 0) * 65536000)"
 _KEPT_SECONDS = re.compile(r"now\('UTC'\)\)\) - (\d+), 0")
@@ -135,11 +144,12 @@ class Target(NamedTuple):
     def statements(self, migration: Migration) -> Iterator[str]:
         """Yield a migration's statements, all idempotent."""
         sql = migration.sql.replace("{bodies}", _BODIES).replace("{traffic}", _TRAFFIC)
+        sql = sql.replace("{dirty_traffic}", _DIRTY_TRAFFIC)
         yield from self._statements(sql.replace("{pending}", PENDING))
 
     def bodies(self) -> Iterator[str]:
-        """Yield the statements that create the view of bodies."""
-        yield from self._statements(_BODIES)
+        """Yield the statements that create the view of bodies, and that of messages to count."""
+        yield from self._statements(f"{_BODIES};\n{_DIRTY_TRAFFIC}")
 
     @property
     def kept(self) -> str:
@@ -195,7 +205,7 @@ class Target(NamedTuple):
             own_retention_engine=_OWN_RETENTION_ENGINES[replicated],
             **{
                 name: text.format(
-                    traffic=f"{self.table}_traffic",
+                    traffic=f"{self.table}_dirty_traffic",
                     days=_DIRTY.format(table=self.table),
                     days_and_eves=_DIRTY_AND_EVES.format(table=self.table),
                 )
@@ -364,20 +374,24 @@ def _record_retention(store: Store, retention: Retention) -> None:
 
 
 def _is_outdated(store: Store, target: Target) -> bool:
-    """Return whether the view of bodies follows other settings, or was made by a former version.
+    """Return whether a view of messages follows other settings, or was made by a former version.
 
     A former version makes the view as it knows it, if its settings change after an upgrade.
     """
-    current = _definition(store, target.local("_bodies"))
+    views = [_definition(store, target.local(view)) for view in ("_bodies", "_dirty_traffic")]
     tables = (target.table + suffix for suffix in _TABLES_OF_BODIES)
-    expected = (target.kept, *_NAMES_OF_COLUMNS, *tables)
-    return not all(text in current for text in expected) or _has_other_hours(store, target)
+    expected = (target.kept, _hours(target), *_NAMES_OF_COLUMNS, *tables)
+    return not all(text in view for view in views for text in expected)
 
 
 def _has_other_hours(store: Store, target: Target) -> bool:
     """Return whether local hours, in the view and in computed days, are of another time zone."""
     current = _definition(store, target.local("_bodies"))
-    return f"'{target.time_zone}') AS local_hour" not in current
+    return _hours(target) not in current
+
+
+def _hours(target: Target) -> str:
+    return f"'{target.time_zone}') AS local_hour"
 
 
 def _definition(store: Store, name: str) -> str:

@@ -21,16 +21,20 @@ FROM
         SELECT
             day,
             peer_hash,
+            in_room,
             -- Both copies of a private message have the room as the other party: what they share is the id.
-            (day, peer_hash) GLOBAL IN (SELECT day, peer_hash FROM {traffic} WHERE {days} GROUP BY day, peer_hash HAVING max(from_occupant)) AS in_room,
             if(in_room AND message_id_hash != '', message_id_hash, concat(toString(direction), owner_hash)) AS id,
             any(owner_hash) AS owner,
             countIf(direction = 'out') AS sent,
             countIf(direction = 'in') AS received,
             arraySort(groupArrayIf((at, owner_hash), in_room AND direction = 'out')).2 AS senders,
             arraySort(groupArrayIf((at, owner_hash), in_room AND direction = 'in')).2 AS recipients
-        FROM {traffic}
-        WHERE kind IN ('chat', 'normal') AND {days}
+        FROM
+        (
+            SELECT *, max(from_occupant) OVER (PARTITION BY day, peer_hash) AS in_room
+            FROM {traffic}
+            WHERE kind IN ('chat', 'normal') AND {days}
+        )
         GROUP BY day, peer_hash, in_room, id
     )
 )
