@@ -51,6 +51,7 @@ def row(
     return Row(owner, position, peer, "", direction, "chat", stanza())
 
 
+MONTHLY = [view for view in VIEWS if view.startswith("monthly")]
 FAR = "benvolio@montague.lit"
 MONTH, OCTOBER = date(2026, 9, 1), date(2026, 10, 1)
 HALL = "hall@rooms.capulet.lit"
@@ -78,6 +79,8 @@ def age(store: Store) -> None:
     """Let two hours pass, as far as the store records moments."""
     for suffix in ("touched", "computed", "computed_months", *(f"{view}_rows" for view in VIEWS)):
         name = f"{store.table}_{suffix}"
+        if not store.select(f"SELECT 1 FROM {name} LIMIT 1"):
+            continue
         [(columns,)] = store.select(
             "SELECT groupArray(name) FROM system.columns WHERE table = {name:String}",
             {"name": name},
@@ -100,10 +103,13 @@ def compute(store: Store) -> list[date]:
     return days
 
 
-def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+def contents(store: Store, *views: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of views, of all if none are named."""
     return {
-        view: sorted(tuple(r) for r in store.select(f"SELECT {columns} FROM {store.table}_{view}"))
-        for view, columns in VIEWS.items()
+        view: sorted(
+            tuple(r) for r in store.select(f"SELECT {VIEWS[view]} FROM {store.table}_{view}")
+        )
+        for view in views or VIEWS
     }
 
 
@@ -149,12 +155,12 @@ def test_days_counted_together_have_the_rows_of_each_day_alone(store: Store) -> 
     )
     of_hosts = [row(1, 20, "out", ROMEO, HALL), row(1, 21, "in", JULIET, HALL)]
     store.insert([passed_on, *of_hosts])
-    together = contents(store)
+    together = contents(store, "pairs", "response_times")
     assert sorted(r[-1] for r in together["pairs"] if r[0] == DAYS[1]) == [1, 1, 2, 2]
     age(store)
     compute(store)
     assert days_computed(store) == DAYS
-    assert contents(store) == together
+    assert contents(store, "pairs", "response_times") == together
 
 
 def test_an_answer_over_midnight_changes_with_the_evening_before(store: Store) -> None:
@@ -163,14 +169,14 @@ def test_an_answer_over_midnight_changes_with_the_evening_before(store: Store) -
     age(store)
     compute(store)
     answer = (DAYS[1], "capulet.lit", "owner", 30.0, 1)
-    assert answer not in contents(store)["response_times"]
+    assert answer not in contents(store, "response_times")["response_times"]
     store.insert([row(0, midnight - 20)])
     assert days_computed(store) == [DAYS[2]]
-    counted = contents(store)
+    counted = contents(store, "response_times")
     assert answer in counted["response_times"]
     age(store)
     assert compute(store) == [DAYS[1], DAYS[0]]
-    assert contents(store) == counted
+    assert contents(store, "response_times") == counted
 
 
 def test_repeats_late_rows_and_erasures_show_at_once_and_in_the_next_computation(
@@ -193,17 +199,16 @@ def test_repeats_late_rows_and_erasures_show_at_once_and_in_the_next_computation
 
 
 def test_computed_months_have_the_rows_of_their_days(store: Store) -> None:
-    before = contents(store)
+    before = contents(store, *MONTHLY)
     age(store)
     assert compute_months(store) == []
     compute(store)
     assert compute_months(store) == [MONTH]
     assert months_computed(store) == [MONTH]
-    assert contents(store) == before
+    assert contents(store, *MONTHLY) == before
     for of_days in ("owners", "pairs"):
         store.command(f"TRUNCATE TABLE {store.table}_{of_days}_rows")
-    monthly = {view: rows for view, rows in contents(store).items() if "monthly" in view}
-    assert monthly == {view: before[view] for view in monthly}  # no day is read
+    assert contents(store, *MONTHLY) == before  # no day is read
     assert compute_months(store) == []
 
 
@@ -213,12 +218,12 @@ def test_a_month_changes_at_once_with_each_of_its_days(store: Store) -> None:
     compute_months(store)
     store.insert([row(1, 9, "out"), row(12, 0)])
     assert months_computed(store) == []
-    changed = contents(store)
+    changed = contents(store, *MONTHLY)
     assert {r[0]: r[-1] for r in changed["monthly_conversations"]} == {MONTH: 13, OCTOBER: 1}
     age(store)
     compute(store)
     assert compute_months(store) == [OCTOBER, MONTH]
-    assert contents(store) == changed
+    assert contents(store, *MONTHLY) == changed
 
 
 def test_a_month_is_computed_again_after_its_days(store: Store) -> None:
@@ -236,7 +241,9 @@ def test_who_wrote_back_within_a_month_is_told_of_each_sender(store: Store) -> N
     age(store)
     compute(store)
     compute_months(store)
-    senders = sorted(tuple(r[2:]) for r in contents(store)["monthly_senders"] if r[0] == MONTH)
+    senders = sorted(
+        tuple(r[2:]) for r in contents(store, "monthly_senders")["monthly_senders"] if r[0] == MONTH
+    )
     assert senders == [(6, 1, 1), (7, 2, 1)]
 
 
