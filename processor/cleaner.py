@@ -102,7 +102,7 @@ class Cleaner:
         LAST_CLEANUP.set(now)
 
     async def aggregate(self, stop: asyncio.Event) -> None:
-        """Compute the aggregates of what has changed; ends early once `stop` is set.
+        """Compute the aggregates of changed days and months; ends early once `stop` is set.
 
         Raises:
             StanzalakeError: The store does not answer for now.

@@ -112,7 +112,7 @@ _LEFT = select(
 
 
 class _Grain(NamedTuple):
-    """What an aggregate is of: days, or months.
+    """The time span of aggregates: days, or months.
 
     Attributes:
         period: Name of the column.
