@@ -1,12 +1,12 @@
 """`stanzalake search`: finds messages by their text, in any archive."""
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 
 from stanzalake.cli.output import tell
@@ -92,9 +92,10 @@ def _parse(text: str) -> TextQuery:
     return query
 
 
-def _lines(found: Any, *, as_json: bool) -> Iterator[str]:
+def _lines(found: Any, *, as_json: bool) -> Iterator[str | bytes]:
     for message in found:
-        yield json.dumps(_fields(message), ensure_ascii=False) if as_json else _line(message)
+        # JSON is UTF-8, whatever the terminal can show.
+        yield msgspec.json.encode(_fields(message)) if as_json else _line(message)
 
 
 def _fields(message: SearchResult) -> dict[str, str | int]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -105,6 +106,8 @@ async def test_a_locale_of_ascii_escapes_what_it_lacks(stanzalake: Command, comm
     del stanzalake.settings["PYTHONIOENCODING"]
     assert (status, err) == (int(command.startswith(FAULT)), "")
     assert out
+    if "json" in command:
+        assert [json.loads(line) for line in out.splitlines()]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
