@@ -21,6 +21,7 @@ _PRESENCE: Final = f"{_CLIENT}{stanza.SEPARATOR}presence"
 _NAMES: Final = ("message", "presence")
 _HEAD: Final = re.compile(r"""<message(?:\s+[^\s=>/]+\s*=\s*(?:'[^']*'|"[^"]*"))*""")
 _ATTRIBUTE: Final = re.compile(r"""\s+([^\s=>/]+)\s*=\s*(?:'[^']*'|"[^"]*")""")
+_TAG: Final = re.compile(r"""<[^\s<>/=]+(?:\s+[^\s=>/]+\s*=\s*(?:'[^']*'|"[^"]*"))+""")
 _NAME: Final = re.compile(r"[^\s<>&'\"/=\1]+")
 
 
@@ -40,7 +41,7 @@ def to_event(
     Raises:
         InvalidEvent: Invalid message; the reason never quotes content.
     """
-    text = _text(archived)
+    text = escape_attributes(_text(archived))
     message, *children = stanza.parse(text)
     stanza.require_serialisable(text)
     if _is_presence_in_room(message, archived.owner):
@@ -53,6 +54,14 @@ def to_event(
     if of_room:
         stored = _without_addressee(stored)
     return _event(archived, position, message, stored, of_room=of_room)
+
+
+def escape_attributes(text: str) -> str:
+    """Escape ">" in attributes, as Prosody does: in the archive, the first ">" ends a tag.
+
+    XML allows it there, and canonical XML leaves it so (XML 1.0 §2.4, C14N §2.3).
+    """
+    return _TAG.sub(lambda tag: tag[0].replace(">", "&gt;"), text)
 
 
 def _is_of_room(message: stanza.Element, owner: str) -> bool:

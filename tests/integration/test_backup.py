@@ -313,7 +313,7 @@ def test_a_backup_that_the_server_lost_is_an_error(monkeypatch: pytest.MonkeyPat
 
 def test_a_cancelled_backup_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store("chdb://:memory:", "cancelled")
-    answers = iter([[], [("CREATING_BACKUP", "")], [("BACKUP_CANCELLED", "")]])
+    answers = iter([[], [("CREATING_BACKUP", "", 0)], [("BACKUP_CANCELLED", "", 0)]])
     monkeypatch.setattr(store, "command", lambda *_: None)
     monkeypatch.setattr(store, "select", lambda *_: next(answers))
     with pytest.raises(StoreRefused, match="BACKUP_CANCELLED"):

@@ -217,3 +217,8 @@ def test_what_an_account_said_in_a_room_is_no_message_of_a_room_of_that_name() -
     assert not found.is_of_room
     assert (found.peer, found.direction) == (ROOM, "out")
     assert f"to='{ROOM}'" in found.stanza
+
+
+def test_what_ends_no_tag_is_escaped_in_attributes() -> None:
+    found = message(f"{HEAD}<body to=\">\" id='a>b'>c</body></message>")
+    assert "<body to=\"&gt;\" id='a&gt;b'>c</body>" in found.stanza
