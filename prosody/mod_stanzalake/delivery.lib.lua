@@ -1,7 +1,7 @@
 -- Delivery: sends pages to sessions in slices of Prosody's time, so that nobody else waits for them.
 
 -- Seconds of a slice; a single message is never divided.
-local SLICE = 0.01;
+local SLICE = 0.005;
 
 local delivery_mt = {};
 delivery_mt.__index = delivery_mt;
