@@ -40,7 +40,7 @@ ANSWER_WITHIN = 30.0
 PAGES_AT_ONCE = 8
 """Pages read and sent at a time on a connection."""
 ACCOUNT_PAGES_AT_ONCE = 2
-"""Pages of a single account among them."""
+"""Pages of a single account among them; one with the embedded store, as it takes both threads."""
 
 DRAIN_WITHIN = 5.0
 """Seconds to finish requests when the service stops."""
@@ -99,7 +99,8 @@ class Component(component.Component):
         self._grants = Grants(settings.hosts)
         self._requests: dict[asyncio.Task[None], str] = {}
         self.closing = False
-        self._turns = Turns(PAGES_AT_ONCE, ACCOUNT_PAGES_AT_ONCE)
+        account_pages = 1 if settings.embedded_store else ACCOUNT_PAGES_AT_ONCE
+        self._turns = Turns(PAGES_AT_ONCE, account_pages)
         self._delays = LogOnce(__name__, self.name)
         self._writable = asyncio.Event()
         self._writable.set()
