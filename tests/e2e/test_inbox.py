@@ -136,6 +136,13 @@ async def wait_listed(client: RawClient, expected: Entries) -> None:
             pass
 
 
+async def wait_connected(client: RawClient) -> None:
+    """Ask for the inbox until the archive is connected to a Prosody that has just started."""
+    async with asyncio.timeout(20):
+        while (await client.ask("get", f"<inbox xmlns='{INBOX}'/>")).get("type") == "error":
+            pass
+
+
 async def begin(juliet: RawClient, *rooms: str) -> None:
     """Make rooms that stay, and say something in each."""
     for one in rooms:
@@ -223,4 +230,5 @@ async def test_an_inbox_has_the_bookmarked_rooms_that_its_owner_may_read(tmp_pat
         await deployment.prosody.kill()
         await deployment.prosody.start()
         romeo = await session(deployment, "romeo", "two")
+        await wait_connected(romeo)
         await wait_listed(romeo, [(shown, "1", "more"), listed[1]])
