@@ -1,5 +1,6 @@
--- Questions about other days do not read the days that views count: a filter of days reaches these alone, and the messages are
--- not looked at if there are none. For a filter of the messages' days, a plan goes through the whole of their index.
+-- The views of days and months. Questions about other days do not read the days that views count: a filter of days reaches these
+-- alone, and the messages are not looked at if there are none. For a filter of the messages' days, a plan goes through the whole
+-- of their index.
 {dirty_traffic};
 
 CREATE OR REPLACE VIEW {table}_daily{on_cluster}

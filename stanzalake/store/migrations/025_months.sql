@@ -71,73 +71,14 @@ AS SELECT month, host, owner_hash, sent, received, as_of
 FROM {table}_monthly_owners_rows
 WHERE (month, as_of) IN (SELECT month, as_of FROM {table}_clean_months);
 
-CREATE OR REPLACE VIEW {table}_monthly_owners{on_cluster}
-(
-    month Date COMMENT 'First day of the month, in UTC',
-    host String COMMENT 'VirtualHost of the archive',
-    owner_hash String COMMENT 'Hash of the account''s address, the same in all views',
-    sent UInt64 COMMENT 'Messages that the account sent',
-    received UInt64 COMMENT 'Messages that it received',
-    as_of DateTime64(6, 'UTC') COMMENT 'Moment of which the row is: now, or when a month that has not changed since was computed'
-)
-SQL SECURITY INVOKER
-AS SELECT month, host, owner_hash, sent, received, as_of
-FROM {table}_monthly_owners_computed
-UNION ALL
-SELECT month, host, owner_hash, sent, received, now64(6, 'UTC') AS as_of
-FROM
-(
-{monthly_owners}
-)
-COMMENT 'Accounts with a message in a month, and how many they sent and received';
-
 CREATE OR REPLACE VIEW {table}_monthly_conversations_computed{on_cluster}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT month, one, other, messages, as_of
 FROM {table}_monthly_conversations_rows
 WHERE (month, as_of) IN (SELECT month, as_of FROM {table}_clean_months);
 
-CREATE OR REPLACE VIEW {table}_monthly_conversations{on_cluster}
-(
-    month Date COMMENT 'First day of the month, in UTC',
-    one String COMMENT 'Hash of the address of one party',
-    other String COMMENT 'Hash of the other''s, the same or a greater hash',
-    messages UInt64 COMMENT 'Messages between the two, of the types chat and normal',
-    as_of DateTime64(6, 'UTC') COMMENT 'Moment of which the row is: now, or when a month that has not changed since was computed'
-)
-SQL SECURITY INVOKER
-AS SELECT month, one, other, messages, as_of
-FROM {table}_monthly_conversations_computed
-UNION ALL
-SELECT month, one, other, messages, now64(6, 'UTC') AS as_of
-FROM
-(
-{monthly_conversations}
-)
-COMMENT 'Messages of two parties in a month, counted as in the view of pairs';
-
 CREATE OR REPLACE VIEW {table}_monthly_senders_computed{on_cluster}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT month, sender, messages, recipients, answered_by, as_of
 FROM {table}_monthly_senders_rows
-WHERE (month, as_of) IN (SELECT month, as_of FROM {table}_clean_months);
-
-CREATE OR REPLACE VIEW {table}_monthly_senders{on_cluster}
-(
-    month Date COMMENT 'First day of the month, in UTC',
-    sender String COMMENT 'Hash of the sender''s address',
-    messages UInt64 COMMENT 'Messages, of the types chat and normal',
-    recipients UInt64 COMMENT 'To how many they went',
-    answered_by UInt64 COMMENT 'How many of these wrote to the sender in the month',
-    as_of DateTime64(6, 'UTC') COMMENT 'Moment of which the row is: now, or when a month that has not changed since was computed'
-)
-SQL SECURITY INVOKER
-AS SELECT month, sender, messages, recipients, answered_by, as_of
-FROM {table}_monthly_senders_computed
-UNION ALL
-SELECT month, sender, messages, recipients, answered_by, now64(6, 'UTC') AS as_of
-FROM
-(
-{monthly_senders}
-)
-COMMENT 'Who wrote in a month, to how many, and how many of these wrote back'
+WHERE (month, as_of) IN (SELECT month, as_of FROM {table}_clean_months)
