@@ -33,7 +33,16 @@ from stanzalake.store.histories import Histories
 from stanzalake.store.newest import NewestReader
 from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.statement import MESSAGES, NO_PRESENCE, match_party, select
-from stanzalake.store.visible import FINAL, FINAL_SETTINGS, Query, Rows, VisibleMessages
+from stanzalake.store.visible import (
+    BOUND,
+    FINAL,
+    FINAL_SETTINGS,
+    SETTINGS,
+    STATEMENT_SECONDS,
+    Query,
+    Rows,
+    VisibleMessages,
+)
 
 COUNT_SECONDS = 2.0
 """Seconds to count what a full-text query matches: that reads the texts of the whole archive."""
@@ -43,9 +52,6 @@ _NEAR = {
     "quarter": from_milliseconds(92 * 86_400_000),
 }
 """Span of a partition where an archive lies in many, by what messages are partitioned by."""
-_SECONDS = 25
-_SETTINGS = f"SETTINGS max_threads = 1, max_execution_time = {_SECONDS}"
-_BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
 _NOTHING = Selection(low=1, high=0)
 
 
@@ -260,7 +266,7 @@ class _StoredArchive:
         yield from (newer, older) if backward else (older, newer)
 
     async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
-        seconds = _SECONDS if selection.text is None else COUNT_SECONDS
+        seconds = STATEMENT_SECONDS if selection.text is None else COUNT_SECONDS
         query = self._query(
             "count(), countIf(position < {below:UInt128})",
             selection,
@@ -281,7 +287,7 @@ class _StoredArchive:
             "count(), min(position)",
             selection,
             source=FINAL,
-            settings=f"{_SETTINGS}, {FINAL_SETTINGS}",
+            settings=f"{SETTINGS}, {FINAL_SETTINGS}",
         )
         [[number, first, *_]] = await self._messages.select(query)
         return number, first
@@ -307,7 +313,7 @@ class _StoredArchive:
             Selection(low=edge[0][0] if edge else 0),
             {"account": account},
             source=FINAL,
-            settings=f"{_SETTINGS}, {FINAL_SETTINGS}",
+            settings=f"{SETTINGS}, {FINAL_SETTINGS}",
         )
         [row] = await self._messages.select(replace(query, by_traits=True))
         newest, own, others = row[:3]
@@ -316,7 +322,7 @@ class _StoredArchive:
 
     async def inbox(self, known: Inbox, up_to: int) -> Inbox:
         open_id = partial(self._sealer.open, self._owner)
-        conversations = Conversations(self._messages, self._owner, open_id, _SETTINGS)
+        conversations = Conversations(self._messages, self._owner, open_id, SETTINGS)
         return await conversations.read(known, self._oldest, up_to)
 
     async def _page(self, selection: Selection, limit: int, room: int, *, backward: bool) -> Rows:
@@ -324,14 +330,14 @@ class _StoredArchive:
         order = "DESC" if backward else "ASC"
         # Reading in key order stops at the limit, however large the archive. A peer's messages may
         # be sparse: scanning that column at once is faster then.
-        settings = f"{_SETTINGS}, optimize_read_in_order = {int(not selection.peer)}"
+        settings = f"{SETTINGS}, optimize_read_in_order = {int(not selection.peer)}"
         query = self._query(
             "position, legacy_id, stanza, true",
             selection,
             {"limit": limit, "room": room},
             tail="LIMIT {limit:UInt64}",
             order=order,
-            settings=f"{settings}, {_BOUND}",
+            settings=f"{settings}, {BOUND}",
         )
         try:
             return await self._messages.select(query)
@@ -372,7 +378,7 @@ class _StoredArchive:
         tail: str = "",
         source: str = MESSAGES,
         order: str = "",
-        settings: str = _SETTINGS,
+        settings: str = SETTINGS,
     ) -> Query:
         """Build a query for the messages of a selection."""
         where, values = self._where(selection)

@@ -6,11 +6,11 @@ Planning a statement takes ClickHouse 3 to 5 ms whatever it reads, so owners who
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stanzalake.model.page import MAX_PAGE, NewestMessages, Selection, StoredMessage
+from stanzalake.model.page import NewestMessages, Selection, StoredMessage
 from stanzalake.store.batches import Batches
 from stanzalake.store.erasures import OWNER_MAY_BE_ERASED
 from stanzalake.store.statement import NO_PRESENCE, select
-from stanzalake.store.visible import Query, Rows, VisibleMessages
+from stanzalake.store.visible import BOUND, SETTINGS, Query, Rows, VisibleMessages
 
 MAX_BATCHED = 300
 """Messages of an owner at most that are read together with those of others."""
@@ -21,8 +21,7 @@ _BATCHES = 2
 _ROWS = 2_000_000
 """Rows at most of whose positions a batch looks through; else each owner is read alone."""
 
-_SETTINGS = "SETTINGS max_threads = 1, max_execution_time = 25"
-_BOUND = f"{_SETTINGS}, max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
+_BOUND = f"{SETTINGS}, {BOUND}"
 _COLUMNS = "position, legacy_id, stanza, peer, peer_resource, kind = 'groupchat'"
 _WIDTH = len(StoredMessage._fields)
 
@@ -47,7 +46,7 @@ _EXTENTS = select(
     arrayDistinct(newest) AS distinct,
     if(length(newest) < {{limits:Array(UInt64)}}[index], 0, bitNot(newest[-1].1)),
     number - length(distinct), first, talks - arrayCount(one -> one.2, distinct), first_talk""",
-    tail=f"{_SETTINGS}, max_rows_to_read = {_ROWS}, read_overflow_mode = 'throw'",
+    tail=f"{SETTINGS}, max_rows_to_read = {_ROWS}, read_overflow_mode = 'throw'",
     source=f"({_POSITIONS})",
 )
 _MESSAGES = select(f"{_NUMBER}, {OWNER_MAY_BE_ERASED}, {_COLUMNS}", _OF_OWNERS, _BOUND)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from stanzalake.model.page import MAX_PAGE
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import MAY_BE_ERASED, VISIBLE
 from stanzalake.store.statement import MESSAGES, select
@@ -19,6 +20,12 @@ Rows = Sequence[Sequence[Any]]
 
 FINAL = f"{MESSAGES} FINAL"
 """Source of a query that counts each message once."""
+STATEMENT_SECONDS = 25
+"""Seconds of a statement of readers at most."""
+SETTINGS = f"SETTINGS max_threads = 1, max_execution_time = {STATEMENT_SECONDS}"
+"""Settings of readers' statements."""
+BOUND = f"max_result_bytes = {2 * MAX_PAGE}, result_overflow_mode = 'throw'"
+"""Settings that bound the bytes of stanzas in a result."""
 FINAL_SETTINGS = "do_not_merge_across_partitions_select_final = 1"
 """Settings for it: a merged partition is counted without deduplication."""
 
