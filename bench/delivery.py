@@ -5,21 +5,20 @@ through their archives as fast as they get answers. One contender runs at a time
 """
 
 import asyncio
-import random
 import statistics
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
 
 from bench import load
 from bench.contenders import MOD_MAM, OURS, Contender, contenders, open_sessions
 from bench.corpus import Corpus, Owner
+from bench.flood import questions
 from bench.load import Result
 from bench.pages import percentile
-from bench.questions import PAGE, ask, draw
+from bench.questions import PAGE, ask
 from bench.report import Cell, Table, Target
 from devstack.raw import RawSession
 
@@ -32,8 +31,6 @@ _RATE = 10.0
 _SECONDS = 20.0
 _QUICK_SECONDS = 1.0
 _RUNS = 2
-_SLOTS = 1_000_000
-"""Messages on their way at most: a steady load does not wait for the server."""
 
 
 @dataclass
@@ -80,12 +77,8 @@ class Readers:
                 group.create_task(self._read(owner, session))
 
     async def _read(self, owner: Owner, session: RawSession) -> None:
-        chance = random.Random(owner.jid)  # noqa: S311  # a seed repeats the questions
-        positions = self.corpus.positions(owner)
-        for position in cycle(chance.sample(positions, len(positions))):
-            for question in draw(owner, position, chance):
-                markup = question.markup(lambda at: self.contender.seal(owner.jid, at))
-                self.seconds.append(await ask(session, markup))
+        for markup in questions(self.contender, self.corpus, owner, PAGE):
+            self.seconds.append(await ask(session, markup))
 
 
 async def measure(
@@ -135,7 +128,7 @@ async def _run(contender: Contender, corpus: Corpus, seconds: float) -> Figures:
 async def _talk(sessions: Sequence[RawSession], seconds: float, seed: int) -> Result:
     texts = load.bodies(int(_PAIRS * _RATE * seconds), seed)
     senders, receivers = list(sessions[:_PAIRS]), list(sessions[_PAIRS:])
-    return await load.run(senders, receivers, texts, window=_SLOTS, rate=_RATE)
+    return await load.run(senders, receivers, texts, window=load.UNBOUNDED, rate=_RATE)
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

@@ -77,7 +77,7 @@ class Flood:
 
 def questions(contender: Contender, corpus: Corpus, owner: Owner, limit: int) -> Iterator[str]:
     """Yield questions of every kind about an archive, without an end."""
-    chance = random.Random(corpus.seed)  # noqa: S311  # a seed repeats the questions
+    chance = random.Random(owner.jid)  # noqa: S311  # a seed repeats the questions
     positions: Sequence[int] = corpus.positions(owner)
     for position in cycle(chance.sample(positions, len(positions))):
         for question in draw(owner, position, chance):

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from bench.contenders import Contender
 from bench.corpus import HOST
-from bench.questions import Question, fetch
+from bench.questions import LAST_PAGE, fetch
 from devstack.raw import RawSession
-from stanzalake.model.page import Selection
 
 MODULES = Path(__file__).with_name("modules")
 PAGE = 250
@@ -27,7 +26,6 @@ CONTENTS = {
 
 _LONGEST = "<iq type='get' to='{}' id='holds'><longest xmlns='urn:stanzalake:bench:holds'/></iq>"
 _ATTRIBUTE = re.compile(rb"(wall|cpu)=['\"]([0-9.]+)['\"]")
-_LAST = Question("last page", Selection(), backward=True)
 
 
 class Hold(NamedTuple):
@@ -67,7 +65,7 @@ async def fill(sender: RawSession, readers: Sequence[RawSession], messages: int)
 
 async def measure(probe: RawSession, reader: RawSession, pages: int) -> list[Hold]:
     """Read the same page again and again; return the longest hold during each."""
-    markup, found = _LAST.markup(str, PAGE), list[Hold]()
+    markup, found = LAST_PAGE.markup(str, PAGE), list[Hold]()
     await fetch(reader, markup)
     for _ in range(pages):
         await longest(probe)

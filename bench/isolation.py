@@ -4,6 +4,7 @@ One contender runs at a time; its quiet and its loaded phases take turns. The er
 mod_mam has none for an operator.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -198,10 +199,10 @@ async def _erase(stage: Stage, ours: Ours) -> Erasing:
     live = Traffic(talkers[:_PAIRS], talkers[_PAIRS:], ours.settings, stage.corpus.seed)
     erasing = Erasing()
     async with live.running(Felt()):
-        await traffic.pause(stage.scale.quiet)
+        await asyncio.sleep(stage.scale.quiet)
     for owner in stage.erased:
         async with live.running(erasing.quiet):
-            await traffic.pause(stage.scale.quiet)
+            await asyncio.sleep(stage.scale.quiet)
         async with live.running(erasing.loaded):
             erasing.returned.append(await run_command(ours.settings, "delete", owner.jid, "--yes"))
             erasing.cleaned.append(await run_command(ours.settings, "expire", "--yes", "--wait"))

@@ -16,13 +16,12 @@ from bench import usage
 from bench.corpus import HOST
 from bench.load import bodies
 from bench.pages import percentile
-from bench.questions import Question, ask
+from bench.questions import LAST_PAGE, ask
 from bench.report import Cell, Table, Target
 from devstack.deployment import Distributed
 from devstack.ports import free_port
 from devstack.raw import RawSession
 from stanzalake.config import settings
-from stanzalake.model.page import Selection
 from stanzalake.model.position import to_milliseconds
 from stanzalake.store.client import Store
 
@@ -40,7 +39,6 @@ _TICK = 0.01
 _LOOK = 0.02
 _WITHIN = 60.0
 _SOUGHT = "owner IN {owners:Array(String)} AND position >= {since:UInt64}"
-_LAST = Question("last page", Selection(), backward=True)
 
 
 @dataclass
@@ -200,7 +198,7 @@ async def _waits(pairs: Pairs, port: int, number: int) -> float:
     """Request last pages; return the milliseconds that each waited for earlier messages."""
     before = await asyncio.to_thread(_metric, port)
     for count in range(number):
-        await ask(pairs.senders[count % _PAIRS], _LAST.markup(str))
+        await ask(pairs.senders[count % _PAIRS], LAST_PAGE.markup(str))
         await asyncio.sleep(0.25)
     after = await asyncio.to_thread(_metric, port)
     return 1000 * (after["sum"] - before["sum"]) / (after["count"] - before["count"])

@@ -11,6 +11,9 @@ from typing import Protocol
 
 from devstack.raw import RawSession
 
+UNBOUNDED = 1_000_000
+"""Window of a steady load, which does not wait for the server."""
+
 _END = b"</message>"
 _STAMP = re.compile(rb"id='(\d+)'|id=\"(\d+)\"")
 _WORDS = 5000

@@ -67,6 +67,10 @@ def draw(owner: Owner, position: int, chance: random.Random) -> Sequence[Questio
     )
 
 
+LAST_PAGE = Question("last page", Selection(), backward=True)
+"""The newest messages of an archive."""
+
+
 async def ask(session: RawSession, markup: str) -> float:
     """Query a session's own archive; return the seconds until the answer.
 

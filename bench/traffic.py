@@ -10,12 +10,11 @@ from itertools import cycle
 
 from bench import load
 from bench.lag import Watch
-from bench.questions import Question, fetch
+from bench.questions import LAST_PAGE, fetch
 from devstack.process import ProgramFailed
 from devstack.raw import RawSession
 from devstack.service import environment
 from stanzalake.config import settings
-from stanzalake.model.page import Selection
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Store
 
@@ -26,9 +25,6 @@ PAGES = 10.0
 
 _SLICE = 2.0
 """Seconds of talk after which the traffic may end."""
-_SLOTS = 1_000_000
-"""Messages on their way at most: a steady load does not wait for the server."""
-_LAST = Question("last page", Selection(), backward=True)
 
 
 @dataclass
@@ -76,10 +72,8 @@ class Traffic:
         """Talk and page during the block, and record it."""
         now, stop, since = Felt(), asyncio.Event(), from_milliseconds(int(time.time() * 1000))
         store = Store.of(settings.load(self.settings))
-        watch, seen = (
-            Watch(store, [s.jid for s in (*self.senders, *self.receivers)]),
-            asyncio.Event(),
-        )
+        watch = Watch(store, [session.jid for session in (*self.senders, *self.receivers)])
+        seen = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(watch.run(since, seen))
@@ -100,12 +94,12 @@ class Traffic:
         texts = load.bodies(int(len(self.senders) * RATE * _SLICE), self.seed)
         while not stop.is_set():
             result = await load.run(
-                list(self.senders), list(self.receivers), texts, window=_SLOTS, rate=RATE
+                list(self.senders), list(self.receivers), texts, window=load.UNBOUNDED, rate=RATE
             )
             felt.deliveries += result.latencies
 
     async def _page(self, felt: Felt, stop: asyncio.Event) -> None:
-        loop, markup = asyncio.get_running_loop(), _LAST.markup(str)
+        loop, markup = asyncio.get_running_loop(), LAST_PAGE.markup(str)
         due = loop.time()
         for session in cycle(self.senders):
             if stop.is_set():
@@ -116,11 +110,6 @@ class Traffic:
             page = await fetch(session, markup)
             felt.pages.append(loop.time() - start)
             felt.unstable += b"stable='false'" in page
-
-
-async def pause(seconds: float) -> None:
-    """Let the traffic go on for some time."""
-    await asyncio.sleep(seconds)
 
 
 async def run_command(given: Mapping[str, str], *arguments: str) -> float:
