@@ -44,6 +44,12 @@ def test_every_container_is_bounded(name: str) -> None:
     assert SERVICES[name]["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
 
 
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_container_ends_on_a_signal_and_reaps_its_processes(name: str) -> None:
+    """As process 1, a shell or a command without handlers of its own ignores SIGTERM."""
+    assert SERVICES[name]["init"] is True
+
+
 def test_prosody_alone_is_open_to_other_machines() -> None:
     for name, service in SERVICES.items():
         ports = [str(port) for port in service.get("ports", ())]
@@ -118,6 +124,7 @@ def test_production_adds_bounded_containers_and_known_settings() -> None:
     assert added == {"kafka-2", "kafka-3", "kafka-exporter", "backup"}
     for name in added:
         assert re.fullmatch(r"\d+[mg]", PRODUCTION["services"][name]["mem_limit"])
+        assert PRODUCTION["services"][name]["init"] is True
         assert PRODUCTION["services"][name]["logging"]["options"]["max-size"] == "10m"
         assert "ports" not in PRODUCTION["services"][name]
     known = {variable for variable, _, _ in settings.variables()}
