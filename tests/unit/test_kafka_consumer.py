@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from stanzalake.errors import LogUnavailable
 from stanzalake.log.kafka import consumer as kafka_consumer
+from stanzalake.log.kafka.awaited import AwaitedOffsets
 from stanzalake.log.kafka.consumer import KafkaConsumer
 
 TOPIC = "stanzalake.events"
@@ -67,7 +68,7 @@ class Broker:
 class Listener:
     """Stands in for the listener to announcements."""
 
-    offsets: Mapping[int, int] = {}
+    awaited = AwaitedOffsets()
     on_heard: Any = None
 
     def hear(self) -> None:
@@ -177,3 +178,20 @@ async def test_a_silent_broker_is_found_whatever_the_wall_clock_does(
     now[0] += 61
     with pytest.raises(LogUnavailable):
         await consumer.read(1, TIMEOUT)
+
+
+def test_an_offset_of_a_topic_that_was_created_anew_is_soon_awaited_no_more() -> None:
+    now = [1000.0]
+    awaited = AwaitedOffsets(lambda: now[0])
+    awaited.add({0: 1_000_000, 1: 5})
+    for offset in range(1, 40):  # of the new topic, announced all the time
+        now[0] += 2
+        awaited.add({0: offset})
+    assert awaited.read() == {0: 39}
+
+
+def test_the_highest_of_several_awaited_offsets_counts() -> None:
+    awaited = AwaitedOffsets(lambda: 1000.0)
+    for offset in (90, 100, 95):
+        awaited.add({0: offset})
+    assert awaited.read() == {0: 100}

@@ -22,6 +22,9 @@ _PAUSE = 5.0
 _PER_SECOND = 5.0
 _BURST = 10.0
 """Signals that are heeded in a row; more of them would make a part in the store for each."""
+_LASTING = 60.0
+"""Seconds for which an offset is awaited. Nobody waits so long, and a topic that was created anew
+begins at 0: an offset of the former one would end every batch until the new one has reached it."""
 
 
 class Announcer:
@@ -67,6 +70,30 @@ class Announcer:
             await kafka.stop(producer)
 
 
+class AwaitedOffsets:
+    """The awaited offset of each partition, for a minute.
+
+    Args:
+        clock: Monotonic time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._awaited: dict[int, tuple[int, float]] = {}
+
+    def add(self, offsets: Mapping[int, int]) -> None:
+        """Add awaited offsets, unless a higher one of the partition is awaited."""
+        now, current = self._clock(), self.read()
+        for partition, offset in offsets.items():
+            if offset >= current.get(partition, 0):
+                self._awaited[partition] = (offset, now + _LASTING)
+
+    def read(self) -> Mapping[int, int]:
+        """Return the offsets that are awaited now, by partition."""
+        now = self._clock()
+        return {p: offset for p, (offset, end) in self._awaited.items() if now < end}
+
+
 class Listener:
     """Reads the announcements of awaited offsets, from now on.
 
@@ -75,7 +102,7 @@ class Listener:
         topic: The topic's full name.
 
     Attributes:
-        offsets: The awaited offset of each partition.
+        awaited: The awaited offset of each partition.
         on_heard: Called by each announcement.
     """
 
@@ -84,7 +111,7 @@ class Listener:
         self._topic = topic
         self._trouble = LogOnce(__name__)
         self._tokens, self._at = _BURST, time.monotonic()
-        self.offsets: dict[int, int] = {}
+        self.awaited = AwaitedOffsets()
         self.on_heard: Callable[[], None] | None = None
         self._task = asyncio.create_task(_repeat(self._listen, self._trouble))
 
@@ -110,8 +137,7 @@ class Listener:
             wanted = watermarks.read(value.decode())
             if not self._may_heed():
                 return
-            for partition, offset in wanted.items():
-                self.offsets[partition] = max(offset, self.offsets.get(partition, 0))
+            self.awaited.add(wanted)
             if self.on_heard is not None:
                 self.on_heard()
 

@@ -136,7 +136,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
 
     def awaited(self) -> Mapping[int, int]:
         """Return the offsets that others have announced to wait for."""
-        return self._listener.offsets if self._listener else {}
+        return self._listener.awaited.read() if self._listener else {}
 
     async def close(self) -> None:
         """Leave the group."""
