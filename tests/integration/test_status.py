@@ -100,7 +100,8 @@ async def test_watching_shows_the_status_until_it_is_ended(
 ) -> None:
     terminal, end = os.openpty()
     watching = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "stanzalake", "status", "--watch"),
+        # A shell's background process ignores SIGINT, and so would its children.
+        *("env", "--default-signal", sys.executable, "-m", "stanzalake", "status", "--watch"),
         env=environment({**deployment.settings, "TERM": "xterm"}),
         stdout=end,
         stderr=end,
