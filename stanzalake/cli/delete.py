@@ -70,8 +70,8 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
         if not dry_run:
             now = time.time()
             doomed = eraser.deletion.doomed(now, [erasure]) if wait else frozenset()
-            with record_access(values, "delete", owner) as access:
-                access.messages, access.filtered = span.messages, bool(peer)
+            with record_access(values, "delete", owner, filtered=bool(peer)) as access:
+                access.messages = span.messages
                 _erase(eraser, erasure, timeout)
             if wait:
                 wait_until_clean(eraser.deletion, doomed, now)

@@ -95,8 +95,12 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     low = max(from_milliseconds(start or 0), values.retention.horizon(owner, time.time()))
     high = MAX_POSITION if end is None else from_milliseconds(end) - 1
     span = MessageRange(owner, *split(peer), low, high)
-    with record_access(values, "export", owner) as access, open_archive(values) as store:
-        access.filtered, access.retracted = bool(peer), with_retracted
+    with (
+        record_access(
+            values, "export", owner, filtered=bool(peer), retracted=with_retracted
+        ) as access,
+        open_archive(values) as store,
+    ):
         messages = Messages(store, with_retracted=with_retracted, with_presences=form == "jsonl")
         total = messages.count(span)
         if not total:

@@ -12,6 +12,7 @@ from stanzalake.cli.output import tell
 from stanzalake.config import settings
 from stanzalake.errors import InvalidEvent, NotFound
 from stanzalake.log.base import Record
+from stanzalake.observability.access_log import record_access
 from stanzalake.operations import dead_letters
 from stanzalake.operations.dead_letters import DeadLetter, RecordId, ReplayResult
 
@@ -84,22 +85,29 @@ def show_command(
 ) -> None:
     """Show one dead letter: its metadata and, on request, its bytes.
 
+    The access log records each use of --body and --output.
+
     Status 1 if there is no such record.
     """
+    values = settings.load(env_file=env_file)
 
     async def work() -> Record:
-        async with dead_letters.open_log(settings.load(env_file=env_file)) as log:
+        async with dead_letters.open_log(values) as log:
             return await dead_letters.find(log, id_)
 
     record = asyncio.run(work())
-    if output is not None:
-        output.write(record.value)
-    fields = _fields(DeadLetter.of(record))
-    if body:
-        click.echo(record.value, nl=False)
-    elif as_json:
+    letter = DeadLetter.of(record)
+    if body or output is not None:
+        with record_access(values, "rejected", letter.key) as access:
+            if output is not None:
+                output.write(record.value)
+            if body:
+                click.echo(record.value, nl=False)
+            access.messages, access.size = 1, letter.size
+    fields = _fields(letter)
+    if as_json and not body:
         click.echo(json.dumps(fields))
-    else:
+    elif not body:
         for name, value in fields.items():
             click.echo(f"{name}: {_printable(str(value))}")
 

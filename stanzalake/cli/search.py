@@ -69,12 +69,12 @@ def command(  # noqa: PLR0913, PLR0917  # the command's options
     wanted = SearchQuery(query, owner or "", *split(peer), low, high)
     oldest = horizon(values.retention, time.time())
     with (
-        record_access(values, "search", wanted.owner) as access,
+        record_access(values, "search", wanted.owner, filtered=bool(peer)) as access,
         open_archive(values) as store,
         Console(stderr=True).status("searching"),
     ):
         found = search.search(store, wanted, limit, oldest)
-        access.filtered, access.messages = bool(peer), len(found)
+        access.messages = len(found)
         access.size = sum(message.size for message in found)
     for line in _lines(found, as_json=as_json):
         click.echo(line)

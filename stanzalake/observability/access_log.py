@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
@@ -41,7 +41,7 @@ class Access:
         through: The component or command.
         filtered: Whether the request was limited to a single other party.
         retracted: Whether the content of retracted messages was included.
-        outcome: Result; ``interrupted`` until completion.
+        outcome: Result; ``interrupted`` until completion, ``begun`` in a command's first line.
         messages: Number of messages returned or removed.
         size: Bytes of their stanzas.
         users: Real user ids of an operator's process, by field; empty for requests.
@@ -105,16 +105,17 @@ class AccessLog:
         self._handler = _handler(path) if path else None
         self._failure = LogOnce(__name__)
 
-    def write(self, access: Access) -> None:
-        """Write a line. A failure is reported in the process's own log."""
+    def write(self, access: Access) -> bool:
+        """Write a line; False after a failure, which is reported in the process's own log."""
         if self._handler is None:
-            return
+            return True
         try:
             self._handler.emit(logging.makeLogRecord({"msg": access.line()}))
         except OSError as error:
             self._failure.begin(f"the access log is not written: {error.strerror}", logging.ERROR)
-        else:
-            self._failure.end()
+            return False
+        self._failure.end()
+        return True
 
     def close(self) -> None:
         """Close the file; lines that a full disk did not take are lost."""
@@ -135,17 +136,27 @@ def _handler(path: str) -> logging.Handler:
 
 
 @contextmanager
-def record_access(settings: Settings, action: str, owner: str = "") -> Iterator[Access]:
+def record_access(
+    settings: Settings,
+    action: str,
+    owner: str = "",
+    *,
+    filtered: bool = False,
+    retracted: bool = False,
+) -> Iterator[Access]:
     """Record an operator's access to an archive, including a failed or interrupted one.
 
-    Without an access log the line goes to standard error: reading or removing other people's
-    messages always leaves a trace. The block sets `messages` and `size` of the access, and
-    `outcome` when the command did not complete.
+    A line with the outcome ``begun`` comes before the block, so that even a killed command has
+    left one; the line after the block has the same time. Without an access log the latter goes to
+    standard error: reading or removing other people's messages always leaves a trace. The block
+    sets `messages` and `size` of the access, and `outcome` when the command did not complete.
 
     Args:
         settings: Settings with the path of the access log.
         action: Name of the command.
         owner: Bare JID of the archive's owner; empty for all.
+        filtered: Whether the command is limited to a single other party.
+        retracted: Whether it includes the content of retracted messages.
 
     Raises:
         SettingsError: The access log cannot be written; the block does not run.
@@ -156,8 +167,13 @@ def record_access(settings: Settings, action: str, owner: str = "") -> Iterator[
         owner=owner,
         action=action,
         through=f"stanzalake {action}",
+        filtered=filtered,
+        retracted=retracted,
         users=_user_ids(),
     )
+    if settings.access_log and not log.write(replace(access, outcome="begun")):
+        log.close()
+        raise SettingsError(f"STANZALAKE_ACCESS_LOG={settings.access_log} cannot be written")
     try:
         with raise_interrupts():
             yield access

@@ -127,9 +127,12 @@ async def test_the_original_bytes_are_printed_on_request(
     )
     place = (await ids(stanzalake))[f"{EVENTS}/0/7"]
     file = tmp_path / "bytes"
-    status, out, _ = await stanzalake.run("rejected", "show", place, "--output", str(file))
+    status, out, err = await stanzalake.run("rejected", "show", place, "--output", str(file))
     assert (status, file.read_bytes()) == (0, ENTRIES[1].value)
     assert "garbage" not in out
+    access = json.loads(err)
+    assert (access["owner"], access["action"]) == (ENTRIES[1].key, "rejected")
+    assert (access["outcome"], access["messages"]) == ("done", 1)
 
 
 async def test_a_valid_event_is_replayed_once(stanzalake: Command, log: Log) -> None:

@@ -313,7 +313,10 @@ async def test_retracted_content_is_exported_only_where_it_is_kept_and_on_record
     assert "<body>" not in hidden["stanza"]
     assert (shown["id"], shown["stanza"]) == (hidden["id"], said.stanza)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line.get("retracted") for line in lines if line["action"] == "export"] == [None, True]
+    assert [(line["outcome"], line.get("retracted")) for line in lines] == [
+        *(("begun", None), ("done", None)),
+        *(("begun", True), ("done", True)),
+    ]
 
 
 @pytest.mark.slow

@@ -6,7 +6,17 @@ import os
 import pwd
 from collections.abc import AsyncIterator
 from pathlib import Path
-from signal import SIG_DFL, SIG_IGN, SIGHUP, SIGTERM, Signals, getsignal, raise_signal, signal
+from signal import (
+    SIG_DFL,
+    SIG_IGN,
+    SIGHUP,
+    SIGKILL,
+    SIGTERM,
+    Signals,
+    getsignal,
+    raise_signal,
+    signal,
+)
 from typing import Any
 from xml.etree.ElementTree import tostring
 
@@ -20,6 +30,17 @@ from tests.support.queries import BALCONY, COMPONENT, envelope, field, form, que
 from tests.support.settings import load
 from tests.support.stage import Stage
 from tests.support.wait import until
+
+
+def commands(file: Path) -> list[dict[str, Any]]:
+    """Return the last line of each command, once it has compared that with the first."""
+    found = lines(file)
+    begun, ended = found[::2], found[1::2]
+    for first, last in zip(begun, ended, strict=True):
+        assert (first["outcome"], first["messages"]) == ("begun", 0)
+        same = ("at", "by", "uid", "owner", "action", "through", "filtered", "retracted")
+        assert [first.get(name) for name in same] == [last.get(name) for name in same]
+    return ended
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
@@ -123,13 +144,13 @@ def test_a_command_is_logged_with_the_operators_name(
 ) -> None:
     monkeypatch.setenv("SUDO_USER", "laurence")
     values = load(STANZALAKE_ACCESS_LOG=str(tmp_path / "log"))
-    with record_access(values, "export", JULIET) as access:
+    with record_access(values, "export", JULIET, filtered=True, retracted=True) as access:
         access.messages = 7
     with pytest.raises(StoreUnavailable), record_access(values, "search"):
         raise StoreUnavailable("away")
     with pytest.raises(KeyboardInterrupt), record_access(values, "delete", JULIET):
         raise KeyboardInterrupt
-    exported, searched, deleted = lines(tmp_path / "log")
+    exported, searched, deleted = commands(tmp_path / "log")
     assert exported["by"] == "operator:laurence"
     assert exported["uid"] == os.getuid()
     assert (exported["owner"], exported["messages"], exported["outcome"]) == (JULIET, 7, "done")
@@ -143,7 +164,7 @@ def test_a_command_that_a_signal_ends_is_logged(tmp_path: Path, number: Signals)
     signal(number, SIG_DFL)  # whatever started the tests may ignore it
     with pytest.raises(KeyboardInterrupt), record_access(values, "export", JULIET):
         raise_signal(number)
-    [line] = lines(tmp_path / "log")
+    [line] = commands(tmp_path / "log")
     assert line["outcome"] == "interrupted"
     assert getsignal(number) is SIG_DFL
 
@@ -153,7 +174,7 @@ def test_a_command_under_nohup_outlasts_its_terminal(tmp_path: Path) -> None:
     with record_access(load(STANZALAKE_ACCESS_LOG=str(tmp_path / "log")), "export", JULIET):
         raise_signal(SIGHUP)
     signal(SIGHUP, before)
-    [line] = lines(tmp_path / "log")
+    [line] = commands(tmp_path / "log")
     assert line["outcome"] == "done"
 
 
@@ -175,8 +196,18 @@ def test_a_command_is_logged_whatever_the_operators_name(
         monkeypatch.setenv("SUDO_USER", claimed)
     with record_access(load(STANZALAKE_ACCESS_LOG=str(tmp_path / "log")), "export", JULIET):
         pass
-    [line] = lines(tmp_path / "log")
+    [line] = commands(tmp_path / "log")
     assert line["by"] == logged
+
+
+def test_a_command_that_is_killed_has_been_logged(tmp_path: Path) -> None:
+    values = load(STANZALAKE_ACCESS_LOG=str(tmp_path / "log"))
+    if (child := os.fork()) == 0:
+        with record_access(values, "export", JULIET, retracted=True):
+            os.kill(os.getpid(), SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -SIGKILL
+    [line] = lines(tmp_path / "log")
+    assert (line["owner"], line["outcome"], line["retracted"]) == (JULIET, "begun", True)
 
 
 def test_without_a_file_a_command_is_logged_on_standard_error(
@@ -189,10 +220,11 @@ def test_without_a_file_a_command_is_logged_on_standard_error(
     assert captured.out == ""
 
 
-def test_a_command_that_cannot_be_logged_does_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["/", "/dev/full"])
+def test_a_command_that_cannot_be_logged_does_nothing(file: str) -> None:
     with (
-        pytest.raises(SettingsError),
-        record_access(load(STANZALAKE_ACCESS_LOG=str(tmp_path)), "search"),
+        pytest.raises(SettingsError, match=f"STANZALAKE_ACCESS_LOG={file} cannot be"),
+        record_access(load(STANZALAKE_ACCESS_LOG=file), "search"),
     ):
         pytest.fail("it was done")
 
@@ -209,5 +241,5 @@ def test_a_command_is_logged_with_the_user_who_logged_in(
     monkeypatch.setattr(access_log, "_LOGIN_ID", file)
     with record_access(load(STANZALAKE_ACCESS_LOG=str(tmp_path / "log")), "export", JULIET):
         pass
-    [line] = lines(tmp_path / "log")
+    [line] = commands(tmp_path / "log")
     assert line.get("login_uid") == login
