@@ -18,7 +18,7 @@ from stanzalake.store.messages import MessageRange, Messages
 from tests.support import schemas
 from tests.support.archives import SEALER, START
 from tests.support.events import JULIET, ROMEO, stanza
-from tests.support.schemas import FORMER
+from tests.support.schemas import FORMER, FROZEN, LAST
 from tests.support.settings import load
 from tests.support.stores import empty_store, migrated_store
 
@@ -120,11 +120,11 @@ def is_killed(store: Store, done: set[str], monkeypatch: pytest.MonkeyPatch) -> 
     params=[*(pytest.param(n, marks=pytest.mark.slow) for n in FORMER[:-1]), FORMER[-1]]
 )
 def former(request: pytest.FixtureRequest) -> Iterator[tuple[Store, int]]:
-    """Give a store as a former version made it and wrote to it, and the version's number."""
+    """Give a store as a former version made it and wrote to it, and its last migration."""
     with closing(empty_store(DSN)) as store:
         schemas.restore(store, schemas.statements(request.param))
-        write(store, int(request.param))
-        yield store, int(request.param)
+        write(store, number := schemas.number(request.param))
+        yield store, number
 
 
 async def test_a_migration_of_a_former_store_killed_behind_each_statement_goes_on(
@@ -166,11 +166,20 @@ def test_a_view_that_a_former_version_has_made_again_is_replaced(
     former: tuple[Store, int],
 ) -> None:
     store, number = former
+    [name] = [name for name in FORMER if schemas.number(name) == number]
     migrations.apply(store, SETTINGS)
     expected = schemas.definitions(store)
     assert migrations.pending_changes(store, SETTINGS) == []
-    [view] = schemas.statements(f"{number:03d}", "CREATE VIEW {table}_bodies")
+    [view] = schemas.statements(name, "CREATE VIEW {table}_bodies")
     store.command(view.replace("CREATE", "CREATE OR REPLACE", 1).replace("{table}", store.table))
     assert migrations.pending_changes(store, SETTINGS) == ["a new view of bodies"]
     migrations.apply(store, SETTINGS)
     assert schemas.definitions(store) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in FROZEN if schemas.number(name) == LAST] or [""])
+def test_no_migration_was_edited_since_its_release(name: str) -> None:
+    """Until there is a later migration, which upgrades from the release are tested with."""
+    with migrated_store(DSN, partition_by="year") as fresh, closing(empty_store(DSN)) as store:
+        schemas.restore(store, schemas.statements(name) if name else schemas.freeze(fresh))
+        assert schemas.definitions(store) == schemas.definitions(fresh)

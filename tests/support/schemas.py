@@ -1,4 +1,4 @@
-"""Schemas as former versions made them, by the number of their last migration.
+"""Schemas as former versions made them: NUMBER of the last migration, and -VERSION of a release.
 
 `python -m tests.support.schemas` adds the present one, which is to be done at each release.
 """
@@ -12,19 +12,35 @@ from pathlib import Path
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from stanzalake.store.statement import literal
+from tests.support.releases import VERSION
 from tests.support.settings import load
 
 DIRECTORY = Path(__file__).parent / "former_schemas"
-FORMER = sorted(path.stem for path in DIRECTORY.glob("*.sql"))
-"""Numbers of the former schemas, with zeros: 004."""
+FROZEN = sorted(path.stem for path in DIRECTORY.glob("*.sql"))
+"""Names of the schemas: 004, or 027-0.1.0."""
 
 _SEPARATOR = ";\n\n"
 _RANKS = {"View": 1, "MaterializedView": 2}
 
 
-def statements(number: str, prefix: str = "") -> list[str]:
-    """Return the statements of a former schema that begin so."""
-    text = (DIRECTORY / f"{number}.sql").read_text()
+def number(name: str) -> int:
+    """Return the number of the last migration of a frozen schema."""
+    return int(name.partition("-")[0])
+
+
+def version(name: str) -> str:
+    """Return the version whose schema was frozen; empty for one before the first release."""
+    return name.partition("-")[2]
+
+
+LAST = max(migration.number for migration in migrations.all_migrations())
+FORMER = [name for name in FROZEN if number(name) < LAST]
+"""Names of the schemas from which there is something to migrate."""
+
+
+def statements(name: str, prefix: str = "") -> list[str]:
+    """Return the statements of a frozen schema that begin so."""
+    text = (DIRECTORY / f"{name}.sql").read_text()
     return [statement for statement in text.split(_SEPARATOR) if statement.startswith(prefix)]
 
 
@@ -83,8 +99,9 @@ def main() -> None:
     """Write the present schema to its file."""
     with closing(Store("chdb://:memory:", "messages")) as store:
         migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
-        [(number,)] = store.select("SELECT max(number) FROM {migrations:Identifier}")
-        (DIRECTORY / f"{number:03d}.sql").write_text(_SEPARATOR.join(freeze(store)) + "\n")
+        [(last,)] = store.select("SELECT max(number) FROM {migrations:Identifier}")
+        file = DIRECTORY / f"{last:03d}-{VERSION}.sql"
+        file.write_text(_SEPARATOR.join(freeze(store)) + "\n")
 
 
 if __name__ == "__main__":
