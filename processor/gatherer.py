@@ -9,6 +9,8 @@ from processor.retry import Retry, Stopped
 from stanzalake.log.base import READ_BYTES, Consumer, Record
 
 _IDLE_SECONDS = 1.0
+_LAST_SECONDS = 0.1
+"""For the read that a stop interrupts: what the log has comes at once."""
 _BURST = 5.0
 """Batches that may follow each other without a pause after a quiet time."""
 
@@ -108,7 +110,7 @@ class Gatherer:
     async def gather(self) -> tuple[list[Record], str]:
         """Return a batch and the cause of its end: rows, bytes, age, awaited, quiet or stop.
 
-        The batch is empty if no record arrives within a second.
+        The batch is empty if no record arrives within a second, or until `stop` is set.
         """
         first = await self._read(self._limits.rows, _IDLE_SECONDS)
         batch = _Gathered(self._clock() + self._limits.seconds)
@@ -141,7 +143,14 @@ class Gatherer:
         return any(awaited.get(partition, 0) > offset for partition, offset in batch.first.items())
 
     async def _read(self, limit: int, timeout: float) -> Sequence[Record]:
+        call = partial(self._consumer.read, limit, timeout)
+        reading = asyncio.ensure_future(self._retry.until_done(call))
+        stopping = asyncio.ensure_future(self._stop.wait())
         try:
-            return await self._retry.until_done(partial(self._consumer.read, limit, timeout))
-        except Stopped:
+            await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return await asyncio.wait_for(reading, _LAST_SECONDS)
+        except (Stopped, TimeoutError):
             return ()
+        finally:
+            reading.cancel()
+            stopping.cancel()

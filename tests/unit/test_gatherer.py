@@ -85,6 +85,32 @@ async def test_a_full_batch_ends() -> None:
     assert await gather(Feed([1, 2], [3]), 1, rows=2) == [([1, 2], "rows")]
 
 
+async def test_a_stop_does_not_wait_for_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatherer, "_IDLE_SECONDS", 60.0)
+    stop = asyncio.Event()
+    one = Gatherer(Feed(), Limits(100, 60.0), Retry(__name__, "processor", stop), stop)
+    asyncio.get_running_loop().call_soon(stop.set)
+    async with asyncio.timeout(10):
+        assert await one.gather() == ([], "stop")
+
+
+async def test_a_stop_takes_along_the_records_that_are_being_read() -> None:
+    feed, stop, arrived = Feed([5, 6]), asyncio.Event(), asyncio.Event()
+
+    async def read(limit: int, timeout: float) -> Sequence[Record]:
+        await arrived.wait()
+        return await Feed.read(feed, limit, timeout)
+
+    feed.read = read  # type: ignore[method-assign]  # a log that takes its time
+    one = Gatherer(feed, Limits(100, 60.0), Retry(__name__, "processor", stop), stop)
+    gathering = asyncio.ensure_future(one.gather())
+    asyncio.get_running_loop().call_soon(stop.set)
+    await stop.wait()
+    arrived.set()
+    records, cause = await gathering
+    assert ([record.offset for record in records], cause) == ([5, 6], "stop")
+
+
 def test_a_pace_is_one_batch_an_interval_and_a_few_after_a_quiet_time() -> None:
     now = 0.0
     pace = Pace(SECONDS, lambda: now)
