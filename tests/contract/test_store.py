@@ -1,13 +1,10 @@
 """The store client and the schema, on both engines."""
 
-import itertools
 import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import date
-from typing import Any
 
 import pytest
 
@@ -17,13 +14,13 @@ from stanzalake.errors import (
     SchemaAhead,
     SchemaBehind,
     StoreRefused,
-    StoreUnavailable,
 )
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import DENIED, ROW_ERRORS, TRANSIENT, Row, Store
 from tests.support import schemas
 from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.kills import killed_behind
 from tests.support.settings import load
 from tests.support.stores import ON_BOTH_STORES, empty_store, migrated_store
 
@@ -31,6 +28,7 @@ pytestmark = ON_BOTH_STORES
 
 YEAR = 31_556_952
 NOW = 1_790_000_000_000
+SETTINGS = load(PROSODY_ARCHIVE_EXPIRES_AFTER="never")
 
 
 @pytest.fixture
@@ -126,30 +124,20 @@ def test_a_table_altered_by_settings_equals_a_fresh_one(store: Store, dsn: str) 
     fresh.close()
 
 
-def test_a_migration_interrupted_anywhere_is_applied_again(
-    store: Store, dsn: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "left", [55, 20, 0], ids=["between tables", "between views", "before the record"]
+)
+def test_a_new_store_is_completed_after_a_kill(
+    store: Store, dsn: str, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:
-    fresh = empty_store(dsn)
-    migrations.apply(fresh, load())
-    command, left = store.command, 0
-
-    def interrupted(statement: str, *arguments: Any) -> None:
-        nonlocal left
-        if not left:
-            raise StoreUnavailable("killed")
-        left -= 1
-        command(statement, *arguments)
-
-    monkeypatch.setattr(store, "command", interrupted)
-    for left in itertools.count():  # noqa: B007  # the command counts down
-        with suppress(StoreUnavailable):
-            migrations.apply(store, load())
-            break
-    for suffix in ("", "_bodies", "_erasures"):
-        assert definition(store, suffix).replace(store.table, "t") == definition(
-            fresh, suffix
-        ).replace(fresh.table, "t")
-    fresh.close()
+    target = migrations.Target.of(store, SETTINGS)
+    writes = [*target.record(), *target.of_new_store()]
+    with killed_behind(len(writes) - left, monkeypatch) as is_killed:
+        migrations.apply(store, SETTINGS)
+    assert is_killed
+    assert len(migrations.apply(store, SETTINGS)) == len(list(migrations.all_migrations()))
+    with migrated_store(dsn) as whole:
+        assert schemas.definitions(store) == schemas.definitions(whole)
 
 
 def test_a_schema_behind_names_the_command_to_run(store: Store) -> None:

@@ -10,8 +10,9 @@ does not apply the definer's grants to a distributed table below a view.
 import logging
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
+from itertools import chain
 from typing import NamedTuple
 
 from stanzalake.config.settings import Settings
@@ -21,6 +22,7 @@ from stanzalake.store import expressions, schema_version
 from stanzalake.store.client import Store
 from stanzalake.store.dictionary import VIEWS_OF_DAYS, VIEWS_OF_MONTHS
 from stanzalake.store.erasures import Erasures
+from stanzalake.store.migrations import new_store
 from stanzalake.store.retention import NEVER, OWN_HORIZON, RetentionRecord, seconds
 from stanzalake.store.tombstones import MESSAGES_OF_VIEWS, PENDING
 
@@ -104,6 +106,14 @@ class Migration(NamedTuple):
     sql: str
 
 
+class _Row(NamedTuple):
+    """An applied migration; fields in the order of the table's columns."""
+
+    number: int
+    name: str
+    version: str
+
+
 class Target(NamedTuple):
     """Names that migrations are rendered with.
 
@@ -143,25 +153,30 @@ class Target(NamedTuple):
 
     def statements(self, migration: Migration) -> Iterator[str]:
         """Yield a migration's statements, all idempotent."""
-        sql = migration.sql.replace("{bodies}", _BODIES).replace("{traffic}", _TRAFFIC)
-        sql = sql.replace("{dirty_traffic}", _DIRTY_TRAFFIC)
-        yield from self._statements(sql.replace("{pending}", PENDING))
+        for group in self._groups(_expand(migration.sql)):
+            yield from group
+
+    def of_new_store(self) -> Iterator[str]:
+        """Yield the statements that make the schema of a new store, all idempotent."""
+        sql = (_expand(migration.sql) for migration in all_migrations())
+        return new_store.statements(self.table, chain.from_iterable(map(self._groups, sql)))
 
     def bodies(self) -> Iterator[str]:
         """Yield the statements that create the view of bodies, and that of messages to count."""
-        yield from self._statements(f"{_BODIES};\n{_DIRTY_TRAFFIC}")
+        for group in self._groups(f"{_BODIES};\n{_DIRTY_TRAFFIC}"):
+            yield from group
 
     @property
     def kept(self) -> str:
         """Condition for messages that are not expired, as ClickHouse formats it."""
         return _KEPT.format(seconds=seconds(self.retention))
 
-    def _statements(self, sql: str) -> Iterator[str]:
+    def _groups(self, sql: str) -> Iterator[list[str]]:
+        """Yield each statement, with the one that makes its Distributed table anew."""
         for statement in filter(str.strip, sql.split(";\n")):
-            yield self.fill(statement)
-            local = _LOCAL.search(statement)
-            if self.cluster and local:
-                yield self.distributed(*local.groups())
+            local = _LOCAL.search(statement) if self.cluster else None
+            follow_up = [self.distributed(*local.groups())] if local else []
+            yield [self.fill(statement), *follow_up]
 
     def distributed(self, kind: str = "TABLE", suffix: str = "") -> str:
         """Return the statement that creates the Distributed table over a ``..._local`` one."""
@@ -240,6 +255,12 @@ _OWN_RETENTION_ENGINES = {
 }
 
 
+def _expand(sql: str) -> str:
+    """Return a file's text with the views that several files share."""
+    sql = sql.replace("{bodies}", _BODIES).replace("{traffic}", _TRAFFIC)
+    return sql.replace("{dirty_traffic}", _DIRTY_TRAFFIC).replace("{pending}", PENDING)
+
+
 def all_migrations() -> Iterator[Migration]:
     """Yield the numbered files in order."""
     for file in sorted(_FILES.iterdir(), key=lambda f: f.name):
@@ -264,8 +285,11 @@ def apply(store: Store, settings: Settings) -> list[str]:
         store.command(statement)
     schema_version.require_near(store)
     missing = list(_missing(store))
-    for migration in missing:
-        _apply(store, target, migration)
+    if len(missing) == len(list(all_migrations())):
+        _apply(store, target.of_new_store(), missing)
+    else:
+        for migration in missing:
+            _apply(store, target.statements(migration), [migration])
     Erasures(store).fill()
     _record_retention(store, former or settings.retention)
     _apply_settings(store, target, settings)
@@ -312,19 +336,13 @@ def _missing(store: Store) -> Iterator[Migration]:
     return (migration for migration in all_migrations() if migration.number not in applied)
 
 
-def _apply(store: Store, target: Target, migration: Migration) -> None:
-    for statement in target.statements(migration):
+def _apply(store: Store, statements: Iterable[str], migrations: Sequence[Migration]) -> None:
+    for statement in statements:
         store.command(statement)
-    store.command(
-        "INSERT INTO {migrations:Identifier} (number, name, version)"
-        " VALUES ({number:UInt16}, {name:String}, {version:String})",
-        {
-            "number": migration.number,
-            "name": migration.name,
-            "version": schema_version.current(),
-        },
-    )
-    log.info("schema of %s: applied %03d %s", store.table, migration.number, migration.name)
+    version = schema_version.current()
+    store.insert([_Row(m.number, m.name, version) for m in migrations], "_migrations")
+    for migration in migrations:
+        log.info("schema of %s: applied %03d %s", store.table, migration.number, migration.name)
 
 
 def _apply_settings(store: Store, target: Target, settings: Settings) -> None:
