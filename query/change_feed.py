@@ -10,7 +10,7 @@ from typing import Protocol
 from stanzalake.errors import StanzalakeError
 from stanzalake.store.changes import EVERYBODY, HEEDED_WITHIN, OPEN_SECONDS, Change
 
-_POLL_SECONDS = HEEDED_WITHIN / 4
+_POLL_SECONDS = HEEDED_WITHIN / 3
 _SECOND = 1_000_000
 """Microseconds."""
 _OVERLAP = 120 * _SECOND

@@ -29,8 +29,8 @@ REQUEST = tag(QUERY, "request")
 
 MAX_REQUEST = 256 * 1024
 """Characters of a request at most; the module bounds the user's iq at 128 KiB."""
-PART_BYTES = 192 * 1024
-"""Bytes of an answer's part: as base64, half of Prosody's default component_stanza_size_limit."""
+PART_BYTES = 64 * 1024
+"""Bytes of an answer's part, which Prosody reads at once: docs/decisions/0012 says why no more."""
 MAX_ANSWER = 16 * 1024 * 1024
 """Bytes of an answer at most, as the module takes; a page has at most MAX_PAGE of stanzas."""
 
@@ -77,13 +77,11 @@ class Envelope:
         if self.request.iq is None and reply.kind == "error":
             yield markup.element("iq", {"type": "error", **self._addresses()}, reply.payload)
             return
-        data = frames.write(self._frames(reply))
-        if len(data) > MAX_ANSWER:
-            data = frames.write(self._frames(_TOO_LARGE))
-        number = max(1, -(-len(data) // PART_BYTES))
-        for index in range(number):
-            part = data[index * PART_BYTES : (index + 1) * PART_BYTES]
-            yield self._part(part, index + 1, number)
+        parts = frames.write_parts(self._frames(reply), PART_BYTES)
+        if sum(map(len, parts)) > MAX_ANSWER:
+            parts = frames.write_parts(self._frames(_TOO_LARGE), PART_BYTES)
+        for number, part in enumerate(parts, 1):
+            yield self._part(part, number, len(parts))
 
     def _frames(self, reply: Reply) -> Iterator[Frame]:
         if reply.state is not None:

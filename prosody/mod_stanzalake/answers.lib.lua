@@ -19,21 +19,7 @@ local function text_of(element)
 	return #element == 1 and type(text) == "string" and text or element:get_text() or "";
 end
 
--- Adds the next part, an <answer/> element. Returns true, or nil and the reason.
-function answer_mt:add(element)
-	local part, parts = tonumber(element.attr.part), tonumber(element.attr.of);
-	if part ~= #self.texts + 1 or not parts or part > parts then return nil, "an answer whose parts are not in order"; end
-	local text = decode_base64(text_of(element));
-	if not text then return nil, "an answer that is not base64"; end
-	self.bytes, self.parts = self.bytes + #text, parts;
-	self.total.bytes = self.total.bytes + #text;
-	if self.bytes > MAX_BYTES then return nil, "an answer that is too large"; end
-	if self.total.bytes > MAX_TOTAL then return nil, "busy"; end
-	self.texts[part] = text;
-	return true;
-end
-
--- Returns the whole text. What one part has is not copied: bytes that are left behind cost the collector's time.
+-- Returns texts as one. A single one is not copied: bytes that are left behind cost the collector's time.
 local function join(texts)
 	return texts[2] and table.concat(texts) or texts[1];
 end
@@ -46,28 +32,58 @@ local function state_of(text, position)
 	return state;
 end
 
--- Returns a table with messages, iq (its text) and state, the last two if present; or nil and the reason. The messages
--- are a list of positions, with the text and lists of the first and last byte in it of each (firsts, lasts).
-function answer_mt:open()
-	if not self.parts or #self.texts ~= self.parts then return nil, "an answer without its last part"; end
-	local text, state, state_position = join(self.texts), nil, nil;
-	local messages = { text = text, firsts = {}, lasts = {} };
-	local opened = { messages = messages, close = function () self:close(); end };
-	self.texts = {};
-	local ok, err = frames.read(text, function (kind, position, first, last)
-		if kind == "message" then
-			local number = #messages + 1;
-			messages[number], messages.firsts[number], messages.lasts[number] = position, first, last;
-		elseif kind == "iq" then
-			opened.iq = text:sub(first, last);
-		elseif kind == "state" then
-			state, state_position = text:sub(first, last), position;
-		end
-	end);
-	if ok and state then
-		opened.state, err = state_of(state, state_position);
+-- Notes what is in a frame.
+function answer_mt:take(text, kind, position, first, last)
+	local messages = self.messages;
+	if kind == "message" then
+		local number = #messages + 1;
+		messages[number], messages.texts[number] = position, text;
+		messages.firsts[number], messages.lasts[number] = first, last;
+	elseif kind == "iq" then
+		self.iq = text:sub(first, last);
+	elseif kind == "state" then
+		self.state = { text = text:sub(first, last), position = position };
 	end
-	if err then return nil, err; end
+end
+
+-- Reads the frames that end in the next part. Returns true, or nil and the reason.
+function answer_mt:read(part)
+	local rest = self.rest;
+	rest[#rest + 1], rest.bytes = part, rest.bytes + #part;
+	if rest.bytes < rest.needed then return true; end
+	-- Parts that end with a frame are not joined: a text of several MiB would hold Prosody's loop, in its collector.
+	local text = join(rest);
+	local first, needed = frames.read(text, function (...) self:take(text, ...); end);
+	if not first then return nil, needed; end
+	local left = text:sub(first);
+	self.rest = { left ~= "" and left or nil, bytes = #left, needed = needed };
+	return true;
+end
+
+-- Adds the next part, an <answer/> element. Returns true, or nil and the reason.
+function answer_mt:add(element)
+	local part, parts = tonumber(element.attr.part), tonumber(element.attr.of);
+	if part ~= self.part + 1 or not parts or part > parts then return nil, "an answer whose parts are not in order"; end
+	local text = decode_base64(text_of(element));
+	if not text then return nil, "an answer that is not base64"; end
+	self.bytes, self.part, self.parts = self.bytes + #text, part, parts;
+	self.total.bytes = self.total.bytes + #text;
+	if self.bytes > MAX_BYTES then return nil, "an answer that is too large"; end
+	if self.total.bytes > MAX_TOTAL then return nil, "busy"; end
+	return self:read(text);
+end
+
+-- Returns a table with messages, iq (its text) and state, the last two if present; or nil and the reason. The messages
+-- are a list of positions, with lists of the text that each is in (texts), of its first and of its last byte there.
+function answer_mt:open()
+	if self.part ~= self.parts then return nil, "an answer without its last part"; end
+	if self.rest.bytes > 0 then return nil, "an answer with a frame that is cut off"; end
+	local opened = { messages = self.messages, iq = self.iq, close = function () self:close(); end };
+	if self.state then
+		local state, err = state_of(self.state.text, self.state.position);
+		if not state then return nil, err; end
+		opened.state = state;
+	end
 	return opened;
 end
 
@@ -78,7 +94,11 @@ end
 
 --   total: table shared by all answers, which counts their bytes
 local function new(total)
-	return setmetatable({ texts = {}, bytes = 0, total = total }, answer_mt);
+	return setmetatable({
+		messages = { texts = {}, firsts = {}, lasts = {} };
+		rest = { bytes = 0, needed = 0 };
+		part = 0, bytes = 0, total = total;
+	}, answer_mt);
 end
 
 return { new = new };

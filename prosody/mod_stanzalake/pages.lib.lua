@@ -55,7 +55,7 @@ local function send_text(session, message, text)
 end
 
 local function text_of(messages, number)
-	return messages.text:sub(messages.firsts[number], messages.lasts[number]);
+	return messages.texts[number]:sub(messages.firsts[number], messages.lasts[number]);
 end
 
 local page_mt = {};
@@ -81,7 +81,7 @@ end
 -- Returns what is in a message that is certainly a result for the request: no parser has to make a stanza of it.
 function page_mt:plain_content(number)
 	local messages = self.messages;
-	local text, first, last = messages.text, messages.firsts[number], messages.lasts[number];
+	local text, first, last = messages.texts[number], messages.firsts[number], messages.lasts[number];
 	if self.head == nil then self.head, self.tag = self:find_head(text_of(messages, number)); end
 	local head = self.head;
 	if not head or #head + #END > last - first or text:find(head, first, true) ~= first then return nil; end

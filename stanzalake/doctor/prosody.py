@@ -13,8 +13,8 @@ from stanzalake.model.position import Sealer, to_milliseconds
 
 _NO_TAP = "unsupported-stanza-type"
 _ROOMS = "rooms"
-MIN_STANZA_LIMIT = 300 * 1024
-"""Bytes of the largest stanza that the query component sends: a part of 192 KiB as base64."""
+MIN_STANZA_LIMIT = 128 * 1024
+"""Bytes of the largest stanza that the query component sends: a part of 64 KiB as base64."""
 _MAX_AHEAD = 3_600_000
 """Milliseconds from which on a position ahead of the clock is a fault."""
 

@@ -30,10 +30,29 @@ class Frame(NamedTuple):
 
 def write(frames: Iterable[Frame]) -> bytes:
     """Join frames."""
-    return b"".join(
-        b"%b %d %d\n%b" % (frame.kind.encode(), frame.position, len(frame.content), frame.content)
-        for frame in frames
-    )
+    return b"".join(map(_encode, frames))
+
+
+def write_parts(frames: Iterable[Frame], limit: int) -> Sequence[bytes]:
+    """Join frames into parts, which end between two frames unless a frame has more bytes.
+
+    Args:
+        frames: The frames.
+        limit: Bytes of a part at most.
+    """
+    parts, part, size = [], list[bytes](), 0
+    for data in map(_encode, frames):
+        if size + len(data) > limit and part:
+            parts.append(b"".join(part))
+            part, size = [], 0
+        part.append(data)
+        size += len(data)
+    parts.append(b"".join(part))
+    return [
+        joined[start : start + limit]
+        for joined in parts
+        for start in range(0, len(joined) or 1, limit)
+    ]
 
 
 def read(data: bytes) -> Sequence[Frame]:
@@ -62,6 +81,11 @@ def read_base64(text: str, limit: int) -> Sequence[Frame]:
     except ValueError:
         raise ValueError("not base64") from None
     return read(data)
+
+
+def _encode(frame: Frame) -> bytes:
+    kind, content, position = frame
+    return b"%b %d %d\n%b" % (kind.encode(), position, len(content), content)
 
 
 def _frames(data: bytes) -> Iterator[Frame]:

@@ -29,6 +29,18 @@ def test_frames_come_back_as_they_were_written(given_frames: list[Frame]) -> Non
     )
 
 
+@given(FRAMES, st.integers(1, 200))
+def test_parts_are_within_the_limit_and_cut_larger_frames_alone(
+    given_frames: list[Frame], limit: int
+) -> None:
+    parts = frames.write_parts(given_frames, limit)
+    assert b"".join(parts) == frames.write(given_frames)
+    assert all(len(part) <= limit for part in parts)
+    assert all(parts) or parts == [b""]
+    if all(len(frames.write([frame])) <= limit for frame in given_frames):
+        assert [frame for part in parts for frame in frames.read(part)] == given_frames
+
+
 @given(FRAMES.filter(bool), st.data())
 def test_a_truncated_text_is_an_error_or_fewer_frames(
     given_frames: list[Frame], data: st.DataObject

@@ -42,10 +42,10 @@ end
 -- Returns the frames of a text, or nil and the reason.
 local function read(text)
 	local found = {};
-	local ok, err = frames.read(text, function (kind, position, first, last)
+	local rest, err = frames.read(text, function (kind, position, first, last)
 		found[#found + 1] = { kind = kind, position = position, content = text:sub(first, last) };
 	end);
-	return ok and found, err;
+	return rest and found, err, rest and text:sub(rest);
 end
 
 function tests.frames_come_back_as_they_were_written()
@@ -73,13 +73,23 @@ end
 
 function tests.hostile_frames_are_an_error()
 	local hostile = {
-		"iq", "iq 0 3\nab", "iq 0 "..("9"):rep(20).."\nab", "iq 0 "..("9"):rep(400).."\nab", "iq 0 9223372036854775807\nab";
-		"iq 0 -1\nab", "iq 1e3 0\n", "iq 99999999999999999999 0\n", "IQ 0 0\n", " 0 0\n", "iq 0 0\r\n", "iq 0 2\nabc", "\0";
+		"iq 0 "..("9"):rep(20).."\nab", "iq 0 "..("9"):rep(400).."\nab", "iq 0 9223372036854775807\nab";
+		"iq 0 -1\nab", "iq 1e3 0\n";
+		"iq 99999999999999999999 0\n", "IQ 0 0\n", " 0 0\n", "iq 0 0\r\n", ("i"):rep(65);
 	};
 	for _, text in ipairs(hostile) do
 		local found, err = read(text);
 		equal(found, nil);
 		equal(type(err), "string");
+	end
+end
+
+function tests.a_frame_that_is_cut_off_is_left_over()
+	for _, cut_off in ipairs { "", "iq", "iq 0 3\nab", "iq 0 9999999999\nab", "\0" } do
+		local found, needed, rest = read("iq 0 0\n"..cut_off);
+		equal(#found, 1);
+		equal(rest, cut_off);
+		assert(cut_off == "" or needed > #cut_off);
 	end
 end
 
@@ -100,7 +110,7 @@ function tests.an_answer_is_put_together_from_its_parts()
 		local messages = opened.messages;
 		equal(#messages, 1);
 		equal(messages[1], 8);
-		equal(messages.text:sub(messages.firsts[1], messages.lasts[1]), "<message/>");
+		equal(messages.texts[1]:sub(messages.firsts[1], messages.lasts[1]), "<message/>");
 		equal(opened.state.position, 7);
 		equal(opened.state.always[1], "a@b");
 		equal(opened.state.default, nil);
@@ -116,9 +126,26 @@ function tests.an_answer_without_a_part_or_in_another_order_is_an_error()
 	equal(answers.new { bytes = 0 }:open(), nil);
 end
 
+function tests.an_answer_that_is_cut_off_is_an_error()
+	for _, text in ipairs { "iq", "iq 0 9\n<iq/>", "message 1 9999999999\n<message/>" } do
+		local answer = answers.new { bytes = 0 };
+		assert(answer:add(element(text, 1, 1)));
+		local opened, err = answer:open();
+		equal(opened, nil);
+		assert(err:find("cut off"));
+	end
+end
+
+local ENDLESS = "message 1 9999999999\n";
+
+-- Returns the beginning of a frame that takes so many bytes.
+local function beginning(bytes)
+	return ENDLESS..("x"):rep(bytes - #ENDLESS);
+end
+
 function tests.an_answer_is_bounded()
 	local answer, most = answers.new { bytes = 0 }, 16 * 1024 * 1024;
-	local large = element(("x"):rep(most // 4), 1, 9);
+	local large = element(beginning(most // 4), 1, 9);
 	for number = 1, 4 do
 		large.attr.part = tostring(number);
 		assert(answer:add(large));
@@ -133,7 +160,7 @@ function tests.answers_that_are_not_handed_out_are_bounded_together()
 	local total, held = { bytes = 0 }, {};
 	for number = 1, 16 do
 		held[number] = answers.new(total);
-		assert(held[number]:add(element(("x"):rep(4 * 1024 * 1024), 1, 1)));
+		assert(held[number]:add(element(beginning(4 * 1024 * 1024), 1, 1)));
 	end
 	local ok, err = answers.new(total):add(element("x", 1, 1));
 	equal(ok, nil);
@@ -232,10 +259,11 @@ end
 
 -- Sends a page with these messages to a session without filters, unless some are given; returns what was written.
 local function send_page(texts, filters)
-	local messages, written = { text = table.concat(texts), firsts = {}, lasts = {} }, {};
-	local last = 0;
+	local messages, written = { texts = {}, firsts = {}, lasts = {} }, {};
+	local whole, last = table.concat(texts), 0;
 	for number, text in ipairs(texts) do
-		messages[number], messages.firsts[number], messages.lasts[number] = number, last + 1, last + #text;
+		messages[number], messages.texts[number] = number, whole;
+		messages.firsts[number], messages.lasts[number] = last + 1, last + #text;
 		last = last + #text;
 	end
 	local session = { filters = filters or {}, rawsend = function (text) written[#written + 1] = tostring(text); end };
