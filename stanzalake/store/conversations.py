@@ -7,6 +7,7 @@ the few messages that a marker may have been about.
 import html
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from stanzalake.model.inbox import MAX_CONVERSATIONS, ConversationState, Inbox
 from stanzalake.model.traits import Trait
@@ -28,7 +29,7 @@ _WORDS = f"""(
     AND bitAnd(traits, {Trait.BODY | Trait.ENCRYPTED:d}) != 0
     AND bitAnd(traits, {Trait.REACTION | Trait.RETRACTION:d}) = 0
 )"""
-_COUNTED = f"({_WORDS} AND direction = 'in' AND bitAnd(traits, {Trait.CORRECTION:d}) = 0)"
+_COUNTED = f"(words AND direction = 'in' AND bitAnd(traits, {Trait.CORRECTION:d}) = 0)"
 ROOM_COLUMNS = f"""
 maxIf(position, {_WORDS}),
 maxIf(position, {_WORDS} AND occupant = {{account:String}}),
@@ -42,29 +43,31 @@ _RECEIVED = "(kind != 'error' AND direction = 'in')"
 _SINCE = "arraySort(arrayFilter(p -> p > own, groupArrayIf(position, {})))"
 _COLUMNS = f"""
 peer,
-maxIf(position, {_WORDS}) AS newest,
-maxIf(position, {_WORDS} AND direction = 'out') AS own,
+maxIf(position, {_WORDS} AS words) AS newest,
+maxIf(position, words AND direction = 'out') AS own,
 maxIf(position, {_MARKER}) AS marker,
-{_SINCE.format(_COUNTED)},
-{_SINCE.format(f"{_RECEIVED} AND NOT {_COUNTED}")}"""
+{_SINCE.format(f"{_COUNTED} AS is_counted")},
+{_SINCE.format(f"{_RECEIVED} AND NOT is_counted")}"""
 _MARKER_TAG = (
     r"'^(displayed|acknowledged)\s([^<]*\s)?xmlns=["
     r""""'']urn:xmpp:chat-markers:0["'']'"""
 )
-# Taking a stanza apart costs more than reading it: an element that occurs once is found directly.
+_TAGS = f"position, substring(substringIndex({{tag}}, '>', 1), 1, {_MAX_TAG}), {{is_certain}}"
+# A statement with the expression that takes a stanza apart is planned longer than it runs: an
+# element that occurs once is found without.
 _TAG = f"""if(
     {_MARKER},
-    if(
-        countSubstrings(stanza, '<displayed') + countSubstrings(stanza, '<acknowledged') = 1,
-        substring(
-            stanza,
-            greatest(position(stanza, '<displayed'), position(stanza, '<acknowledged'))
-        ),
-        arrayFirst(tag -> match(tag, {_MARKER_TAG}), {CHILDREN})
-    ),
+    substring(stanza, greatest(position(stanza, '<displayed'), position(stanza, '<acknowledged'))),
     stanza
 )"""
-_TAGS = f"position, substring(substringIndex({_TAG}, '>', 1), 1, {_MAX_TAG})"
+_IS_CERTAIN = f"""(
+    NOT {_MARKER}
+    OR countSubstrings(stanza, '<displayed') + countSubstrings(stanza, '<acknowledged') = 1
+)"""
+_FOUND_TAGS = _TAGS.format(tag=_TAG, is_certain=_IS_CERTAIN)
+_PARSED_TAGS = _TAGS.format(
+    tag=f"arrayFirst(tag -> match(tag, {_MARKER_TAG}), {CHILDREN})", is_certain="true"
+)
 _ID = re.compile(r"""\sid=(?:"([^"]*)"|'([^']*)')""")
 
 
@@ -158,16 +161,24 @@ class Conversations:
 
     async def _ids(self, positions: Sequence[int]) -> Mapping[int, str]:
         """Return the id of each message; of a marker, the id that it names."""
-        found: dict[int, str] = {}
-        for some in chunks(positions[:MAX_IDS], str):
-            query = Query(
-                _TAGS,
-                ["owner = {owner:String}", "position IN {positions:Array(UInt64)}"],
-                {"owner": self._owner, "positions": some},
-                settings=self._settings,
+        rows = await self._tags(_FOUND_TAGS, positions[:MAX_IDS])
+        uncertain = [position for position, _, is_certain, *_ in rows if not is_certain]
+        rows += await self._tags(_PARSED_TAGS, uncertain)
+        return {position: _id_of(tag) for position, tag, *_ in rows}
+
+    async def _tags(self, columns: str, positions: Sequence[int]) -> list[Sequence[Any]]:
+        return [
+            row
+            for some in chunks(positions, str)
+            for row in await self._messages.select(
+                Query(
+                    columns,
+                    ["owner = {owner:String}", "position IN {positions:Array(UInt64)}"],
+                    {"owner": self._owner, "positions": some},
+                    settings=self._settings,
+                )
             )
-            found.update({row[0]: _id_of(row[1]) for row in await self._messages.select(query)})
-        return found
+        ]
 
 
 def _candidates(state: ConversationState) -> Sequence[int]:
