@@ -33,7 +33,7 @@ from stanzalake.errors import (
 )
 from stanzalake.model.event import Message
 from stanzalake.observability.metrics import STORAGE_OPERATIONS
-from stanzalake.store.chdb import analysts
+from stanzalake.store.chdb import analyst_grants
 from stanzalake.store.chdb.engine import load_chdb
 from stanzalake.store.pool import Pool
 
@@ -186,8 +186,9 @@ class Store:
         self._user = unquote(urlsplit(dsn).username or "default")
         embedded = dsn.startswith("chdb:")
         own = (engine or {}) if embedded else _server_arguments(dsn, server or {})
-        # The first insert would import pandas (40 MB) only to find that rows are not a data frame.
-        options.pd = None
+        # The first insert would import pandas and NumPy (40 MB) only to find that rows are neither
+        # a data frame nor an array.
+        options.pd = options.np = None
         with self._translate_errors():
             if embedded:
                 load_chdb()
@@ -346,7 +347,8 @@ def _engine_options(settings: Settings) -> dict[str, str]:
     directory = settings.data_dir.absolute()
     options = {"backups.allowed_path": str(directory / "backups")}
     if settings.analysts:
-        options["config-file"] = str(analysts.configure(directory / "engine", settings.store))
+        config = analyst_grants.configure(directory / "engine", settings.store)
+        options["config-file"] = str(config)
     return options
 
 

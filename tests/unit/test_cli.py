@@ -10,6 +10,7 @@ import pytest
 
 from stanzalake.cli import manual
 from stanzalake.cli.main import cli
+from tests.support.settings import REQUIRED
 
 SHARE = Path(__file__).parents[2] / "share"
 ENGINES = ("faust", "chdb", "slixmpp", "aiokafka", "sqlalchemy")
@@ -60,6 +61,13 @@ def test_help_and_completion_of_commands_import_no_command() -> None:
 
 def test_settings_import_nothing_but_the_settings() -> None:
     assert not loaded("settings", "--help") & {*SLOW} - {"pydantic"}
+
+
+def test_a_command_on_the_embedded_store_imports_the_engine_alone(tmp_path: Path) -> None:
+    settings = {**REQUIRED, "STANZALAKE_DATA_DIR": str(tmp_path / "data")}
+    imported = loaded("migrate", **settings)
+    assert "chdb" in imported
+    assert not imported & {"aiohttp", "faust", "slixmpp", "aiokafka", "pyarrow", "numpy", "pandas"}
 
 
 def test_completion_of_options_imports_no_engine() -> None:

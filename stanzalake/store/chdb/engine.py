@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,7 +84,22 @@ def load_chdb() -> ModuleType:
         os.chdir(Path.cwd())
     except OSError:
         os.chdir("/")
+    with _without_module("pyarrow"):
+        importlib.import_module("chdb.state")
     return importlib.import_module("chdb")
+
+
+@contextmanager
+def _without_module(name: str) -> Iterator[None]:
+    """Have imports of an optional module fail: pyarrow takes 0.1 s and 50 MB, for no use here."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # the import system's "does not exist"
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 class Engine:
