@@ -14,8 +14,13 @@ from devstack.mariadb import MariaDb
 from devstack.postgres import Postgres
 from stanzalake.config import settings
 from stanzalake.importer.positions import UPPER_HALF
+from stanzalake.model.event import VERSION, Tombstone
 from stanzalake.model.position import from_milliseconds
-from stanzalake.store.client import Store
+from stanzalake.operations.archive import migrate
+from stanzalake.store.client import Row, Store
+from stanzalake.store.messages import MessageRange, Messages
+from stanzalake.store.tombstones import TombstoneRow, Tombstones
+from stanzalake.xmpp.retraction import retracted
 from tests.support.archives import START, row, rows
 from tests.support.command import Command
 from tests.support.events import JULIET as JULIET_CAPULET
@@ -125,6 +130,61 @@ async def test_an_export_can_be_imported_unchanged(tmp_path: Path) -> None:
     before, after = [await lines(command) for command in (here, there)]
     assert before == after
     assert len(before) == 6
+
+
+ROOM = "hall@rooms.capulet.lit"
+SHOWN = (
+    "<x xmlns='http://jabber.org/protocol/muc#user'>"
+    f"<item affiliation='owner' jid='{JULIET_CAPULET}' role='moderator'/></x>"
+)
+
+
+def said(second: int, nick: str, body: str, shown: str = "") -> Row:
+    """Give a room's message, whose author is Juliet."""
+    text = (
+        f"<message xmlns='jabber:client' from='{ROOM}/{nick}' id='m{second}' type='groupchat'>"
+        f"<body>{body}</body>{shown}</message>"
+    )
+    at = from_milliseconds(START + 1000 * second)
+    return Row(ROOM, at, ROOM, nick, "in", "groupchat", text, "", JULIET_CAPULET)
+
+
+async def test_an_exported_room_is_imported_with_ids_nicks_and_tombstones(tmp_path: Path) -> None:
+    command, file = Command(tmp_path), tmp_path / "hall.xml"
+    command.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "never"
+    command.settings["STANZALAKE_HOSTS"] = "capulet.lit, rooms.capulet.lit"
+    given = [
+        said(1, "Capulet", "hidden"),
+        said(2, "Juliet \N{ROSE}", "shown", SHOWN),
+        said(3, "Capulet", "rude"),
+    ]
+    tombstone = Tombstone(
+        v=VERSION,
+        owner=ROOM,
+        position=from_milliseconds(START + 5000),
+        peer=ROOM,
+        direction="in",
+        target=given[2].position,
+        moderated=True,
+        by=f"{ROOM}/Capulet",
+        reason="too rude",
+    )
+    migrate(settings.load(command.settings))
+    with closing(Store.for_admin(settings.load(command.settings))) as store:
+        store.insert(given)
+        Tombstones(store).write([TombstoneRow.of(tombstone, retracted(tombstone))])
+        before = list(Messages(store).read(MessageRange(ROOM)))
+    assert (await command.run("export", ROOM, "--output", str(file)))[0] == 0
+    assert ">rude<" not in file.read_text()
+    command.settings["PROSODY_ARCHIVE_STORE"] = "elsewhere"
+    migrate(settings.load(command.settings))
+    assert (await imported(command, str(file)))["imported"] == 3
+    with closing(Store.for_admin(settings.load(command.settings))) as store:
+        after = list(Messages(store).read(MessageRange(ROOM)))
+    assert "too rude" in after[2].stanza
+    # No file has a real JID that the room did not show: its occupants may read it.
+    shown = ["", JULIET_CAPULET, ""]
+    assert after == [r._replace(occupant=o) for r, o in zip(before, shown, strict=True)]
 
 
 async def lines(stanzalake: Command, owner: str = JULIET_CAPULET) -> list[dict[str, str]]:
