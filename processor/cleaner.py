@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 _BETWEEN_SECONDS = 10.0
 """Minimum time between clean-ups, however many are requested."""
 _PAUSE_SECONDS = 1.0
+_QUIET_SECONDS = 86_400.0
+"""Age of the newest message from which on nothing shows that the clock is right."""
 _AGGREGATION_SECONDS = 3600.0
 """Time between computations of the analysts' aggregates, if the interval is not shorter."""
 
@@ -62,6 +65,7 @@ class Cleaner:
         self._last_aggregation = -math.inf
         self._requested = False
         self._failure = LogOnce(__name__)
+        self._doubt = LogOnce(__name__)
         self._thread = ThreadPoolExecutor(1, "cleaner")
         self.regular = False
 
@@ -95,7 +99,11 @@ class Cleaner:
         now = self._clock()
         self._last, self._requested = self._elapsed(), False
         await self._call(partial(self._confirm, now))
-        while await self._call(partial(self._deletion.step, now)):
+        shown = await self._call(partial(self._shown, now))
+        if shown < now:
+            # Soon again: the messages of an outage may be on their way.
+            self._last += min(0.0, _AGGREGATION_SECONDS - self._interval)
+        while await self._call(partial(self._deletion.step, shown, own=shown == now)):
             if stop.is_set():
                 return
             await _wait(stop, _PAUSE_SECONDS)
@@ -131,6 +139,21 @@ class Cleaner:
             self._failure.begin(f"the clean-up of the store is put off: {error}")
         else:
             self._failure.end()
+
+    def _shown(self, now: float) -> float:
+        """Return the moment up to which messages show that the clock is not ahead.
+
+        A clock that is ahead would expire messages for good.
+        """
+        newest = self._deletion.newest()
+        if not newest or now - newest <= _QUIET_SECONDS:
+            return now
+        self._doubt.begin(
+            f"no message is newer than {datetime.fromtimestamp(newest, UTC):%Y-%m-%d}, as if the "
+            "clock were ahead: what has expired since is removed once there is a newer one, or by "
+            "`stanzalake expire`"
+        )
+        return newest + _QUIET_SECONDS
 
     def _confirm(self, now: float) -> None:
         """Confirm a shorter retention if nothing is lost by it; else say how much waits."""

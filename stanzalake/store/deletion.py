@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from stanzalake.config.settings import Settings
 from stanzalake.errors import StoreUnavailable
 from stanzalake.model.event import Erasure
-from stanzalake.model.position import seconds_ago
+from stanzalake.model.position import seconds_ago, to_milliseconds
 from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import histories
 from stanzalake.store.changes import Changes
@@ -185,11 +185,16 @@ class Deletion:
             {**start.parameters, **end.parameters},
         )
 
+    def newest(self) -> float:
+        """Return the time of the newest message on the disk, in unix seconds; 0 without any."""
+        [(position,)] = self._store.select(select("max(position)"))
+        return to_milliseconds(int(position)) / 1000
+
     def confirm(self) -> None:
         """Have the bytes removed by the retention of the settings, also where it is shorter."""
         self._record.write(self._retention)
 
-    def step(self, now: float) -> bool:
+    def step(self, now: float, *, own: bool = True) -> bool:
         """Start the mutations that are due, unless some are running.
 
         Call again for the same moment, with pauses, until nothing is left. The next step repeats
@@ -197,6 +202,7 @@ class Deletion:
 
         Args:
             now: Moment by which messages have expired, in unix seconds.
+            own: Whether also by their owners' own retention, which goes by ClickHouse's clock.
 
         Returns:
             Whether content is left to remove.
@@ -208,7 +214,7 @@ class Deletion:
         if self.rewrites():
             return True
         retention = self._record.extend(self._retention)
-        due = [r for r in self._rows(retention, now, self._recent(now)) if self._exist(r)]
+        due = [r for r in self._rows(retention, now, self._recent(now), own) if self._exist(r)]
         for rows in due:
             self._log(rows)
             self._announce(rows)
@@ -268,23 +274,23 @@ class Deletion:
         return bool(messages)
 
     def _rows(
-        self, retention: Retention, now: float, erasures: Sequence[Erasure]
+        self, retention: Retention, now: float, erasures: Sequence[Erasure], own: bool = True
     ) -> Iterator[_Rows]:
         if any(retention.periods):
             end = horizon(retention, now)
             yield _Rows("", f"position < {end.expression}", end.parameters)
             yield _Rows(_TOMBSTONES, f"position < {end.expression}", end.parameters)
-        for own in chunks(self._own_retentions.due().items(), _name):
-            owners, highs = map(list, zip(*own, strict=True))
+        for some in chunks(self._own_retentions.due().items() if own else (), _name):
+            owners, highs = map(list, zip(*some, strict=True))
             yield _Rows("", _ENDED, {"owners": owners, "highs": highs})
             yield _Rows(_TOMBSTONES, _ENDED, {"owners": owners, "highs": highs})
-        for some in chunks(erasures, _text):
-            yield _Rows("", _ERASED, _parameters(some))
+        for asked in chunks(erasures, _text):
+            yield _Rows("", _ERASED, _parameters(asked))
             # A tombstone may go once everything before it is gone that it can name.
-            whole = [erasure for erasure in some if not erasure.start]
+            whole = [erasure for erasure in asked if not erasure.start]
             if whole:
                 yield _Rows(_TOMBSTONES, _ERASED, _parameters(whole))
-            accounts = [erasure for erasure in some if erasure.account]
+            accounts = [erasure for erasure in asked if erasure.account]
             if accounts:
                 yield _Rows(_PREFERENCES, _ENDED, _parameters(accounts))
                 yield _Rows(_OWN_RETENTION, _ENDED, _parameters(accounts))

@@ -24,6 +24,7 @@ from tests.support.wait import until
 
 OTHER = "nurse@capulet.lit"
 NOW = 10**9
+DAY = 86_400
 
 
 def row(position: int, owner: str = JULIET, peer: str = ROMEO) -> Row:
@@ -261,6 +262,29 @@ async def test_a_clean_up_is_due_though_the_clock_was_set_back(store: Store) -> 
     assert not cleaner.is_due()
     elapsed += 1
     assert cleaner.is_due()
+
+
+async def test_a_clock_that_is_ahead_expires_nothing_for_good(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, elapsed = NOW + 10 * 365 * DAY, 0.0
+    settings = load(
+        PROSODY_ARCHIVE_EXPIRES_AFTER="30d", PROSODY_ARCHIVE_CLEANUP_INTERVAL=str(7 * DAY)
+    )
+    store.insert([row(aged(days * DAY)) for days in (32, 28, 2)])
+    Deletion.of(store, settings).confirm()
+    cleaner = Cleaner(settings, store, clock=lambda: clock, elapsed=lambda: elapsed)
+    cleaner.regular = True
+    for _ in range(2):
+        await cleaner.clean(asyncio.Event())
+    assert positions(store) == [aged(28 * DAY), aged(2 * DAY)]
+    assert caplog.text.count("no message is newer than 2001-09-07, as if the clock were ahead") == 1
+    # The clock was right after an outage: once the first messages are there, it counts again.
+    store.insert([row(from_milliseconds(1000 * (clock - 100)))])
+    elapsed += 3600
+    assert cleaner.is_due()
+    await cleaner.clean(asyncio.Event())
+    assert len(positions(store)) == 1
 
 
 async def test_a_cleaner_outlives_a_store_that_refuses(
