@@ -161,4 +161,4 @@ def _report_progress(rows: Iterable[Row], total: int, access: Access) -> Iterato
             yield row
             access.messages += 1
             access.size += len(row.stanza.encode())
-            display.advance(task)
+            display.update(task, completed=access.messages)

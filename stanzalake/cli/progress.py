@@ -1,5 +1,7 @@
 """Progress on standard error, if that is a terminal."""
 
+from typing import Any
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -7,6 +9,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -14,6 +17,9 @@ from rich.text import Text
 
 _AVERAGED_SECONDS = 120.0
 """Rate and remaining time are averages, so that they stay steady."""
+_UPDATE_SECONDS = 0.25
+"""Minimum time between two updates. Rich averages the last 1,000: of an update for each row, those
+of the last page."""
 
 
 class RateColumn(ProgressColumn):
@@ -25,10 +31,23 @@ class RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f}/s")
 
 
-def progress() -> Progress:
-    """Return a display of tasks with count, rate and remaining time."""
+class SteadyProgress(Progress):
+    """A display that takes any number of updates, and shows the last ones a moment later."""
+
+    _next = 0.0
+
+    def update(self, task_id: TaskID, **fields: Any) -> None:
+        """Update a task, unless that was done just now; as rich's method does otherwise."""
+        now = self.get_time()
+        if now >= self._next:
+            self._next = now + _UPDATE_SECONDS
+            super().update(task_id, **fields)
+
+
+def progress() -> SteadyProgress:
+    """Return a display with count, rate and remaining time, for one task at a time."""
     console = Console(stderr=True)
-    return Progress(
+    return SteadyProgress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
