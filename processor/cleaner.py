@@ -66,6 +66,7 @@ class Cleaner:
         self._requested = False
         self._failure = LogOnce(__name__)
         self._doubt = LogOnce(__name__)
+        self._doubted_since = math.inf
         self._thread = ThreadPoolExecutor(1, "cleaner")
         self.regular = False
 
@@ -143,15 +144,21 @@ class Cleaner:
     def _shown(self, now: float) -> float:
         """Return the moment up to which messages show that the clock is not ahead.
 
-        A clock that is ahead would expire messages for good.
+        A clock that is ahead would expire messages for good. One that nobody has set right within
+        an interval is trusted: bytes have to leave an archive that nobody writes to as well.
         """
         newest = self._deletion.newest()
         if not newest or now - newest <= _QUIET_SECONDS:
+            self._doubted_since = math.inf
+            self._doubt.end()
+            return now
+        self._doubted_since = min(self._doubted_since, self._elapsed())
+        if self._elapsed() - self._doubted_since >= self._interval:
             return now
         self._doubt.begin(
             f"no message is newer than {datetime.fromtimestamp(newest, UTC):%Y-%m-%d}, as if the "
-            "clock were ahead: what has expired since is removed once there is a newer one, or by "
-            "`stanzalake expire`"
+            "clock were ahead: what has expired since is removed once there is a newer one, by "
+            "`stanzalake expire`, or after PROSODY_ARCHIVE_CLEANUP_INTERVAL"
         )
         return newest + _QUIET_SECONDS
 

@@ -287,6 +287,21 @@ async def test_a_clock_that_is_ahead_expires_nothing_for_good(
     assert len(positions(store)) == 1
 
 
+async def test_what_expires_in_an_archive_without_new_messages_leaves_the_disk_in_an_interval(
+    store: Store,
+) -> None:
+    elapsed = 0.0
+    settings = load(PROSODY_ARCHIVE_EXPIRES_AFTER="30d")
+    store.insert([row(aged(days * DAY)) for days in (32, 2)])
+    Deletion.of(store, settings).confirm()
+    cleaner = Cleaner(settings, store, clock=lambda: NOW + 60 * DAY, elapsed=lambda: elapsed)
+    await cleaner.clean(asyncio.Event())
+    assert positions(store) == [aged(2 * DAY)]
+    elapsed += settings.cleanup_interval
+    await cleaner.clean(asyncio.Event())
+    assert positions(store) == []
+
+
 async def test_a_cleaner_outlives_a_store_that_refuses(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
