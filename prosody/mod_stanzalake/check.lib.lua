@@ -47,6 +47,12 @@ local function stanza_limit()
 	return global:get_option_number("component_stanza_size_limit", s2s_limit);
 end
 
+-- For how long mod_muc_mam would keep this component's archives, if that is set; here the services decide.
+local function expires_after()
+	local period = kind == "rooms" and module:get_option("muc_log_expires_after");
+	return period and tostring(period) or nil;
+end
+
 -- What is sealed belongs to the host itself, which has no archive: the id proves the key and opens nothing.
 local function answer(jid, journal, sequence, settings)
 	local clock = position.new_sequence(now, 0):next();
@@ -57,7 +63,7 @@ local function answer(jid, journal, sequence, settings)
 		id = position.new_sealer(settings.id_keys[1])(module.host, clock);
 		policy = POLICIES[settings.policy], smart = tostring(settings.smart);
 		excluded = sorted_names(settings.exclude_namespaces);
-		stanza_limit = ("%d"):format(stanza_limit());
+		stanza_limit = ("%d"):format(stanza_limit()), expires_after = expires_after();
 		kind = kind, mam = tostring(prosody.hosts[module.host].modules[REPLACED[kind]] ~= nil);
 		listed = tostring((set.new(settings.ingest) + set.new(settings.query)):contains(jid));
 		connected = tostring(component.connected);

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from stanzalake.config import duration
 from stanzalake.config.settings import Settings
 from stanzalake.doctor import clock, tap
 from stanzalake.doctor.finding import Finding, fault, fine, unknown, warning
@@ -153,6 +154,8 @@ def _tap(
     if first.stanza_limit is not None and first.stanza_limit < MIN_STANZA_LIMIT:
         yield _stanza_limit(subject, first.stanza_limit)
     yield _key(subject, name, first, settings)
+    if first.expires_after:
+        yield from _retention(subject, name, first.expires_after, settings)
     if settings.query_jid in {target.jid for target in answers}:
         yield _rules(subject, name, first, settings)
     yield clock.check(subject, *first.clock)
@@ -164,6 +167,22 @@ def _tap(
     if len(instances) > 1:
         yield _two_prosodys(subject, sorted(instances.values()))
     yield _journal(subject, first)
+
+
+def _retention(subject: str, name: str, wanted: str, settings: Settings) -> Iterator[Finding]:
+    """Compare mod_muc_mam's option, which its operator may still count on, with the settings."""
+    here = settings.retention.of_host(name)
+    try:
+        if duration.parse(wanted) == here:
+            return
+    except ValueError:  # an option that mod_muc_mam would refuse
+        wanted = repr(wanted)
+    yield warning(
+        f"{subject}, retention",
+        f"muc_log_expires_after is {wanted} and has no effect: messages are kept for "
+        f"{duration.write(here)}",
+        f"set STANZALAKE_EXPIRE_HOSTS={name}=PERIOD of the services, or take the option out",
+    )
 
 
 def _replaced(subject: str, name: str, answer: Answer) -> Finding:

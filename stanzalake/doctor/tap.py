@@ -46,6 +46,7 @@ class Answer(NamedTuple):
         excluded: Excluded namespaces, including the defaults.
         stanza_limit: Bytes of a component's stanza that Prosody takes; None if the module is too
             old to have this field.
+        expires_after: muc_log_expires_after, which has no effect; empty if that is not set.
         kind: "accounts" or "rooms": whose archives the host has.
         mam: Whether the module that mod_stanzalake replaces is loaded as well.
         listed: Whether the host has the component in `stanzalake_ingest` or `stanzalake_query`.
@@ -64,6 +65,7 @@ class Answer(NamedTuple):
     smart: bool
     excluded: frozenset[str]
     stanza_limit: int | None
+    expires_after: str
     kind: str
     mam: bool
     listed: bool
@@ -189,6 +191,7 @@ def _answer(element: ET.Element, before: int, after: int) -> Answer:
             smart=fields.get("smart") == "true",
             excluded=frozenset(fields.get("excluded", "").split()),
             stanza_limit=int(fields["stanza_limit"]) if "stanza_limit" in fields else None,
+            expires_after=fields.get("expires_after", ""),
             kind=fields.get("kind", "accounts"),
             mam=fields["mam"] == "true",
             listed=fields["listed"] == "true",

@@ -117,10 +117,15 @@ async def test_checking_a_healthy_deployment_changes_nothing(
 async def test_rooms_are_checked_like_accounts_but_for_the_policy(
     start_prosody: StartProsody, tmp_path: Path
 ) -> None:
-    section = muc(f'stanzalake_id_keys = "{KEY}"')
-    prosody = await start_prosody(extra_host=section, policy="true")
+    options = f'stanzalake_id_keys = "{KEY}"\nmuc_log_expires_after = "2 weeks"'
+    prosody = await start_prosody(extra_host=muc(options), policy="true")
+    assert "muc_log_expires_after has no effect" in prosody.log_path.read_text()
     hosts = f"{HOST}, {ROOMS}"
     values = beside(prosody, tmp_path, STANZALAKE_HOSTS=hosts, PROSODY_ARCHIVE_POLICY="true")
+    kept = named(await look(values), f"host {ROOMS}, retention")
+    assert kept.outcome is Outcome.WARNING
+    assert "muc_log_expires_after is 2 weeks and has no effect" in kept.text
+    values["STANZALAKE_EXPIRE_HOSTS"] = f"{ROOMS}=14d"
     findings = await look(values)
     assert {one.outcome for one in findings} == {Outcome.FINE}, findings
     of_rooms = [one.subject for one in findings if ROOMS in one.subject]
