@@ -7,6 +7,7 @@ COPY processor processor
 COPY query query
 COPY stanzalake stanzalake
 COPY prosody prosody
+COPY share share
 COPY deploy/stanzalake.service deploy/stanzalake.service
 RUN pip install --no-cache-dir --constraint constraints.txt '.[import]' \
  && useradd --system --home-dir /var/lib/stanzalake --create-home stanzalake \

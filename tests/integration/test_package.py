@@ -1,10 +1,13 @@
 """The wheel and the source distribution hold all that an installation needs."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -29,8 +32,13 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy / "tools",
         "setuptools>=77",
     )
-    run(sys.executable, "-c", BUILD, cwd=copy, PYTHONPATH=str(copy / "tools"))
+    build(copy, copy / "tools")
     return copy / "dist"
+
+
+def build(tree: Path, tools: Path) -> None:
+    """Build both in a tree."""
+    run(sys.executable, "-c", BUILD, cwd=tree, PYTHONPATH=str(tools))
 
 
 def run(*command: str | Path, cwd: Path | None = None, **environment: str) -> str:
@@ -52,6 +60,22 @@ def test_the_source_distribution_holds_what_the_wheel_is_made_of(dist: Path) -> 
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "prosody").rglob("*.lua")}
     assert names >= {*wanted, "LICENSE", "deploy/stanzalake.service", "pyproject.toml"}
+
+
+def test_the_image_is_built_from_all_that_the_wheel_is_made_of(dist: Path, tmp_path: Path) -> None:
+    """What its COPY lines leave out, pip in the container has not got."""
+    dockerfile = (ROOT / "deploy" / "stanzalake.Dockerfile").read_text()
+    for sources, target in re.findall(r"^COPY (.*) (\S+)$", dockerfile, re.MULTILINE):
+        place = tmp_path / target
+        for source in map(ROOT.joinpath, sources.split()):
+            if source.is_dir():
+                shutil.copytree(source, place)
+            else:
+                place.parent.mkdir(exist_ok=True)
+                shutil.copy(source, place)
+    build(tmp_path, dist.parent / "tools")
+    [wheel], [built] = dist.glob("*.whl"), (tmp_path / "dist").glob("*.whl")
+    assert set(ZipFile(built).namelist()) == set(ZipFile(wheel).namelist())
 
 
 def test_the_wheel_installs_prosodys_modules_and_prints_units(dist: Path, tmp_path: Path) -> None:
