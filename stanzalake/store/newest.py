@@ -1,4 +1,4 @@
-"""Reads of the newest messages of archives, of several owners in two statements.
+"""Reads of the newest messages of archives, of several owners in one statement or two.
 
 Planning a statement takes ClickHouse 3 to 5 ms whatever it reads, so owners who wait share one.
 """
@@ -6,6 +6,7 @@ Planning a statement takes ClickHouse 3 to 5 ms whatever it reads, so owners who
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from stanzalake.errors import AnswerCut, ResultTooLarge
 from stanzalake.model.page import NewestMessages, Selection, StoredMessage
 from stanzalake.store.batches import Batches
 from stanzalake.store.erasures import OWNER_MAY_BE_ERASED
@@ -17,7 +18,13 @@ MAX_BATCHED = 300
 _OWNERS = 32
 """Owners of a batch at most."""
 _BATCHES = 2
-"""Batches at a time: owners who come meanwhile make the next ones."""
+"""Batches at a time."""
+_PATIENCE = 0.1
+"""Seconds that owners wait for the batch at work to end before they make another."""
+_WHOLE_ROWS = 5_000
+"""Messages of a batch at most that are read whole, without a look for where the newest begin."""
+_PAUSE = 8
+"""Batches after one with more messages that look for the newest at once."""
 _ROWS = 2_000_000
 """Rows at most of whose positions a batch looks through; else each owner is read alone."""
 
@@ -50,6 +57,7 @@ _EXTENTS = select(
     source=f"({_POSITIONS})",
 )
 _MESSAGES = select(f"{_NUMBER}, {OWNER_MAY_BE_ERASED}, {_COLUMNS}", _OF_OWNERS, _BOUND)
+_WHOLE = f"{_MESSAGES}, max_result_rows = {_WHOLE_ROWS}"
 
 
 class _Load(NamedTuple):
@@ -81,7 +89,8 @@ class NewestReader:
 
     def __init__(self, messages: VisibleMessages) -> None:
         self._messages = messages
-        self._batches = Batches(self._read_alone, self._read_together, _BATCHES, _OWNERS)
+        self._batches = Batches(self._read_alone, self._read_together, _BATCHES, _OWNERS, _PATIENCE)
+        self._pause = 0
 
     async def read(self, owner: str, low: int, limit: int) -> NewestMessages:
         """Return the newest messages of an owner from a position on.
@@ -129,11 +138,38 @@ class NewestReader:
     async def _read_together(self, loads: Sequence[_Load]) -> Mapping[_Load, NewestMessages]:
         """Read the archives in which nothing is hidden.
 
-        The first statement reads positions alone and finds where each archive's newest messages
-        begin; so the second reads no stanza of the many others, however large an archive is.
+        Most archives are small, so reading them whole is tried first. Where large ones ask, the
+        attempt would be in vain each time.
         """
         # Of two loads of an owner, one is left out.
-        extents = await self._find_extents(list({load.owner: load for load in loads}.values()))
+        once = list({load.owner: load for load in loads}.values())
+        if self._pause:
+            self._pause -= 1
+            return await self._read_newest(once)
+        try:
+            return await self._read_whole(once)
+        except (ResultTooLarge, AnswerCut):
+            self._pause = _PAUSE
+            return await self._read_newest(once)
+
+    async def _read_whole(self, loads: Sequence[_Load]) -> Mapping[_Load, NewestMessages]:
+        """Read all messages of each load, and drop the older ones.
+
+        Raises:
+            ResultTooLarge: They are more than a batch may read.
+            AnswerCut: The same, from a server that had begun to answer.
+        """
+        rows = await self._messages.run(_WHOLE, _parameters({load: load.low for load in loads}))
+        found = _collect(loads, rows)
+        return {load: _cut(messages, load.limit) for load, messages in found.items()}
+
+    async def _read_newest(self, loads: Sequence[_Load]) -> Mapping[_Load, NewestMessages]:
+        """Read the newest messages of each load in two statements.
+
+        The first reads positions alone and finds where each archive's newest messages begin; so the
+        second reads no stanza of the many others, however large an archive is.
+        """
+        extents = await self._find_extents(loads)
         if not extents:
             return {}
         starts = {load: extent.floor or load.low for load, extent in extents.items()}
@@ -180,6 +216,15 @@ def _collect(loads: Sequence[_Load], rows: Rows) -> Mapping[_Load, Sequence[Stor
         for index, messages in found.items()
         if messages is not None
     }
+
+
+def _cut(messages: Sequence[StoredMessage], limit: int) -> NewestMessages:
+    """Return the newest of all messages of a load, with what they leave out."""
+    older, newest = messages[:-limit], messages[-limit:]
+    talks = [message.position for message in older if not message.groupchat]
+    first = older[0].position if older else 0
+    counts = dict(_older(len(older), first, len(talks), talks[0] if talks else 0))
+    return _newest(newest, _Extent(newest[0].position if older else 0, counts))
 
 
 def _newest(messages: Sequence[StoredMessage], extent: _Extent) -> NewestMessages:

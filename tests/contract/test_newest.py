@@ -25,7 +25,7 @@ from stanzalake.store.erasures import Erasures
 from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.tombstones import TombstoneRow, Tombstones
 from tests.support.archives import SEALER, START, row
-from tests.support.events import JULIET, ROMEO, stanza
+from tests.support.events import ROMEO, stanza
 
 NURSE = "nurse@capulet.lit"
 _numbers = itertools.count()
@@ -152,26 +152,31 @@ async def reader(store: Store) -> AsyncIterator[ArchiveReader]:
     await reader.close()
 
 
+def bound_whole_reads(patch: pytest.MonkeyPatch, rows: int) -> None:
+    """Have batches of more rows look for where each archive's newest messages begin."""
+    whole = newest._WHOLE.replace(str(newest._WHOLE_ROWS), str(rows))  # noqa: SLF001  # see above
+    patch.setattr(newest, "_WHOLE", whole)
+
+
 @settings(max_examples=8, deadline=None)
 @given(
     archives=st.lists(ARCHIVES, min_size=3, max_size=6),
-    lows=st.lists(st.integers(0, 8), min_size=6, max_size=6),
-    limits=st.lists(st.integers(1, 8), min_size=6, max_size=6),
+    bounds=st.lists(st.tuples(st.integers(0, 8), st.integers(1, 8)), min_size=6, max_size=6),
+    rows=st.sampled_from([1, newest._WHOLE_ROWS]),  # noqa: SLF001  # a bound of thousands
 )
 def test_owners_read_together_get_what_each_gets_alone(
     runner: asyncio.Runner,
     store: Store,
     archives: list[Archive],
-    lows: list[int],
-    limits: list[int],
+    bounds: list[tuple[int, int]],
+    rows: int,
 ) -> None:
     async def compare() -> None:
         reader = ArchiveReader(store, SEALER, FOREVER, threads=2)
-        loads = list(zip([a.fill(store) for a in archives], lows, limits, strict=False))
-        # The calls that all the others wait for.
-        busy = [reader.newest(JULIET, 0, 1), reader.newest(JULIET, 0, 1)]
+        owners = [archive.fill(store) for archive in archives]
+        loads = [(owner, *bound) for owner, bound in zip(owners, bounds, strict=False)]
         asked = [reader.newest(owner, at(low) if low else 0, limit) for owner, low, limit in loads]
-        [_, _, *together] = await asyncio.gather(*busy, *asked)
+        together = await asyncio.gather(*asked)
         for (owner, low, limit), found in zip(loads, together, strict=True):
             start = at(low) if low else 0
             alone = await reader.newest(owner, start, limit)
@@ -188,13 +193,19 @@ def test_owners_read_together_get_what_each_gets_alone(
                 assert await reader.summarise(owner, older) == counted
         await reader.close()
 
-    runner.run(compare())
+    with pytest.MonkeyPatch.context() as patch:
+        bound_whole_reads(patch, rows)
+        runner.run(compare())
 
 
 @settings(max_examples=4, deadline=None)
-@given(archives=st.lists(ARCHIVES, min_size=4, max_size=5), limit=st.integers(1, 6))
+@given(
+    archives=st.lists(ARCHIVES, min_size=4, max_size=5),
+    limit=st.integers(1, 6),
+    rows=st.sampled_from([1, newest._WHOLE_ROWS]),  # noqa: SLF001  # a bound of thousands
+)
 def test_pages_and_counts_from_snapshots_loaded_together_equal_those_of_the_store(
-    runner: asyncio.Runner, store: Store, archives: list[Archive], limit: int
+    runner: asyncio.Runner, store: Store, archives: list[Archive], limit: int, rows: int
 ) -> None:
     async def compare() -> None:
         reader = ArchiveReader(store, SEALER, FOREVER, threads=2)
@@ -214,21 +225,28 @@ def test_pages_and_counts_from_snapshots_loaded_together_equal_those_of_the_stor
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page_cache, "FIRST_MESSAGES", limit)
+        bound_whole_reads(patch, rows)
         runner.run(compare())
 
 
-async def test_owners_who_wait_share_two_statements(
-    store: CountingStore, reader: ArchiveReader
+async def test_owners_who_wait_share_one_statement_and_large_archives_two(
+    store: CountingStore, reader: ArchiveReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def read(owners: Sequence[str]) -> int:
+        """Return the number of statements that it takes."""
+        before = store.selects
+        found = await asyncio.gather(*(reader.newest(owner, 0, 3) for owner in owners))
+        for owner, newest_messages in zip(owners, found, strict=True):
+            stanzas = [message.stanza for message in newest_messages.messages]
+            assert stanzas == [stanza(f"{owner} {n}") for n in (2, 3, 4)]
+        return store.selects - before
+
     plain = Archive([("chat", ROMEO)] * 5, frozenset(), "")
     owners = [plain.fill(store) for _ in range(12)]
-    before = store.selects
-    found = await asyncio.gather(*(reader.newest(owner, 0, 3) for owner in owners))
-    assert store.selects - before == 4  # two owners alone, ten together
-    for owner, newest_messages in zip(owners, found, strict=True):
-        assert [m.stanza for m in newest_messages.messages] == [
-            stanza(f"{owner} {n}") for n in (2, 3, 4)
-        ]
+    assert await read(owners) == 1
+    bound_whole_reads(monkeypatch, 59)
+    statements = [await read(owners) for _ in range(2 + newest._PAUSE)]  # noqa: SLF001  # a count
+    assert statements == [3, *[2] * newest._PAUSE, 3]  # noqa: SLF001  # the same
 
 
 async def test_an_owner_whose_stanzas_are_too_large_fails_alone(
@@ -249,6 +267,7 @@ async def test_too_many_rows_for_a_batch_are_read_by_owner(
 ) -> None:
     bound = newest._EXTENTS.replace(str(newest._ROWS), "1")  # noqa: SLF001  # a bound of millions
     monkeypatch.setattr(newest, "_EXTENTS", bound)
+    bound_whole_reads(monkeypatch, 1)
     plain = Archive([("chat", ROMEO)] * 2, frozenset(), "")
     owners = [plain.fill(store) for _ in range(4)]
     found = await asyncio.gather(*(reader.newest(owner, 0, 300) for owner in owners))

@@ -13,10 +13,10 @@ from tests.support.wait import until
 class Calls:
     """Calls that wait until they are released; `poison` is refused."""
 
-    def __init__(self, limit: int = 9) -> None:
+    def __init__(self, limit: int = 9, calls: int = 1, patience: float = 9.0) -> None:
         self.made: list[list[str]] = []
         self.released = asyncio.Event()
-        self.batches = Batches(self._alone, self._together, 1, limit)
+        self.batches = Batches(self._alone, self._together, calls, limit, patience)
 
     async def _alone(self, request: str) -> str:
         self.made.append([request])
@@ -39,14 +39,32 @@ class Calls:
         return tasks
 
 
-async def test_who_waits_shares_a_call() -> None:
+async def test_who_asks_at_once_shares_a_call() -> None:
     calls = Calls(limit=3)
     asked = await calls.ask("a", "b", "c", "d", "e")
-    assert calls.made == [["a"]]
+    assert calls.made == [["a", "b", "c"]]
     calls.released.set()
     assert await asyncio.gather(*asked) == ["A", "B", "C", "D", "E"]
-    assert calls.made == [["a"], ["b", "c", "d"], ["e"]]
+    assert calls.made == [["a", "b", "c"], ["d", "e"]]
     assert await calls.batches.ask("f") == "F"
+
+
+async def test_who_waits_shares_the_next_call() -> None:
+    calls = Calls(calls=2)
+    asked = [*await calls.ask("a"), *await calls.ask("b"), *await calls.ask("c")]
+    calls.released.set()
+    assert await asyncio.gather(*asked) == ["A", "B", "C"]
+    assert calls.made == [["a"], ["b", "c"]]
+
+
+async def test_behind_a_slow_call_who_waits_long_gets_another() -> None:
+    calls = Calls(calls=2, patience=0.01)
+    asked = [*await calls.ask("a"), *await calls.ask("b", "c")]
+    await until(lambda: len(calls.made) > 1)
+    asked += await calls.ask("d")
+    calls.released.set()
+    assert await asyncio.gather(*asked) == ["A", "B", "C", "D"]
+    assert calls.made == [["a"], ["b", "c"], ["d"]]
 
 
 @pytest.mark.parametrize("odd", ["poison", "omitted"])
@@ -62,7 +80,7 @@ async def test_an_error_reaches_only_its_own_request(odd: str) -> None:
 
 async def test_a_request_that_was_given_up_is_not_called_for() -> None:
     calls = Calls()
-    asked = await calls.ask("a", "b", "c")
+    asked = [*await calls.ask("a"), *await calls.ask("b", "c")]
     asked[1].cancel()
     await asyncio.wait([asked[1]])
     calls.released.set()
