@@ -11,15 +11,16 @@ from stanzalake.config.settings import Settings
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
 from stanzalake.log.sqlite import LocalLog
 from stanzalake.model.position import MAX_POSITION
-from stanzalake.store import migrations
 from stanzalake.store.client import Store
 from tests.support.events import JULIET, encoded, stanza
 from tests.support.settings import load
+from tests.support.stores import migrated_store
 
 SOON = 30.0
 LARGE = 10 * 1024 * 1024
 REFUSED = "refused-by-the-constraint"
 
+DSN = "chdb://:memory:"
 POISON = {
     "nothing": (b"", "truncated"),
     "no JSON": (b"\x00\xff" * 50, "malformed"),
@@ -39,25 +40,22 @@ POISON = {
 
 
 @pytest.fixture
-def configured(tmp_path: Path) -> Settings:
-    return load(
-        STANZALAKE_DATA_DIR=str(tmp_path),
-        STANZALAKE_CLICKHOUSE_DSN="chdb://:memory:",
-        PROSODY_ARCHIVE_EXPIRES_AFTER="never",
-        PROSODY_ARCHIVE_STORE="poisoned",
-    )
+def store() -> Iterator[Store]:
+    """Give a table that does not take every row."""
+    with migrated_store(DSN) as store:
+        check = f"CHECK peer_resource != '{REFUSED}'"
+        store.command(f"ALTER TABLE {store.table} ADD CONSTRAINT c {check}")
+        yield store
 
 
 @pytest.fixture
-def store(configured: Settings) -> Iterator[Store]:
-    """Give a table that does not take every row."""
-    store = Store.of(configured)
-    migrations.apply(store, configured)
-    check = f"CHECK peer_resource != '{REFUSED}'"
-    store.command(f"ALTER TABLE poisoned ADD CONSTRAINT IF NOT EXISTS c {check}")
-    store.command("TRUNCATE TABLE poisoned")
-    yield store
-    store.close()
+def configured(store: Store, tmp_path: Path) -> Settings:
+    return load(
+        STANZALAKE_DATA_DIR=str(tmp_path),
+        STANZALAKE_CLICKHOUSE_DSN=DSN,
+        PROSODY_ARCHIVE_EXPIRES_AFTER="never",
+        PROSODY_ARCHIVE_STORE=store.table,
+    )
 
 
 @pytest.fixture
@@ -74,7 +72,7 @@ async def archived(configured: Settings, log: LocalLog, store: Store) -> list[in
     assert await log.wait_committed(EVENTS, PROCESSOR_GROUP, JULIET, SOON)
     stop.set()
     await working
-    return [p for (p,) in store.select("SELECT position FROM poisoned ORDER BY position")]
+    return [p for (p,) in store.select(f"SELECT position FROM {store.table} ORDER BY 1")]
 
 
 async def dead_letters(log: LocalLog) -> list[Record]:

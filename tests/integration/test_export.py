@@ -211,6 +211,7 @@ async def test_bad_arguments_are_status_2(stanzalake: Command, arguments: tuple[
     assert (await stanzalake.run("export", *arguments))[0] == 2
 
 
+@pytest.mark.parametrize("filled", ["beside up"], indirect=True)
 async def test_ahead_lists_the_owners_with_messages_ahead_of_the_clock(filled: Command) -> None:
     status, out, err = await filled.run("ahead")
     assert (status, err) == (0, "")
@@ -345,6 +346,7 @@ async def test_analysts_rows_are_exported_as_parquet_by_month(
     assert (await filled.run(*arguments, "--start", "2027-01-01"))[0] == 1
 
 
+@pytest.mark.parametrize("filled", ["server"], indirect=True)
 async def test_no_moment_is_too_late_for_an_export(filled: Command, tmp_path: Path) -> None:
     arguments = ("export", "--format", "parquet", "--output", str(tmp_path / "rows"))
     latest = "9999-12-31T23:59-14:00"
@@ -362,6 +364,6 @@ async def test_no_moment_is_too_late_for_an_export(filled: Command, tmp_path: Pa
     ],
 )
 async def test_options_of_another_format_are_usage_errors(
-    filled: Command, arguments: tuple[str, ...]
+    stanzalake: Command, arguments: tuple[str, ...]
 ) -> None:
-    assert (await filled.run(*arguments))[0] == 2
+    assert (await stanzalake.run(*arguments))[0] == 2

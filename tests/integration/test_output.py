@@ -100,23 +100,18 @@ async def test_a_closed_pipe_is_no_error(stanzalake: Command, command: str) -> N
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_a_locale_of_ascii_escapes_what_it_lacks(stanzalake: Command, command: str) -> None:
-    stanzalake.settings["PYTHONIOENCODING"] = "ascii"
+async def test_a_locale_of_ascii_escapes_what_it_lacks_and_five_columns_are_enough(
+    stanzalake: Command, command: str
+) -> None:
+    terminal = {"PYTHONIOENCODING": "ascii", "COLUMNS": "5"}
+    stanzalake.settings |= terminal
     status, out, err = await stanzalake.run(*arguments(command))
-    del stanzalake.settings["PYTHONIOENCODING"]
+    for name in terminal:
+        del stanzalake.settings[name]
     assert (status, err) == (int(command.startswith(FAULT)), "")
     assert out
     if "json" in command:
         assert [json.loads(line) for line in out.splitlines()]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-async def test_a_terminal_of_five_columns_is_wide_enough(stanzalake: Command, command: str) -> None:
-    stanzalake.settings["COLUMNS"] = "5"
-    status, out, err = await stanzalake.run(*arguments(command))
-    del stanzalake.settings["COLUMNS"]
-    assert (status, err) == (int(command.startswith(FAULT)), "")
-    assert out
 
 
 @pytest.mark.parametrize("command", ["stats", "export " + JULIET])

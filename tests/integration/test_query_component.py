@@ -1,7 +1,6 @@
 """The query service behind a real Prosody, with stock modules and with ours."""
 
 import asyncio
-import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,14 +18,14 @@ from stanzalake.log.base import EVENTS
 from stanzalake.log.sqlite import LocalLog
 from stanzalake.model.event import Preferences, decode
 from stanzalake.model.position import Sealer, from_milliseconds
-from stanzalake.store import migrations
-from stanzalake.store.client import Row, Store
+from stanzalake.store.client import Row
 from stanzalake.xmpp.component import Component
 from stanzalake.xmpp.namespaces import DISCO_INFO, FORWARD, MAM, RSM, tag
 from tests.support.archives import START
 from tests.support.clients import CLIENT, RawClient, condition
 from tests.support.queries import field, form, page, query
 from tests.support.server import HOST, JULIET, KEY, QUERY, ROMEO, Server, StartServer
+from tests.support.stores import migrated_store
 from tests.support.wait import until
 
 SEALER = Sealer([KEY])
@@ -39,7 +38,6 @@ component_secret = "{SECRET}"
 modules_enabled = {{ "delegation", "privilege" }}
 """
 METADATA = f"<metadata xmlns='{MAM}'/>"
-_tables = (f"query_component_{n}" for n in itertools.count())
 
 
 class Scene(NamedTuple):
@@ -76,31 +74,30 @@ def id_of(number: int) -> str:
 @asynccontextmanager
 async def serving(server: Server, directory: Path, cache: int) -> AsyncIterator[LocalLog]:
     """Run the query service over a store of three messages."""
-    given = settings.load(
-        {
-            "STANZALAKE_HOSTS": HOST,
-            "STANZALAKE_COMPONENT_SECRET": server.prosody.component_secret,
-            "STANZALAKE_ID_KEYS": KEY,
-            "STANZALAKE_PROSODY": f"127.0.0.1:{server.prosody.component_port}",
-            "STANZALAKE_QUERY_JID": QUERY,
-            "PROSODY_ARCHIVE_STORE": next(_tables),
-            "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
-            "STANZALAKE_ACCESS_LOG": str(directory / "access.log"),
-            "STANZALAKE_PAGE_CACHE_BYTES": str(cache),
-        }
-    )
-    store, log = Store("chdb://:memory:", given.store), LocalLog(directory / "log.sqlite", None)
-    migrations.apply(store, given)
-    store.insert([row(n) for n in range(3)])
-    stop = asyncio.Event()
-    running = asyncio.create_task(service.run(given, log, store, stop))
-    try:
-        yield log
-    finally:
-        stop.set()
-        await running
-        await log.close()
-        store.close()
+    log = LocalLog(directory / "log.sqlite", None)
+    with migrated_store("chdb://:memory:") as store:
+        store.insert([row(n) for n in range(3)])
+        given = settings.load(
+            {
+                "STANZALAKE_HOSTS": HOST,
+                "STANZALAKE_COMPONENT_SECRET": server.prosody.component_secret,
+                "STANZALAKE_ID_KEYS": KEY,
+                "STANZALAKE_PROSODY": f"127.0.0.1:{server.prosody.component_port}",
+                "STANZALAKE_QUERY_JID": QUERY,
+                "PROSODY_ARCHIVE_STORE": store.table,
+                "PROSODY_ARCHIVE_EXPIRES_AFTER": "never",
+                "STANZALAKE_ACCESS_LOG": str(directory / "access.log"),
+                "STANZALAKE_PAGE_CACHE_BYTES": str(cache),
+            }
+        )
+        stop = asyncio.Event()
+        running = asyncio.create_task(service.run(given, log, store, stop))
+        try:
+            yield log
+        finally:
+            stop.set()
+            await running
+            await log.close()
 
 
 @pytest.fixture(params=["stock", "ours"])
@@ -161,39 +158,31 @@ async def test_a_client_may_name_its_own_account(scene: Scene) -> None:
 
 
 @pytest.mark.requirement("355-18", "313-59", "313-76")
-@pytest.mark.parametrize(
-    ("payload", "expected"),
-    [
+async def test_an_error_reaches_the_client(scene: Scene) -> None:
+    for payload, expected in (
         (query(page("<after>x</after>")), "cancel/item-not-found"),
         (query(form(field("x", "y"))), "cancel/feature-not-implemented"),
         (query(form(field("start", "x"))), "modify/bad-request"),
         (query(attributes="node='n'"), "cancel/feature-not-implemented"),
-    ],
-)
-async def test_an_error_reaches_the_client(scene: Scene, payload: str, expected: str) -> None:
-    assert condition(await scene.juliet.ask("set", payload)) == expected
+    ):
+        assert condition(await scene.juliet.ask("set", payload)) == expected, payload
 
 
 @pytest.mark.behaviour(16)
 @pytest.mark.requirement("313-114", "313-154", "313-155", "313-160", "355-31", "30-06")
-@pytest.mark.parametrize(
-    ("kind", "payload"),
-    [
+async def test_foreign_and_unknown_archives_are_refused_alike(scene: Scene) -> None:
+    for kind, payload in (
         ("set", query()),
         ("get", query()),
         ("get", METADATA),
         ("get", f"<prefs xmlns='{MAM}'/>"),
         ("set", f"<prefs xmlns='{MAM}' default='always'/>"),
-    ],
-)
-async def test_foreign_and_unknown_archives_are_refused_alike(
-    scene: Scene, kind: str, payload: str
-) -> None:
-    refusals = {
-        condition(await scene.romeo.ask(kind, payload, to=to))
-        for to in (JULIET, f"nobody@{HOST}", HOST)
-    }
-    assert len(refusals) == 1
+    ):
+        refusals = {
+            condition(await scene.romeo.ask(kind, payload, to=to))
+            for to in (JULIET, f"nobody@{HOST}", HOST)
+        }
+        assert len(refusals) == 1, payload
     assert not scene.romeo.found(lambda x: x.find(tag(MAM, "result")) is not None)
 
 

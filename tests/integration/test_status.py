@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from itertools import product
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
@@ -115,12 +116,17 @@ async def test_watching_shows_the_status_until_it_is_ended(
     os.close(end)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("screen", [PHONE, SCREEN])
 async def test_the_page_fits_a_phone_and_follows_the_colour_scheme(
-    deployment: Deployment, tmp_path: Path, screen: tuple[int, int], dark: bool
+    deployment: Deployment, tmp_path: Path
 ) -> None:
-    async with browser(tmp_path / "profile") as page:
+    for number, (screen, dark) in enumerate(product((PHONE, SCREEN), (False, True))):
+        await assert_fitting(deployment, tmp_path / f"profile-{number}", screen, dark=dark)
+
+
+async def assert_fitting(
+    deployment: Deployment, profile: Path, screen: tuple[int, int], *, dark: bool
+) -> None:
+    async with browser(profile) as page:
         await page.open(url(deployment), *screen, dark=dark)
         assert await page.evaluate("document.documentElement.scrollWidth") <= screen[0]
         assert await page.evaluate("document.title") == "Stanzalake is up"
