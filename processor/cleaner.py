@@ -127,6 +127,7 @@ class Cleaner:
                 return
             await self._call(partial(self._aggregates.compute, day))
         await self._call(partial(self._aggregates.remove_former, now))
+        await self._call(partial(self._aggregates.read_recent, now))
 
     async def _maintain(self, stop: asyncio.Event) -> None:
         try:

@@ -10,9 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
+from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import Retention
 from stanzalake.store.client import Store
-from stanzalake.store.migrations import AGGREGATES, MONTHLY_AGGREGATES, TOUCH_ALL, Target
+from stanzalake.store.migrations import (
+    AGGREGATES,
+    FORGET_RECENT,
+    MONTHLY_AGGREGATES,
+    TOUCH_ALL,
+    Target,
+)
 from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.statement import select
 
@@ -24,6 +31,10 @@ _SETTLING = timedelta(minutes=1)
 """From the insert of a day's rows until views read them."""
 _KEPT = timedelta(hours=1)
 """For how long the rows of a former computation are kept, as statements may be reading them."""
+
+_DAY_SECONDS = 86_400
+_RECENT_DAYS = 2
+"""Days before the present one that are counted beside it: one, and the evening before that."""
 
 # A day changes with the day before, whose messages it answers, and as well while the messages of
 # both expire, from the beginning of the one plus the retention to the end of the other.
@@ -92,6 +103,7 @@ def touch_all(store: Store) -> None:
     [(exists,)] = store.select("EXISTS TABLE {touched:Identifier}")
     if exists:
         store.command(TOUCH_ALL)
+        store.command(FORGET_RECENT)
 
 
 # A day's messages and those of the evening before, read once for all aggregates.
@@ -104,10 +116,28 @@ FROM {{traffic:Identifier}} WHERE day IN ({{day:Date}} - 1, {{day:Date}})
     " body_length, encrypted, is_reaction, message_id_hash, occupant_hash, from_occupant"
 )
 _STAGED = select("*", ["as_of = {as_of:DateTime64(6, 'UTC')}"], source="{staged:Identifier}")
+_OWN = "SELECT toUnixTimestamp64Micro({as_of:DateTime64(6, 'UTC')})"
 _LEFT = select(
     "DISTINCT toUnixTimestamp64Micro(as_of)",
     ["as_of < {kept:DateTime64(6, 'UTC')}"],
     source="{staged:Identifier}",
+)
+
+
+# Of a server: the parts of several shards are not numbered together.
+_READ_RECENT = """
+INSERT INTO {recent:Identifier}
+SELECT {as_of:DateTime64(6, 'UTC')}, * FROM {recent_traffic:Identifier}
+WHERE position >= {low:UInt64}"""
+_LAST_BLOCK = select(
+    "max(block)", ["as_of = {as_of:DateTime64(6, 'UTC')}"], source="{recent:Identifier}"
+)
+# A statement may be about to read those before the last, if that is a new one.
+_LAST_READ = select("max(at)", ["is_read"], source="{recent_reads:Identifier}")
+_FORMER_READS = select(
+    "DISTINCT toUnixTimestamp64Micro(as_of)",
+    [f"as_of < ({_LAST_READ})", f"({_LAST_READ}) < {{quiet:DateTime64(6, 'UTC')}}"],
+    source="{recent:Identifier}",
 )
 
 
@@ -150,6 +180,13 @@ class _ComputedDay(NamedTuple):
     as_of: datetime
     effective: datetime
     aggregates: int = _DAYS.version
+
+
+class _RecentRead(NamedTuple):
+    at: datetime
+    low: int
+    block: int
+    is_read: bool = True
 
 
 class _ComputedMonth(NamedTuple):
@@ -209,7 +246,7 @@ class Aggregates:
         self._store.command(_STAGE, {"day": day, "as_of": as_of})
         self._insert(_DAYS, day, as_of)
         self._store.insert([_ComputedDay(day, as_of, self._now() + _SETTLING)], _DAYS.record)
-        self._drop_staged([int(as_of.timestamp()) * 1_000_000 + as_of.microsecond])
+        self._drop(_OWN, "staged", {"as_of": as_of})
         log.info("aggregated the messages of %s", day)
 
     def compute_month(self, month: date) -> None:
@@ -218,6 +255,23 @@ class Aggregates:
         self._insert(_MONTHS, month, as_of)
         self._store.insert([_ComputedMonth(month, as_of, self._now() + _SETTLING)], _MONTHS.record)
         log.info("aggregated the days of %s", month.strftime("%Y-%m"))
+
+    def read_recent(self, now: float) -> None:
+        """Read the messages of the last days without texts, for views that count these days.
+
+        The views read those alone that come later, wherever the parts of the others are merged to.
+        Not on a cluster. Raises as `due` does.
+
+        Args:
+            now: Unix time in seconds.
+        """
+        if self._target.cluster:
+            return
+        as_of = self._now()
+        low = from_milliseconds((int(now) // _DAY_SECONDS - _RECENT_DAYS) * _DAY_SECONDS * 1000)
+        self._store.command(_READ_RECENT, {"as_of": as_of, "low": low})
+        [(block,)] = self._store.select(_LAST_BLOCK, {"as_of": as_of})
+        self._store.insert([_RecentRead(as_of, low, block)], "_recent_reads")
 
     def _now(self) -> datetime:
         [(now,)] = self._store.select("SELECT now64(6, 'UTC')")
@@ -233,17 +287,19 @@ class Aggregates:
                 parameters,
             )
 
-    def _drop_staged(self, moments: Sequence[int]) -> None:
-        for moment in moments:
-            self._store.command(f"ALTER TABLE {{staged:Identifier}} DROP PARTITION {moment}")
-
     def remove_former(self, now: float) -> None:
         """Remove the rows of former computations from the disk; raises as `due` does."""
         kept = datetime.fromtimestamp(now, UTC) - _KEPT
         for grain in (_DAYS, _MONTHS):
             self._remove_former(grain, kept)
         # Of interrupted computations.
-        self._drop_staged([moment for (moment,) in self._store.select(_LEFT, {"kept": kept})])
+        self._drop(_LEFT, "staged", {"kept": kept})
+        quiet = datetime.fromtimestamp(now, UTC) - _QUIET
+        self._drop(_FORMER_READS, "recent", {"quiet": quiet})
+
+    def _drop(self, statement: str, table: str, parameters: Mapping[str, Any]) -> None:
+        for (moment,) in self._store.select(statement, parameters):
+            self._store.command(f"ALTER TABLE {{{table}:Identifier}} DROP PARTITION {moment}")
 
     def _remove_former(self, grain: _Grain, kept: datetime) -> None:
         parameters = {

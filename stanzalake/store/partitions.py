@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from stanzalake.store.client import Store
-from stanzalake.store.migrations import PARTITION_KEYS, Target
+from stanzalake.store.migrations import FORGET_RECENT, PARTITION_KEYS, Target
 from stanzalake.store.statement import select
 from stanzalake.store.table_copy import Part, Report, Step, TableCopy
 
@@ -161,7 +161,10 @@ class Partitions:
 
     def _exchange(self) -> None:
         own, copy = self._target.local(), self._target.on_every_server(COPY)
+        # The inserts of the second table are numbered anew.
+        self._store.command(FORGET_RECENT)
         self._store.command(f"EXCHANGE TABLES {own} AND {copy}")
+        self._store.command(FORGET_RECENT)
         log.info("%s is partitioned by %s now", own, self._target.partition_by)
 
     def _drop_former(self) -> None:

@@ -180,23 +180,37 @@ _NOT_RETRACTED = "greatest(by_id.until, by_origin_id.until) <= position"
 
 _OF_VIEWS = "{table}_tombstones{local}"
 _NAMES = select("owner, target", source=_OF_VIEWS)
-_MARKED = select(
+_MARKED = (
     f"*, traits AS stored_traits, {_targets_if_any(_OF_VIEWS)} AS targets,"
-    f" (owner, targets[1]) IN ({_NAMES}) OR (owner, targets[2]) IN ({_NAMES}) AS is_retracted",
-    source="{table}{local} FINAL",
+    f" (owner, targets[1]) IN ({_NAMES}) OR (owner, targets[2]) IN ({_NAMES}) AS is_retracted"
 )
-_WITHOUT_CONTENT = select(
+_WITHOUT_CONTENT = (
     "* EXCEPT (stored_traits, targets, is_retracted)"
     " REPLACE (if(is_retracted, '', stanza) AS stanza),"
-    " if(is_retracted, 0, stored_traits) AS traits",
-    source=f"({_MARKED})",
+    " if(is_retracted, 0, stored_traits) AS traits"
 )
-MESSAGES_OF_VIEWS = f"({_WITHOUT_CONTENT})"
+
+
+def _messages_of_views(columns: str = "", where: Sequence[str] = ()) -> str:
+    rows = select(_MARKED + columns, where, source="{table}{local} FINAL")
+    return f"({select(_WITHOUT_CONTENT, source=f'({rows})')})"
+
+
+MESSAGES_OF_VIEWS = _messages_of_views()
 """Template of a source for views: messages, without content where they were retracted.
 
 No join, so that a view whose content nobody selects does not read stanzas. A set has no order: a
 later message that has the id of a retracted one is without content as well.
 """
+
+_BLOCK = "toUInt64OrZero(splitByChar('_', _part)[3])"
+MESSAGES_WITH_BLOCKS = _messages_of_views(f", {_BLOCK} AS block")
+"""The same source with the number of the last insert in the part of each message."""
+
+NEW_MESSAGES_OF_VIEWS = _messages_of_views(
+    where=[f"{_BLOCK} > ({select('block', source='{table}_last_read')})"]
+)
+"""The same source of messages in parts with inserts after the last reading of recent messages."""
 
 
 class TombstoneRow(NamedTuple):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from io import BytesIO
 from typing import Any
@@ -123,6 +123,17 @@ def compute_months(store: Store) -> list[date]:
         found.compute_month(month)
     age(store)
     return months
+
+
+def read_recent(store: Store) -> None:
+    """Read the messages of the days of the test, as of the last of them."""
+    Aggregates(store, "", FOREVER).read_recent((START + 2 * DAY_MS) / 1000)
+
+
+def has_recent(store: Store) -> bool:
+    """Return whether views use the last reading of recent messages."""
+    [(block,)] = store.select(f"SELECT block FROM {store.table}_last_read")
+    return bool(block)
 
 
 def months_computed(store: Store) -> list[date]:
@@ -346,6 +357,7 @@ async def test_a_worker_computes_the_days_that_are_due(store: Store) -> None:
     await cleaner.aggregate(asyncio.Event())
     age(store)
     assert months_computed(store) == [MONTH]
+    assert store.select("SELECT is_read FROM {recent_reads:Identifier} FINAL") == [(True,)]
 
 
 def test_a_restore_has_all_days_counted(store: Store) -> None:
@@ -378,6 +390,66 @@ def test_a_query_for_a_computed_day_reads_no_message_of_days_that_changed(store:
         query = f"SELECT * FROM {store.table}_{view} WHERE day = '2026-09-{{}}'"
         assert rows_read(store, query.format(23)) > 3000, view
         assert rows_read(store, query.format(21)) < 1000, view
+
+
+@pytest.fixture
+def recent(store: Store) -> Store:
+    """Give a store whose last day changed, and was read then."""
+    age(store)
+    compute(store)
+    store.insert([row(2, 10), row(2, 11, "out"), row(2, 12, "in", ROMEO, JULIET)])
+    read_recent(store)
+    assert has_recent(store)
+    return store
+
+
+def test_recent_messages_count_once_wherever_their_parts_are_merged_to(recent: Store) -> None:
+    store, views = recent, ("daily", "pairs", "contents", "response_times", "occupants")
+    store.insert([row(2, 10), row(2, 14), row(2, 1, "out"), row(2, 13, "out"), row(3, 0)])
+    store.command(f"OPTIMIZE TABLE {store.table} FINAL")
+    assert has_recent(store)
+    used = contents(store, *views)
+    store.command(migrations.FORGET_RECENT)
+    assert not has_recent(store)
+    assert contents(store, *views) == used
+    assert sum(r[-1] for r in used["daily"] if r[0] == DAYS[2]) == 4 + 2 + 3 + 2
+
+
+def test_recent_messages_are_not_read_again_with_their_texts(recent: Store) -> None:
+    recent.command(f"TRUNCATE TABLE {recent.table}_recent")
+    assert [r for r in contents(recent, "daily")["daily"] if r[0] == DAYS[2]] == []
+
+
+@pytest.mark.parametrize("change", ["erasure", "own retention", "restore", "older day"])
+def test_recent_messages_are_read_again_once_some_are_hidden(recent: Store, change: str) -> None:
+    position = row(2, 10).position
+    end = position + 1
+    changes: dict[str, Callable[[], object]] = {
+        "erasure": lambda: Erasures(recent).write(
+            [Erasure(v=VERSION, owner=JULIET, position=end, start=position, end=end)]
+        ),
+        "own retention": lambda: OwnRetentions(recent).write(
+            [OwnRetention(v=VERSION, owner=JULIET, position=position + 9, seconds=1)]
+        ),
+        "restore": lambda: aggregates.touch_all(recent),
+        "older day": lambda: recent.insert([row(0, 30)]),
+    }
+    before = contents(recent, "daily")["daily"]
+    changes[change]()
+    assert not has_recent(recent)
+    assert contents(recent, "daily")["daily"] != before or change == "restore"
+
+
+def test_former_readings_of_recent_messages_leave_the_disk(recent: Store) -> None:
+    former = f"SELECT DISTINCT as_of FROM {recent.table}_recent"
+    [(first,)] = recent.select(former)
+    read_recent(recent)
+    Aggregates(recent, "", FOREVER).remove_former(now_of(recent))
+    assert len(recent.select(former)) == 2  # a statement may have begun with the first
+    Aggregates(recent, "", FOREVER).remove_former(now_of(recent) + 660)
+    [(last,)] = recent.select(former)
+    assert last > first
+    assert has_recent(recent)
 
 
 def test_computed_days_are_counted_anew_in_another_time_zone(store: Store) -> None:

@@ -147,12 +147,15 @@ async def test_a_processor_computes_days_and_months_with_its_own_grants(
     found.compute(DAY)
     found.compute_month(DAY.replace(day=1))
     assert found.due_months() == []
+    for _ in range(2):
+        found.read_recent((DAY - date(1970, 1, 1)).total_seconds())
     found.remove_former(time.time() + 7200)
     store.close()
     admin = Store.of(load(dsn_of(guarded, "admin")))
     assert admin.select("SELECT sum(messages) FROM messages_daily_rows") == [(3,)]
     assert admin.select("SELECT sum(messages) FROM messages_monthly_senders_rows") == [(2,)]
     assert admin.select("SELECT count() FROM messages_staged") == [(0,)]
+    assert admin.select("SELECT count(), uniqExact(as_of) FROM messages_recent") == [(3, 1)]
     admin.close()
 
 

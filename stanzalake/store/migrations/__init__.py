@@ -24,7 +24,12 @@ from stanzalake.store.dictionary import VIEWS_OF_DAYS, VIEWS_OF_MONTHS
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.migrations import new_store
 from stanzalake.store.retention import NEVER, OWN_HORIZON, RetentionRecord, seconds
-from stanzalake.store.tombstones import MESSAGES_OF_VIEWS, PENDING
+from stanzalake.store.tombstones import (
+    MESSAGES_OF_VIEWS,
+    MESSAGES_WITH_BLOCKS,
+    NEW_MESSAGES_OF_VIEWS,
+    PENDING,
+)
 
 log = logging.getLogger(__name__)
 
@@ -53,20 +58,32 @@ SELECT DISTINCT toDate(toDateTime(intDiv(position, 65536000), 'UTC')), now64(6, 
 FROM {messages:Identifier}"""
 """Statement that records all days as changed."""
 
+FORGET_RECENT = """
+INSERT INTO {recent_reads:Identifier} (is_read, at, low, block)
+SELECT false, now64(6, 'UTC'), 0, 0"""
+"""Statement that has views read all messages of changed days, until these are read again."""
+
 # No index is looked at for these: the messages' source has bounds of its own.
 _DIRTY = "identity(day) GLOBAL IN (SELECT day FROM {table}_dirty)"
 _DIRTY_MONTHS = "toStartOfMonth(day) GLOBAL IN (SELECT month FROM {table}_dirty_months)"
 _DIRTY_AND_EVES = "identity(day) GLOBAL IN (SELECT arrayJoin([day - 1, day]) FROM {table}_dirty)"
 _CODECS = {True: "ZSTD(3)", False: "NONE"}
-_BODIES = (_FILES / "bodies.sql").read_text().replace("{messages}", MESSAGES_OF_VIEWS)
+_BODIES_OF = (_FILES / "bodies.sql").read_text()
+_SELECT_OF = _BODIES_OF[_BODIES_OF.index("SELECT\n") : _BODIES_OF.index("\nCOMMENT")]
+_POSITIONS_OF = _SELECT_OF.replace("SELECT\n", "SELECT\n    position,\n    block,\n", 1)
+_BODIES = _BODIES_OF.replace("{messages}", MESSAGES_OF_VIEWS)
 _TRAFFIC = (_FILES / "traffic.sql").read_text().rstrip()
 _DIRTY_TRAFFIC = (
     (_FILES / "dirty_traffic.sql")
     .read_text()
     .rstrip()
-    .replace(
-        "{messages_of_bodies}", _BODIES[_BODIES.index("SELECT\n") : _BODIES.index("\nCOMMENT")]
-    )
+    .replace("{new_messages}", _SELECT_OF.replace("{messages}", NEW_MESSAGES_OF_VIEWS))
+)
+_RECENT_TRAFFIC = (
+    (_FILES / "recent_traffic.sql")
+    .read_text()
+    .rstrip()
+    .replace("{messages}", _POSITIONS_OF.replace("{messages}", MESSAGES_WITH_BLOCKS))
 )
 _COLUMNS = (_FILES / "columns.sql").read_text().rstrip()
 """The columns of messages that the views of bodies and of traffic have in common."""
@@ -76,6 +93,7 @@ _KEPT = "position >= (greatest(toInt64(toUnixTimestamp(now('UTC'))) - {seconds},
 _KEPT_SECONDS = re.compile(r"now\('UTC'\)\)\) - (\d+), 0")
 _LOCAL = re.compile(r"(TABLE|VIEW) (?:IF NOT EXISTS )?\{table\}(\w*)\{local\}")
 _SHARDING_KEYS = {"TABLE": ", cityHash64(owner)", "VIEW": ""}
+_VIEWS_OF_MESSAGES = ("_bodies", "_dirty_traffic", "_recent_traffic")
 _TTL_TIMEOUT = "merge_with_ttl_timeout"
 _REFUSING = "max_parts_in_total"
 _RECORD = """
@@ -162,8 +180,8 @@ class Target(NamedTuple):
         return new_store.statements(self.table, chain.from_iterable(map(self._groups, sql)))
 
     def bodies(self) -> Iterator[str]:
-        """Yield the statements that create the view of bodies, and that of messages to count."""
-        for group in self._groups(f"{_BODIES};\n{_DIRTY_TRAFFIC}"):
+        """Yield the statements that create the view of bodies, and the internal ones beside it."""
+        for group in self._groups(f"{_BODIES};\n{_DIRTY_TRAFFIC};\n{_RECENT_TRAFFIC}"):
             yield from group
 
     @property
@@ -258,6 +276,7 @@ _OWN_RETENTION_ENGINES = {
 def _expand(sql: str) -> str:
     """Return a file's text with the views that several files share."""
     sql = sql.replace("{bodies}", _BODIES).replace("{traffic}", _TRAFFIC)
+    sql = sql.replace("{recent_traffic}", _RECENT_TRAFFIC)
     return sql.replace("{dirty_traffic}", _DIRTY_TRAFFIC).replace("{pending}", PENDING)
 
 
@@ -358,6 +377,7 @@ def _apply_settings(store: Store, target: Target, settings: Settings) -> None:
             store.command(statement)
         if has_other_hours:
             store.command(TOUCH_ALL)
+            store.command(FORGET_RECENT)
 
 
 def _pending_changes(store: Store, target: Target, settings: Settings) -> list[str]:
@@ -396,7 +416,7 @@ def _is_outdated(store: Store, target: Target) -> bool:
 
     A former version makes the view as it knows it, if its settings change after an upgrade.
     """
-    views = [_definition(store, target.local(view)) for view in ("_bodies", "_dirty_traffic")]
+    views = [_definition(store, target.local(view)) for view in _VIEWS_OF_MESSAGES]
     tables = (target.table + suffix for suffix in _TABLES_OF_BODIES)
     expected = (target.kept, _hours(target), *_NAMES_OF_COLUMNS, *tables)
     return not all(text in view for view in views for text in expected)
