@@ -12,6 +12,19 @@ from stanzalake.errors import InvalidJid
 from stanzalake.model import jid
 
 
+def _parse(text: str) -> jid.Jid:
+    """Normalise a JID that a person has typed or pasted.
+
+    Raises:
+        InvalidJid: As `jid.parse` says, or the domain has white space, which Prosody would take
+            but nobody has.
+    """
+    parsed = jid.parse(text)
+    if any(map(str.isspace, parsed.domain)):
+        raise InvalidJid("a domain has no white space")
+    return parsed
+
+
 class _Jid(click.ParamType):
     """A bare JID, normalised."""
 
@@ -19,7 +32,7 @@ class _Jid(click.ParamType):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            parsed = jid.parse(value)
+            parsed = _parse(value)
         except InvalidJid as error:
             self.fail(f"{value!r} is not a JID: {error}", param, ctx)
         if parsed.resource is not None:
@@ -38,7 +51,7 @@ class _Party(click.ParamType):
         if isinstance(value, jid.Jid):
             return value
         try:
-            return jid.parse(value)
+            return _parse(value)
         except InvalidJid as error:
             self.fail(f"{value!r} is not a JID: {error}", param, ctx)
 
@@ -50,7 +63,7 @@ class _Host(click.ParamType):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            parsed = jid.parse(value)
+            parsed = _parse(value)
         except InvalidJid as error:
             self.fail(f"{value!r} is not a host: {error}", param, ctx)
         if parsed != jid.Jid(None, parsed.domain):

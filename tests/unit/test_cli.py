@@ -10,6 +10,7 @@ import pytest
 
 from stanzalake.cli import manual
 from stanzalake.cli.main import cli
+from stanzalake.cli.parameters import JID_TYPE, OWNER
 from tests.support.settings import REQUIRED
 
 SHARE = Path(__file__).parents[2] / "share"
@@ -128,3 +129,11 @@ def test_bash_completes_commands_and_options(words: str, completed: list[str]) -
         check=True,
     )
     assert result.stdout.split() == completed
+
+
+@pytest.mark.parametrize("text", ["romeo@montague.lit ", "romeo@montague.lit\n", "a@b\tc"])
+def test_a_jid_that_was_pasted_with_white_space_is_refused(text: str) -> None:
+    """Prosody takes such a domain, so nothing would be found, and nothing erased."""
+    for kind in (OWNER, JID_TYPE):
+        with pytest.raises(click.BadParameter, match="white space"):
+            kind.convert(text, None, None)
