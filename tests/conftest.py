@@ -1,6 +1,7 @@
 """Fixtures of all tiers, the order of the tests, and Hypothesis's profiles."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -40,6 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the Prosody that tests start if they name none, and silence libraries."""
     silence_libraries()
+    # Hundreds of programs are started, each of which would compile all of its modules.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if config.getoption("--debian13"):
         Prosody.default_root = TRIXIE
 
