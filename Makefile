@@ -9,8 +9,8 @@ SERVE  := $(VENV)/.serve
 TEST   := $(VENV)/.test
 READY  := $(if $(filter kafka,$(MODE)),$(TEST),$(SERVE))
 ROUNDS := 50
-# Of `make test`: processes that share the tests.
-WORKERS := 2
+# Of `make test`: processes that share the tests, on two processors; each waits now and then.
+WORKERS := 3
 # Of `make bench`: all parts, in the usual size.
 PART   :=
 SIZE   := usual
@@ -42,7 +42,7 @@ test: $(TEST) check ## Set up everything, check the code and run the tests, but 
 	@$(PYTEST) -m "not slow"
 
 test-slow: $(TEST) ## Run the tests that take long: storms, bounds of memory, an installation, each benchmark once; and on Prosody 13
-	@$(PYTEST) -m slow
+	@$(PYTEST) --numprocesses 2 -m slow
 	@$(PYTEST) -m "not slow" --debian13 $(ON_DEBIAN_13)
 
 faults: $(TEST) ## Kill, freeze and restart everything under load: MODE=kafka ROUNDS=100 SEED=7

@@ -533,8 +533,9 @@ async def test_appends_and_reads_survive_a_broker_restart(
 
 @pytest.mark.parametrize("group", [PROCESSOR_GROUP, GROUP])
 async def test_nothing_runs_on_after_a_close_that_frozen_brokers_hold_up(
-    tmp_path: Path, group: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str
 ) -> None:
+    monkeypatch.setattr("stanzalake.log.kafka.client.STOP_SECONDS", 0.5)
     before = asyncio.all_tasks()
     async with running(Kafka(directory=tmp_path / "kafka")) as broker:
         log = await open_kafka(broker, unique_prefix())

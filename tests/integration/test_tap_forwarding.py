@@ -621,6 +621,7 @@ async def test_offline_messages_come_unless_a_stable_page_was_given(
     scene: Scene, case: str
 ) -> None:
     """A4: without its page, the client has no other way to them."""
+    await scene.server.ingest()  # else the query waits until the message is with ingest
     romeo = await scene.server.client("romeo", available=False)
     if case == "unstable":
         scene.query.answer = lambda request: scene.query.reply(request, UNSTABLE)
