@@ -1,6 +1,6 @@
 """Deployments of former versions, upgraded and taken back one side at a time, while they serve."""
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,11 +83,13 @@ class Upgraded:
             before = store.select(statement)
             killed = await self.command().start("migrate")
             await until(lambda: store.select(statement) != before)
-            killed.kill()
+            with suppress(ProcessLookupError):  # a fast machine
+                killed.kill()
             await killed.communicate()
         await self.talk("killed")
-        status, out, err = await self.command().run("migrate", deadline=60)
-        assert (status, "applied" in out) == (0, True), err
+        assert (await self.command().run("migrate", deadline=60))[0] == 0
+        _, out, _ = await self.command().run("migrate", "--dry-run")
+        assert out == ""
 
 
 @pytest.mark.slow
