@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from devstack.debian import TRIXIE
+from devstack.process import WITH_PARENT
+from tests.support.documents import ROOT
 from tests.support.wait import until
 
 START = """\
@@ -41,3 +44,29 @@ async def test_prosody_ends_with_the_process_that_started_it(tmp_path: Path, roo
     starter.kill()
     await starter.wait()
     await until(lambda: not Path(f"/proc/{pid}/exe").exists(), 10)
+
+
+@pytest.mark.slow
+async def test_all_that_make_up_prints_works(tmp_path: Path) -> None:
+    up = await asyncio.create_subprocess_exec(
+        *(*WITH_PARENT, sys.executable, "-m", "devstack", "up", "--directory", str(tmp_path)),
+        stdout=PIPE,
+        cwd=ROOT,
+    )
+    assert up.stdout is not None
+    text = (await up.stdout.readuntil(b"Ctrl-C ends it; the archive stays.")).decode()
+    settings = re.findall("with the settings in (\\S+)", text)[0]
+    commands = re.findall(f"^  (\\S+/stanzalake --env-file {settings} .*)$", text, re.MULTILINE)
+    assert len(commands) == 3
+    [status] = re.findall(r"status   (http://\S+) and /metrics", text)
+    [analysts] = re.findall(r"analysts (http://\S+)", text)
+    once = [command.replace(" --watch", "") for command in commands]
+    count = "SELECT sum(messages) FROM messages_daily"
+    pages = [f"curl -sf {status}", f"curl -sf {status}metrics"]
+    for command in (*once, *pages, f"curl -sf {analysts} --data '{count}'"):
+        process = await asyncio.create_subprocess_exec("sh", "-c", command, stdout=PIPE)
+        out, _ = await process.communicate()
+        assert (process.returncode, out != b"") == (0, True), command
+    assert out == b"14\n"
+    up.terminate()
+    assert await up.wait() == 0
