@@ -77,8 +77,8 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
     return Table(
         part="analysts",
         title="The questions of the analysts' guide",
-        load=f"a year of messages, {_OWNER:,} of each owner, in the parts that merges leave, "
-        "all days computed but the last two; "
+        load=f"a year of messages, {_OWNER:,} of each owner, in one part for each year, "
+        "all days computed but the last two, and these read within the hour; "
         f"medians of {_ROUNDS}; grown in a straight line from the two sizes; seed {seed}",
         columns=(
             "question",
@@ -105,6 +105,9 @@ def _ask_all(messages: int, seed: int, directory: Path) -> Mapping[str, float]:
     _fill(store, messages, seed)
     if messages >= _FEWEST:
         _compute(store, given)
+        # The worst case for the days that are counted.
+        store.command("OPTIMIZE TABLE {messages:Identifier} FINAL")
+        Aggregates(store, "", given.retention).read_recent(time.time())
     found = {name: _seconds(store, statement) for name, statement in _questions()}
     store.close()
     return found

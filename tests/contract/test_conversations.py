@@ -33,6 +33,11 @@ CONTENTS = [
     "<body/><active xmlns='http://jabber.org/protocol/chatstates'/>",
     f"{BODY}<x xmlns='urn:x'><displayed xmlns='urn:xmpp:chat-markers:0' id='m1'/></x>",
     *[f"<displayed xmlns='urn:xmpp:chat-markers:0' id='m{n}'/>" for n in range(9)],
+    *[
+        f"<x xmlns='urn:x'><displayed id='m1'/></x>"
+        f"<displayed xmlns='urn:xmpp:chat-markers:0' id='m{n}'/>"
+        for n in (3, 4)
+    ],
     "<displayed xmlns='urn:xmpp:chat-markers:0' id='none'/>",
 ]
 _owners = (f"inbox-{n}@capulet.lit" for n in itertools.count())

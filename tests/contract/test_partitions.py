@@ -8,7 +8,9 @@ import pytest
 
 from stanzalake.errors import StoreUnavailable
 from stanzalake.model.position import from_milliseconds
+from stanzalake.model.retention import FOREVER
 from stanzalake.store import migrations, partitions, table_copy
+from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Row, Store
 from stanzalake.store.migrations import Target
 from stanzalake.store.partitions import Partitions
@@ -128,8 +130,11 @@ def test_messages_that_arrive_during_a_change_are_in_the_archive(filled: Store) 
     assert stored(filled) == expected
 
 
-def test_days_count_as_changed_by_inserts_after_a_change(filled: Store) -> None:
+def test_views_count_the_days_of_inserts_after_a_change(filled: Store) -> None:
+    Aggregates(filled, "", FOREVER).read_recent(START / 1000)
     change(filled).change()
+    last = "SELECT argMax(is_read, at) FROM {recent_reads:Identifier}"
+    assert filled.select(last) == [(False,)]  # the table's inserts are numbered anew
     filled.command(f"TRUNCATE TABLE {filled.table}_touched")
     filled.insert(messages(JULIET, 1)[:1])
     assert filled.select(f"SELECT count() FROM {filled.table}_touched") == [(1,)]

@@ -13,6 +13,7 @@ from devstack.ports import free_port
 from stanzalake.config import settings
 from stanzalake.errors import StanzalakeError
 from stanzalake.store.client import Store
+from stanzalake.store.dictionary import VIEWS_OF_DAYS, VIEWS_OF_MONTHS
 from tests.support.analysts import ASKED, BELOW, BODIES, ROWS, VIEWS
 from tests.support.command import Command
 from tests.support.documents import ROOT, questions
@@ -98,16 +99,29 @@ async def test_analysts_beside_up_read_the_views_and_nothing_else(
     assert analyst.select("SELECT 'INTO OUTFILE', {x:UInt8}", {"x": 1}) == [("INTO OUTFILE", 1)]
 
 
-async def test_a_jdbc_driver_logs_in_and_queries(port: int) -> None:
+async def test_a_jdbc_driver_logs_in_browses_and_queries(port: int) -> None:
+    """By the calls of which DBeaver makes its tree."""
     url = f"jdbc:clickhouse://127.0.0.1:{port}/default?compress=false"
     statement = (
         "SELECT host, sum(messages) AS total FROM messages_daily GROUP BY host ORDER BY host"
     )
     process = await asyncio.create_subprocess_exec(
         *("java", "-cp", f"{ROOT}/.cache/jdbc/*", ROOT / "tests/support/jdbc/Query.java"),
-        *(url, "stanzalake_analyst", PASSWORD, statement, "SELECT 1 WHERE false"),
+        *(url, "stanzalake_analyst", PASSWORD, "messages_daily", statement, "SELECT 1 WHERE false"),
         stdout=PIPE,
         stderr=STDOUT,
     )
     out, _ = await process.communicate()
-    assert out.decode().splitlines() == ["ClickHouse", "capulet.lit\t2", "rooms.capulet.lit\t1"]
+    product, schema, *shown = out.decode().splitlines()
+    assert (product, schema) == ("ClickHouse", "default")
+    views = [line.removesuffix("\tVIEW") for line in shown if line.endswith("\tVIEW")]
+    assert {f"messages_{view}" for view in (*VIEWS_OF_DAYS, *VIEWS_OF_MONTHS, "traffic")} <= {
+        *views
+    }
+    assert not {"messages", "messages_bodies", "messages_recent", "messages_secret"} & {*views}
+    columns, rows = shown[len(views) : -2], shown[-2:]
+    assert [line.split("\t")[0] for line in columns] == [
+        *("day", "host", "kind", "direction", "messages", "as_of")
+    ]
+    assert columns[0] == "day\tDate\tDay in UTC"
+    assert rows == ["capulet.lit\t2", "rooms.capulet.lit\t1"]
