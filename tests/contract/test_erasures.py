@@ -1,7 +1,7 @@
 """Every reader hides erased messages at once, whatever is on the disk; on both engines."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -22,15 +22,20 @@ from tests.support.stores import migrated_store
 
 OTHER = "nurse@capulet.lit"
 POSITIONS = {1: ROMEO, 2: ROMEO, 3: OTHER, 50: ROMEO, 100: ROMEO, 200: ROMEO}
-_shapes = pytest.mark.parametrize(
-    ("changes", "left"),
-    [
-        pytest.param({}, {100, 200}, id="everything before it"),
-        pytest.param({"start": 2, "end": 50}, {1, 50, 100, 200}, id="a period"),
-        pytest.param({"peer": OTHER}, {1, 2, 50, 100, 200}, id="a peer"),
-        pytest.param({"end": 2**63}, {100, 200}, id="nothing after it"),
-    ],
-)
+SHAPES: dict[str, tuple[dict[str, Any], set[int]]] = {
+    "everything before it": ({}, {100, 200}),
+    "a period": ({"start": 2, "end": 50}, {1, 50, 100, 200}),
+    "a peer": ({"peer": OTHER}, {1, 2, 50, 100, 200}),
+    "nothing after it": ({"end": 2**63}, {100, 200}),
+}
+"""Erasures at position 100, and the positions that they leave."""
+
+
+class Erased(NamedTuple):
+    """A store with an erasure, and the positions of Juliet's messages that are left."""
+
+    store: Store
+    left: set[int]
 
 
 def row(position: int, owner: str = JULIET, peer: str = ROMEO) -> Row:
@@ -49,16 +54,24 @@ def store(dsn: str) -> Iterator[Store]:
         yield store
 
 
-@pytest.fixture(params=["before", "after"])
-def erased(request: pytest.FixtureRequest, store: Store, changes: dict[str, Any]) -> Store:
-    """Give a store with an erasure, and messages inserted before or after it."""
+@pytest.fixture(scope="module", params=["before", "after"])
+def order(request: pytest.FixtureRequest) -> str:
+    """Say whether the messages were inserted before or after their erasure."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def erased(request: pytest.FixtureRequest, dsn: str, order: str) -> Iterator[Erased]:
+    """Give a store with an erasure, for tests that only read."""
+    changes, left = SHAPES[request.param]
     rows = [row(p, owner, peer) for p, peer in POSITIONS.items() for owner in (JULIET, OTHER)]
-    if request.param == "before":
-        store.insert(rows)
-    Erasures(store).write([erasure(**changes)])
-    if request.param == "after":
-        store.insert(rows)
-    return store
+    with migrated_store(dsn, merges=False) as store:
+        if order == "before":
+            store.insert(rows)
+        Erasures(store).write([erasure(**changes)])
+        if order == "after":
+            store.insert(rows)
+        yield Erased(store, left)
 
 
 @pytest.fixture(params=[False, True], ids=["single", "sharded"])
@@ -68,11 +81,11 @@ async def reader(request: pytest.FixtureRequest, store: Store) -> AsyncIterator[
     await reader.close()
 
 
-@_shapes
-@pytest.mark.usefixtures("erased")
+@pytest.mark.parametrize("sharded", [False, True], ids=["single", "sharded"])
 async def test_pages_counts_and_look_ups_leave_out_erased_messages(
-    reader: ArchiveReader, left: set[int]
+    erased: Erased, sharded: bool
 ) -> None:
+    left, reader = erased.left, ArchiveReader(erased.store, SEALER, FOREVER, sharded=sharded)
     archive, ids = reader.archive(JULIET), {f"old-{p}": p for p in POSITIONS}
     for backward in (False, True):
         page = await archive.read(Selection(), 9, backward=backward)
@@ -87,37 +100,34 @@ async def test_pages_counts_and_look_ups_leave_out_erased_messages(
     assert await archive.find(ids) == {id_: p for id_, p in ids.items() if p in left}
     others = await reader.archive(OTHER).read(Selection(), 9)
     assert len(others.items) == len(POSITIONS)
+    await reader.close()
 
 
-@_shapes
-def test_an_export_leaves_out_erased_messages(erased: Store, left: set[int]) -> None:
-    messages = Messages(erased)
-    assert {found.position for found in messages.read(MessageRange(JULIET))} == left
-    assert messages.count(MessageRange(JULIET)) == len(left)
+def test_an_export_leaves_out_erased_messages(erased: Erased) -> None:
+    messages = Messages(erased.store)
+    assert {found.position for found in messages.read(MessageRange(JULIET))} == erased.left
+    assert messages.count(MessageRange(JULIET)) == len(erased.left)
     assert messages.count(MessageRange(OTHER)) == len(POSITIONS)
 
 
-@_shapes
-def test_a_search_leaves_out_erased_messages(erased: Store, left: set[int]) -> None:
-    found = search(erased, SearchQuery(text_query("love")), 99, EVERYTHING)
-    assert {result.position for result in found if result.owner == JULIET} == left
-    assert len(found) == len(left) + len(POSITIONS)
+def test_a_search_leaves_out_erased_messages(erased: Erased) -> None:
+    found = search(erased.store, SearchQuery(text_query("love")), 99, EVERYTHING)
+    assert {result.position for result in found if result.owner == JULIET} == erased.left
+    assert len(found) == len(erased.left) + len(POSITIONS)
 
 
-@_shapes
-def test_statistics_leave_out_erased_messages(erased: Store, left: set[int]) -> None:
-    found = statistics.read(erased, days=1, retention=FOREVER, now=1.0)
-    assert found.messages == len(left) + len(POSITIONS)
+def test_statistics_leave_out_erased_messages(erased: Erased) -> None:
+    found = statistics.read(erased.store, days=1, retention=FOREVER, now=1.0)
+    assert found.messages == len(erased.left) + len(POSITIONS)
     assert [day.messages for day in found.days] == [found.messages]
 
 
-@_shapes
-@pytest.mark.parametrize("view", ["bodies", "traffic"])
-def test_analysts_views_leave_out_erased_messages(erased: Store, left: set[int], view: str) -> None:
-    rows = erased.select(f"SELECT count() FROM {erased.table}_{view} WHERE peer_host != ''")
-    assert rows == [(len(left) + len(POSITIONS),)]
-    [(daily,)] = erased.select(f"SELECT sum(messages) FROM {erased.table}_daily")
-    assert daily == len(left) + len(POSITIONS)
+def test_analysts_views_leave_out_erased_messages(erased: Erased) -> None:
+    name, expected = erased.store.table, len(erased.left) + len(POSITIONS)
+    for view in ("bodies", "traffic"):
+        rows = erased.store.select(f"SELECT count() FROM {name}_{view} WHERE peer_host != ''")
+        assert rows == [(expected,)], view
+    assert erased.store.select(f"SELECT sum(messages) FROM {name}_daily") == [(expected,)]
 
 
 async def test_a_page_bounded_in_bytes_leaves_out_erased_messages(
