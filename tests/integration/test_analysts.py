@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from asyncio.subprocess import PIPE
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ from tests.support.clickhouse import (
 )
 from tests.support.documents import ROOT, panels, questions
 from tests.support.events import JULIET, ROMEO
-from tests.support.processes import Run
 
 ANALYSTS = USERS.with_name("analysts.xml")
 ANALYSTS_PASSWORDS = {
@@ -61,15 +61,18 @@ ANSWERS: dict[str, tuple[list[str], list[tuple[Any, ...]]]] = {
 """The columns and rows of queries of the guide; tests/contract/test_questions.py has the others."""
 
 
-@pytest.fixture
-async def guarded(run: Run, tmp_path: Path) -> ClickHouse:
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """Give a ClickHouse with all the users the project ships, and two messages."""
-    passwords = PASSWORDS | ANALYSTS_PASSWORDS
-    server = ClickHouse(directory=tmp_path, users=USERS, environment=passwords)
-    (tmp_path / "users.d").mkdir(mode=0o700)
-    (tmp_path / "users.d" / ANALYSTS.name).write_text(for_the_engine(ANALYSTS.read_text()))
-    await asyncio.to_thread(fill, await run(server))
-    return server
+    directory, passwords = tmp_path_factory.mktemp("analysts"), PASSWORDS | ANALYSTS_PASSWORDS
+    server = ClickHouse(directory=directory, users=USERS, environment=passwords)
+    (directory / "users.d").mkdir(mode=0o700)
+    (directory / "users.d" / ANALYSTS.name).write_text(for_the_engine(ANALYSTS.read_text()))
+    with asyncio.Runner() as runner:
+        runner.run(server.start())
+        fill(server)
+        yield server
+        runner.run(server.stop())
 
 
 def fill(server: ClickHouse) -> None:
