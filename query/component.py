@@ -37,6 +37,8 @@ MAX_ACCOUNT_REQUESTS = 256
 
 ANSWER_WITHIN = 30.0
 """Seconds to answer a request, the wait for freshness not counted; then resource-constraint."""
+LOADS_AT_ONCE = 32
+"""Requests on a connection whose snapshots are loaded, or whose pages are read, at a time."""
 PAGES_AT_ONCE = 8
 """Pages read and sent at a time on a connection."""
 ACCOUNT_PAGES_AT_ONCE = 2
@@ -51,12 +53,26 @@ log = logging.getLogger(__name__)
 class Archives(Protocol):
     """Opens archives."""
 
+    async def prepare(self, request: Request, *, current: bool) -> bool:
+        """Load what the archive of a request is answered from, before its turn for a page.
+
+        Args:
+            request: The request.
+            current: Whether the store has all messages announced before the request.
+
+        Returns:
+            Whether the archive may be opened as current.
+
+        Raises:
+            StoreUnavailable: The store does not answer.
+        """
+
     async def archive(self, request: Request, *, current: bool) -> Archive:
         """Open the archive of a request, as of now.
 
         Args:
             request: The request.
-            current: Whether the store has all messages announced before the request.
+            current: What `prepare` returned.
 
         Raises:
             StoreUnavailable: The store does not answer.
@@ -100,7 +116,8 @@ class Component(component.Component):
         self._requests: dict[asyncio.Task[None], str] = {}
         self.closing = False
         account_pages = 1 if settings.embedded_store else ACCOUNT_PAGES_AT_ONCE
-        self._turns = Turns(PAGES_AT_ONCE, account_pages)
+        self._loads = Turns(LOADS_AT_ONCE, account_pages)
+        self._pages = Turns(PAGES_AT_ONCE, account_pages)
         self._delays = LogOnce(__name__, self.name)
         self._writable = asyncio.Event()
         self._writable.set()
@@ -226,22 +243,31 @@ class Component(component.Component):
     async def _answer(self, envelope: Envelope, question: Question, access: Access) -> None:
         request = envelope.request
         stable = await self._is_fresh(request, question)
-        # A few pages in memory at a time, however many are asked for.
-        async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._turns.take(request.account):
-            # A question about no messages has not waited for them.
-            current = stable and question.reads == "messages"
-            archive = await self._archives.archive(request, current=current)
-            publisher = self._publishers.of(request)
-            context = QueryContext(archive, self._limit, stable, publisher, request.room)
-            activated = None
-            if question.activates and request.room is None:
-                activated = await self._publishers.activate(publisher, archive)
-            answer = await question.answer(context)
-            known = await state_after(answer, context, activated) if request.wants_state else None
-            self._delays.end()
-            deadline.reschedule(None)
-            reply = Reply("result", answer.payload, answer.results, known)
-            await self._send(envelope, reply, access)
+        # A question about no messages has not waited for them.
+        current = stable and question.reads == "messages"
+        async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._loads.take(request.account):
+            # Owners who wait for their snapshots share a statement: many may, as these are bounded.
+            current = await self._archives.prepare(request, current=current)
+            # A few pages in memory at a time, however many are asked for.
+            async with self._pages.take(request.account):
+                # Only now: what was proven current before the wait may not be any more.
+                archive = await self._archives.archive(request, current=current)
+                reply = await self._reply(request, question, archive, stable=stable)
+                self._delays.end()
+                deadline.reschedule(None)
+                await self._send(envelope, reply, access)
+
+    async def _reply(
+        self, request: Request, question: Question, archive: Archive, *, stable: bool
+    ) -> Reply:
+        publisher = self._publishers.of(request)
+        context = QueryContext(archive, self._limit, stable, publisher, request.room)
+        activated = None
+        if question.activates and request.room is None:
+            activated = await self._publishers.activate(publisher, archive)
+        answer = await question.answer(context)
+        known = await state_after(answer, context, activated) if request.wants_state else None
+        return Reply("result", answer.payload, answer.results, known)
 
     async def _is_fresh(self, request: Request, question: Question) -> bool:
         """Wait for the events before a request; return whether the store has them all."""

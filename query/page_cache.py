@@ -418,21 +418,34 @@ class PageCache:
         self._loads: dict[str, asyncio.Lock] = {}
         self._misses: dict[str, int] = {}
 
+    async def prepare(self, request: Request, *, current: bool) -> bool:
+        """Load a snapshot of the archive of a request, or bring it up to date.
+
+        Args:
+            request: The request.
+            current: Whether the store has all messages announced before the request.
+
+        Returns:
+            Whether it is kept; else to open one would load it again.
+        """
+        proof = self._prove(request, current=current)
+        if proof is None or await self._current(request.owner, *proof) is None:
+            return False
+        return request.owner in self._snapshots
+
     async def archive(self, request: Request, *, current: bool) -> Archive:
         """Open the archive of a request.
 
         Args:
             request: The request.
-            current: Whether the store has all messages announced before the request.
+            current: What `prepare` returned.
         """
-        stored = self._source.archive(request.owner)
-        change = self._changes.read(request.owner) if self._limit and current else None
-        if change is None or request.newest is None:
-            return stored
-        snapshot = await self._current(request.owner, request.newest, change)
+        owner = request.owner
+        stored = self._source.archive(owner)
+        proof = self._prove(request, current=current)
+        snapshot = await self._reopen(owner, *proof) if proof else None
         if snapshot is None:
             return stored
-        owner = request.owner
         return CachedArchive(
             snapshot,
             stored,
@@ -443,6 +456,18 @@ class PageCache:
             vanishing=self._changes.horizon,
             on_miss=partial(self._miss, owner),
         )
+
+    def _prove(self, request: Request, *, current: bool) -> tuple[int, int] | None:
+        """Return `newest` and `change` of a snapshot that is current now; None if none is."""
+        change = self._changes.read(request.owner) if self._limit and current else None
+        return None if change is None or request.newest is None else (request.newest, change)
+
+    async def _reopen(self, owner: str, newest: int, change: int) -> Snapshot | None:
+        """Return the snapshot that was prepared, or another if it is not current any more."""
+        known = self._snapshots.get(owner)
+        if known and (known.newest, known.change) == (newest, change):
+            return known
+        return await self._current(owner, newest, change)
 
     async def _inbox(self, owner: str, snapshot: Snapshot) -> Inbox:
         """Return the inbox as of a snapshot, and keep it with what is current by then."""

@@ -24,7 +24,7 @@ from stanzalake.store.client import Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.tombstones import TombstoneRow, Tombstones
-from tests.support.archives import SEALER, START, row
+from tests.support.archives import SEALER, START, open_archive, row
 from tests.support.events import ROMEO, stanza
 
 NURSE = "nurse@capulet.lit"
@@ -212,7 +212,7 @@ def test_pages_and_counts_from_snapshots_loaded_together_equal_those_of_the_stor
         cache = PageCache(reader, SEALER, Calm(), 1 << 20)
         owners = [archive.fill(store) for archive in archives]
         requests = [Request("capulet.lit", o, o, None, newest=at(50)) for o in owners]
-        found = await asyncio.gather(*(cache.archive(r, current=True) for r in requests))
+        found = await asyncio.gather(*(open_archive(cache, r) for r in requests))
         for owner, archive in zip(owners, found, strict=True):
             assert isinstance(archive, CachedArchive)
             stored = reader.archive(owner)

@@ -26,7 +26,7 @@ from stanzalake.store.messages import MessageRange, Messages
 from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.retention import horizon
 from stanzalake.store.search import SearchQuery, search
-from tests.support.archives import SEALER
+from tests.support.archives import SEALER, open_archive
 from tests.support.events import ROMEO, stanza
 from tests.support.full_text import text_query
 from tests.support.stores import migrated_store
@@ -216,7 +216,7 @@ async def test_snapshots_follow_a_choice_and_age(world: World) -> None:
 
     async def cached() -> list[int]:
         await feed.poll()
-        archive = await cache.archive(request, current=True)
+        archive = await open_archive(cache, request)
         assert isinstance(archive, CachedArchive)
         items = (await archive.read(Selection(), 10)).items
         total, _ = await archive.count(Selection(), 0) or (None, 0)

@@ -38,7 +38,7 @@ from stanzalake.store.changes import Changes
 from stanzalake.store.client import Row, Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.histories import Histories
-from tests.support.archives import SEALER, START
+from tests.support.archives import SEALER, START, open_archive
 from tests.support.events import ROMEO, message, stanza
 from tests.support.settings import load
 from tests.support.wait import until
@@ -354,7 +354,7 @@ class World:
         newest = self.before if ask.is_late else self.newest
         request = Request("capulet.lit", self.owner, self.owner, None, newest=newest)
         current = self.committed == len(self.log)
-        cached = await self.cache.archive(request, current=current)
+        cached = await open_archive(self.cache, request, current=current)
         self.asked += 1
         self.from_memory += isinstance(cached, CachedArchive)
         stored = self.reader.archive(self.owner)

@@ -4,11 +4,13 @@ from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Seque
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from query.page_cache import PageCache
+from query.request import Request
 from stanzalake.log.base import EVENTS, Consumer, Entry, Record
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 from stanzalake.model.event import Event, decode
 from stanzalake.model.history import History
-from stanzalake.model.page import ArchiveRetention, Conversation, Item, Page, Selection
+from stanzalake.model.page import Archive, ArchiveRetention, Conversation, Item, Page, Selection
 from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.model.retention import FOREVER
 from stanzalake.store.client import Row
@@ -29,6 +31,12 @@ _REACTIONS = "{urn:xmpp:reactions:0}reactions"
 _RETRACT = "{urn:xmpp:message-retract:1}retract"
 _CORRECTION = "{urn:xmpp:message-correct:0}replace"
 _DISPLAYED = "{urn:xmpp:chat-markers:0}displayed"
+
+
+async def open_archive(cache: PageCache, request: Request, *, current: bool = True) -> Archive:
+    """Open the archive of a request as the query component does."""
+    prepared = await cache.prepare(request, current=current)
+    return await cache.archive(request, current=prepared)
 
 
 def row(position: int, **changes: Any) -> Row:

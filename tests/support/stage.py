@@ -83,6 +83,7 @@ class Stage:
         self.stored = MemoryArchive(rows(3))
         self.failure: Exception | None = None
         self.owners: list[str] = []
+        self.prepared: list[str] = []
         self.current: list[bool] = []
         self.accesses = AccessLog(access_log)
         self.component = Component(
@@ -95,6 +96,10 @@ class Stage:
         )
         self.end = StreamEnd()
         self.connect()
+
+    async def prepare(self, request: Request, *, current: bool) -> bool:
+        self.prepared.append(request.owner)
+        return current
 
     async def archive(self, request: Request, *, current: bool) -> Archive:
         self.owners.append(request.owner)

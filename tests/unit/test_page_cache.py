@@ -19,7 +19,7 @@ from stanzalake.model.inbox import ConversationState, Inbox
 from stanzalake.model.page import MAX_PAGE, NewestMessages, Selection, StoredMessage
 from stanzalake.model.position import MAX_POSITION, Sealer
 from stanzalake.store.client import Row
-from tests.support.archives import SEALER, MemoryArchive, row
+from tests.support.archives import SEALER, MemoryArchive, open_archive, row
 from tests.support.events import JULIET, ROMEO
 
 PEERS = ("romeo@montague.lit", "nurse@capulet.lit")
@@ -279,7 +279,7 @@ async def positions(
 ) -> tuple[bool, list[int]]:
     """Read an archive; return whether a snapshot was used, and the positions."""
     request = Request("capulet.lit", JULIET, JULIET, None, newest=newest)
-    archive = await cache.archive(request, current=current)
+    archive = await open_archive(cache, request, current=current)
     page = await archive.read(Selection(), 100)
     return isinstance(archive, CachedArchive), [item.position for item in page.items]
 
@@ -437,7 +437,7 @@ async def test_older_messages_are_counted_once_by_their_peer(
 
     async def count(newest: int, peer: str = "") -> tuple[int, int] | None:
         request = Request("capulet.lit", JULIET, JULIET, None, newest=newest)
-        archive = await cache.archive(request, current=True)
+        archive = await open_archive(cache, request)
         return await archive.count(Selection(peer=peer), newest)
 
     assert [await count(5), await count(5, ROMEO), await count(5, "x")] == [(5, 4), (5, 4), (0, 0)]
@@ -456,8 +456,20 @@ async def test_older_messages_are_counted_once_by_their_peer(
 async def test_snapshots_beyond_the_limit_are_dropped() -> None:
     store = CountedStore(1)
     cache = cache_of(store, limit=10)
-    assert await positions(cache, 1) == (True, [1])
-    assert await positions(cache, 1) == (True, [1])
+    assert await positions(cache, 1) == (False, [1])
+    assert await positions(cache, 1) == (False, [1])
+    assert store.reads == [0, 0]
+
+
+async def test_a_snapshot_that_is_out_of_date_once_its_turn_comes_is_not_used() -> None:
+    store = CountedStore(1, 2)
+    cache = cache_of(store)
+    request = Request("capulet.lit", JULIET, JULIET, None, newest=2)
+    assert await cache.prepare(request, current=True)
+    del store.rows[0]
+    store.changes.number = store.changes.next_number = 1
+    archive = await cache.archive(request, current=True)
+    assert [item.position for item in (await archive.read(Selection(), 100)).items] == [2]
     assert store.reads == [0, 0]
 
 
@@ -491,7 +503,7 @@ async def test_an_inbox_is_extended_until_the_archive_changes() -> None:
 
     async def newest(bound: int) -> int:
         request = Request("capulet.lit", JULIET, JULIET, None, newest=bound)
-        archive = await cache.archive(request, current=True)
+        archive = await open_archive(cache, request)
         [conversation] = await archive.conversations({})
         return conversation.newest
 

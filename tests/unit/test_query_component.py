@@ -318,6 +318,22 @@ async def test_an_owner_with_many_slow_pages_holds_up_no_other_owner(
     assert stage.owners == [JULIET, NURSE], "the embedded store has one page of an account at work"
 
 
+async def test_more_owners_wait_for_their_snapshots_together_than_have_pages_in_memory(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(stage.stored, "read", hang)
+    for number in range(component_module.LOADS_AT_ONCE + 1):
+        owner = f"user{number}@capulet.lit"
+        asker = f"{owner}/x"
+        iq = ASKED_BY_NURSE.replace(NURSE, owner)
+        stage.bring(forwarded(query(), owner=owner, asker=asker, iq=iq), id=f"X{number}")
+    await until(lambda: len(stage.prepared) == component_module.LOADS_AT_ONCE)
+    assert len(stage.owners) == component_module.PAGES_AT_ONCE
+
+
 async def test_an_owner_has_so_many_requests_at_a_component(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
