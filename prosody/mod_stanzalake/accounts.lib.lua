@@ -49,9 +49,7 @@ local function start(parts, settings)
 	forwarder:serve_accounts(new_opener(settings.id_keys));
 	bind.start(forwarder);
 	module:hook("account-disco-info", on_disco);
-	foreign.watch(module:measure("forbidden", "counter", {
-		description = "Requests for the archives of others, which were refused";
-	}));
+	foreign.watch();
 	if not directory.is_told_of_purges(module.host) then
 		module:log("warn", "The archive is not told of accounts that prosodyctl removes: "
 			.."storage = { archive = \"stanzalake\" } is missing in the configuration");

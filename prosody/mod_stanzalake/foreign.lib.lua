@@ -1,4 +1,4 @@
--- Requests for other people's archives: counts and logs them, and leaves the refusal to Prosody.
+-- Refused requests: counts and logs who asked for an archive that is not theirs, or a room's that they may not read.
 
 -- A clock that no step of the wall clock moves.
 local now = require "util.time".monotonic;
@@ -22,21 +22,30 @@ local function new_throttle()
 	end;
 end
 
---   count: called with 1 for each request
-local function watch(count)
+-- Returns a function that counts and logs a request.
+local function new_recorder()
+	local count = module:measure("forbidden", "counter", {
+		description = "Requests for the archives of others, which were refused";
+	});
 	local is_due = new_throttle();
-	local function on_iq(event)
-		if event.to_self then return; end
+	return function (stanza)
 		count(1);
 		local due, left_out = is_due();
 		if due then
 			module:log("warn", "%s was refused the archive of %s (%d more refused since the last such line)",
-				event.stanza.attr.from, event.stanza.attr.to, left_out);
+				stanza.attr.from, stanza.attr.to, left_out);
 		end
-	end
+	end;
+end
+
+-- Records requests of accounts for each other's archives, and leaves the refusal to Prosody.
+local function watch()
+	local record = new_recorder();
 	for _, name in ipairs { "query", "prefs", "metadata" } do
-		module:hook("iq/bare/"..xmlns_mam..":"..name, on_iq, 1);
+		module:hook("iq/bare/"..xmlns_mam..":"..name, function (event)
+			if not event.to_self then record(event.stanza); end
+		end, 1);
 	end
 end
 
-return { watch = watch };
+return { new_recorder = new_recorder, watch = watch };

@@ -43,20 +43,22 @@ local function rights_of(room, account)
 	};
 end
 
-local function on_iq(forwarder, data)
+local function on_iq(forwarder, record, data)
 	local origin, stanza = data.origin, data.stanza;
 	if not ORIGINS[origin.type] then return; end
 	local room = get_room(stanza.attr.to);
 	local rights, kind, condition = rights_of(room, jid_bare(stanza.attr.from));
 	if rights then return forwarder:forward(origin, stanza, room.jid, rights); end
+	if condition == "forbidden" then record(stanza); end
 	origin.send(st.error_reply(stanza, kind, condition));
 	return true;
 end
 
-local function start(forwarder)
+--   record: called with each request that is refused for want of rights
+local function start(forwarder, record)
 	for _, name in ipairs { "iq-get/bare/"..xmlns_mam..":query", "iq-set/bare/"..xmlns_mam..":query",
 		"iq-get/bare/"..xmlns_mam..":metadata" } do
-		module:hook(name, function (data) return on_iq(forwarder, data); end);
+		module:hook(name, function (data) return on_iq(forwarder, record, data); end);
 	end
 end
 

@@ -6,6 +6,7 @@ local entries = module:require "room_entries";
 local forwarding = module:require "forwarding";
 local histories = module:require "room_history";
 local moderation = module:require "moderation";
+local new_recorder = module:require "foreign".new_recorder;
 local new_opener = module:require "position".new_opener;
 local tap = module:require "room_tap";
 
@@ -43,7 +44,7 @@ local function start(parts, settings)
 	room_tap:start();
 	moderation.start(open);
 	archiving.start();
-	access.start(forwarder);
+	access.start(forwarder, new_recorder());
 	entries.start(forwarder);
 	return {
 		forwarder = forwarder, states = states_of(history);

@@ -5,20 +5,23 @@ import re
 from aiohttp import ClientSession
 
 from devstack.ports import free_port
-from tests.support.server import JULIET, ROMEO, Server, StartServer
+from tests.support.clients import condition
+from tests.support.rooms import ROOM, ROOMS, affiliate, component, join
+from tests.support.server import HOST, JULIET, KEY, ROMEO, Server, StartServer
 from tests.support.wait import until
 
 LIMIT = 65536
 QUERY = "<query xmlns='urn:xmpp:mam:2'/>"
-_SAMPLE = re.compile(r'^prosody_mod_stanzalake__(\w+)\{host="localhost"\} (\S+)$', re.MULTILINE)
+_SAMPLE = r'^prosody_mod_stanzalake__(\w+)\{{host="{}"\}} (\S+)$'
 
 
-async def scrape(port: int) -> dict[str, float]:
-    """Give the tap's own samples."""
+async def scrape(port: int, host: str = HOST) -> dict[str, float]:
+    """Give the own samples of a host's tap."""
     async with ClientSession() as http, http.get(f"http://127.0.0.1:{port}/metrics") as response:
         assert response.status == 200
         text = await response.text()
-    samples = {name: float(value) for name, value in _SAMPLE.findall(text)}
+    found = re.findall(_SAMPLE.format(host), text, re.MULTILINE)
+    samples = {name: float(value) for name, value in found}
     # The alerts rely on them: a counter that is young counts whole.
     created = {name for name in samples if name.endswith("_created")}
     assert created == {
@@ -77,6 +80,25 @@ async def test_events_that_vanish_from_the_journal_count_as_dropped(
     await server.ingest()
     await until(lambda: "LOST: 1 events" in server.log)
     assert (await scrape(port))["dropped_total"] == 1
+
+
+async def test_requests_for_rooms_that_may_not_be_read_are_counted_and_logged(
+    start_server: StartServer,
+) -> None:
+    port = free_port()
+    section = component(f'stanzalake_id_keys = "{KEY}"')
+    server = await start_measured(start_server, port, section)
+    await server.query()
+    juliet, romeo = await server.client("juliet"), await server.client("romeo")
+    await join(juliet, "Juliet")
+    nowhere = f"nowhere@{ROOMS}"
+    assert condition(await romeo.ask("set", QUERY, nowhere)) == "cancel/item-not-found"
+    assert (await romeo.ask("set", QUERY, ROOM)).get("type") == "result"
+    assert (await scrape(port, ROOMS))["forbidden_total"] == 0
+    await affiliate(juliet, ROMEO, "outcast")
+    assert condition(await romeo.ask("set", QUERY, ROOM)) == "auth/forbidden"
+    assert (await scrape(port, ROOMS))["forbidden_total"] == 1
+    assert server.log.count(f"{ROMEO}/one was refused the archive of {ROOM}") == 1
 
 
 async def test_requests_for_the_archives_of_others_are_counted_and_logged(

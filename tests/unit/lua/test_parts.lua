@@ -100,22 +100,23 @@ function tests.copies_differ_in_their_session_alone()
 end
 
 function tests.attempts_are_logged_though_the_clock_was_set_back()
-	local wall, elapsed, lines, hooks = 1e9, 0, 0, {};
+	local wall, elapsed, lines, counted = 1e9, 0, 0, 0;
 	local time = { now = function () return wall; end, monotonic = function () return elapsed; end };
 	local foreign = part("foreign.lib.lua", {
 		require = function (name) return name == "util.time" and time or require(name); end;
 		module = {
-			hook = function (_, name, handler) hooks[name] = handler; end;
+			measure = function () return function (number) counted = counted + number; end; end;
 			log = function () lines = lines + 1; end;
 		};
 	})();
-	foreign.watch(function () end);
-	local attempt = hooks["iq/bare/urn:xmpp:mam:2:query"];
-	for _ = 1, 2 do attempt({ stanza = st.message({ from = "romeo@capulet.lit/x", to = "juliet@capulet.lit" }) }); end
+	local record = foreign.new_recorder();
+	local attempt = st.message({ from = "romeo@capulet.lit/x", to = "juliet@capulet.lit" });
+	for _ = 1, 2 do record(attempt); end
 	equal(lines, 1);
 	wall, elapsed = wall - 86400, elapsed + 60;
-	attempt({ stanza = st.message({ from = "romeo@capulet.lit/x", to = "juliet@capulet.lit" }) });
+	record(attempt);
 	equal(lines, 2);
+	equal(counted, 3);
 end
 
 function tests.only_a_rooms_event_has_an_occupant()
