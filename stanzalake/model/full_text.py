@@ -13,9 +13,10 @@ of theirs matches anywhere in a text.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cache
+from itertools import chain, groupby
 from typing import NamedTuple
 
 MAX_TEXT = 1024
@@ -32,6 +33,7 @@ MARKS = (
 
 Vowel signs of Indic scripts stay: without them it would be another word.
 """
+_LIGATURES_OF_MARKS = r"\x{FCF2}-\x{FCF4}\x{FE70}-\x{FE7F}"
 UNSPACED = (
     r"\x{E01}-\x{EFF}\x{1000}-\x{109F}\x{1780}-\x{17FF}\x{2E80}-\x{2FDF}\x{3005}-\x{3007}"
     r"\x{3040}-\x{30FF}\x{31F0}-\x{31FF}\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}"
@@ -44,6 +46,14 @@ LETTERS = {
     "\N{GREEK SMALL LETTER FINAL SIGMA}": "\N{GREEK SMALL LETTER SIGMA}",
 }  # fmt: skip
 """Letters that Unicode does not take apart, and their replacements."""
+
+_FOLDED = (
+    *(range(0x3400), range(0xA000, 0xAC00), range(0xF900, 0x11900), range(0x16E00, 0x17000)),
+    *(range(0x1D000, 0x1D800), range(0x1E900, 0x1EF00), range(0x1F100, 0x1F300)),
+    range(0x2F800, 0x2FA20),
+)
+"""Code points that may fold to others. Syllables of Hangul, which lie beyond, fold to several."""
+_JAMO = "".join(map(chr, range(0x1100, 0x1200)))
 
 _ESCAPE = re.compile(r"\\x\{(\w+)\}")
 _TERM = re.compile(r'"([^"]*)"|([^\s"]+)')
@@ -105,6 +115,36 @@ def fold(text: str) -> str:
     """Return a text without case, accents and compatibility forms (Unicode NFKD)."""
     lowered = unicodedata.normalize("NFKD", text).lower().translate(_LETTERS)
     return _MARKS.sub("", lowered)
+
+
+def raw_pattern(word: str) -> str | None:
+    """Return a regular expression (RE2) that all texts match whose folded form has a word.
+
+    None if there is none as narrow: letters of the word come from characters that fold to several.
+
+    Args:
+        word: A folded word.
+    """
+    sources, of_several = _sources()
+    runs = ("".join(run) for simple, run in groupby(word, lambda c: c not in of_several) if simple)
+    longest = max(runs, key=len, default="")
+    if not longest or any(unicodedata.combining(c) for c in longest):
+        return None
+    return f"[{MARKS}{_LIGATURES_OF_MARKS}]*".join(f"[{sources.get(c, c)}]" for c in longest)
+
+
+@cache
+def _sources() -> tuple[Mapping[str, str], frozenset[str]]:
+    """Return the characters that fold to each other one, and those that several fold to at once."""
+    sources: dict[str, str] = {}
+    of_several = set(_JAMO)
+    for character in map(chr, chain(*_FOLDED)):
+        folded = fold(character)
+        if len(folded) == 1:
+            sources[folded] = sources.get(folded, "") + character
+        elif folded != character:
+            of_several.update(folded)
+    return sources, frozenset(of_several)
 
 
 def is_unspaced(character: str) -> bool:

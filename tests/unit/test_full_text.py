@@ -1,8 +1,19 @@
 """Full-text queries: how they are taken apart and folded."""
 
+import re
+
 import pytest
 
-from stanzalake.model.full_text import MAX_TEXT, MAX_WORDS, Phrase, Signs, Term, fold, parse
+from stanzalake.model.full_text import (
+    MAX_TEXT,
+    MAX_WORDS,
+    Phrase,
+    Signs,
+    Term,
+    fold,
+    parse,
+    raw_pattern,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,3 +68,38 @@ def test_a_query_of_too_many_characters_or_words_is_refused(text: str) -> None:
 )
 def test_folding_leaves_out_case_accents_and_compatibility_forms(text: str, folded: str) -> None:
     assert fold(text) == folded
+
+
+def _looks_for(word: str, text: str) -> bool:
+    pattern = raw_pattern(fold(word))
+    assert pattern is not None
+    return bool(re.search(re.sub(r"\\x\{(\w+)\}", lambda m: chr(int(m[1], 16)), pattern), text))
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("двойной", "ДВОИ\N{COMBINING BREVE}НОЙ"),
+        ("замок", "за\N{COMBINING ACUTE ACCENT}\N{SOFT HYPHEN}мок"),
+        ("σοφός", "ΣΟΦΟΣ"),
+        ("東京", "東\N{ZERO WIDTH SPACE}京"),
+        ("日本語の", "日本語の"),
+    ],
+)
+def test_texts_are_looked_through_for_what_folds_to_a_word(word: str, text: str) -> None:
+    assert _looks_for(word, f"<body>a {text}</body>")
+    assert not _looks_for(word, f"<body>a {text[:-1]}</body>")
+
+
+@pytest.mark.parametrize("word", ["한국", "café", "日"])
+def test_texts_are_folded_for_a_word_that_a_single_character_may_have(word: str) -> None:
+    assert raw_pattern(fold(word)) is None
+
+
+def test_no_character_that_folds_to_a_letter_is_left_out() -> None:
+    marks = {c for c in map(chr, range(0x20000)) if not fold(c)}
+    assert all(_looks_for("жд", f"ж{mark}д") for mark in marks)
+    pattern = {c: raw_pattern(c) for c in "жиσ京あאա"}
+    for character in map(chr, (*range(0x20000), *range(0x2F800, 0x2FA20))):
+        if (folded := fold(character)) in pattern:
+            assert character in (pattern[folded] or character)
