@@ -248,9 +248,9 @@ async def test_a_stanza_limit_under_a_pages_parts_is_a_fault(
     start_prosody: StartProsody, tmp_path: Path, option: str
 ) -> None:
     """B7: the stream would be cut at every large page."""
-    prosody = await start_prosody(extra_global=f"{option} = 256 * 1024")
+    prosody = await start_prosody(extra_global=f"{option} = 64 * 1024")
     found = only_fault(await look(beside(prosody, tmp_path)))
-    assert "262,144 bytes" in found.text
+    assert "65,536 bytes" in found.text
     assert "component_stanza_size_limit" in found.remedy
 
 
