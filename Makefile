@@ -43,7 +43,7 @@ test: $(TEST) check ## Set up everything, check the code and run the tests, but 
 
 test-slow: $(TEST) ## Run the tests that take long: storms, bounds of memory, an installation, each benchmark once; and on Prosody 13
 	@$(PYTEST) --numprocesses 2 -m slow
-	@$(PYTEST) -m "not slow" --debian13 $(ON_DEBIAN_13)
+	@$(PYTEST) -m "not slow" -k "not kafka" --debian13 $(ON_DEBIAN_13)
 
 faults: $(TEST) ## Kill, freeze and restart everything under load: MODE=kafka ROUNDS=100 SEED=7
 	@$(PYTHON) -m tests.faults.storm --mode $(MODE) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
