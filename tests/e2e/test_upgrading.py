@@ -103,6 +103,12 @@ async def test_a_former_version_is_upgraded_in_the_documented_order_and_taken_ba
     deployment = await run(Deployment(tmp_path / "serving", settings=wanted, tree=former))
     upgraded = Upgraded(deployment, former)
     await upgraded.talk("former")
+    if revision != former_revisions()[0]:
+        # Side by side is promised from one version to the next; an older one is left behind.
+        await upgraded.set_services(former=False)
+        await upgraded.set_module(former=False)
+        await upgraded.talk("present")
+        return
     await upgraded.migrate()
     await upgraded.talk("migrated")
     await upgraded.set_services(former=False)
