@@ -37,6 +37,7 @@ _PROCESSOR = (
     ("SELECT", "{}_retention"),
     ("INSERT", "{}_retention"),
     ("SELECT", "{}_traffic"),
+    ("SELECT", "{}_recent_traffic"),
     ("SELECT", "system.mutations"),
     ("ALTER DELETE", "{}"),
     ("ALTER DELETE", "{}_preferences"),
