@@ -13,7 +13,7 @@ from stanzalake.config import settings
 from stanzalake.store.client import Store
 from tests.support.command import Command
 from tests.support.processes import Run
-from tests.support.releases import check_out, former_revisions
+from tests.support.releases import check_out, former_revisions, is_shallow
 from tests.support.wait import until
 
 COUNT = 5
@@ -94,6 +94,7 @@ class Upgraded:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+@pytest.mark.skipif(is_shallow(), reason="a clone of depth 1 has no former version")
 @pytest.mark.parametrize("revision", former_revisions())
 async def test_a_former_version_is_upgraded_in_the_documented_order_and_taken_back(
     run: Run, tmp_path: Path, revision: str

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import subprocess
 import tomllib
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -60,6 +61,18 @@ def former_revisions() -> list[str]:
     """Return the tags of the former versions, the newest first."""
     former = [f"v{release.version}" for release in releases() if release.version != VERSION]
     return former or [BEFORE_THE_FIRST]
+
+
+def is_shallow() -> bool:
+    """Return whether this is a clone without history, which has no former versions to run."""
+    answer = subprocess.run(
+        ["git", "rev-parse", "--is-shallow-repository"],  # noqa: S607  # wherever it is installed
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return answer.stdout.strip() == "true"
 
 
 async def check_out(revision: str, directory: Path) -> Path:
