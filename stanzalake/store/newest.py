@@ -23,6 +23,8 @@ _PATIENCE = 0.1
 """Seconds that owners wait for the batch at work to end before they make another."""
 _WHOLE_ROWS = 5_000
 """Messages of a batch at most that are read whole, without a look for where the newest begin."""
+_LEAST = 4
+"""Owners at least that look for where the newest begin together; fewer are read alone for less."""
 _PAUSE = 8
 """Batches after one with more messages that look for the newest at once."""
 _ROWS = 2_000_000
@@ -169,7 +171,7 @@ class NewestReader:
         The first reads positions alone and finds where each archive's newest messages begin; so the
         second reads no stanza of the many others, however large an archive is.
         """
-        extents = await self._find_extents(loads)
+        extents = await self._find_extents(loads) if len(loads) >= _LEAST else {}
         if not extents:
             return {}
         starts = {load: extent.floor or load.low for load, extent in extents.items()}

@@ -247,6 +247,7 @@ async def test_owners_who_wait_share_one_statement_and_large_archives_two(
     bound_whole_reads(monkeypatch, 59)
     statements = [await read(owners) for _ in range(2 + newest._PAUSE)]  # noqa: SLF001  # a count
     assert statements == [3, *[2] * newest._PAUSE, 3]  # noqa: SLF001  # the same
+    assert await read(owners[:3]) == 3, "few are read alone"
 
 
 async def test_an_owner_whose_stanzas_are_too_large_fails_alone(
