@@ -54,7 +54,7 @@ class Archives(Protocol):
     """Opens archives."""
 
     async def prepare(self, request: Request, *, current: bool) -> bool:
-        """Load what the archive of a request is answered from, before its turn for a page.
+        """Load a snapshot for the archive of a request, before its turn for a page.
 
         Args:
             request: The request.
@@ -72,7 +72,7 @@ class Archives(Protocol):
 
         Args:
             request: The request.
-            current: What `prepare` returned.
+            current: The result of `prepare`.
 
         Raises:
             StoreUnavailable: The store does not answer.

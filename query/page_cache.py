@@ -438,7 +438,7 @@ class PageCache:
 
         Args:
             request: The request.
-            current: What `prepare` returned.
+            current: The result of `prepare`.
         """
         owner = request.owner
         stored = self._source.archive(owner)

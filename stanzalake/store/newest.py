@@ -221,7 +221,7 @@ def _collect(loads: Sequence[_Load], rows: Rows) -> Mapping[_Load, Sequence[Stor
 
 
 def _cut(messages: Sequence[StoredMessage], limit: int) -> NewestMessages:
-    """Return the newest of all messages of a load, with what they leave out."""
+    """Return the newest of all messages of a load, with counts of the older ones."""
     older, newest = messages[:-limit], messages[-limit:]
     talks = [message.position for message in older if not message.groupchat]
     first = older[0].position if older else 0
