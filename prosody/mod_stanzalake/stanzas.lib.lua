@@ -134,6 +134,8 @@ local function new_handlers(result, recycles)
 	return handlers;
 end
 
+local GREATER_THAN = (">"):byte();
+
 local parser_mt = {};
 parser_mt.__index = parser_mt;
 
@@ -152,11 +154,10 @@ function parser_mt:parse(text)
 	local ok = self.parser:parse(text);
 	local stanza = result.stanza;
 	result.stanza = nil;
-	if not ok or result.broken or result.count ~= 1 then
-		self:open();
-		return nil;
-	end
-	return stanza;
+	local is_taken = ok and not result.broken and result.count == 1;
+	-- An unfinished tag behind a stanza is held back, and would be the beginning of the next text.
+	if not is_taken or text:byte(-1) ~= GREATER_THAN then self:open(); end
+	return is_taken and stanza or nil;
 end
 
 --   recycles: whether each stanza is made of the tables of the one before, so that the collector has less to do

@@ -212,6 +212,14 @@ function tests.a_stanza_that_cannot_be_parsed_costs_no_other()
 	end
 end
 
+function tests.an_unfinished_tag_behind_a_stanza_costs_no_other()
+	local parser = stanzas.new();
+	for _, rest in ipairs { "<", "</", "</messag", "<x", "<!-", "&am" } do
+		parser:parse("<message/>"..rest);
+		equal(parser:parse("<message id='1'/>").attr.id, "1");
+	end
+end
+
 function tests.content_is_checked_without_a_parse()
 	local checker = stanzas.new_checker();
 	local content = {
