@@ -268,13 +268,14 @@ async def test_requests_that_are_put_off_are_told_once_with_the_reason(
     assert ended.endswith("working again")
 
 
+async def hang(*_: object, **__: object) -> None:
+    await asyncio.Event().wait()
+
+
 @pytest.mark.requirement("355-34")
 async def test_a_store_that_does_not_answer_is_not_waited_for(
     granted: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hang(*_: object, **__: object) -> None:
-        await asyncio.Event().wait()
-
     monkeypatch.setattr(granted.stored, "read", hang)
     monkeypatch.setattr(component_module, "ANSWER_WITHIN", 0.01)
     granted.ask(query())
@@ -303,10 +304,6 @@ async def test_an_owner_with_many_slow_pages_holds_up_no_other_owner(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E4, at the component: as several hosts ask it."""
-
-    async def hang(*_: object, **__: object) -> None:
-        await asyncio.Event().wait()
-
     monkeypatch.setattr(stage.stored, "read", hang)
     for number in range(50):
         stage.bring(forwarded(query()), id=f"X{number}")
@@ -321,9 +318,6 @@ async def test_an_owner_with_many_slow_pages_holds_up_no_other_owner(
 async def test_more_owners_wait_for_their_snapshots_together_than_have_pages_in_memory(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hang(*_: object, **__: object) -> None:
-        await asyncio.Event().wait()
-
     monkeypatch.setattr(stage.stored, "read", hang)
     for number in range(component_module.LOADS_AT_ONCE + 1):
         owner = f"user{number}@capulet.lit"
