@@ -116,7 +116,6 @@ FROM {{traffic:Identifier}} WHERE day IN ({{day:Date}} - 1, {{day:Date}})
     " body_length, encrypted, is_reaction, message_id_hash, occupant_hash, from_occupant"
 )
 _STAGED = select("*", ["as_of = {as_of:DateTime64(6, 'UTC')}"], source="{staged:Identifier}")
-_OWN = "SELECT toUnixTimestamp64Micro({as_of:DateTime64(6, 'UTC')})"
 _LEFT = select(
     "DISTINCT toUnixTimestamp64Micro(as_of)",
     ["as_of < {kept:DateTime64(6, 'UTC')}"],
@@ -246,7 +245,7 @@ class Aggregates:
         self._store.command(_STAGE, {"day": day, "as_of": as_of})
         self._insert(_DAYS, day, as_of)
         self._store.insert([_ComputedDay(day, as_of, self._now() + _SETTLING)], _DAYS.record)
-        self._drop(_OWN, "staged", {"as_of": as_of})
+        self._drop("staged", [int(as_of.timestamp()) * 1_000_000 + as_of.microsecond])
         log.info("aggregated the messages of %s", day)
 
     def compute_month(self, month: date) -> None:
@@ -293,12 +292,15 @@ class Aggregates:
         for grain in (_DAYS, _MONTHS):
             self._remove_former(grain, kept)
         # Of interrupted computations.
-        self._drop(_LEFT, "staged", {"kept": kept})
+        self._drop("staged", self._moments(_LEFT, {"kept": kept}))
         quiet = datetime.fromtimestamp(now, UTC) - _QUIET
-        self._drop(_FORMER_READS, "recent", {"quiet": quiet})
+        self._drop("recent", self._moments(_FORMER_READS, {"quiet": quiet}))
 
-    def _drop(self, statement: str, table: str, parameters: Mapping[str, Any]) -> None:
-        for (moment,) in self._store.select(statement, parameters):
+    def _moments(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[int]:
+        return [moment for (moment,) in self._store.select(statement, parameters)]
+
+    def _drop(self, table: str, moments: Sequence[int]) -> None:
+        for moment in moments:
             self._store.command(f"ALTER TABLE {{{table}:Identifier}} DROP PARTITION {moment}")
 
     def _remove_former(self, grain: _Grain, kept: datetime) -> None:
