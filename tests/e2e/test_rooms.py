@@ -26,6 +26,7 @@ from tests.support.rooms import (
     with_rooms,
 )
 
+LONG_AGO = "2000-01-01T00:00:00Z"
 FORGED = f"<stanza-id xmlns='urn:xmpp:sid:0' by='{ROOM}' id='forged'/>"
 
 
@@ -60,6 +61,15 @@ async def test_a_room_is_read_by_its_occupants_as_it_was_said(deployment: Deploy
         assert all(entry.message.findall("{urn:xmpp:occupant-id:0}occupant-id") for entry in found)
     of_romeo = await room_entries(juliet, form(field("with", f"{ROOM}/Romeo")))
     assert bodies(of_romeo) == ["shall I hear more"]
+    first, second, third = (id_ for id_, _ in said)
+    for wanted, ids in (
+        (field("ids", third, first), [first, third]),
+        (field("after-id", first), [second, third]),
+        (field("before-id", third), [first, second]),
+        (field("start", LONG_AGO), [first, second, third]),
+        (field("end", LONG_AGO), []),
+    ):
+        assert [entry.id for entry in await room_entries(romeo, form(wanted))] == ids
     metadata = await romeo.ask("get", "<metadata xmlns='urn:xmpp:mam:2'/>", to=ROOM)
     ends = [child.get("id") for child in metadata[0]]
     assert ends == [said[0][0], said[-1][0]]
