@@ -69,7 +69,8 @@ function elements_mt:make(name, attr)
 end
 
 -- Returns the handlers of a parser.
---   result: gets stanza and count, and broken if the text is not one that a stream may have
+--   result: gets stanza, count, and stop, the offset in the stream after the last stanza; and broken if the text is not
+--     one that a stream may have
 --   recycles: see new
 local function new_handlers(result, recycles)
 	local elements = setmetatable({ recycles = recycles, used = 0 }, elements_mt);
@@ -126,6 +127,8 @@ local function new_handlers(result, recycles)
 			return;
 		end
 		result.count, result.stanza, current = result.count + 1, current, nil;
+		local _, _, position = parser:pos();
+		result.stop = position - 1 + parser:getcurrentbytecount();
 		if depth < 0 or tag == STREAM_ERROR then fail(parser); end
 	end
 
@@ -133,8 +136,6 @@ local function new_handlers(result, recycles)
 	handlers.Comment, handlers.ProcessingInstruction, handlers.StartDoctypeDecl = fail, fail, fail;
 	return handlers;
 end
-
-local GREATER_THAN = (">"):byte();
 
 local parser_mt = {};
 parser_mt.__index = parser_mt;
@@ -155,8 +156,8 @@ function parser_mt:parse(text)
 	local stanza = result.stanza;
 	result.stanza = nil;
 	local is_taken = ok and not result.broken and result.count == 1;
-	-- An unfinished tag behind a stanza is held back, and would be the beginning of the next text.
-	if not is_taken or text:byte(-1) ~= GREATER_THAN then self:open(); end
+	-- Bytes behind a stanza, such as an unfinished tag, would be the beginning of the next text.
+	if not is_taken or result.stop ~= #HEADER + self.fed then self:open(); end
 	return is_taken and stanza or nil;
 end
 

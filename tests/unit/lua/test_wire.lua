@@ -214,8 +214,12 @@ end
 
 function tests.an_unfinished_tag_behind_a_stanza_costs_no_other()
 	local parser = stanzas.new();
-	for _, rest in ipairs { "<", "</", "</messag", "<x", "<!-", "&am" } do
-		parser:parse("<message/>"..rest);
+	local unfinished = {
+		"<", "</", "</messag", "<x", "<x a='>", "<x>", "<!-", "<!--</message>", "<?x </message>";
+		"<![CDATA[</message>", "&am";
+	};
+	for _, rest in ipairs(unfinished) do
+		parser:parse("<message><body/></message>"..rest);
 		equal(parser:parse("<message id='1'/>").attr.id, "1");
 	end
 end
