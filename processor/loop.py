@@ -111,9 +111,8 @@ class Loop:
             await asyncio.to_thread(self._threads.shutdown)
 
     def _observe_lag(self) -> None:
-        lag = self._consumer.lag()
-        instrumentation.set_lag(lag)
-        self._cleaner.regular = _FIRST_PARTITION in lag
+        instrumentation.set_lag(self._consumer.lag())
+        self._cleaner.regular = _FIRST_PARTITION in self._consumer.partitions()
 
     async def _gather(self) -> _PendingBatch | None:
         """Return the next batch, judged; None if no record arrives for a while."""

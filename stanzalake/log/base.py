@@ -1,6 +1,6 @@
 """The interface of the log: ordered per key, durable, at least once."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
@@ -68,6 +68,9 @@ class Consumer(Protocol):
         Raises:
             LogUnavailable: The log cannot store the commit now.
         """
+
+    def partitions(self) -> Collection[int]:
+        """Return the partitions that this consumer reads, also those without records."""
 
     def lag(self) -> Mapping[int, int]:
         """Return the number of records left to read, by partition, as far as known."""

@@ -260,6 +260,10 @@ class LocalConsumer:
         if PARTITION in offsets:
             await self._log.commit(self._topic, self._group, offsets[PARTITION])
 
+    def partitions(self) -> Collection[int]:
+        """Return the only partition."""
+        return {PARTITION}
+
     def lag(self) -> Mapping[int, int]:
         """Return the number of offsets left, those of other topics included."""
         return {PARTITION: max(0, self._log.end(self._topic) - self._next)}

@@ -426,6 +426,13 @@ def keys(records: Sequence[Record]) -> list[str]:
     return sorted(record.key for record in records)
 
 
+async def test_a_member_names_its_partitions_before_they_have_records(log: KafkaLog) -> None:
+    consumer = await log.consumer(EVENTS, GROUP)
+    async with asyncio.timeout(SOON):
+        while set(consumer.partitions()) != set(range(PARTITIONS)):
+            assert not await consumer.read(1, 0.1)
+
+
 async def test_members_share_the_partitions(log: KafkaLog) -> None:
     first, second = [await log.consumer(EVENTS, GROUP) for _ in range(2)]
     async with reading(first) as of_first, reading(second) as of_second:

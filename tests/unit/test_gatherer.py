@@ -1,7 +1,7 @@
 """The gatherer waits for nobody while little comes, and batches while much comes."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
@@ -28,6 +28,9 @@ class Feed:
         return [Record(0, offset, "juliet", b"x") for offset in self.reads.pop(0)][:limit]
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
+        raise NotImplementedError
+
+    def partitions(self) -> Collection[int]:
         raise NotImplementedError
 
     def lag(self) -> Mapping[int, int]:

@@ -124,6 +124,10 @@ class KafkaConsumer(ConsumerRebalanceListener):
                 )
         self._release(mine)
 
+    def partitions(self) -> Collection[int]:
+        """Return the assigned partitions."""
+        return {one.partition for one in self._inner.assignment()} if self._inner else set()
+
     def lag(self) -> Mapping[int, int]:
         """Return the number of records left of each partition read since its assignment."""
         inner = self._inner
