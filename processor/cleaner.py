@@ -13,7 +13,7 @@ from typing import TypeVar
 from stanzalake.config.settings import Settings
 from stanzalake.errors import StanzalakeError
 from stanzalake.observability.log_once import LogOnce
-from stanzalake.observability.metrics import LAST_CLEANUP
+from stanzalake.observability.metrics import CLEANUP_INTERVAL, LAST_CLEANUP
 from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Store
 from stanzalake.store.deletion import Deletion
@@ -55,6 +55,7 @@ class Cleaner:
         elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interval = settings.cleanup_interval
+        CLEANUP_INTERVAL.set(self._interval)
         self._every = min(self._interval, _AGGREGATION_SECONDS)
         self._deletion = Deletion.of(store, settings)
         self._erasures = None if settings.clickhouse_cluster else Erasures(store)

@@ -88,6 +88,10 @@ LAST_CLEANUP = Gauge(
     "stanzalake_last_cleanup_timestamp_seconds",
     "Unix time of the last removal of expired and erased messages; 0 for none since the start",
 )
+CLEANUP_INTERVAL = Gauge(
+    "stanzalake_cleanup_interval_seconds",
+    "Seconds between removals of expired and erased messages, as set",
+)
 PARTITION_LAG = Gauge(
     "stanzalake_partition_lag_records", "Records behind the end of the log", ["partition"]
 )
