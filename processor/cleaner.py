@@ -149,7 +149,7 @@ class Cleaner:
         A clock that is ahead would expire messages for good. One that nobody has set right within
         an interval is trusted: bytes have to leave an archive that nobody writes to as well.
         """
-        newest = self._deletion.newest()
+        newest = self._deletion.newest() if self._deletion.expires() else 0
         if not newest or now - newest <= _QUIET_SECONDS:
             self._doubted_since = math.inf
             self._doubt.end()

@@ -185,6 +185,10 @@ class Deletion:
             {**start.parameters, **end.parameters},
         )
 
+    def expires(self) -> bool:
+        """Return whether any message expires ever: by a host's retention, or an owner's own."""
+        return any(self._retention.periods) or bool(self._own_retentions.periods())
+
     def newest(self) -> float:
         """Return the time of the newest message on the disk, in unix seconds; 0 without any."""
         [(position,)] = self._store.select(select("max(position)"))

@@ -9,7 +9,7 @@ import pytest
 from devstack.clickhouse import ClickHouse
 from processor.cleaner import Cleaner
 from stanzalake.errors import StoreDenied, StoreUnavailable
-from stanzalake.model.event import VERSION, Activation, Erasure
+from stanzalake.model.event import VERSION, Activation, Erasure, OwnRetention
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import Retention
 from stanzalake.store import migrations
@@ -17,6 +17,7 @@ from stanzalake.store.client import Row, Store
 from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
+from stanzalake.store.own_retention import OwnRetentions
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import load
 from tests.support.stores import empty_store, migrated_store
@@ -285,6 +286,21 @@ async def test_a_clock_that_is_ahead_expires_nothing_for_good(
     assert cleaner.is_due()
     await cleaner.clean(asyncio.Event())
     assert len(positions(store)) == 1
+
+
+async def test_the_clock_is_not_doubted_where_nothing_expires(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.insert([row(aged(2 * DAY))])
+    settings = load(PROSODY_ARCHIVE_EXPIRES_AFTER="never")
+    cleaner = Cleaner(settings, store, clock=lambda: NOW, elapsed=lambda: 0.0)
+    await cleaner.clean(asyncio.Event())
+    assert "as if the clock were ahead" not in caplog.text
+    # One owner's own period is enough.
+    choice = OwnRetention(v=VERSION, owner=OTHER, position=1, seconds=DAY, by="")
+    OwnRetentions(store).write([choice])
+    await cleaner.clean(asyncio.Event())
+    assert "as if the clock were ahead" in caplog.text
 
 
 async def test_what_expires_in_an_archive_without_new_messages_leaves_the_disk_in_an_interval(
