@@ -33,7 +33,7 @@ from stanzalake.errors import (
 )
 from stanzalake.model.event import Message
 from stanzalake.observability.metrics import STORAGE_OPERATIONS
-from stanzalake.store.chdb import analyst_grants
+from stanzalake.store.chdb import analyst_grants, links
 from stanzalake.store.chdb.engine import load_chdb
 from stanzalake.store.pool import Pool
 
@@ -228,6 +228,7 @@ class Store:
                 lock.enter_context(data_dir.hold_data_dir(settings.data_dir))
             except DataDirInUse:
                 return cls._connect_shared(settings)
+            links.restore(settings.store_dir)
             store = cls(dsn, settings.store, engine={"chdb_options": _engine_options(settings)})
             store._lock = lock.pop_all()
             return store

@@ -5,8 +5,12 @@ import json
 import os
 import resource
 import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,6 +55,7 @@ def lines(title: str, kind: str = "sh") -> list[list[str]]:
 
 
 [MAKE], [MAKE_SQL] = lines("Making one"), lines("Making one", "sql")
+[[_, COPY_LINE]] = lines("Moving the data directory")
 (RESTORE, _, FOLLOW), [RESTORE_SQL] = lines("Restoring one"), lines("Restoring one", "sql")
 
 
@@ -146,6 +151,49 @@ async def test_backup_and_restore_of_a_running_embedded_archive(run: Run, tmp_pa
     await service.up.start()
     await will_be(stanzalake.settings, kept)
     await service.up.stop()
+
+
+def links_in(directory: str, names: list[str]) -> list[str]:
+    return [name for name in names if (Path(directory) / name).is_symlink()]
+
+
+def copy_as_documented(old: Path, new: Path) -> None:
+    line = COPY_LINE.replace("/var/lib/stanzalake", str(old)).replace("/srv/stanzalake", str(new))
+    subprocess.run(shlex.split(line), check=True)  # noqa: S603  # the guide's
+
+
+COPIES: dict[str, Callable[[Path, Path], object]] = {
+    "as documented": copy_as_documented,
+    "links followed, as by scp -r": shutil.copytree,
+    "links left out, as by rsync -r": partial(shutil.copytree, ignore=links_in),
+    "moved": Path.rename,
+    "by a link": lambda original, place: place.symlink_to(original),
+}
+
+
+async def test_a_data_directory_is_the_same_archive_at_another_place(tmp_path: Path) -> None:
+    stanzalake, original = Command(tmp_path), tmp_path / "original"
+    values = {**stanzalake.settings, "PROSODY_ARCHIVE_EXPIRES_AFTER": "never"}
+    fill({**values, "STANZALAKE_DATA_DIR": str(original)})
+    for number, (kind, copy) in enumerate(COPIES.items()):
+        place = tmp_path / str(number)
+        copy(original, place)
+        for _ in range(2):
+            assert len(await archived({**values, "STANZALAKE_DATA_DIR": str(place)})) == 5, kind
+        tables = place / "clickhouse" / "data" / "default"
+        assert not [table for table in tables.glob("*") if not table.is_symlink()], kind
+        original = place if kind == "moved" else original
+
+
+async def test_a_data_directory_without_links_is_not_guessed_at(tmp_path: Path) -> None:
+    stanzalake, data = Command(tmp_path), tmp_path / "data" / "clickhouse"
+    for database in ("0aa/0aa1", "0bb/0bb1"):
+        (data / "store" / database).mkdir(parents=True)
+        (data / "store" / database / "messages.sql").write_text("ATTACH TABLE _ ...")
+    status, _, err = await stanzalake.run("migrate")
+    assert status == 1
+    assert f"{data} was copied without its symbolic links" in err
+    assert not (data / "metadata").exists()
 
 
 def of_server(server: ClickHouse, kafka: Kafka, prefix: str) -> dict[str, str]:

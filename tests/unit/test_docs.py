@@ -26,6 +26,7 @@ RUN = {
     ("docs/operating.md", "The access log"): "tests/integration/test_access_log.py",
     ("docs/operating.md", "A damaged embedded log"): "tests/integration/test_sqlite_log.py",
     ("docs/backup.md", "Restoring one"): "tests/integration/test_backup.py",
+    ("docs/backup.md", "Moving the data directory"): "tests/integration/test_backup.py",
 }
 """The sections whose commands a test reads and runs, every line of them."""
 PREFIX = r"(?:runuser -u \w+ -- |\w+=\S+ )?"
