@@ -55,7 +55,7 @@ def lines(title: str, kind: str = "sh") -> list[list[str]]:
 
 
 [MAKE], [MAKE_SQL] = lines("Making one"), lines("Making one", "sql")
-[[_, COPY_LINE]] = lines("Moving the data directory")
+COPY = lines("Moving the data directory")[0][-1]
 (RESTORE, _, FOLLOW), [RESTORE_SQL] = lines("Restoring one"), lines("Restoring one", "sql")
 
 
@@ -158,7 +158,7 @@ def links_in(directory: str, names: list[str]) -> list[str]:
 
 
 def copy_as_documented(old: Path, new: Path) -> None:
-    line = COPY_LINE.replace("/var/lib/stanzalake", str(old)).replace("/srv/stanzalake", str(new))
+    line = COPY.replace("/var/lib/stanzalake", str(old)).replace("/srv/stanzalake", str(new))
     subprocess.run(shlex.split(line), check=True)  # noqa: S603  # the guide's
 
 
