@@ -30,6 +30,7 @@ from stanzalake.model.position import from_milliseconds
 from stanzalake.operations import backup
 from stanzalake.store import migrations
 from stanzalake.store.backups import Backups
+from stanzalake.store.chdb import links
 from stanzalake.store.client import Store
 from stanzalake.store.erasures import ERASURES, VISIBLE_TO_ALL, Erasures
 from stanzalake.store.own_retention import OwnRetentions
@@ -185,15 +186,15 @@ async def test_a_data_directory_is_the_same_archive_at_another_place(tmp_path: P
         original = place if kind == "moved" else original
 
 
-async def test_a_data_directory_without_links_is_not_guessed_at(tmp_path: Path) -> None:
-    stanzalake, data = Command(tmp_path), tmp_path / "data" / "clickhouse"
-    for database in ("0aa/0aa1", "0bb/0bb1"):
-        (data / "store" / database).mkdir(parents=True)
-        (data / "store" / database / "messages.sql").write_text("ATTACH TABLE _ ...")
-    status, _, err = await stanzalake.run("migrate")
-    assert status == 1
-    assert f"{data} was copied without its symbolic links" in err
-    assert not (data / "metadata").exists()
+@pytest.mark.parametrize("others", ["store/0bb/0bb1/messages.sql", "metadata/default"])
+def test_a_data_directory_without_links_is_not_guessed_at(tmp_path: Path, others: str) -> None:
+    """It has several databases, or something else is in the place of the link."""
+    for file in ("store/0aa/0aa1/messages.sql", others):
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text("ATTACH TABLE _ ...")
+    with pytest.raises(StoreRefused, match="copied without its symbolic links"):
+        links.restore(tmp_path)
+    assert (tmp_path / others).is_file()
 
 
 def of_server(server: ClickHouse, kafka: Kafka, prefix: str) -> dict[str, str]:

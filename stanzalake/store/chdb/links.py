@@ -54,7 +54,9 @@ def _databases(directory: Path) -> Sequence[Path]:
 
 def _is_copy(place: Path, database: Path) -> bool:
     """Return whether there is nothing in the place of the link, or the same definitions."""
-    return not place.exists() or _contents(place) == _contents(database)
+    if place.is_dir():
+        return _contents(place) == _contents(database)
+    return not place.exists()
 
 
 def _contents(directory: Path) -> dict[str, bytes]:
