@@ -121,7 +121,8 @@ def _log_in(accounts: dict[str, Account]) -> http.LogIn:
 @web.middleware
 async def _logged(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Log each request and its response."""
-    _say(path=request.path, encoding=request.headers.get(hdrs.CONTENT_ENCODING, ""))
+    waits = {name: value for name, value in request.query.items() if name.endswith("async_insert")}
+    _say(path=request.path, encoding=request.headers.get(hdrs.CONTENT_ENCODING, ""), **waits)
     response = await handler(request)
     _say(status=response.status, encoding=response.headers.get(hdrs.CONTENT_ENCODING, ""))
     return response

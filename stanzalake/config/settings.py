@@ -398,6 +398,12 @@ class Settings(BaseModel):
         "Name of the ClickHouse cluster that the tables are spread over. Default: a single server",
         pattern=_CLUSTER,
     )
+    clickhouse_async_insert: Switch = _setting(
+        "STANZALAKE_CLICKHOUSE_ASYNC_INSERT",
+        "false",
+        "Whether a ClickHouse server gathers the messages of several processors in one part, for "
+        "which each insert waits 50 to 200 ms: true or false",
+    )
     partition_by: Literal["month", "quarter", "year"] = _setting(
         "STANZALAKE_PARTITION_BY",
         "year",

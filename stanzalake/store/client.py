@@ -120,8 +120,16 @@ _EXCEEDED = {159: StatementTimeout, 396: ResultTooLarge}
 """Errors of statements that exceed the bounds set for them."""
 
 _CONNECT_SECONDS = 10
-_INSERT = {"max_partitions_per_insert_block": 0}
-"""A batch may touch any number of partitions; ClickHouse refuses more than 100 by default."""
+_INSERT = {
+    # A batch may touch any number of partitions; ClickHouse refuses more than 100 by default.
+    "max_partitions_per_insert_block": 0,
+    # From 26.2 on a server gathers inserts by default, which takes 50 ms or more for each. Rows
+    # are readable on return either way, whatever the user's profile says.
+    "async_insert": 0,
+    "wait_for_async_insert": 1,
+}
+"""https://clickhouse.com/docs/optimize/asynchronous-inserts"""
+_GATHER = {"async_insert": 1}
 
 
 class Row(NamedTuple):
@@ -167,6 +175,7 @@ class Store:
         table: Name of the messages table; an identifier.
         server: Extra arguments of `clickhouse_connect.get_client` for a server.
         engine: Extra arguments of `clickhouse_connect.get_client` for the embedded engine.
+        gather: Whether a server may gather messages of several writers before it writes a part.
         setting: Name of the setting that holds the DSN, quoted in errors.
 
     Raises:
@@ -174,15 +183,18 @@ class Store:
         StoreDenied: Unknown user or wrong password.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # how it is reached, by the kind of DSN
         self,
         dsn: str,
         table: str,
         server: Mapping[str, Any] | None = None,
         setting: str = "STANZALAKE_CLICKHOUSE_DSN",
         engine: Mapping[str, Any] | None = None,
+        *,
+        gather: bool = False,
     ) -> None:
         self.table = table
+        self._of_messages = {**_INSERT, **(_GATHER if gather else {})}
         self._names = {name: table + suffix for name, suffix in _SUFFIXES.items()}
         self._lock = ExitStack()
         self._setting = setting
@@ -222,7 +234,8 @@ class Store:
     @classmethod
     def _open(cls, settings: Settings, dsn: str, setting: str) -> "Store":
         if settings.store_dir is None:
-            return cls(dsn, settings.store, _options(settings), setting)
+            gather = settings.clickhouse_async_insert
+            return cls(dsn, settings.store, _options(settings), setting, gather=gather)
         with ExitStack() as lock:
             try:
                 lock.enter_context(data_dir.hold_data_dir(settings.data_dir))
@@ -259,8 +272,9 @@ class Store:
         if not rows:
             return
         STORAGE_OPERATIONS.labels("archive", "insert").inc()
+        given = _INSERT if suffix else self._of_messages
         with self._translate_errors(ROW_ERRORS), self._clients.borrow() as client:
-            client.insert(self.table + suffix, rows, column_names=rows[0]._fields, settings=_INSERT)
+            client.insert(self.table + suffix, rows, column_names=rows[0]._fields, settings=given)
 
     def select(
         self, statement: str, parameters: Mapping[str, Any] | None = None

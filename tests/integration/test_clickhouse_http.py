@@ -220,6 +220,26 @@ async def test_traffic_is_compressed_as_the_setting_says(
     assert rows_answer["encoding"] == encoding
 
 
+@pytest.mark.parametrize("gather", ["true", "false"])
+async def test_only_messages_are_gathered_and_only_as_the_setting_says(
+    server: ClickHouse, gather: str
+) -> None:
+    def use() -> None:
+        store = migrated(server.dsn(), STANZALAKE_CLICKHOUSE_ASYNC_INSERT=gather)
+        Histories(store).write([Activation(v=VERSION, owner=JULIET, position=1)])
+        store.insert(rows(1))
+        assert count(store) == 1
+        store.close()
+
+    await asyncio.to_thread(use)
+    asked = [each for each in said(server) if "async_insert" in each]
+    *others, of_messages = [each for each in asked if each["encoding"] == "zstd"]
+    # A server acknowledges an insert before it can be read unless it is told to wait.
+    assert {each["wait_for_async_insert"] for each in (*others, of_messages)} == {"1"}
+    assert {each["async_insert"] for each in others} == {"0"}
+    assert of_messages["async_insert"] == str(int(gather == "true"))
+
+
 async def test_a_silent_server_is_unavailable(server: ClickHouse) -> None:
     def ask() -> float:
         store = Store.of(load(server.dsn(), STANZALAKE_CLICKHOUSE_TIMEOUT="1"))
