@@ -8,7 +8,9 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
+from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver import options
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import (
     ClickHouseError,
     DatabaseError,
@@ -211,6 +213,7 @@ class Store:
             # result would begin that of the next one.
             make = partial(clickhouse_connect.get_client, dsn=dsn, **own)
             self._clients = Pool(make, is_reusable=not embedded)
+        self._column_types: dict[tuple[str, ...], Sequence[ClickHouseType]] = {}
 
     @classmethod
     def of(cls, settings: Settings) -> "Store":
@@ -272,9 +275,11 @@ class Store:
         if not rows:
             return
         STORAGE_OPERATIONS.labels("archive", "insert").inc()
+        table, fields = self.table + suffix, rows[0]._fields
         given = _INSERT if suffix else self._of_messages
         with self._translate_errors(ROW_ERRORS), self._clients.borrow() as client:
-            client.insert(self.table + suffix, rows, column_names=rows[0]._fields, settings=given)
+            types = self._types(client, table, fields)
+            client.insert(table, rows, column_names=fields, column_types=types, settings=given)
 
     def select(
         self, statement: str, parameters: Mapping[str, Any] | None = None
@@ -321,6 +326,18 @@ class Store:
         """Close all connections and release the data directory."""
         self._clients.close()
         self._lock.close()
+
+    def _types(
+        self, client: Client, table: str, fields: tuple[str, ...]
+    ) -> Sequence[ClickHouseType]:
+        """Return the types of columns, for which the driver would ask before each insert.
+
+        ClickHouse converts values of a type that has changed since.
+        """
+        key = (table, *fields)
+        if key not in self._column_types:
+            self._column_types[key] = client.create_insert_context(table, fields).column_types
+        return self._column_types[key]
 
     def _bind(self, statement: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
         names = {n: v for n, v in self._names.items() if f"{{{n}:" in statement}

@@ -205,6 +205,15 @@ def test_inserting_a_row_again_is_idempotent(store: Store) -> None:
     assert positions(store) == [position]
 
 
+def test_inserts_go_on_when_a_column_gets_another_type(store: Store) -> None:
+    migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
+    store.insert([row(1)])
+    store.command("ALTER TABLE {messages:Identifier} MODIFY COLUMN peer LowCardinality(String)")
+    store.insert([row(2)._replace(peer="tybalt@capulet.lit")])
+    peers = store.select("SELECT peer FROM {messages:Identifier} ORDER BY position")
+    assert [peer for (peer,) in peers] == [row(1).peer, "tybalt@capulet.lit"]
+
+
 def test_the_at_column_derives_from_the_position(store: Store) -> None:
     migrations.apply(store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"))
     store.insert([row(from_milliseconds(1_790_000_000_123, 7))])

@@ -528,7 +528,7 @@ async def allow(kafka: Kafka, topic: str, *operations: int) -> None:
 async def test_missing_kafka_rights_are_a_fault(kafka: Kafka) -> None:
     prefix = unique_prefix()
     await (await open_kafka(kafka, prefix)).close()
-    read, describe, describe_configs = 3, 8, 10
+    read, write, describe, describe_configs = 3, 4, 8, 10
     await allow(kafka, prefix + EVENTS, describe, describe_configs)
     await allow(kafka, prefix + REJECTED, describe, describe_configs, read)
     values = of_kafka(
@@ -551,16 +551,21 @@ async def test_missing_kafka_rights_are_a_fault(kafka: Kafka) -> None:
         assert all("kafka-acls.sh" in one.remedy for one in faults)
     awaited = prefix + AWAITED
     await allow(kafka, awaited, describe_configs)  # none that lets the user know of the topic
-    needed: dict[Service, str] = {"processor": "Read", "query": "Write"}
-    for service, right in needed.items():
-        found = named(await look(values, service), f"topic {awaited}")
-        assert found.outcome is Outcome.WARNING
-        assert found.text.startswith(f"the user lacks {right}: pages wait")
-        assert f"--operation {right} --topic {awaited}" in found.remedy
+    pages: tuple[Service, ...] = ("processor", "query")
+    for service in pages:
+        warnings = [f for f in await look(values, service) if f.subject == f"topic {awaited}"]
+        assert [f.outcome for f in warnings] == [Outcome.WARNING] * 2
+        for right, one in zip(("Read", "Write"), warnings, strict=True):
+            assert one.text.startswith(f"the user lacks {right}: pages wait")
+            assert f"--operation {right} --topic {awaited}" in one.remedy
     assert not [f for f in await look(values, "ingest") if AWAITED in f.subject]
     await allow(kafka, awaited, read)
-    assert named(await look(values, "processor"), f"topic {awaited}").outcome is Outcome.FINE
-    assert named(await look(values, "query"), f"topic {awaited}").outcome is Outcome.WARNING
+    for service in pages:
+        found = named(await look(values, service), f"topic {awaited}")
+        assert found.text.startswith("the user lacks Write")
+    await allow(kafka, awaited, write)
+    for service in pages:
+        assert named(await look(values, service), f"topic {awaited}").outcome is Outcome.FINE
     log = await open_kafka(kafka, prefix)
     assert [record async for record in log.scan(EVENTS)] == []
     await log.close()

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from stanzalake.log.base import (
     Entry,
     Record,
 )
-from stanzalake.log.kafka.client import start
+from stanzalake.log.kafka.client import Client, start
 from stanzalake.log.kafka.commits import partition_of
 from stanzalake.log.kafka.log import KafkaLog
 from stanzalake.log.kafka.topics import Topics
@@ -284,6 +284,35 @@ async def test_a_processor_hears_at_once_who_waits_for_its_commit(log: KafkaLog)
     assert consumer.awaited() == {record.partition: record.offset + 1}
     await consumer.commit(next_offsets([record]))
     assert await waiting
+    assert consumer.awaited() == {}
+
+
+async def test_a_page_goes_on_once_its_messages_are_written_and_before_their_commit(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = await log.consumer(EVENTS, PROCESSOR_GROUP)
+    let_commit = asyncio.Event()
+    commit: Any = AIOKafkaConsumer.commit
+
+    async def hang(self: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
+        await let_commit.wait()
+        await commit(self, offsets)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "commit", hang)
+    commits: list[asyncio.Task[None]] = []
+    is_answered = False
+    # Both hear of each other once they are connected.
+    async with asyncio.timeout(SOON):
+        while not is_answered:
+            await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
+            records = await read(consumer, 1)
+            waiting = asyncio.create_task(wait(log, OWNERS[0], 1.0))
+            await consumer.read(1, 1.0)
+            commits.append(asyncio.create_task(consumer.commit(next_offsets(records))))
+            is_answered = await waiting
+    assert not any(task.done() for task in commits)
+    let_commit.set()
+    await asyncio.gather(*commits)
 
 
 async def wait(log: KafkaLog, owner: str, timeout: float) -> bool:
@@ -538,18 +567,27 @@ async def test_appends_and_reads_survive_a_broker_restart(
     assert len(appended) > 450
 
 
-@pytest.mark.parametrize("group", [PROCESSOR_GROUP, GROUP])
+@pytest.mark.parametrize(("group", "clients"), [(PROCESSOR_GROUP, 6), (GROUP, 3)])
 async def test_nothing_runs_on_after_a_close_that_frozen_brokers_hold_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, clients: int
 ) -> None:
     monkeypatch.setattr("stanzalake.log.kafka.client.STOP_SECONDS", 0.5)
+    connected: list[Client] = []
+
+    async def connect(client: Client) -> None:
+        await start(client)
+        connected.append(client)
+
+    monkeypatch.setattr("stanzalake.log.kafka.client.start", connect)
     before = asyncio.all_tasks()
     async with running(Kafka(directory=tmp_path / "kafka")) as broker:
         log = await open_kafka(broker, unique_prefix())
         await log.append(EVENTS, [Entry(OWNERS[0], b"x")])
         consumer = await log.consumer(EVENTS, group)
         await read(consumer, 1)
-        await wait(log, OWNERS[0], 0.1)
+        await log.wait_committed(EVENTS, group, OWNERS[0], 0.1)
+        # aiokafka leaves the first connection of a client whose start is interrupted to Python.
+        await until(lambda: len(connected) == clients)
         with frozen(broker):
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.1):

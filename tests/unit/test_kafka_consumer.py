@@ -65,8 +65,8 @@ class Broker:
         return set()
 
 
-class Listener:
-    """Stands in for the listener to announcements."""
+class Waiters:
+    """Stands in for those who wait for commits."""
 
     awaited = AwaitedOffsets()
     on_heard: Any = None
@@ -90,11 +90,11 @@ Moments = st.lists(
 def test_each_record_is_read_once_whenever_it_comes(
     moments: Sequence[tuple[int, int | None]],
 ) -> None:
-    broker, listener = Broker(), Listener()
+    broker, waiters = Broker(), Waiters()
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=TickingLoop) as runner:
         patch.setattr(kafka_consumer, "AIOKafkaConsumer", lambda **_: broker)
-        consumer = KafkaConsumer({}, TOPIC, "readers", listener=listener)  # type: ignore[arg-type]
-        offsets = runner.run(read_around(moments, consumer, broker, listener))
+        consumer = KafkaConsumer({}, TOPIC, "readers", waiters=waiters)  # type: ignore[arg-type]
+        offsets = runner.run(read_around(moments, consumer, broker, waiters))
     assert offsets == list(range(len(moments)))
 
 
@@ -102,7 +102,7 @@ async def read_around(
     moments: Sequence[tuple[int, int | None]],
     consumer: KafkaConsumer,
     broker: Broker,
-    listener: Listener,
+    waiters: Waiters,
 ) -> Sequence[int]:
     """Return the offsets that reads give while records come around their deadlines."""
     loop = asyncio.get_running_loop()
@@ -111,7 +111,7 @@ async def read_around(
         deadline = loop.time() + TIMEOUT
         loop.call_at(deadline + comes * TICK, broker.arrive)
         if heard is not None:
-            loop.call_at(deadline + heard * TICK, listener.hear)
+            loop.call_at(deadline + heard * TICK, waiters.hear)
         found += [r.offset for r in await consumer.read(10, TIMEOUT)]
     while broker.arrived or broker.next_offset < len(moments):
         found += [r.offset for r in await consumer.read(10, TIMEOUT)]
@@ -195,3 +195,12 @@ def test_the_highest_of_several_awaited_offsets_counts() -> None:
     for offset in (90, 100, 95):
         awaited.add({0: offset})
     assert awaited.read() == {0: 100}
+
+
+def test_who_waits_for_a_later_batch_is_told_of_this_one_too() -> None:
+    awaited = AwaitedOffsets(lambda: 1000.0)
+    awaited.add({0: 10, 1: 20})
+    assert awaited.settle({0: 10, 1: 15, 2: 7}) == {0: 10, 1: 15}
+    assert awaited.read() == {1: 20}
+    assert awaited.settle({0: 12, 1: 20}) == {1: 20}
+    assert awaited.read() == {}

@@ -1,7 +1,9 @@
 """Awaited offsets: query services tell processors which commits they wait for, over a topic.
 
-A record's value has watermarks, as `stanzalake.log.watermarks` writes them: the awaited offset of
-a partition. If a record is lost, its writer waits until the batch ends by itself.
+A record's value has watermarks, as `stanzalake.log.watermarks` writes them. Without a key they are
+awaited offsets; with the key `WRITTEN` they are a processor's answer: everything before them is in
+the store, and about to be committed. If a record is lost, pages wait until the batch ends by
+itself, or until they see its commit.
 """
 
 import asyncio
@@ -17,6 +19,9 @@ from stanzalake.log import watermarks
 from stanzalake.log.kafka import client as kafka
 from stanzalake.observability.log_once import LogOnce
 
+WRITTEN = b"written"
+"""Key of the records by which processors answer."""
+
 _PAUSE = 5.0
 """Seconds after a failure before the next attempt."""
 _PER_SECOND = 5.0
@@ -28,23 +33,25 @@ begins at 0: an offset of the former one would end every batch until the new one
 
 
 class Announcer:
-    """Announces awaited offsets, without waiting for Kafka's answer.
+    """Announces offsets, without waiting for Kafka's answer.
 
     Args:
         client: Connection arguments of aiokafka's clients.
         topic: The topic's full name.
+        key: Key of the records.
     """
 
-    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
+    def __init__(self, client: Mapping[str, Any], topic: str, key: bytes | None = None) -> None:
         self._client = client
         self._topic = topic
+        self._key = key
         self._wanted: dict[int, int] = {}
         self._added = asyncio.Event()
         self._trouble = LogOnce(__name__)
         self._task: asyncio.Task[None] | None = None
 
     def announce(self, partition: int, offset: int) -> None:
-        """Announce that somebody waits for the commit of an offset."""
+        """Announce an offset of a partition, or a higher one."""
         self._wanted[partition] = max(offset, self._wanted.get(partition, 0))
         self._added.set()
         if self._task is None:
@@ -64,7 +71,8 @@ class Announcer:
                 await self._added.wait()
                 self._added.clear()
                 wanted, self._wanted = self._wanted, {}
-                await producer.send_and_wait(self._topic, watermarks.write(wanted).encode())
+                value = watermarks.write(wanted).encode()
+                await producer.send_and_wait(self._topic, value, self._key)
                 self._trouble.end()
         finally:
             await kafka.stop(producer)
@@ -93,26 +101,37 @@ class AwaitedOffsets:
         now = self._clock()
         return {p: offset for p, (offset, end) in self._awaited.items() if now < end}
 
+    def settle(self, offsets: Mapping[int, int]) -> Mapping[int, int]:
+        """Return those offsets whose partitions are awaited, and remove the reached ones."""
+        current = self.read()
+        for partition, offset in offsets.items():
+            if current.get(partition, offset + 1) <= offset:
+                del self._awaited[partition]
+        return {p: offset for p, offset in offsets.items() if p in current}
+
 
 class Listener:
-    """Reads the announcements of awaited offsets, from now on.
+    """Reads the announcements under a key, from now on.
 
     Args:
         client: Connection arguments of aiokafka's clients.
         topic: The topic's full name.
-
-    Attributes:
-        awaited: The awaited offset of each partition.
-        on_heard: Called by each announcement.
+        key: Key of the records.
+        heed: Gets the offset of each announced partition.
     """
 
-    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        topic: str,
+        key: bytes | None,
+        heed: Callable[[Mapping[int, int]], None],
+    ) -> None:
         self._client = client
         self._topic = topic
+        self._key = key
+        self._heed = heed
         self._trouble = LogOnce(__name__)
-        self._tokens, self._at = _BURST, time.monotonic()
-        self.awaited = AwaitedOffsets()
-        self.on_heard: Callable[[], None] | None = None
         self._task = asyncio.create_task(_repeat(self._listen, self._trouble))
 
     async def close(self) -> None:
@@ -128,16 +147,44 @@ class Listener:
         try:
             async for record in reader:
                 self._trouble.end()
-                self._heed(record.value or b"")
+                if record.key == self._key:
+                    with suppress(ValueError):
+                        self._heed(watermarks.read((record.value or b"").decode()))
         finally:
             await kafka.stop(reader)
 
-    def _heed(self, value: bytes) -> None:
-        with suppress(ValueError):
-            wanted = watermarks.read(value.decode())
-            if not self._may_heed():
-                return
-            self.awaited.add(wanted)
+
+class Waiters:
+    """Those who wait for the commits of a processor, which hears of them and answers them.
+
+    Args:
+        client: Connection arguments of aiokafka's clients.
+        topic: The topic's full name.
+
+    Attributes:
+        awaited: The awaited offset of each partition.
+        on_heard: Called by each announcement.
+    """
+
+    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
+        self._tokens, self._at = _BURST, time.monotonic()
+        self.awaited = AwaitedOffsets()
+        self.on_heard: Callable[[], None] | None = None
+        self._announcer = Announcer(client, topic, WRITTEN)
+        self._listener = Listener(client, topic, None, self._heed)
+
+    def answer(self, offsets: Mapping[int, int]) -> None:
+        """Tell those who wait that everything before the offsets is in the store."""
+        for partition, offset in self.awaited.settle(offsets).items():
+            self._announcer.announce(partition, offset)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await asyncio.gather(self._listener.close(), self._announcer.close())
+
+    def _heed(self, offsets: Mapping[int, int]) -> None:
+        if self._may_heed():
+            self.awaited.add(offsets)
             if self.on_heard is not None:
                 self.on_heard()
 

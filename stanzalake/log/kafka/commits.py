@@ -85,6 +85,12 @@ class CommitWatch:
                 await self._drop(lookup)
             raise
 
+    def note_written(self, offsets: Mapping[int, int]) -> None:
+        """Answer those who wait for less than the group says to have written, by partition."""
+        for (_, partition), poll in self._polls.items():
+            if partition.partition in offsets:
+                poll.note_written(offsets[partition.partition])
+
     async def close(self) -> None:
         """Fail the waiters and disconnect."""
         self._stop_polls()
@@ -146,7 +152,13 @@ class _Waiter:
 
 
 class _PartitionPoll:
-    """Polls the committed offset of a partition while anybody waits for it."""
+    """Polls the committed offset of a partition while anybody waits for it.
+
+    Args:
+        lookup: Client for the requests.
+        partition: The partition.
+        announce: Gets the partition's number, and the offset that somebody begins to wait for.
+    """
 
     def __init__(
         self,
@@ -158,6 +170,8 @@ class _PartitionPoll:
         self._announce = announce
         self._partition = partition
         self._waiters: set[_Waiter] = set()
+        # The offset up to which the group has written, and is about to commit.
+        self._written = 0
         self._added = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -173,6 +187,12 @@ class _PartitionPoll:
         finally:
             self._waiters.discard(waiter)
 
+    def note_written(self, offset: int) -> None:
+        """Answer the waiters up to an offset that is not committed yet."""
+        if self._task is not None:
+            self._written = max(offset, self._written)
+            self._answer_reached(self._written)
+
     def stop(self) -> None:
         """End the poll, and fail its waiters."""
         self._fail(LogUnavailable("the connection to Kafka is closed"))
@@ -187,6 +207,7 @@ class _PartitionPoll:
             self._fail(error)
         finally:
             self._task = None
+            self._written = 0
 
     def _fail(self, error: StanzalakeError) -> None:
         for waiter in self._waiters:
@@ -208,19 +229,33 @@ class _PartitionPoll:
         """Answer the waiters whose offset is committed, or whose time is over."""
         new = [waiter for waiter in waiters if waiter.end is None]
         committed, end = await asyncio.gather(self._committed(), self._end(new))
+        if new and end < self._written:
+            self._written = 0  # of a topic that was created anew
+        committed = max(committed, self._written)
         for waiter in new:
             # A re-created topic ends before the watermarks of the old one.
             waiter.end = end if waiter.up_to is None else min(end, waiter.up_to)
         if not all(waiter.reached(committed) for waiter in new):
+            self._announce_end(new, committed)
             # Nobody will commit the offsets of records that Kafka has deleted.
             committed = max(committed, await self._beginning())
-            self._announce_end(new, committed)
+        self._answer_reached(committed)
+        self._answer_late(waiters)
+
+    def _answer_reached(self, committed: int) -> None:
+        for waiter in [waiter for waiter in self._waiters if waiter.reached(committed)]:
+            self._finish(waiter, reached=True)
+
+    def _answer_late(self, waiters: Collection[_Waiter]) -> None:
         now = asyncio.get_running_loop().time()
         for waiter in waiters:
-            reached = waiter.reached(committed)
-            if not waiter.answer.done() and (reached or now >= waiter.deadline):
-                waiter.answer.set_result(reached)
-                self._waiters.discard(waiter)
+            if now >= waiter.deadline:
+                self._finish(waiter, reached=False)
+
+    def _finish(self, waiter: _Waiter, *, reached: bool) -> None:
+        if not waiter.answer.done():
+            waiter.answer.set_result(reached)
+        self._waiters.discard(waiter)
 
     def _announce_end(self, waiters: Collection[_Waiter], committed: int) -> None:
         ends = [one.end for one in waiters if one.end is not None and not one.reached(committed)]

@@ -22,7 +22,7 @@ from aiokafka.structs import ConsumerRecord
 
 from stanzalake.log.base import READ_BYTES, Record
 from stanzalake.log.kafka import client
-from stanzalake.log.kafka.awaited import Listener
+from stanzalake.log.kafka.awaited import Waiters
 from stanzalake.model.event import MAX_EVENT
 from stanzalake.observability.metrics import RECORDS_LOST
 
@@ -53,7 +53,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         group: The group's full name.
         session: Seconds until the group expels a silent member.
         on_rebalance: Called before the first records of a new assignment are returned.
-        listener: Hears of those who wait for commits.
+        waiters: Those who wait for commits.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  # the parts of a member
@@ -63,14 +63,14 @@ class KafkaConsumer(ConsumerRebalanceListener):
         group: str,
         session: float = SESSION_SECONDS,
         on_rebalance: Callable[[], None] | None = None,
-        listener: Listener | None = None,
+        waiters: Waiters | None = None,
     ) -> None:
         self._client = client
         self._topic = topic
         self._group = group
         self._session = session
         self._on_rebalance = on_rebalance or (lambda: None)
-        self._listener = listener
+        self._waiters = waiters
         self._inner: AIOKafkaConsumer | None = None
         self._heard = 0.0
         self._polls: Mapping[TopicPartition, int | None] = {}
@@ -112,6 +112,9 @@ class KafkaConsumer(ConsumerRebalanceListener):
         mine = {p: offset for p, offset in offsets.items() if self._may_commit(p, offset)}
         if self._inner is None or not mine:
             return
+        if self._waiters is not None:
+            # Kafka takes some milliseconds for a commit, and those who wait some to see it.
+            self._waiters.answer(mine)
         with client.translate_errors():
             try:
                 async with asyncio.timeout(_COMMIT_SECONDS):
@@ -140,7 +143,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
 
     def awaited(self) -> Mapping[int, int]:
         """Return the offsets that others have announced to wait for."""
-        return self._listener.awaited.read() if self._listener else {}
+        return self._waiters.awaited.read() if self._waiters else {}
 
     async def close(self) -> None:
         """Leave the group."""
@@ -223,14 +226,14 @@ class KafkaConsumer(ConsumerRebalanceListener):
     @contextmanager
     def _end_when_heard(self, deadline: asyncio.Timeout) -> Iterator[None]:
         """Move the deadline to now once somebody announces to wait for a commit."""
-        if self._listener is None:
+        if self._waiters is None:
             yield
             return
-        self._listener.on_heard = partial(_expire, deadline)
+        self._waiters.on_heard = partial(_expire, deadline)
         try:
             yield
         finally:
-            self._listener.on_heard = None
+            self._waiters.on_heard = None
 
     async def _getmany(self, inner: AIOKafkaConsumer, wait: int, limit: int) -> _Fetched:
         """Return fetched records; a partition without a valid offset goes to its oldest record."""

@@ -11,7 +11,7 @@ from aiokafka.structs import RecordMetadata
 
 from stanzalake.log.base import AWAITED, EVENTS, PROCESSOR_GROUP, Entry, Record
 from stanzalake.log.kafka import client
-from stanzalake.log.kafka.awaited import Announcer, Listener
+from stanzalake.log.kafka.awaited import WRITTEN, Announcer, Listener, Waiters
 from stanzalake.log.kafka.commits import CommitWatch
 from stanzalake.log.kafka.consumer import SESSION_SECONDS, KafkaConsumer, as_record
 from stanzalake.log.kafka.shared import SharedClient
@@ -48,7 +48,7 @@ class KafkaLog:
         self._watches: dict[tuple[str, str], CommitWatch] = {}
         self._consumers: list[KafkaConsumer] = []
         self._announcer = Announcer(client, prefix + AWAITED)
-        self._listeners: list[Listener] = []
+        self._listeners: list[Listener | Waiters] = []
 
     @classmethod
     async def open(
@@ -82,17 +82,17 @@ class KafkaLog:
         self, topic: str, group: str, on_rebalance: Callable[[], None] | None = None
     ) -> KafkaConsumer:
         """Open a consumer at the group's last commit, else at the oldest record."""
-        listener = None
+        waiters = None
         if (topic, group) == (EVENTS, PROCESSOR_GROUP):
-            listener = Listener(self._client, self._prefix + AWAITED)
-            self._listeners.append(listener)
+            waiters = Waiters(self._client, self._prefix + AWAITED)
+            self._listeners.append(waiters)
         consumer = KafkaConsumer(
             self._client,
             self._prefix + topic,
             self._prefix + group,
             self._session,
             on_rebalance,
-            listener,
+            waiters,
         )
         self._consumers.append(consumer)
         return consumer
@@ -105,17 +105,22 @@ class KafkaLog:
         A partition without uncommitted records costs two small concurrent requests, shared by the
         callers that wait for the partition at the same time.
         """
-        watch = self._watches.get((topic, group))
-        if watch is None:
-            is_heard = (topic, group) == (EVENTS, PROCESSOR_GROUP)
-            watch = CommitWatch(
-                self._client,
-                self._prefix + topic,
-                self._prefix + group,
-                self._announcer.announce if is_heard else None,
-            )
-            self._watches[topic, group] = watch
+        watch = self._watches.get((topic, group)) or self._watch(topic, group)
         return await watch.wait(key, timeout, up_to)
+
+    def _watch(self, topic: str, group: str) -> CommitWatch:
+        is_heard = (topic, group) == (EVENTS, PROCESSOR_GROUP)
+        watch = CommitWatch(
+            self._client,
+            self._prefix + topic,
+            self._prefix + group,
+            self._announcer.announce if is_heard else None,
+        )
+        self._watches[topic, group] = watch
+        if is_heard:
+            answers = self._prefix + AWAITED
+            self._listeners.append(Listener(self._client, answers, WRITTEN, watch.note_written))
+        return watch
 
     async def scan(self, topic: str) -> AsyncGenerator[Record, None]:
         """Iterate over the records that a topic holds now."""
