@@ -18,6 +18,7 @@ from stanzalake.model.inbox import Inbox
 from stanzalake.model.page import Archive, Conversation, Selection
 from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds
 from stanzalake.model.retention import FOREVER
+from stanzalake.observability import gc_tuning
 from stanzalake.store import migrations
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
@@ -43,6 +44,7 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
     """Read pages and inboxes of an archive in turn; CPU is that of the process with its engine."""
     given = settings.load(pages.archive(directory).settings)
     store = await asyncio.to_thread(_fill, given, messages, seed)
+    gc_tuning.tune()  # as the query service does
     reader = ArchiveReader(store, Sealer(given.id_key_list), FOREVER)
     timings = await _alternate(reader, await _reads(reader))
     await reader.close()

@@ -292,7 +292,8 @@ class CachedArchive:
 
     def _reaches(self, selection: Selection) -> bool:
         """Tell whether all that a selection may select is in the snapshot."""
-        return self._covers(max(selection.low, self._oldest))
+        first = 0 if selection.positions is None else min(selection.positions, default=MAX_POSITION)
+        return self._covers(max(selection.low, self._oldest, first))
 
     def _scan(self, selection: Selection, *, backward: bool) -> Iterator[StoredMessage] | None:
         """Yield the selected messages in reading order; None if the first may be missing."""

@@ -24,6 +24,9 @@ MAX_TEXT = 1024
 MAX_WORDS = 32
 """Words and signs of a query at most."""
 
+_MAX_LETTERS = 16
+"""Letters of a word at most that texts are looked through for before they are folded."""
+
 MARKS = (
     r"\x{AD}\x{300}-\x{36F}\x{591}-\x{5BD}\x{5BF}\x{5C1}\x{5C2}\x{610}-\x{61A}\x{640}"
     r"\x{64B}-\x{65F}\x{670}\x{1AB0}-\x{1AFF}\x{1DC0}-\x{1DFF}\x{200B}-\x{200F}"
@@ -101,8 +104,10 @@ def parse(text: str) -> TextQuery | None:
     """Parse what a user wrote; None if it has no visible character.
 
     Raises:
-        ValueError: It passes MAX_TEXT or MAX_WORDS.
+        ValueError: It passes MAX_TEXT or MAX_WORDS, or a command line had bytes that are no text.
     """
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("a text to search for is written in UTF-8")
     if len(text) > MAX_TEXT:
         raise ValueError(f"a text to search for has at most {MAX_TEXT} characters")
     terms = tuple(_terms(fold(text).translate(_QUOTES)))
@@ -120,14 +125,15 @@ def fold(text: str) -> str:
 def raw_pattern(word: str) -> str | None:
     """Return a regular expression (RE2) that all texts match whose folded form has a word.
 
-    None if there is none as narrow: letters of the word come from characters that fold to several.
+    Of a long word it has the beginning, as each letter takes 300 bytes of it. None if there is none
+    as narrow: letters of the word come from characters that fold to several.
 
     Args:
         word: A folded word.
     """
     sources, of_several = _sources()
     runs = ("".join(run) for simple, run in groupby(word, lambda c: c not in of_several) if simple)
-    longest = max(runs, key=len, default="")
+    longest = max(runs, key=len, default="")[:_MAX_LETTERS]
     if not longest or any(unicodedata.combining(c) for c in longest):
         return None
     return f"[{MARKS}{_LIGATURES_OF_MARKS}]*".join(f"[{sources.get(c, c)}]" for c in longest)

@@ -28,7 +28,12 @@ from stanzalake.model.retention import Retention
 from stanzalake.store import full_text
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
-from stanzalake.store.conversations import MAX_ROOM_MESSAGES, ROOM_COLUMNS, Conversations
+from stanzalake.store.conversations import (
+    MAX_ROOM_MESSAGES,
+    NO_ERROR,
+    ROOM_COLUMNS,
+    Conversations,
+)
 from stanzalake.store.histories import Histories
 from stanzalake.store.newest import NewestReader
 from stanzalake.store.own_retention import OwnRetentions
@@ -315,7 +320,8 @@ class _StoredArchive:
             source=FINAL,
             settings=f"{SETTINGS}, {FINAL_SETTINGS}",
         )
-        [row] = await self._messages.select(replace(query, by_traits=True))
+        query = replace(query, where=[*query.where, NO_ERROR], by_traits=True)
+        [row] = await self._messages.select(query)
         newest, own, others = row[:3]
         unread = sum(position > max(own, displayed) for position in others)
         return Conversation(self._owner, newest, unread)

@@ -6,7 +6,7 @@ the few messages that a marker may have been about.
 
 import html
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from stanzalake.model.inbox import MAX_CONVERSATIONS, ConversationState, Inbox
@@ -23,51 +23,46 @@ MAX_IDS = 20_000
 """Messages of all conversations whose ids are compared with markers."""
 _MAX_TAG = 4096
 """Bytes of a tag in which an id is looked for."""
+_MAX_HEAD = 1024
+"""Bytes of a stanza that are read for an id; in what is longer, the store looks for the tag."""
 
+_OF_WORDS = Trait.BODY | Trait.ENCRYPTED
 _WORDS = f"""(
-    kind != 'error'
-    AND bitAnd(traits, {Trait.BODY | Trait.ENCRYPTED:d}) != 0
-    AND bitAnd(traits, {Trait.REACTION | Trait.RETRACTION:d}) = 0
+    bitAnd(traits, {_OF_WORDS | Trait.REACTION | Trait.RETRACTION:d})
+    IN ({Trait.BODY:d}, {Trait.ENCRYPTED:d}, {_OF_WORDS:d})
 )"""
-_COUNTED = f"(words AND direction = 'in' AND bitAnd(traits, {Trait.CORRECTION:d}) = 0)"
+NO_ERROR = "kind != 'error'"
+"""Condition for messages that were not bounced."""
+_NO_CORRECTION = f"bitAnd(traits, {Trait.CORRECTION:d}) = 0"
 ROOM_COLUMNS = f"""
-maxIf(position, {_WORDS}),
-maxIf(position, {_WORDS} AND occupant = {{account:String}}),
-groupArrayIf(
-    position,
-    {_WORDS} AND occupant != {{account:String}} AND bitAnd(traits, {Trait.CORRECTION:d}) = 0
-)"""
+maxIf(position, {_WORDS} AS words),
+maxIf(position, words AND occupant = {{account:String}}),
+groupArrayIf(position, words AND occupant != {{account:String}} AND {_NO_CORRECTION})"""
 """Positions of a room's last message, of the account's own last one, and of all others'."""
 _MARKER = f"(direction = 'out' AND bitAnd(traits, {Trait.DISPLAYED:d}) != 0)"
-_RECEIVED = "(kind != 'error' AND direction = 'in')"
-_SINCE = "arraySort(arrayFilter(p -> p > own, groupArrayIf(position, {})))"
+_SINCE = "arrayFilter(p -> p > own, groupArrayIf(position, {}))"
 _COLUMNS = f"""
 peer,
 maxIf(position, {_WORDS} AS words) AS newest,
 maxIf(position, words AND direction = 'out') AS own,
 maxIf(position, {_MARKER}) AS marker,
-{_SINCE.format(f"{_COUNTED} AS is_counted")},
-{_SINCE.format(f"{_RECEIVED} AND NOT is_counted")}"""
+{_SINCE.format(f"(words AND direction = 'in' AND {_NO_CORRECTION}) AS is_counted")},
+{_SINCE.format("direction = 'in' AND NOT is_counted")}"""
 _MARKER_TAG = (
     r"'^(displayed|acknowledged)\s([^<]*\s)?xmlns=["
     r""""'']urn:xmpp:chat-markers:0["'']'"""
 )
-_TAGS = f"position, substring(substringIndex({{tag}}, '>', 1), 1, {_MAX_TAG}), {{is_certain}}"
-# A statement with the expression that takes a stanza apart is planned longer than it runs: an
-# element that occurs once is found without.
-_TAG = f"""if(
-    {_MARKER},
-    substring(stanza, greatest(position(stanza, '<displayed'), position(stanza, '<acknowledged'))),
-    stanza
+_HEADS = f"position, substring(stanza, 1, {_MAX_HEAD})"
+_TAGS = f"""
+position,
+substring(
+    substringIndex(
+        if({_MARKER}, arrayFirst(tag -> match(tag, {_MARKER_TAG}), {CHILDREN}), stanza), '>', 1
+    ),
+    1,
+    {_MAX_TAG}
 )"""
-_IS_CERTAIN = f"""(
-    NOT {_MARKER}
-    OR countSubstrings(stanza, '<displayed') + countSubstrings(stanza, '<acknowledged') = 1
-)"""
-_FOUND_TAGS = _TAGS.format(tag=_TAG, is_certain=_IS_CERTAIN)
-_PARSED_TAGS = _TAGS.format(
-    tag=f"arrayFirst(tag -> match(tag, {_MARKER_TAG}), {CHILDREN})", is_certain="true"
-)
+_MARKED = re.compile("<(?:displayed|acknowledged)")
 _ID = re.compile(r"""\sid=(?:"([^"]*)"|'([^']*)')""")
 
 
@@ -108,7 +103,7 @@ class Conversations:
             return known
         later = await self._later(known.up_to + 1, up_to)
         changed = {
-            peer: known.states.get(peer, ConversationState()).extend(state)
+            peer: known.states[peer].extend(state) if peer in known.states else state
             for peer, state in later.items()
         }
         unresolved = {peer: state for peer, state in changed.items() if later[peer].marker}
@@ -118,7 +113,11 @@ class Conversations:
     async def _later(self, low: int, high: int) -> Mapping[str, ConversationState]:
         query = Query(
             _COLUMNS,
-            ["owner = {owner:String}", "position BETWEEN {low:UInt64} AND {high:UInt64}"],
+            [
+                "owner = {owner:String}",
+                "position BETWEEN {low:UInt64} AND {high:UInt64}",
+                NO_ERROR,
+            ],
             {"owner": self._owner, "low": low, "high": high},
             f"GROUP BY peer ORDER BY newest DESC LIMIT {MAX_CONVERSATIONS}",
             FINAL,
@@ -126,7 +125,7 @@ class Conversations:
             settings=f"{self._settings}, {FINAL_SETTINGS}",
         )
         return {
-            peer: ConversationState(newest, own, marker, 0, counted, others)
+            peer: ConversationState(newest, own, marker, 0, sorted(counted), sorted(others))
             for peer, newest, own, marker, counted, others, *_ in await self._messages.select(query)
         }
 
@@ -137,7 +136,7 @@ class Conversations:
         asked = {peer: candidates for peer, s in states.items() if (candidates := _candidates(s))}
         markers = {peer: states[peer].marker for peer in asked}
         newest = [position for candidates in asked.values() for position in candidates[:1]]
-        ids = dict(await self._ids([*markers.values(), *newest]))
+        ids = dict(await self._ids([*markers.values(), *newest], frozenset(markers.values())))
         marked = self._marked(asked, markers, ids)
         left = [p for peer in asked if not marked[peer] for p in asked[peer][1:]]
         if left:
@@ -159,14 +158,17 @@ class Conversations:
         found = next(by_id, 0) or self._open_id(named) or 0
         return found if found in candidates else 0
 
-    async def _ids(self, positions: Sequence[int]) -> Mapping[int, str]:
+    async def _ids(
+        self, positions: Sequence[int], markers: Container[int] = ()
+    ) -> Mapping[int, str]:
         """Return the id of each message; of a marker, the id that it names."""
-        rows = await self._tags(_FOUND_TAGS, positions[:MAX_IDS])
-        uncertain = [position for position, _, is_certain, *_ in rows if not is_certain]
-        rows += await self._tags(_PARSED_TAGS, uncertain)
-        return {position: _id_of(tag) for position, tag, *_ in rows}
+        rows = await self._select(_HEADS, positions[:MAX_IDS])
+        tags = {p: _tag_of(head, is_marker=p in markers) for p, head, *_ in rows}
+        missing = [position for position, tag in tags.items() if not tag]
+        tags |= {position: tag for position, tag, *_ in await self._select(_TAGS, missing)}
+        return {position: _id_of(tag) for position, tag in tags.items()}
 
-    async def _tags(self, columns: str, positions: Sequence[int]) -> list[Sequence[Any]]:
+    async def _select(self, columns: str, positions: Sequence[int]) -> list[Sequence[Any]]:
         return [
             row
             for some in chunks(positions, str)
@@ -183,10 +185,21 @@ class Conversations:
 
 def _candidates(state: ConversationState) -> Sequence[int]:
     """Return the messages that a marker may name, newest first; none if it changes nothing."""
-    if state.unread(0) == state.unread(state.marker):
+    if not state.counted or state.counted[0] > state.marker:
         return ()
     received = sorted((*state.counted, *state.others), reverse=True)
     return [position for position in received if position < state.marker][:MAX_CANDIDATES]
+
+
+def _tag_of(head: str, *, is_marker: bool) -> str:
+    """Return the tag that has the id in the beginning of a stanza; empty if that is uncertain."""
+    if is_marker:
+        starts = [match.start() for match in _MARKED.finditer(head)]
+        if len(starts) > 1 or len(head.encode()) >= _MAX_HEAD:
+            return ""
+        head = head[starts[0] :] if starts else ""
+    tag, end, _ = head.partition(">")
+    return tag if end else ""
 
 
 def _id_of(tag: str) -> str:

@@ -228,6 +228,10 @@ def test_an_author_in_a_room_cannot_be_told_from_an_account_or_in_another_room(
 
 
 OOB = "<x xmlns='jabber:x:oob'><url>https://files.lit/a.jpg</url></x>"
+SIMS = (
+    "<reference begin='0' end='4' type='data' xmlns='urn:xmpp:reference:0'>"
+    "<media-sharing xmlns='urn:xmpp:sims:1'/></reference>"
+)
 CONTENTS = {
     "&amp;é": ("", False, False, False, False, 2),
     f"https://files.lit/a.jpg</body>{OOB}<body>": ("", True, False, False, False, 23),
@@ -245,6 +249,30 @@ CONTENTS = {
     ),
     "note</body><x xmlns='jabber:x:encrypted'>...</x><body>": (
         *("pgp", False, False, False, False, 4),
+    ),
+    "note</body><encrypted xmlns='urn:xmpp:omemo:2'/><body>": (
+        *("omemo", False, False, False, False, 4),
+    ),
+    "</body><openpgp xmlns='urn:xmpp:openpgp:0'>...</openpgp><body>": (
+        *("openpgp", False, False, False, False, 0),
+    ),
+    "?OTR:AAIC": ("otr", False, False, False, False, 9),
+    "note</body><mls xmlns='urn:xmpp:mls:0'>...</mls><body>": (
+        *("mls", False, False, False, False, 4),
+    ),
+    "note</body><encryption xmlns='urn:xmpp:eme:0' namespace='urn:new'/><body>": (
+        *("other", False, False, False, False, 4),
+    ),
+    "</body><file-sharing xmlns='urn:xmpp:sfs:0' disposition='inline'/><body>": (
+        *("", True, False, False, False, 0),
+    ),
+    f"a.jpg</body>{SIMS}<body>": ("", True, False, False, False, 5),
+    "Anna</body><reference type='mention' xmlns='urn:xmpp:reference:0'/><body>": (
+        *("", False, False, False, False, 4),
+    ),
+    "&gt; was?\nja</body><reply id='x' xmlns='urn:xmpp:reply:0'/>"
+    "<fallback xmlns='urn:xmpp:fallback:0'><body end='7'/></fallback><body>": (
+        *("", False, True, False, False, 9),
     ),
     f"a&lt;x xmlns='jabber:x:oob'/&gt;</body><y xmlns='y'>{OOB}</y><body>": (
         *("", False, False, False, False, 26),
@@ -306,6 +334,23 @@ def test_local_hours_follow_the_time_zone_of_the_settings(store: Store) -> None:
         store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", STANZALAKE_TIME_ZONE="Asia/Kathmandu")
     )
     assert store.select(hours) == [(19,)]
+
+
+def test_local_hours_follow_summer_time(store: Store) -> None:
+    migrations.apply(
+        store, load(PROSODY_ARCHIVE_EXPIRES_AFTER="never", STANZALAKE_TIME_ZONE="Europe/Berlin")
+    )
+    # 2026-10-25 has the hour from 2 to 3 twice.
+    hour = 3_600_000
+    first = 1_792_886_400_000 - hour
+    store.insert(
+        [
+            Row(JULIET, from_milliseconds(first + n * hour), ROMEO, "", "in", "chat", stanza())
+            for n in range(3)
+        ]
+    )
+    found = store.select(f"SELECT local_hour FROM {store.table}_traffic ORDER BY at")
+    assert found == [(1,), (2,), (2,)]
 
 
 def test_every_column_has_its_meaning_in_the_data_dictionary(store: Store) -> None:

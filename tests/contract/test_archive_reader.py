@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from query.forms import MAX_IDS
 from stanzalake.errors import StoreRefused
-from stanzalake.model.full_text import parse
+from stanzalake.model.full_text import MAX_TEXT, parse
 from stanzalake.model.page import MAX_PAGE, Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.model.retention import FOREVER, Retention
@@ -194,6 +194,8 @@ async def test_a_full_text_query_matches_bodies_alone_and_combines_with_filters(
         stanza("I sent you an OMEMO encrypted message: rose", OMEMO),
         stanza("&lt;encrypted xmlns='eu.siacs.conversations.axolotl'/&gt;"),
         stanza("?OTR:AAIC rose"),
+        stanza("a rose", "<openpgp xmlns='urn:xmpp:openpgp:0'>rose</openpgp>"),
+        stanza("a rose", "<encryption xmlns='urn:xmpp:eme:0' namespace='urn:new'/>"),
     ]
     archive = fill([at(n, stanza=text) for n, text in enumerate(written)])
     asked = Selection(text=text_query(text))
@@ -206,6 +208,23 @@ async def test_a_full_text_query_matches_bodies_alone_and_combines_with_filters(
     assert await archive.read(Selection(text=text_query(text), peer=OTHER), 9) == Page(
         [], more=False
     )
+
+
+@pytest.mark.requirement("431-05")
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(letter * MAX_TEXT for letter in "жσم世한กე\ufdf2e🌹.*"),
+        " ".join(["ж" * 31] * 32),
+        "e" + "\u0301" * (MAX_TEXT - 1),
+    ],
+)
+async def test_a_text_of_the_greatest_length_is_looked_for(fill: Fill, text: str) -> None:
+    archive = fill([at(0, stanza=stanza("hello")), at(1, stanza=stanza(text))])
+    asked = Selection(text=text_query(text))
+    page = await archive.read(asked, 9)
+    assert [item.position for item in page.items] == [at(1).position]
+    assert await archive.count(asked, MAX_POSITION) == (1, 1)
 
 
 @pytest.mark.requirement("59-08")

@@ -134,6 +134,40 @@ async def test_messages_are_unread_until_an_answer_or_a_marker(
     ]
 
 
+@pytest.mark.requirement("430-11")
+async def test_a_marker_is_found_wherever_it_is_in_its_stanza(
+    messages: Store, reader: ArchiveReader, owner: str
+) -> None:
+    marker = "<displayed xmlns='urn:xmpp:chat-markers:0' id='{}'/>"
+    note = f"<body>{'é' * 2000}&lt;displayed id='m1'/></body>"
+    own = [
+        *[at(n, ROMEO, "in", f"<body>{n}</body>").stanza for n in range(3)],
+        at(3, ROMEO, "out", f"<x xmlns='urn:x'>{'y' * 5000}</x>{marker.format('m1')}").stanza,
+        at(4, NURSE, "in", note).stanza.replace("id='m4'", f"to='{'t' * 1500}' id='m4'"),
+        at(5, NURSE, "in").stanza,
+        at(6, NURSE, "out", f"<x xmlns='urn:x'>{'é' * 700}</x>{marker.format('m4')}").stanza,
+    ]
+    peers = [*[(ROMEO, "in")] * 3, (ROMEO, "out"), *[(NURSE, "in")] * 2, (NURSE, "out")]
+    rows = [at(n, *peers[n])._replace(stanza=stanza) for n, stanza in enumerate(own)]
+    kept = keep(messages, owner, rows)
+    found = await reader.archive(owner).conversations({})
+    assert found == [
+        Conversation(NURSE, kept[5].position, 1),
+        Conversation(ROMEO, kept[2].position, 1),
+    ]
+
+
+@pytest.mark.requirement("430-11")
+async def test_a_marker_that_a_bounced_message_brings_back_reads_nothing(
+    messages: Store, reader: ArchiveReader, owner: str
+) -> None:
+    marker = "<displayed xmlns='urn:xmpp:chat-markers:0' id='m0'/>"
+    own = keep(messages, owner, [at(0, ROMEO, "in"), at(1, ROMEO, "out", marker, "error")])
+    assert await reader.archive(owner).conversations({}) == [
+        Conversation(ROMEO, own[0].position, 1)
+    ]
+
+
 @pytest.mark.requirement("430-10", "424-11")
 async def test_a_retracted_message_is_neither_unread_nor_the_last_of_its_conversation(
     messages: Store, reader: ArchiveReader, owner: str

@@ -8,6 +8,7 @@ from devstack import conversation
 from devstack.client import Client
 from devstack.debian import TRIXIE
 from devstack.deployment import Deployment
+from tests.support.bind2 import ids_in, login, success_of
 from tests.support.processes import Run
 
 Friends = tuple[Client, Client]
@@ -21,16 +22,27 @@ async def test_a_conversation_comes_back_from_both_archives(friends: Friends) ->
         assert list(conversation.problems(reader, await reader.archive(conversation.PAGE))) == []
 
 
-async def test_a_conversation_comes_back_on_prosody_13(run: Run, tmp_path: Path) -> None:
+@pytest.mark.requirement("386-02", "386-03")
+async def test_a_conversation_comes_back_on_prosody_13_and_a_login_tells_its_end(
+    run: Run, tmp_path: Path
+) -> None:
     """`pytest --debian13` runs everything on it."""
     deployment = Deployment(tmp_path)
     deployment.prosody.root = TRIXIE
+    deployment.prosody.modules = (*deployment.prosody.modules, "sasl2", "sasl2_bind2")
     await run(deployment)
     assert "13." in (await deployment.prosody.control("about"))[1]
-    friends = await deployment.client("juliet"), await deployment.client("romeo")
-    await conversation.run(*friends)
-    for reader in friends:
+    juliet, romeo = await deployment.client("juliet"), await deployment.client("romeo")
+    await conversation.run(juliet, romeo)
+    for reader in (juliet, romeo):
         assert list(conversation.problems(reader, await reader.archive(conversation.PAGE))) == []
+    whole = await juliet.archive(conversation.PAGE)
+    session, _ = await login(
+        "juliet", deployment.passwords["juliet"], deployment.host, deployment.client_port
+    )
+    assert ids_in(await success_of(session)) == [whole[0].id, whole[-1].id]
+    await session.close()
+    for reader in (juliet, romeo):
         await reader.offline()
 
 

@@ -8,11 +8,13 @@ import pytest
 from slixmpp import JID
 
 from devstack.deployment import HOST, Deployment
+from query.forms import TEXT_FIELD
+from stanzalake.xmpp.namespaces import FULL_TEXT, RSM, tag
 from tests.support.clients import CLIENT, RawClient, condition, stanza_ids
 from tests.support.command import Command
 from tests.support.deployments import JULIET, ROMEO, entries, session
 from tests.support.processes import Run
-from tests.support.queries import field, form, query
+from tests.support.queries import field, form, page, query
 from tests.support.rooms import (
     ROOM,
     affiliate,
@@ -42,13 +44,15 @@ async def occupants(deployment: Deployment) -> tuple[RawClient, RawClient]:
     return juliet, romeo
 
 
-@pytest.mark.requirement("313-14", "313-46", "313-136", "313-137", "313-138")
+@pytest.mark.requirement(
+    "313-14", "313-46", "313-136", "313-137", "313-138", "431-01", "431-02", "431-04", "431-05"
+)
 async def test_a_room_is_read_by_its_occupants_as_it_was_said(deployment: Deployment) -> None:
     juliet, romeo = await occupants(deployment)
     said = [
         (await talk(juliet, "wherefore", "m1", extra=FORGED), "wherefore"),
         (await talk(romeo, "shall I hear more", "m2"), "shall I hear more"),
-        (await talk(juliet, "goodnight", "m3"), "goodnight"),
+        (await talk(juliet, "good night, Roméo", "m3"), "good night, Roméo"),
     ]
     assert "forged" not in dict(said)
     assert "" not in dict(said)
@@ -68,8 +72,23 @@ async def test_a_room_is_read_by_its_occupants_as_it_was_said(deployment: Deploy
         (field("before-id", third), [first, second]),
         (field("start", LONG_AGO), [first, second, third]),
         (field("end", LONG_AGO), []),
+        (field(TEXT_FIELD, "shall Juliet"), []),
+        (field(TEXT_FIELD, '"hear more"'), [second]),
+        (field(TEXT_FIELD, "romeo"), [third]),
     ):
         assert [entry.id for entry in await room_entries(romeo, form(wanted))] == ids
+    searched = form(
+        field(TEXT_FIELD, "m*"), field("with", f"{ROOM}/Romeo"), field("after-id", first)
+    )
+    assert [entry.id for entry in await room_entries(romeo, searched)] == [second]
+    answer = await romeo.ask(
+        "set", query(form(field(TEXT_FIELD, "more*")), page("<max>0</max>")), to=ROOM
+    )
+    assert answer.findtext(f".//{tag(RSM, 'count')}") == "1"
+    offered = await romeo.ask("get", query(), to=ROOM)
+    assert TEXT_FIELD in {one.get("var") for one in offered.iter("{jabber:x:data}field")}
+    info = await romeo.ask("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", to=ROOM)
+    assert FULL_TEXT in {child.get("var") for child in info[0]}
     metadata = await romeo.ask("get", "<metadata xmlns='urn:xmpp:mam:2'/>", to=ROOM)
     ends = [child.get("id") for child in metadata[0]]
     assert ends == [said[0][0], said[-1][0]]

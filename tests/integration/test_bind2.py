@@ -1,25 +1,19 @@
 """Bind 2 (XEP-0386) on Prosody 13: a login tells what the archive holds."""
 
-import asyncio
-import base64
 from collections.abc import AsyncIterator
 from typing import NamedTuple
-from xml.etree import ElementTree as ET
 
 import pytest
 
 from devstack.debian import TRIXIE
 from devstack.raw import RawSession
-from stanzalake.xmpp.namespaces import MAM, tag
-from tests.support.clients import parsed
+from stanzalake.xmpp.namespaces import MAM
+from tests.support.bind2 import BIND2, BOUND, METADATA, ids_in, login, success_of
 from tests.support.components import FakeIngest, FakeQuery
 from tests.support.server import HOST, JULIET, PASSWORD, Server, StartServer
 from tests.support.wait import until
 
-SASL2, BIND2 = "urn:xmpp:sasl:2", "urn:xmpp:bind:0"
 MODULES = ("stanzalake", "offline", "sasl2", "sasl2_bind2", "sasl2_sm")
-BOUND = tag(BIND2, "bound")
-METADATA = f"{BOUND}/{tag(MAM, 'metadata')}"
 
 
 class Scene(NamedTuple):
@@ -47,29 +41,7 @@ def metadata(last: str) -> str:
 
 async def connect(scene: Scene) -> tuple[RawSession, str]:
     """Give a session of Juliet's that asks for a login with a resource, and the features."""
-    session = RawSession("juliet", PASSWORD, HOST, scene.server.prosody.client_port)
-    features = await session.connect()
-    token = base64.b64encode(f"\0juliet\0{PASSWORD}".encode()).decode()
-    session.write(
-        f"<authenticate xmlns='{SASL2}' mechanism='PLAIN'>"
-        f"<initial-response>{token}</initial-response>"
-        f"<bind xmlns='{BIND2}'><tag>Test</tag><enable xmlns='urn:xmpp:carbons:2'/></bind>"
-        "</authenticate>"
-    )
-    return session, features
-
-
-async def success_of(session: RawSession) -> ET.Element:
-    """Give the success of a login, which nothing comes before."""
-    async with asyncio.timeout(10):
-        text = await session.reader.readuntil(b"</success>")
-    assert text.startswith(b"<success")
-    return parsed(text.decode())
-
-
-def ids_in(success: ET.Element) -> list[str | None]:
-    """Give the ids of the first and the last message that a login names."""
-    return [end.get("id") for end in success.findall(f"{METADATA}/*")]
+    return await login("juliet", PASSWORD, HOST, scene.server.prosody.client_port)
 
 
 @pytest.mark.requirement("386-01", "386-02", "386-03")

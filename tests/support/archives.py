@@ -173,7 +173,7 @@ def _conversation(rows: Sequence[Row], displayed: int) -> Conversation:
     counted = [
         r for r in words if r.direction == "in" and parsed[r.position].find(_CORRECTION) is None
     ]
-    for marker in [r for r in rows if r.direction == "out"][::-1]:
+    for marker in [r for r in rows if r.direction == "out" and r.kind != "error"][::-1]:
         element = parsed[marker.position].find(_DISPLAYED)
         if element is not None:
             older = [

@@ -44,6 +44,11 @@ def test_a_blank_query_is_none(text: str) -> None:
     assert parse(text) is None
 
 
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(ValueError, match="UTF-8"):
+        parse(b"caf\xe9".decode(errors="surrogateescape"))
+
+
 @pytest.mark.parametrize("text", ["x" * (MAX_TEXT + 1), "x " * (MAX_WORDS + 1), '"' + "x." * 99])
 def test_a_query_of_too_many_characters_or_words_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="at most"):

@@ -151,6 +151,16 @@ async def test_a_whole_snapshot_never_asks_the_store(
     await archive.stored({1, 2})
 
 
+async def test_messages_by_position_are_not_read_from_the_store_if_the_snapshot_has_all() -> None:
+    rows = [row(position) for position in range(1, 9)]
+    archive = cached(snapshot(rows, kept=4), AbsentArchive())
+    selection = Selection(positions=frozenset({5, 8}))
+    page = await archive.read(selection, 2)
+    assert ([item.position for item in page.items], page.more) == ([5, 8], False)
+    with pytest.raises(AssertionError):
+        await archive.read(Selection(positions=frozenset({4, 8})), 2)
+
+
 @given(rows=archives(), kept=st.integers(0, 6), new=st.sets(st.integers(40, 60), max_size=8))
 def test_an_extended_snapshot_equals_a_new_one(rows: list[Row], kept: int, new: set[int]) -> None:
     added = [row(position) for position in sorted(new)]
