@@ -127,6 +127,10 @@ class Selection:
         """Whether each message within `low` and `high` is selected."""
         return self == Selection(self.low, self.high)
 
+    def includes(self, message: StoredMessage) -> bool:
+        """Tell whether a message is selected, `text` left aside."""
+        return self.low <= message.position <= self.high and self.selects(message)
+
     def selects(self, message: StoredMessage) -> bool:
         """Tell whether a message within `low` and `high` is selected, `text` left aside."""
         return (

@@ -141,12 +141,17 @@ class ArchiveReader:
         """
         return await self._newest.read(owner, low, limit)
 
-    async def summarise(self, owner: str, selection: Selection) -> tuple[int, int]:
-        """Return the number of a selection's messages, and the position of the first, else 0.
+    async def summarise(self, owner: str, selection: Selection, below: int) -> tuple[int, int, int]:
+        """Return the number of a selection's messages, the first's position, and a part's number.
 
         Nothing expires meanwhile: the selection has the horizon.
+
+        Args:
+            owner: Bare JID.
+            selection: The selection.
+            below: Position below which the part's messages are.
         """
-        return await self._archive_from(0, owner).summarise(selection)
+        return await self._archive_from(0, owner).summarise(selection, below)
 
     async def inbox(self, owner: str, known: Inbox, up_to: int) -> Inbox:
         """Return an owner's inbox with the messages up to a position.
@@ -287,15 +292,16 @@ class _StoredArchive:
             return None
         return total, before
 
-    async def summarise(self, selection: Selection) -> tuple[int, int]:
+    async def summarise(self, selection: Selection, below: int) -> tuple[int, int, int]:
         query = self._query(
-            "count(), min(position)",
+            "count(), min(position), countIf(position < {below:UInt128})",
             selection,
+            {"below": below},
             source=FINAL,
             settings=f"{SETTINGS}, {FINAL_SETTINGS}",
         )
-        [[number, first, *_]] = await self._messages.select(query)
-        return number, first
+        [[number, first, before, *_]] = await self._messages.select(query)
+        return number, first, before
 
     async def history(self) -> History:
         histories = await self._messages.call(self._histories.read, [self._owner])

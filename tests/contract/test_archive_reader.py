@@ -407,7 +407,7 @@ async def test_presences_are_in_no_page_and_no_count(
         assert bodies(page) == [said.stanza]
     assert await archive.count(Selection(), said.position) == (1, 0)
     assert await archive.stored([presence.position, said.position]) == {said.position}
-    assert await reader.summarise(owner, Selection()) == (1, said.position)
+    assert await reader.summarise(owner, Selection(), 0) == (1, said.position, 0)
     assert [m.position for m in (await reader.newest(owner, 0, 9)).messages] == [said.position]
 
 
@@ -417,5 +417,5 @@ async def test_messages_are_summarised_once_each(
     for rows in ([1, 2, 3], [2, 3]):
         messages.insert(owned([at(second) for second in rows], owner))
     low, high = at(2).position, at(9).position
-    assert await reader.summarise(owner, Selection(low=low, high=high)) == (2, low)
-    assert await reader.summarise(owner, Selection(peer=OTHER)) == (0, 0)
+    assert await reader.summarise(owner, Selection(low=low, high=high), high) == (2, low, 1)
+    assert await reader.summarise(owner, Selection(peer=OTHER), high) == (0, 0, 0)

@@ -8,8 +8,9 @@ import pytest
 
 from processor.batch import Batch
 from processor.sink import Sink
+from query.cached_archive import CachedArchive
 from query.change_feed import ChangeFeed
-from query.page_cache import CachedArchive, PageCache
+from query.page_cache import PageCache
 from query.request import Request
 from query.state import describe
 from stanzalake.model.event import VERSION, Erasure, OwnRetention

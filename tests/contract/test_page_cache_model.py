@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import pytest
@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from processor.batch import Batch, Rules, assemble, decode_records
 from processor.policy import Policy
 from processor.sink import Sink
-from query import page_cache
+from query import cached_archive, page_cache
+from query.cached_archive import CachedArchive
 from query.change_feed import ChangeFeed
-from query.page_cache import CachedArchive, PageCache
+from query.page_cache import PageCache
 from query.request import Request
 from stanzalake.config.settings import DEFAULT_EXCLUSIONS
 from stanzalake.log.base import Record
@@ -29,7 +30,7 @@ from stanzalake.model.event import (
     Tombstone,
     encode,
 )
-from stanzalake.model.page import Archive, Selection
+from stanzalake.model.page import Archive, Page, Selection
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import Retention
 from stanzalake.store import migrations
@@ -133,6 +134,14 @@ class Ask(NamedTuple):
     is_late: bool = False
 
 
+class Turn(NamedTuple):
+    """The next page of a client that walks through the archive; behind the last, the first."""
+
+    peer: str
+    limit: int
+    backward: bool
+
+
 ALL, DONE = Ask("", -1, 9, backward=False), Process(100)
 PEERS = st.sampled_from([ROMEO, NURSE])
 ASKS = st.builds(
@@ -143,6 +152,7 @@ ASKS = st.builds(
     st.booleans(),
     st.sampled_from([False] * 3 + [True]),
 )
+TURNS = st.builds(Turn, st.sampled_from(["", "", ROMEO]), st.integers(1, 2), st.booleans())
 STEPS = st.one_of(
     st.builds(Say, PEERS, st.integers(0, 9), st.sampled_from([False] * 4 + [True])),
     st.builds(Say, PEERS, st.integers(0, 9)),
@@ -160,7 +170,15 @@ STEPS = st.one_of(
     ASKS,
     ASKS,
     ASKS,
+    TURNS,
+    TURNS,
 )
+
+
+MANY = [Say((ROMEO, NURSE)[n % 2], 5) for n in range(18)]
+"""More messages than a snapshot has, also without those of Romeo."""
+UP, DOWN = ([Turn("", 1, backward), Turn(ROMEO, 1, backward)] * 3 for backward in (False, True))
+"""Walks from the oldest message on, and from the newest."""
 
 
 @dataclass
@@ -183,6 +201,7 @@ class World:
     rejected: list[Record] = field(default_factory=list)
     unlucky: set[int] = field(default_factory=set)
     is_polled: bool = False
+    walks: dict[Turn, Selection] = field(default_factory=dict)
     asked: int = 0
     from_memory: int = 0
 
@@ -231,6 +250,8 @@ class World:
                 self.now += step.seconds
             case Ask():
                 await self._ask(step)
+            case Turn():
+                await self._turn(step)
 
     def _next(self) -> int:
         self.last = max(from_milliseconds(int(1000 * self.now)), self.last + 1)
@@ -347,21 +368,34 @@ class World:
 
     async def _ask(self, ask: Ask) -> None:
         """Compare the answers from memory and from the store."""
+        newest = self.before if ask.is_late else self.newest
+        cached, stored = await self._open(newest)
+        selection = self._selection(ask, newest)
+        assert await _answers(cached, selection, ask) == await _answers(stored, selection, ask)
+        if not ask.is_late:
+            assert await cached.conversations({}) == await stored.conversations({})
+
+    async def _turn(self, turn: Turn) -> None:
+        """Compare the next page of a walk, and its count."""
+        cached, stored = await self._open(self.newest)
+        everything = Selection(peer=turn.peer)
+        window = self.walks.get(turn, everything)
+        page, counted = await _turn(cached, everything, window, turn)
+        assert (page, counted) == await _turn(stored, everything, window, turn)
+        self.walks[turn] = _next_window(page, window, turn) if page.more else everything
+
+    async def _open(self, newest: int) -> tuple[Archive, Archive]:
+        """Open the archive as the query service does, and the one in the store."""
         # A tap's own events need no poll: the request says that there are some.
         if not self.is_polled:
             await self.feed.poll()
             self.is_polled = True
-        newest = self.before if ask.is_late else self.newest
         request = Request("capulet.lit", self.owner, self.owner, None, newest=newest)
         current = self.committed == len(self.log)
         cached = await open_archive(self.cache, request, current=current)
         self.asked += 1
         self.from_memory += isinstance(cached, CachedArchive)
-        stored = self.reader.archive(self.owner)
-        selection = self._selection(ask, newest)
-        assert await _answers(cached, selection, ask) == await _answers(stored, selection, ask)
-        if not ask.is_late:
-            assert await cached.conversations({}) == await stored.conversations({})
+        return cached, self.reader.archive(self.owner)
 
     def _selection(self, ask: Ask, newest: int) -> Selection:
         low = max(0, from_milliseconds(int(1000 * (self.now - ask.low)))) if ask.low >= 0 else 0
@@ -373,6 +407,22 @@ async def _answers(archive: Archive, selection: Selection, ask: Ask) -> Sequence
     page = await archive.read(selection, ask.limit, backward=ask.backward)
     places = frozenset(item.position for item in page.items)
     return page, await archive.count(selection, 1 << 62), await archive.stored(places | {5})
+
+
+async def _turn(
+    archive: Archive, everything: Selection, window: Selection, turn: Turn
+) -> tuple[Page, tuple[int, int] | None]:
+    below = window.high + 1 if turn.backward else window.low
+    page, counted = await asyncio.gather(
+        archive.read(window, turn.limit, backward=turn.backward), archive.count(everything, below)
+    )
+    return page, counted
+
+
+def _next_window(page: Page, window: Selection, turn: Turn) -> Selection:
+    if turn.backward:
+        return replace(window, high=page.items[0].position - 1)
+    return replace(window, low=page.items[-1].position + 1)
 
 
 @pytest.fixture(scope="module")
@@ -390,10 +440,19 @@ def store() -> Iterator[Store]:
 @example([Say(ROMEO, 0), DONE, ALL, Retract(), DONE, ALL])
 @example([Say(ROMEO, 0), Say(ROMEO, 9), DONE, ALL, Choose(5), DONE, ALL, Choose(0), DONE, ALL])
 @example([Say(ROMEO, 0), DONE, ALL, Import(9, is_killed=True), ALL])
+@example([Restart("prosody"), Import(0, is_killed=False), ALL])
 @example([Say(ROMEO, 0), Say(ROMEO, 9, True), DONE, ALL, Replay(), ALL])
 @example([Say(ROMEO, 0), Say(ROMEO, 9), DONE, ALL, Expire(5, False), ALL, ALL])
 @example([Say(ROMEO, 0), DONE, Wait(101), Say(ROMEO, 0), DONE, ALL, Wait(-20), ALL])
 @example([Say(ROMEO, 0), DONE, Say(ROMEO, 0), DONE, ALL._replace(is_late=True), ALL])
+@example([*MANY, DONE, *UP, Erase(True, ROMEO, 90), *UP])
+@example([*MANY, DONE, *UP, Erase(False, ROMEO, 90), DONE, *UP])
+@example([*MANY, DONE, *DOWN, Retract(), DONE, *DOWN])
+@example([*MANY, DONE, *UP, Import(70, is_killed=False), *UP])
+@example([*MANY, DONE, *UP, Wait(20), *UP, Wait(-20), *UP])
+@example([*MANY, DONE, *DOWN, Wait(20), *DOWN, Wait(-20), *DOWN])
+@example([*MANY, DONE, *DOWN, Choose(50), DONE, *DOWN, Choose(0), DONE, *DOWN])
+@example([*MANY, DONE, *UP, Expire(60, is_awaited=False), *UP])
 @settings(max_examples=8)
 def test_pages_and_inboxes_from_memory_equal_those_of_the_store(
     store: Store, steps: Sequence[object]
@@ -403,6 +462,8 @@ def test_pages_and_inboxes_from_memory_equal_those_of_the_store(
     with pytest.MonkeyPatch.context() as bounds:
         bounds.setattr(page_cache, "FIRST_MESSAGES", 3)
         bounds.setattr(page_cache, "SNAPSHOT_MESSAGES", 6)
+        bounds.setattr(cached_archive, "_FEW", 3)
+        bounds.setattr(cached_archive, "AHEAD_MESSAGES", 5)
         asyncio.run(run(World(store, f"juliet-{next(_numbers)}@capulet.lit"), [*steps, DONE, ALL]))
 
 

@@ -1,208 +1,23 @@
-"""A cached archive answers exactly as the store does, whatever part of it the snapshot holds."""
+"""The page cache opens archives from snapshots that are proven current, else from the store."""
 
-import tracemalloc
+import asyncio
 from collections import OrderedDict
-from collections.abc import Collection
-from dataclasses import replace
-from functools import partial
-from sys import getsizeof
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from query import page_cache
-from query.page_cache import CachedArchive, PageCache, Snapshot
+from query.cached_archive import CachedArchive
+from query.page_cache import PageCache
 from query.request import Request
 from stanzalake.errors import ResultTooLarge
 from stanzalake.model.inbox import ConversationState, Inbox
-from stanzalake.model.page import MAX_PAGE, NewestMessages, Selection, StoredMessage
-from stanzalake.model.position import MAX_POSITION, Sealer
-from stanzalake.store.client import Row
+from stanzalake.model.page import NewestMessages, Page, Selection
+from stanzalake.model.position import Sealer
 from tests.support.archives import SEALER, MemoryArchive, open_archive, row
 from tests.support.events import JULIET, ROMEO
-
-PEERS = ("romeo@montague.lit", "nurse@capulet.lit")
-POSITIONS = st.integers(1, 30)
-EDGES = st.integers(-1, 32) | st.sampled_from([0, MAX_POSITION])
-
-
-class AbsentArchive(MemoryArchive):
-    """A store that must not be asked for messages."""
-
-    def __init__(self) -> None:
-        super().__init__(())
-
-    def _chosen(self, selection: Selection) -> list[Row]:
-        raise AssertionError(f"the store was asked for {selection}")
-
-    async def stored(self, positions: Collection[int]) -> frozenset[int]:
-        raise AssertionError(f"the store was asked for {positions}")
-
-
-def message(of: Row) -> StoredMessage:
-    return StoredMessage(
-        of.position, of.legacy_id, of.stanza, of.peer, of.peer_resource, of.kind == "groupchat"
-    )
-
-
-def snapshot(rows: list[Row], *, kept: int | None = None) -> Snapshot:
-    """Take a snapshot of the newest rows, of all by default."""
-    if kept is None or kept >= len(rows):
-        return Snapshot([message(r) for r in rows], 0, MAX_POSITION, 0)
-    newest = rows[len(rows) - kept :]
-    floor = newest[0].position if newest else rows[-1].position + 1
-    return Snapshot([message(r) for r in newest], floor, MAX_POSITION, 0)
-
-
-def cached(of: Snapshot, stored: MemoryArchive, oldest: int = 0) -> CachedArchive:
-    seal = partial(SEALER.seal, JULIET)
-    return CachedArchive(of, stored, seal, partial(summary, stored), oldest, inbox=no_inbox)
-
-
-async def no_inbox() -> Inbox:
-    return Inbox()
-
-
-async def summary(stored: MemoryArchive, selection: Selection) -> tuple[int, int]:
-    page = await stored.read(selection, 1000)
-    return len(page.items), page.items[0].position if page.items else 0
-
-
-@st.composite
-def archives(draw: st.DrawFn) -> list[Row]:
-    return [
-        row(
-            position,
-            peer=draw(st.sampled_from(PEERS)),
-            peer_resource=draw(st.sampled_from(["", "a"])),
-            kind=draw(st.sampled_from(["chat", "groupchat"])),
-            legacy_id=draw(st.sampled_from(["", f"old-{position}"])),
-        )
-        for position in sorted(draw(st.sets(POSITIONS, max_size=12)))
-    ]
-
-
-SELECTIONS = st.builds(
-    Selection,
-    low=EDGES,
-    high=EDGES,
-    peer=st.sampled_from(["", *PEERS]),
-    resource=st.sampled_from(["", "a"]),
-    groupchat=st.booleans(),
-    positions=st.none() | st.frozensets(POSITIONS, max_size=4),
-)
-
-
-@given(
-    rows=archives(),
-    kept=st.integers(0, 12),
-    oldest=st.integers(0, 32),
-    selection=SELECTIONS,
-    limit=st.integers(0, 6),
-    backward=st.booleans(),
-    skip=st.integers(0, 6),
-)
-async def test_a_page_from_a_snapshot_equals_that_of_the_store(  # noqa: PLR0913, PLR0917
-    rows: list[Row],
-    kept: int,
-    oldest: int,
-    selection: Selection,
-    limit: int,
-    backward: bool,
-    skip: int,
-) -> None:
-    stored = MemoryArchive(rows, oldest=oldest)
-    archive = cached(snapshot(rows, kept=kept), stored, oldest)
-    skip = 0 if backward else skip
-    expected = await stored.read(selection, limit, backward=backward, skip=skip)
-    assert await archive.read(selection, limit, backward=backward, skip=skip) == expected
-
-
-@given(
-    rows=archives(),
-    kept=st.integers(0, 12),
-    oldest=st.integers(0, 32),
-    selection=SELECTIONS,
-    below=EDGES,
-    positions=st.frozensets(POSITIONS, max_size=4),
-)
-async def test_counts_and_positions_from_a_snapshot_equal_those_of_the_store(  # noqa: PLR0913, PLR0917
-    rows: list[Row],
-    kept: int,
-    oldest: int,
-    selection: Selection,
-    below: int,
-    positions: frozenset[int],
-) -> None:
-    stored = MemoryArchive(rows, oldest=oldest)
-    archive = cached(snapshot(rows, kept=kept), stored, oldest)
-    assert await archive.count(selection, below) == await stored.count(selection, below)
-    assert await archive.stored(positions) == await stored.stored(positions)
-
-
-@given(rows=archives(), selection=SELECTIONS, limit=st.integers(0, 6), backward=st.booleans())
-async def test_a_whole_snapshot_never_asks_the_store(
-    rows: list[Row], selection: Selection, limit: int, backward: bool
-) -> None:
-    archive = cached(snapshot(rows), AbsentArchive())
-    await archive.read(selection, limit, backward=backward)
-    await archive.count(selection, 5)
-    await archive.stored({1, 2})
-
-
-async def test_messages_by_position_are_not_read_from_the_store_if_the_snapshot_has_all() -> None:
-    rows = [row(position) for position in range(1, 9)]
-    archive = cached(snapshot(rows, kept=4), AbsentArchive())
-    selection = Selection(positions=frozenset({5, 8}))
-    page = await archive.read(selection, 2)
-    assert ([item.position for item in page.items], page.more) == ([5, 8], False)
-    with pytest.raises(AssertionError):
-        await archive.read(Selection(positions=frozenset({4, 8})), 2)
-
-
-@given(rows=archives(), kept=st.integers(0, 6), new=st.sets(st.integers(40, 60), max_size=8))
-def test_an_extended_snapshot_equals_a_new_one(rows: list[Row], kept: int, new: set[int]) -> None:
-    added = [row(position) for position in sorted(new)]
-    extended = snapshot(rows, kept=kept).extend([message(r) for r in added], MAX_POSITION)
-    whole = snapshot([*rows, *added], kept=min(kept, len(rows)) + len(added))
-    assert extended.messages == whole.messages
-    assert extended.floor <= 40
-
-
-def test_a_snapshot_keeps_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = replace(snapshot([row(position) for position in range(1, 6)]), limit=3).cut()
-    assert [m.position for m in many.messages] == [3, 4, 5]
-    assert many.floor == 3
-    monkeypatch.setattr(page_cache, "SNAPSHOT_BYTES", getsizeof("x" * 10))
-    large = snapshot([row(1, stanza="x" * 11), row(2, stanza="x" * 10)]).cut()
-    assert [m.position for m in large.messages] == [2]
-    none = snapshot([row(1, stanza="x" * 11)]).cut()
-    assert (none.messages, none.floor) == ([], 2)
-
-
-async def test_a_snapshot_takes_no_more_memory_than_it_counts() -> None:
-    tracemalloc.start()
-    try:
-        whole = snapshot([row(1 << 60 | n, stanza=f"{n:0300}", peer=f"{n}@a") for n in range(300)])
-        assert len((await cached(whole, AbsentArchive()).read(Selection(), 300)).items) == 300
-        taken, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert len(whole.ids) == 300
-    assert taken <= whole.size
-
-
-async def test_a_snapshot_forgets_the_ids_of_the_messages_that_it_drops() -> None:
-    whole = snapshot([row(position) for position in range(1, 6)])
-    await cached(whole, AbsentArchive()).read(Selection(), 5)
-    assert list(replace(whole, limit=3).cut().ids) == [3, 4, 5]
-
-
-async def test_a_page_from_a_snapshot_is_bounded_in_bytes() -> None:
-    rows = [row(position, stanza="x" * (MAX_PAGE // 2)) for position in range(1, 5)]
-    page = await cached(snapshot(rows), AbsentArchive()).read(Selection(), 4)
-    assert ([item.position for item in page.items], page.more) == ([1, 2], True)
+from tests.support.snapshots import stored_message, summary
 
 
 class CountedChanges:
@@ -268,7 +83,7 @@ class CountedStore:
         self.reads.append(low)
         if self.is_too_large:
             raise ResultTooLarge("too large")
-        messages = [message(r) for r in self.rows if r.position >= low][-limit:]
+        messages = [stored_message(r) for r in self.rows if r.position >= low][-limit:]
         floor = messages[0].position if len(messages) == limit else 0
         return NewestMessages(messages, is_plain=not self.own, floor=floor)
 
@@ -278,10 +93,10 @@ class CountedStore:
         newest = max(r.position for r in self.rows if r.position <= up_to)
         return Inbox({ROMEO: ConversationState(newest)}, 0, up_to)
 
-    async def summarise(self, owner: str, selection: Selection) -> tuple[int, int]:
+    async def summarise(self, owner: str, selection: Selection, below: int) -> tuple[int, int, int]:
         assert owner == JULIET
         self.counts += 1
-        return await summary(MemoryArchive(self.rows), selection)
+        return await summary(MemoryArchive(self.rows), selection, below)
 
 
 async def positions(
@@ -292,6 +107,15 @@ async def positions(
     archive = await open_archive(cache, request, current=current)
     page = await archive.read(Selection(), 100)
     return isinstance(archive, CachedArchive), [item.position for item in page.items]
+
+
+async def miss(cache: PageCache, newest: int) -> None:
+    """Ask for four messages one by one that are older than a snapshot, and not in order."""
+    request = Request("capulet.lit", JULIET, JULIET, None, newest=newest)
+    for position in (1, 5, 3, 7):
+        archive = await open_archive(cache, request)
+        page = await archive.read(Selection(low=position, high=position), 1)
+        assert [item.position for item in page.items] == [position]
 
 
 def cache_of(store: CountedStore, limit: int = 1 << 20) -> PageCache:
@@ -408,13 +232,12 @@ async def test_requests_beyond_the_first_snapshot_have_a_larger_one_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
-    store = CountedStore(1, 2, 3, 4)
+    store = CountedStore(*range(1, 10))
     cache = cache_of(store)
-    for _ in range(4):
-        assert await positions(cache, 4) == (True, [1, 2, 3, 4])  # from the store
+    await miss(cache, 9)
     assert store.reads == [0]
-    assert await positions(cache, 4) == (True, [1, 2, 3, 4])
-    assert await positions(cache, 4) == (True, [1, 2, 3, 4])
+    assert await positions(cache, 9) == (True, [*range(1, 10)])
+    assert await positions(cache, 9) == (True, [*range(1, 10)])
     assert store.reads == [0, 0]
 
 
@@ -422,10 +245,9 @@ async def test_a_snapshot_may_be_dropped_while_a_larger_one_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
-    store = CountedStore(1, 2, 3, 4)
+    store = CountedStore(*range(1, 10))
     cache = cache_of(store)
-    for _ in range(4):
-        await positions(cache, 4)
+    await miss(cache, 9)
     newest = store.newest
 
     async def drop_first(owner: str, low: int, limit: int) -> NewestMessages:
@@ -435,7 +257,58 @@ async def test_a_snapshot_may_be_dropped_while_a_larger_one_is_loaded(
         return await newest(owner, low, limit)
 
     monkeypatch.setattr(store, "newest", drop_first)
-    assert await positions(cache, 4) == (True, [1, 2, 3, 4])
+    assert await positions(cache, 9) == (True, [*range(1, 10)])
+
+
+class SlowArchive(MemoryArchive):
+    """An archive whose pages arrive once `may_answer` is set."""
+
+    may_answer = asyncio.Event()
+
+    async def read(
+        self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
+    ) -> Page:
+        page = await super().read(selection, limit, backward=backward, skip=skip)
+        await self.may_answer.wait()
+        return page
+
+
+async def test_what_was_read_before_a_change_is_not_kept_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    store = CountedStore(*range(1, 10))
+    slow = SlowArchive(store.rows)
+    cache = cache_of(store)
+    request = Request("capulet.lit", JULIET, JULIET, None, newest=9)
+    monkeypatch.setattr(store, "archive", lambda _owner: slow)
+    before = await open_archive(cache, request)
+    reading = asyncio.create_task(before.read(Selection(), 3))
+    await asyncio.sleep(0)
+    monkeypatch.undo()
+    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    del store.rows[1]
+    store.changes.number = store.changes.next_number = 1
+    after = await open_archive(cache, request)
+    slow.may_answer.set()
+    assert [item.position for item in (await reading).items] == [1, 2, 3]
+    assert [item.position for item in (await after.read(Selection(), 3)).items] == [1, 3, 4]
+
+
+async def test_what_is_read_ahead_counts_in_the_limit_of_all_snapshots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    store = CountedStore(*range(1, 100))
+    request = Request("capulet.lit", JULIET, JULIET, None, newest=99)
+    cache = cache_of(store, limit=30_000)
+    archive = await open_archive(cache, request)
+    await archive.read(Selection(), 3)
+    await open_archive(cache, request)
+    assert store.reads == [0]
+    await archive.read(Selection(), 90)  # more than the limit
+    await open_archive(cache, request)
+    assert store.reads == [0, 0]
 
 
 async def test_older_messages_are_counted_once_by_their_peer(
