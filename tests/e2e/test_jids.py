@@ -53,6 +53,9 @@ async def test_a_peer_is_found_excluded_and_erased_by_any_spelling(deployment: D
 
     never = "".join(f"<jid>{peer}</jid>" for peer in PEERS)
     await juliet.ask("set", f"<prefs xmlns='{MAM}' default='always'><never>{never}</never></prefs>")
+    # In the store, too: the tap by itself knows what was answered.
+    prefs = await juliet.ask("get", f"<prefs xmlns='{MAM}'/>")
+    assert [x.text for x in prefs.iter(f"{{{MAM}}}jid")] == [str(jid.parse(p)) for p in PEERS]
     send(juliet, "two")
     assert await bodies(juliet) == [f"one {peer}" for peer in PEERS]
 

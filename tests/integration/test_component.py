@@ -6,7 +6,8 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -15,9 +16,6 @@ from stanzalake.xmpp import component as component_module
 from stanzalake.xmpp.component import Component
 from tests.support.server import HOST, INGEST, JULIET, QUERY, ROMEO, Server, StartServer
 from tests.support.wait import until
-
-if TYPE_CHECKING:
-    from xml.etree import ElementTree as ET
 
 QUERY_ALL = "<query xmlns='urn:xmpp:mam:2'/>"
 RELOADER = f"""
@@ -123,6 +121,44 @@ async def test_an_answer_that_the_network_cuts_within_a_tag_is_not_held_back(
     ingest.transport.write(data[at:])
     # The page waits until the message is with ingest.
     assert (await juliet.ask("set", QUERY_ALL)).get("type") == "result"
+
+
+async def test_what_the_module_sends_is_pushed_through_a_components_expat(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B6: this Python's expat may wait for twice as much, and then has no way to be told."""
+    ingest, juliet = await server.ingest(), await server.client("juliet")
+    raw, take = bytearray(), ingest.data_received
+
+    def record(data: bytes) -> None:
+        raw.extend(data)
+        take(data)
+
+    monkeypatch.setattr(ingest, "data_received", record)
+    juliet.say(ROMEO, "hi", "m1")
+    await ingest.arrival("hi", ROMEO)
+    await until(lambda: raw.endswith(b"</iq>" + b" " * 512))
+
+
+def test_pieces_of_a_stream_are_parsed_at_once_where_python_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """B6: of Python's versions with such an expat, newer ones can tell it."""
+    pieces = 0
+
+    def flush(_: object) -> None:
+        nonlocal pieces
+        pieces += 1
+        if pieces > 2:
+            raise ET.ParseError
+
+    monkeypatch.setattr(ET.XMLPullParser, "flush", flush, raising=False)
+    parser = component_module._Parser(("start",))  # noqa: SLF001  # what a connection parses with
+    for piece in (b"<a ", b"b='c'>"):
+        parser.feed(piece)
+    assert (pieces, parser.broken) == (2, False)
+    parser.feed(b"<")
+    assert parser.broken
 
 
 @asynccontextmanager
