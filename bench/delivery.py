@@ -1,7 +1,9 @@
 """Delivery while others page: the hour after a restart, when every client asks for its archive.
 
 Pairs talk at a steady rate, first alone, then while as many clients as there are owners page
-through their archives as fast as they get answers. One contender runs at a time.
+through their archives as fast as they get answers: half of them from the oldest message on, half
+from the newest, and anew at the end. Then all ask for pages at random places. One contender runs at
+a time.
 """
 
 import asyncio
@@ -18,18 +20,22 @@ from bench.corpus import Corpus, Owner
 from bench.flood import questions
 from bench.load import Result
 from bench.pages import percentile
-from bench.questions import PAGE, ask
+from bench.questions import PAGE, ask, walk
 from bench.report import Cell, Table, Target
 from devstack.raw import RawSession
 
 SIZES = {"quick": 4_000, "usual": 500_000, "full": 5_000_000}
+
+WALKS, PLACES = "page through", "at random places"
+"""How clients read: page after page, or questions of every kind."""
 
 _CLIENTS = 50
 _PAIRS = 10
 _RATE = 10.0
 """Messages of each pair in a second."""
 _SECONDS = 20.0
-_QUICK_SECONDS = 1.0
+"""Seconds of paging through; half of it of the rest."""
+_QUICK_SECONDS = 2.0
 _RUNS = 2
 
 
@@ -70,13 +76,20 @@ class Readers:
     corpus: Corpus
     seconds: list[float] = field(default_factory=list)
 
-    async def read(self) -> None:
-        """Page until cancelled."""
+    async def read(self, manner: str) -> None:
+        """Page in a manner until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for owner, session in self.sessions.items():
-                group.create_task(self._read(owner, session))
+            for number, (owner, session) in enumerate(self.sessions.items()):
+                if manner == WALKS:
+                    group.create_task(self._walk(session, backward=bool(number % 2)))
+                else:
+                    group.create_task(self._ask(owner, session))
 
-    async def _read(self, owner: Owner, session: RawSession) -> None:
+    async def _walk(self, session: RawSession, *, backward: bool) -> None:
+        async for seconds in walk(session, backward=backward):
+            self.seconds.append(seconds)
+
+    async def _ask(self, owner: Owner, session: RawSession) -> None:
         for markup in questions(self.contender, self.corpus, owner, PAGE):
             self.seconds.append(await ask(session, markup))
 
@@ -96,33 +109,49 @@ async def measure(
     quick = messages <= SIZES["quick"]
     clients = _CLIENTS if not quick else 4
     corpus = Corpus(messages, seed, owner_size=messages // clients)
-    runs: dict[str, list[Figures]] = {}
+    runs: dict[tuple[str, str], list[Figures]] = {}
     for number in range(1 if quick else _RUNS):
         for kind, contender in contenders(directory / str(number), tree, name).items():
             seconds = _QUICK_SECONDS if quick else _SECONDS
-            runs.setdefault(kind, []).append(await _run(contender, corpus, seconds))
-    return _table({kind: _median(figures) for kind, figures in runs.items()}, corpus)
+            for manner, figures in (await _run(contender, corpus, seconds)).items():
+                runs.setdefault((kind, manner), []).append(figures)
+    return _table({each: _median(figures) for each, figures in runs.items()}, corpus)
 
 
-async def _run(contender: Contender, corpus: Corpus, seconds: float) -> Figures:
+async def _run(contender: Contender, corpus: Corpus, seconds: float) -> dict[str, Figures]:
+    """Measure a contender; return the figures of each manner of reading."""
     talkers = [f"talker{n}" for n in range(2 * _PAIRS)]
     readers = {owner: owner.jid.partition("@")[0] for owner in corpus.owners}
     try:
         await contender.start([*talkers, *readers.values()], corpus)
-        sessions = await open_sessions(contender.prosody, [*talkers, *readers.values()])
-        talking = [sessions[user] for user in talkers]
-        alone = await _talk(talking, seconds, corpus.seed)
-        reading = Readers({o: sessions[user] for o, user in readers.items()}, contender, corpus)
-        task = asyncio.create_task(reading.read())
-        begun = time.perf_counter()
-        paging = await _talk(talking, seconds, corpus.seed)
-        rate = len(reading.seconds) / (time.perf_counter() - begun)
-        await _cancel(task)
-        return Figures(
-            _shares(alone.latencies), _shares(paging.latencies), rate, _shares(reading.seconds)
-        )
+        sessions = await open_sessions(contender.prosody, talkers)
+        talking = list(sessions.values())
+        alone = await _talk(talking, seconds / 2, corpus.seed)
+        found: dict[str, Figures] = {}
+        for manner in (WALKS, PLACES):
+            # Sessions of their own: one that was stopped may still get the rest of a page.
+            opened = await open_sessions(contender.prosody, readers.values())
+            reading = Readers({o: opened[user] for o, user in readers.items()}, contender, corpus)
+            lasting = seconds if manner == WALKS else seconds / 2
+            found[manner] = await _read(reading, manner, talking, lasting, alone)
+            for session in opened.values():
+                session.writer.transport.abort()
+        return found
     finally:
         await contender.stop()
+
+
+async def _read(
+    reading: Readers, manner: str, talking: Sequence[RawSession], seconds: float, alone: Result
+) -> Figures:
+    task = asyncio.create_task(reading.read(manner))
+    begun = time.perf_counter()
+    paging = await _talk(talking, seconds, reading.corpus.seed)
+    rate = len(reading.seconds) / (time.perf_counter() - begun)
+    await _cancel(task)
+    return Figures(
+        _shares(alone.latencies), _shares(paging.latencies), rate, _shares(reading.seconds)
+    )
 
 
 async def _talk(sessions: Sequence[RawSession], seconds: float, seed: int) -> Result:
@@ -155,20 +184,21 @@ def _medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return statistics.median(p50), statistics.median(p99)
 
 
-def _table(medians: dict[str, Figures], corpus: Corpus) -> Table:
-    ours, theirs = medians[OURS], medians[MOD_MAM]
+def _table(medians: dict[tuple[str, str], Figures], corpus: Corpus) -> Table:
+    ours, theirs = medians[OURS, WALKS], medians[MOD_MAM, WALKS]
     slower = ours.paging[1] / theirs.paging[1]
     return Table(
         part="delivery",
         title=f"Delivery while {len(corpus.owners)} clients page without a pause",
         load=f"{_PAIRS} pairs with {_RATE:g} messages a second each; archives of "
-        f"{corpus.owner_size:,} messages, pages of {PAGE}; medians of alternating runs, "
-        f"seed {corpus.seed}",
+        f"{corpus.owner_size:,} messages, pages of {PAGE}: clients page through theirs, half of "
+        f"them forward from the oldest message and half backward from the newest, then ask for "
+        f"pages at random places; medians of alternating runs, seed {corpus.seed}",
         columns=(
             *("archive", "alone p50 ms", "alone p99 ms", "delivery p50 ms", "delivery p99 ms"),
             *("pages/s", "page p50 ms", "page p99 ms"),
         ),
-        rows=[[kind, *figures.cells()] for kind, figures in medians.items()],
+        rows=[[", ".join(each), *figures.cells()] for each, figures in medians.items()],
         drawn=("delivery p50 ms", "delivery p99 ms"),
         targets=[
             Target("times mod_mam's p99 of delivery while others page", slower, 0.2, least=False),

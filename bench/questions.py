@@ -1,8 +1,9 @@
 """The questions that clients ask of an archive, as the archive reader takes them and as XMPP."""
 
 import random
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
 from bench.corpus import DAY, HOST, Owner, peers
@@ -15,6 +16,9 @@ from stanzalake.xmpp.namespaces import DATA, MAM, RSM
 PAGE = 50
 """Messages in a page."""
 
+_EDGES = (re.compile(rb"<last>([^<]+)<"), re.compile(rb"<first[^>]*>([^<]+)<"))
+"""Where the next page begins, forward and backward."""
+_COMPLETE = re.compile(rb"<fin[^>]* complete=['\"]true")
 _WEEK = from_milliseconds(7 * DAY)
 
 
@@ -45,8 +49,7 @@ class Question(NamedTuple):
         elif selection.low:
             anchor = f"<after>{seal(selection.low - 1)}</after>"
         form = f"<x xmlns='{DATA}' type='submit'>{_field('FORM_TYPE', MAM)}{fields}</x>"
-        page = f"<set xmlns='{RSM}'><max>{limit}</max>{anchor}</set>"
-        return f"<query xmlns='{MAM}'>{form if fields else ''}{page}</query>"
+        return f"<query xmlns='{MAM}'>{form if fields else ''}{_set(limit, anchor)}</query>"
 
 
 def draw(owner: Owner, position: int, chance: random.Random) -> Sequence[Question]:
@@ -71,6 +74,30 @@ LAST_PAGE = Question("last page", Selection(), backward=True)
 """The newest messages of an archive."""
 
 
+async def walk(session: RawSession, *, backward: bool) -> AsyncIterator[float]:
+    """Page through a session's own archive, again and again; yield the seconds of each page.
+
+    Args:
+        session: The session.
+        backward: Whether to begin with the newest page, instead of the oldest.
+
+    Raises:
+        ConnectionError: An answer is an error.
+    """
+    first = anchor = "<before/>" if backward else ""
+    while True:
+        start = time.perf_counter()
+        page = await fetch(session, f"<query xmlns='{MAM}'>{_set(PAGE, anchor)}</query>")
+        yield time.perf_counter() - start
+        end = page[page.rindex(b"<fin") :]
+        edge = _EDGES[backward].search(end)
+        if edge is None or _COMPLETE.search(end):
+            anchor = first
+        else:
+            name = "before" if backward else "after"
+            anchor = f"<{name}>{edge[1].decode()}</{name}>"
+
+
 async def ask(session: RawSession, markup: str) -> float:
     """Query a session's own archive; return the seconds until the answer.
 
@@ -93,6 +120,10 @@ async def fetch(session: RawSession, markup: str) -> bytes:
     if b"</fin>" not in answer:
         raise ConnectionError("no page came")
     return answer
+
+
+def _set(limit: int, anchor: str) -> str:
+    return f"<set xmlns='{RSM}'><max>{limit}</max>{anchor}</set>"
 
 
 def _field(name: str, value: str) -> str:
