@@ -11,6 +11,8 @@ local lfs = require "lfs";
 
 local SEGMENT_NAME = "%020d.ndjson";
 local ENOENT = 2;
+-- Bytes in which the end of the last whole line is looked for before they are read.
+local TAIL = 4096;
 
 local journal_mt = {};
 journal_mt.__index = journal_mt;
@@ -244,8 +246,19 @@ function journal_mt:segment_of(offset)
 	return nil, self.starts[1] or self.written;
 end
 
+-- Returns how many of the next bytes of a file its whole lines take, if the last one ends near the end. To read all and
+-- cut off the rest would copy it.
+local function whole_size(file, bytes)
+	local start, skipped = file:seek(), math.max(0, bytes - TAIL);
+	file:seek("cur", skipped);
+	local stop = last_line_feed(file:read(bytes - skipped) or "");
+	file:seek("set", start);
+	return stop > 0 and skipped + stop or bytes;
+end
+
 -- Returns an empty string if there is no whole line, or nil and the reason.
 local function read_lines(file, bytes, available)
+	if bytes < available then bytes = whole_size(file, bytes); end
 	local text, err = file:read(math.min(bytes, available));
 	if err then return nil, err; end
 	text = text or "";

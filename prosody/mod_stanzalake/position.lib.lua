@@ -3,6 +3,8 @@
 local hmac = require "util.hashes".hmac_sha256;
 local base64 = require "util.encodings".base64;
 
+local pack, unpack = string.pack, string.unpack;
+
 local SEQUENCE_BITS = 16;
 local ID_LENGTH = 22;
 local URL_SAFE = { ["+"] = "-", ["/"] = "_", ["="] = "" };
@@ -41,10 +43,6 @@ function sequence_mt:ahead()
 	return math.max(0, (self.last >> SEQUENCE_BITS) / 1000 - self.now());
 end
 
-local function xor(a, b)
-	return string.pack(">i8", string.unpack(">i8", a) ~ string.unpack(">i8", b));
-end
-
 -- Gives the keys of an id's two halves.
 local function halves_of(key)
 	return hmac(key, "stanzalake id tag"), hmac(key, "stanzalake id body");
@@ -54,10 +52,10 @@ end
 local function new_sealer(key)
 	local tag_key, body_key = halves_of(key);
 	return function (owner, position)
-		local plain = string.pack(">i8", position);
+		local plain = pack(">i8", position);
 		local tag = hmac(tag_key, owner..plain):sub(1, 8);
-		local body = xor(plain, hmac(body_key, owner..tag));
-		return (base64.encode(tag..body):gsub("[+/=]", URL_SAFE));
+		local body = position ~ unpack(">i8", hmac(body_key, owner..tag));
+		return (base64.encode(tag..pack(">i8", body)):gsub("[+/=]", URL_SAFE));
 	end
 end
 
@@ -71,8 +69,7 @@ local function new_opener(keys)
 		local raw = #id == ID_LENGTH and base64.decode(id:gsub("[-_]", FROM_URL_SAFE).."==");
 		if not raw or #raw ~= 16 then return nil; end
 		for _, key in ipairs(sealers) do
-			local plain = xor(raw:sub(9), hmac(key.body_key, owner..raw:sub(1, 8)));
-			local position = string.unpack(">i8", plain);
+			local position = unpack(">i8", raw, 9) ~ unpack(">i8", hmac(key.body_key, owner..raw:sub(1, 8)));
 			if key.seal(owner, position) == id then return position; end
 		end
 	end

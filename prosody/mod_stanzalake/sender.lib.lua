@@ -86,21 +86,32 @@ function sender_mt:next_offset()
 	return newest and newest.stop or self.journal.acked;
 end
 
-function sender_mt:fill_window()
+-- Returns whether there was a batch to ship, within the window, and it could be.
+function sender_mt:ship_next()
 	for _, batch in ipairs(self.batches) do
-		if not batch.shipped and not self:ship(batch) then return; end
+		if not batch.shipped then return self:ship(batch); end
 	end
-	while #self.batches < self.window and self:next_offset() < self.journal.written do
-		local batch = { from = self:next_offset() };
-		if not self:ship(batch) then return; end
-		table.insert(self.batches, batch);
-	end
+	if #self.batches == self.window or self:next_offset() >= self.journal.written then return false; end
+	local batch = { from = self:next_offset() };
+	if not self:ship(batch) then return false; end
+	table.insert(self.batches, batch);
+	return true;
 end
 
+-- Ships one batch: Prosody joins what is written at a time, and copies what the socket does not take at once.
 function sender_mt:pump()
-	self:fill_window();
+	local is_shipped = self:ship_next();
 	-- A batch of lost lines has no answer to wait for.
 	if self.batches[1] and self.batches[1].acked then self:advance(); end
+	if is_shipped then self:schedule(self:is_behind() and 0 or COALESCE); end
+end
+
+-- Whether a batch is to be shipped again, or there are lines for a whole one.
+function sender_mt:is_behind()
+	for _, batch in ipairs(self.batches) do
+		if not batch.shipped then return true; end
+	end
+	return self.journal.written - self:next_offset() >= self.batch_bytes;
 end
 
 local function trouble_of(reply, why)

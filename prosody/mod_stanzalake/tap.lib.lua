@@ -13,6 +13,7 @@ local verdict_of = module:require "verdict".verdict;
 
 local host = module.host;
 local bare_sessions = prosody.bare_sessions;
+local get_handlers = prosody.hosts[host].events.get_handlers;
 
 local xmlns_mam = "urn:xmpp:mam:2";
 
@@ -38,12 +39,24 @@ local function exists(user, owner)
 	return bare_sessions[owner] or user_exists(user, host);
 end
 
+local function on_should_store(data)
+	local should, why = eligible(data.stanza);
+	data.reason = why;
+	return should;
+end
+
+-- Asks other modules only if there are any: an event leaves a table behind.
+local function should_store(data)
+	local handlers = get_handlers("archive-should-store");
+	if #handlers == 1 then return eligible(data.stanza); end
+	return module:fire_event("archive-should-store", { stanza = data.stanza, session = data.origin });
+end
+
 local function is_eligible(data, user, owner, peer)
 	if data.stanza:get_child("result", xmlns_mam) then return false; end
 	-- Nameprep lets spaces through, an event's JIDs have none.
 	if not peer or peer:find("%s") then return false; end
-	return module:fire_event("archive-should-store", { stanza = data.stanza, session = data.origin })
-		and exists(user, owner);
+	return should_store(data) and exists(user, owner);
 end
 
 -- Whether an address is the account's own, or one of its sessions'; cheaper than to split it.
@@ -72,13 +85,14 @@ end
 
 -- Tells other handlers, also by a copy with the id. An id that nobody looks at is not made: it costs two HMACs.
 function tap_mt:announce(data, user, owner, position, direction)
-	local stanza = data.stanza;
-	local shown = is_shown(data, owner, direction);
-	local id = shown and self.seal(owner, position) or nil;
-	local added = { origin = data.origin, stanza = stanza, for_user = user, id = id };
-	if shown then
+	local stanza, id = data.stanza, nil;
+	if is_shown(data, owner, direction) then
+		id = self.seal(owner, position);
 		data.stanza = ids.copy_of(stanza, ids.stanza_id(owner, id));
-	else
+	end
+	if not get_handlers("archive-message-added") then return; end
+	local added = { origin = data.origin, stanza = stanza, for_user = user, id = id };
+	if not id then
 		setmetatable(added, { __index = function (_, name)
 			return name == "id" and self.seal(owner, position) or nil;
 		end });
@@ -152,12 +166,6 @@ function tap_mt:on_incoming(data)
 	if data.origin.type == "c2s" and is_of(from, owner) then return; end
 	data.stanza = ids.without_ids(stanza, owner);
 	self:archive(data, user, from, "in");
-end
-
-local function on_should_store(data)
-	local should, why = eligible(data.stanza);
-	data.reason = why;
-	return should;
 end
 
 -- Hooks at mod_mam's priorities: after mod_blocklist, before mod_carbons (-0.5) and mod_message (-1).

@@ -219,10 +219,59 @@ function tests.a_stanzas_text_is_what_prosody_makes_of_it()
 	end
 end
 
+-- Changes something in an element or below it, in place.
+local function change_any(element, chance)
+	local child = #element.tags > 0 and chance(2) == 1 and element.tags[chance(#element.tags)];
+	if child then return change_any(child, chance); end
+	local way = chance(5);
+	if way == 1 then element.attr.a = element.attr.a.."x";
+	elseif way == 2 then element.attr["b"..chance(2)] = "w";
+	elseif way == 3 then element:text("more");
+	elseif way == 4 then element.name = element.name.."x";
+	else element:reset():tag("child"):reset(); end
+end
+
+function tests.a_stanza_that_a_handler_changed_between_two_archives_is_written_anew()
+	math.randomseed(313);
+	for _ = 1, 2000 do
+		local stanza = any_stanza(math.random);
+		local text = event.text_of(stanza);
+		local copy = st.clone(stanza);
+		equal(event.text_of(copy), tostring(copy));
+		equal(event.text_of(stanza), text);
+		change_any(stanza, math.random);
+		equal(event.text_of(stanza), tostring(stanza));
+		equal(text == tostring(stanza), false);
+	end
+end
+
+function tests.children_are_no_attributes_and_texts_no_names()
+	local a = st.stanza("e", { a = "b" }):text("c");
+	for _, other in ipairs {
+		st.stanza("e"):text("a"):text("b"):text("c"), st.stanza("e", { a = "b" }):tag("c"):reset();
+		st.stanza("e", { a = "b" });
+	} do
+		for _, stanza in ipairs { a, other, a } do equal(event.text_of(stanza), tostring(stanza)); end
+	end
+end
+
 function tests.a_position_is_found_whatever_the_message_says()
 	local line = with { stanza = '"position":1', peer_resource = '","position":2' };
 	equal(event.position_of(line), MESSAGE.position);
 	equal(event.position_of("{}"), nil);
+end
+
+function tests.a_batch_ends_with_the_last_line_that_fits_however_long_lines_are()
+	local journal = journals.open(new_directory(), 1e9, 1e9);
+	local lines = { ("a"):rep(3000), "b", ("c"):rep(6000), "d", ("e"):rep(20000), "f", "g" };
+	for _, line in ipairs(lines) do assert(journal:append(line.."\n")); end
+	local offset, batches = 0, {};
+	while offset < journal.written do
+		local text;
+		text, offset = assert(journal:read(offset, 9000));
+		batches[#batches + 1] = text:gsub("%a+\n", function (line) return line:sub(1, 1); end);
+	end
+	equal(table.concat(batches, " "), "ab cd e fg");
 end
 
 function tests.a_journal_gives_back_what_was_appended()
