@@ -118,17 +118,17 @@ class Cleaner:
             StanzalakeError: The store does not answer for now.
         """
         now = self._clock()
-        self._last_aggregation = self._elapsed()
-        for month in await self._call(self._aggregates.due_months):
+        self._last_aggregation, found = self._elapsed(), self._aggregates
+        for month in await self._call(found.due_months):
             if stop.is_set():
                 return
-            await self._call(partial(self._aggregates.compute_month, month))
-        for day in await self._call(partial(self._aggregates.due, now)):
+            await self._call(partial(found.compute_month, month))
+        for days in await self._call(lambda: [*found.batches(found.due(now))]):
             if stop.is_set():
                 return
-            await self._call(partial(self._aggregates.compute, day))
-        await self._call(partial(self._aggregates.remove_former, now))
-        await self._call(partial(self._aggregates.read_recent, now))
+            await self._call(partial(found.compute, days))
+        await self._call(partial(found.remove_former, now))
+        await self._call(partial(found.read_recent, now))
 
     async def _maintain(self, stop: asyncio.Event) -> None:
         try:

@@ -8,6 +8,7 @@ made of the views of days, and otherwise alike.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from typing import Any, NamedTuple
 
 from stanzalake.model.position import from_milliseconds
@@ -31,6 +32,11 @@ _SETTLING = timedelta(minutes=1)
 """From the insert of a day's rows until views read them."""
 _KEPT = timedelta(hours=1)
 """For how long the rows of a former computation are kept, as statements may be reading them."""
+
+_BATCH_MESSAGES = 250_000
+"""Messages of the days that are computed together, more only of a single day."""
+_BATCH_DAYS = 92
+"""Days that are computed together."""
 
 _DAY_SECONDS = 86_400
 _RECENT_DAYS = 2
@@ -106,11 +112,16 @@ def touch_all(store: Store) -> None:
         store.command(FORGET_RECENT)
 
 
-# A day's messages and those of the evening before, read once for all aggregates.
+_SIZES = """
+SELECT toDate(toDateTime(intDiv(position, 65536000), 'UTC')) AS day, count()
+FROM {messages:Identifier} WHERE day IN {days:Array(Date)} GROUP BY day"""
+# The days' messages and those of the evenings before, read once for all aggregates.
 _STAGE = """
 INSERT INTO {{staged:Identifier}} ({columns}, as_of)
 SELECT {columns}, {{as_of:DateTime64(6, 'UTC')}}
-FROM {{traffic:Identifier}} WHERE day IN ({{day:Date}} - 1, {{day:Date}})
+FROM {{traffic:Identifier}}
+WHERE day BETWEEN {{first:Date}} - 1 AND {{last:Date}}
+    AND (day IN {{days:Array(Date)}} OR day + 1 IN {{days:Array(Date)}})
 """.format(
     columns="day, at, local_hour, host, owner_hash, peer_host, peer_hash, direction, kind,"
     " body_length, encrypted, is_reaction, message_id_hash, occupant_hash, from_occupant"
@@ -149,6 +160,7 @@ class _Grain(NamedTuple):
         version: Version of the computations: former ones made fewer aggregates, or others.
         statements: Statements that aggregate, by the name of their view.
         conditions: Conditions on the period for these statements, by placeholder.
+        moment: Moment of a computation of the period.
     """
 
     period: str
@@ -156,14 +168,18 @@ class _Grain(NamedTuple):
     version: int
     statements: Mapping[str, str]
     conditions: Mapping[str, str]
+    moment: str
 
 
+# The rows of a computation are removed by its moment, so each of the days that are computed
+# together has its own.
 _DAYS = _Grain(
     "day",
     "_computed",
     10,
     AGGREGATES,
-    {"days": "day = {day:Date}", "days_and_eves": "true", "traffic": f"({_STAGED})"},
+    {"days": "day IN {days:Array(Date)}", "days_and_eves": "true", "traffic": f"({_STAGED})"},
+    "{as_of:DateTime64(6, 'UTC')} + toIntervalMicrosecond(indexOf({days:Array(Date)}, day))",
 )
 _MONTHS = _Grain(
     "month",
@@ -171,6 +187,7 @@ _MONTHS = _Grain(
     1,
     MONTHLY_AGGREGATES,
     {"months": "day BETWEEN {month:Date} AND toLastDayOfMonth({month:Date})"},
+    "{as_of:DateTime64(6, 'UTC')}",
 )
 
 
@@ -236,22 +253,45 @@ class Aggregates:
         versions = {"of_days": _DAYS.version, "of_months": _MONTHS.version}
         return [month for (month,) in self._store.select(_DUE_MONTHS, versions)]
 
-    def compute(self, day: date) -> None:
-        """Compute a day's aggregates, and have the views read them; raises as `due` does.
+    def batches(self, days: Sequence[date]) -> Iterator[Sequence[date]]:
+        """Split days to compute, in their order, for calls of `compute`; raises as `due` does."""
+        rows = self._store.select(_SIZES, {"days": days}) if len(days) > 1 else ()
+        sizes = {row[0]: row[1] for row in rows}
+        batch: list[date] = []
+        messages = 0
+        for day in days:
+            size = sizes.get(day, 0)
+            if batch and (len(batch) == _BATCH_DAYS or messages + size > _BATCH_MESSAGES):
+                yield batch
+                batch, messages = [], 0
+            batch.append(day)
+            messages += size
+        if batch:
+            yield batch
+
+    def compute(self, days: Sequence[date]) -> None:
+        """Compute the aggregates of days, and have the views read them; raises as `due` does.
 
         May be interrupted: rows that are not recorded as complete are not read.
+
+        Args:
+            days: At least one.
         """
         as_of = self._now()
-        self._store.command(_STAGE, {"day": day, "as_of": as_of})
-        self._insert(_DAYS, day, as_of)
-        self._store.insert([_ComputedDay(day, as_of, self._now() + _SETTLING)], _DAYS.record)
+        span = {"days": days, "first": min(days), "last": max(days)}
+        self._store.command(_STAGE, {**span, "as_of": as_of})
+        self._insert(_DAYS, {"days": days}, as_of)
+        effective = self._now() + _SETTLING
+        moments = (as_of + timedelta(microseconds=n) for n in count(1))
+        rows = [_ComputedDay(*day, effective) for day in zip(days, moments, strict=False)]
+        self._store.insert(rows, _DAYS.record)
         self._drop("staged", [int(as_of.timestamp()) * 1_000_000 + as_of.microsecond])
-        log.info("aggregated the messages of %s", day)
+        log.info("aggregated the messages of %d days, %s to %s", len(days), min(days), max(days))
 
     def compute_month(self, month: date) -> None:
         """Compute the aggregates of a month from those of its days, as `compute` those of a day."""
         as_of = self._now()
-        self._insert(_MONTHS, month, as_of)
+        self._insert(_MONTHS, {"month": month}, as_of)
         self._store.insert([_ComputedMonth(month, as_of, self._now() + _SETTLING)], _MONTHS.record)
         log.info("aggregated the days of %s", month.strftime("%Y-%m"))
 
@@ -276,13 +316,13 @@ class Aggregates:
         [(now,)] = self._store.select("SELECT now64(6, 'UTC')")
         return now  # type: ignore[no-any-return]  # of the driver
 
-    def _insert(self, grain: _Grain, period: date, as_of: datetime) -> None:
-        parameters = {grain.period: period, "as_of": as_of}
+    def _insert(self, grain: _Grain, periods: Mapping[str, Any], as_of: datetime) -> None:
+        parameters = {**periods, "as_of": as_of}
         for name, statement in grain.statements.items():
             rows = statement.format(table=self._store.table, **grain.conditions)
             table = f"{self._store.table}_{name}_rows"
             self._store.command(
-                f"INSERT INTO {table} SELECT *, {{as_of:DateTime64(6, 'UTC')}} FROM ({rows})",  # noqa: S608  # our own
+                f"INSERT INTO {table} SELECT *, {grain.moment} FROM ({rows})",  # noqa: S608  # our own
                 parameters,
             )
 

@@ -99,8 +99,8 @@ def compute(store: Store) -> list[date]:
     """Compute the days that are due, and let time pass until views read them."""
     found = Aggregates(store, "", FOREVER)
     days = list(found.due(now_of(store)))
-    for day in days:
-        found.compute(day)
+    for batch in found.batches(days):
+        found.compute(batch)
     age(store)
     return days
 
@@ -176,6 +176,27 @@ def test_days_counted_together_have_the_rows_of_each_day_alone(store: Store) -> 
     assert contents(store, "pairs", "response_times") == together
 
 
+def test_days_are_computed_together_as_far_as_their_messages_fit(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(store, *SOME, "response_times")
+    found, (first, second, third) = Aggregates(store, "", FOREVER), DAYS
+    assert list(found.batches([])) == []
+    assert list(found.batches(DAYS)) == [DAYS]
+    monkeypatch.setattr(aggregates, "_BATCH_MESSAGES", 12)
+    assert list(found.batches(DAYS)) == [[first, second], [third]]
+    monkeypatch.setattr(aggregates, "_BATCH_MESSAGES", 1)
+    assert list(found.batches(DAYS)) == [[first], [second], [third]]
+    monkeypatch.undo()
+    monkeypatch.setattr(aggregates, "_BATCH_DAYS", 2)
+    assert list(found.batches(DAYS)) == [[first, second], [third]]
+    age(store)
+    found.compute([third, first])
+    age(store)
+    assert days_computed(store) == [first, third]
+    assert contents(store, *SOME, "response_times") == before
+
+
 def test_an_answer_over_midnight_changes_with_the_evening_before(store: Store) -> None:
     midnight = 86_400 - START % DAY_MS // 1000
     store.insert([row(0, midnight + 10, "out")])
@@ -244,7 +265,7 @@ def test_a_month_is_computed_again_after_its_days(store: Store) -> None:
     age(store)
     compute(store)
     compute_months(store)
-    Aggregates(store, "", FOREVER).compute(DAYS[0])
+    Aggregates(store, "", FOREVER).compute([DAYS[0]])
     assert compute_months(store) == []  # the day is not in effect yet
     assert compute_months(store) == [MONTH]
 

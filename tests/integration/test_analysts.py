@@ -147,7 +147,7 @@ async def test_a_processor_computes_days_and_months_with_its_own_grants(
 ) -> None:
     store = Store.of(load(dsn_of(guarded, "processor")))
     found = Aggregates(store, "", FOREVER)
-    found.compute(DAY)
+    found.compute([DAY])
     found.compute_month(DAY.replace(day=1))
     assert found.due_months() == []
     for _ in range(2):

@@ -267,7 +267,7 @@ async def test_analysts_views_read_every_shard(store: Store) -> None:
 async def test_days_are_aggregated_over_all_shards(store: Store) -> None:
     store.insert(rows(3))
     found = Aggregates(store, CLUSTER, FOREVER)
-    found.compute(date(2026, 9, 21))
+    found.compute([date(2026, 9, 21)])
     found.compute_month(date(2026, 9, 1))
     assert store.select("SELECT messages FROM messages_daily_rows") == [(6,)]
     assert store.select("SELECT count() FROM messages_computed") == [(1,)]
