@@ -18,7 +18,7 @@ from stanzalake.store import migrations
 from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Store
 
-SIZES = {"quick": 5_000, "usual": 1_000_000, "full": 10_000_000}
+SIZES = {"quick": 5_000, "usual": 3_000_000, "full": 10_000_000}
 
 _GUIDE = Path(__file__).parents[1] / "docs" / "analytics.md"
 _QUESTION = re.compile(

@@ -221,10 +221,16 @@ def _boolean(inbox: "Element", name: str, *, default: bool) -> bool:
 
 
 async def _displayed(archive: Archive, ids: Mapping[str, str]) -> Mapping[str, int]:
-    """Give the position of the last read message of each chat, as far as the ids are valid."""
-    chats = {_bare(chat): id_ for chat, id_ in ids.items()}
-    places = await archive.find(set(chats.values())) if chats else {}
-    return {chat: places[id_] for chat, id_ in chats.items() if chat and id_ in places}
+    """Give the position of the last read message of each chat, as far as the ids are valid.
+
+    Clients name several chats of one conversation: private messages of a room by occupant.
+    """
+    places = await archive.find(set(ids.values())) if ids else {}
+    found: dict[str, int] = {}
+    for chat, id_ in ids.items():
+        if id_ in places and (peer := _bare(chat)):
+            found[peer] = max(found.get(peer, 0), places[id_])
+    return found
 
 
 def _bare(chat: str) -> str:

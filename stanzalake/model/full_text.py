@@ -136,7 +136,7 @@ def raw_pattern(word: str) -> str | None:
     longest = max(runs, key=len, default="")[:_MAX_LETTERS]
     if not longest or any(unicodedata.combining(c) for c in longest):
         return None
-    return f"[{MARKS}{_LIGATURES_OF_MARKS}]*".join(f"[{sources.get(c, c)}]" for c in longest)
+    return f"[{MARKS}{_LIGATURES_OF_MARKS}]*".join(f"[{c}{sources.get(c, '')}]" for c in longest)
 
 
 @cache

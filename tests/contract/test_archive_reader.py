@@ -168,6 +168,7 @@ OMEMO = "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/></en
         ("Été 50", [2]),
         ("roméo", [3]),
         ("世界", [4]),
+        ("來", [11]),
         ("hello", [4]),
         ("hell", []),
         ("'; DROP TABLE messages --", []),
@@ -196,6 +197,7 @@ async def test_a_full_text_query_matches_bodies_alone_and_combines_with_filters(
         stanza("?OTR:AAIC rose"),
         stanza("a rose", "<openpgp xmlns='urn:xmpp:openpgp:0'>rose</openpgp>"),
         stanza("a rose", "<encryption xmlns='urn:xmpp:eme:0' namespace='urn:new'/>"),
+        stanza("歸來"),
     ]
     archive = fill([at(n, stanza=text) for n, text in enumerate(written)])
     asked = Selection(text=text_query(text))

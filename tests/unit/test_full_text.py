@@ -1,6 +1,7 @@
 """Full-text queries: how they are taken apart and folded."""
 
 import re
+import unicodedata
 
 import pytest
 
@@ -89,11 +90,19 @@ def _looks_for(word: str, text: str) -> bool:
         ("σοφός", "ΣΟΦΟΣ"),
         ("東京", "東\N{ZERO WIDTH SPACE}京"),
         ("日本語の", "日本語の"),
+        ("來", "\N{CJK COMPATIBILITY IDEOGRAPH-F92D}"),
     ],
 )
 def test_texts_are_looked_through_for_what_folds_to_a_word(word: str, text: str) -> None:
     assert _looks_for(word, f"<body>a {text}</body>")
     assert not _looks_for(word, f"<body>a {text[:-1]}</body>")
+
+
+def test_a_letter_is_looked_for_as_itself_whatever_else_folds_to_it() -> None:
+    folded = {character for character in map(chr, range(0x20000)) if fold(character) == character}
+    letters = [c for c in folded if unicodedata.category(c)[0] == "L" and raw_pattern(c)]
+    assert len(letters) > 40_000
+    assert all(character in (raw_pattern(character) or "") for character in letters)
 
 
 @pytest.mark.parametrize("word", ["한국", "café", "日"])

@@ -113,6 +113,18 @@ async def test_only_unread_conversations_are_listed_if_wanted() -> None:
     assert Reply([], fin).count == 4
 
 
+@pytest.mark.requirement("490-02")
+@pytest.mark.parametrize("order", [1, -1])
+async def test_private_messages_in_a_room_are_read_up_to_the_last_of_all_occupants(
+    order: int,
+) -> None:
+    ids = [SEALER.seal(JULIET, row.position) for row in ROWS[:2]] + ["of no message"]
+    chats = [f"{PEERS[0]}{resource}" for resource in ("/Romeo", "/Nurse", "")]
+    displayed = dict(list(zip(chats, ids, strict=True))[::order])
+    entries, _ = await ask(displayed=displayed)
+    assert entries[-1] == Entry(PEERS[0], "0", last(0), "0-1")
+
+
 @pytest.mark.requirement("430-03", "430-09")
 @pytest.mark.parametrize(
     ("content", "shown", "index"),
