@@ -173,6 +173,8 @@ class Component(component.Component):
                 self.send_raw(markup.reply(iq, "result", self._disclose(iq)))
         except StanzaError as error:
             self.send_raw(markup.reply(iq, "error", error.markup()))
+        except Exception as error:  # noqa: BLE001  # it would end the stream, and with it all requests
+            self.send_raw(markup.reply(iq, "error", self._explain(error).markup()))
 
     def _disclose(self, iq: "Element") -> str:
         if len(iq) != 1:

@@ -4,12 +4,13 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
-from xml.etree.ElementTree import tostring
+from xml.etree.ElementTree import Element, ParseError, tostring
 
 import pytest
 
 import stanzalake.xmpp.component
 from query import component as component_module
+from query import protocol
 from stanzalake.errors import LogUnavailable, StanzalakeError, StoreRefused, StoreUnavailable
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP
 from stanzalake.log.watermarks import NO_WATERMARKS
@@ -249,6 +250,27 @@ async def test_a_failure_inside_is_answered_and_keeps_its_details(
     assert len(said.records) == 1
     # The text of an error of ours is made for the operator; another one may hold anything.
     assert isinstance(error, StanzalakeError | TimeoutError) or "secret" not in said.text
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret"), ParseError("secret")])
+async def test_a_request_that_fails_before_it_is_opened_ends_no_stream(
+    stage: Stage,
+    said: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    def fail(_: Element) -> None:
+        raise error
+
+    with monkeypatch.context() as failing:
+        failing.setattr(protocol, "open_request", fail)
+        stage.bring(forwarded(query()))
+    stage.bring(forwarded(query()), id="X2")
+    first, second = await stage.answers(2)
+    assert condition(first[-1]) == ("cancel", "internal-server-error")
+    assert (second.get("id"), second.get("type")) == ("X2", "result")
+    assert "a request failed" in said.text
+    assert "secret" not in said.text
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("the store is away"), TimeoutError()])
