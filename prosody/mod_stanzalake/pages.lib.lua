@@ -1,5 +1,6 @@
 -- Pages: the messages of an answer on their way to who asked.
 
+local deferred = module:require "deferred";
 local stanzas = module:require "stanzas";
 
 local concat = table.concat;
@@ -10,7 +11,7 @@ local xmlns_mam = "urn:xmpp:mam:2";
 -- Bytes of messages after which the next are sent in another write: a small part of a slice of Prosody's time.
 local MAX_WRITE = 48 * 1024;
 
--- Priority of the filter of XEP-0198 (mod_smacks), which keeps a copy of each stanza, and never the stanza.
+-- Priority of the filter of XEP-0198 (mod_smacks), which keeps a copy of each stanza.
 local COPIES = -999;
 
 -- How a message with a result begins: its own tag, and the beginning of the result's.
@@ -32,16 +33,17 @@ local function has_filters(session, kind)
 	return filters and filters[1] ~= nil;
 end
 
--- Whether a session takes texts, several in a write: no filter looks into a stanza, as those of XEP-0198 do, or makes
--- something of each write. A session over BOSH has no rawsend.
-local function takes_texts(session)
-	return session.rawsend and not has_filters(session, "stanzas/out") and not has_filters(session, "bytes/out");
+-- Whether a session's only filter of stanzas is that of XEP-0198. While the session hibernates it looks into them.
+local function has_copies_only(session)
+	local filters = session.smacks and not session.hibernating and session.filters["stanzas/out"];
+	return filters and #filters == 1 and filters[filters[1]] == COPIES;
 end
 
--- Whether no filter of a session keeps a stanza: the only one is that of XEP-0198. A session over BOSH has no rawsend.
-local function keeps_nothing(session)
-	local filters = session.rawsend and session.smacks and session.filters["stanzas/out"];
-	return filters and #filters == 1 and filters[filters[1]] == COPIES;
+-- Whether a session takes texts, several in a write: no filter looks into a stanza, or makes something of each write.
+-- A session over BOSH has no rawsend.
+local function takes_texts(session)
+	if not session.rawsend or has_filters(session, "bytes/out") then return false; end
+	return not has_filters(session, "stanzas/out") or has_copies_only(session);
 end
 
 -- Sends a message as session.send does, but in the text that it came in: writing it again is half of the work. A filter
@@ -90,12 +92,21 @@ function page_mt:plain_content(number)
 	return self.checker:takes(content) and content or nil;
 end
 
+-- Passes a message on to the filters, if the session has any.
+function page_mt:filter(content)
+	local request = self.request;
+	if not has_filters(request.origin, "stanzas/out") then return; end
+	local message = deferred.message(request.owner, request.asker, content);
+	deferred.while_copying(request.origin.filter, "stanzas/out", message);
+end
+
 -- Sends the next messages as they came. Returns false if the next one needs a closer look.
 function page_mt:send_texts()
 	local parts, bytes, number = {}, 0, self.sent + 1;
 	while self.messages[number] and bytes < MAX_WRITE do
 		local content = self:plain_content(number);
 		if not content then break; end
+		self:filter(content);
 		local count = #parts;
 		parts[count + 1], parts[count + 2], parts[count + 3] = self.tag, content, END;
 		bytes, number = bytes + #content, number + 1;
@@ -127,9 +138,7 @@ function page_mt:send_next()
 	self.sent = self.sent + 1;
 	local text = text_of(self.messages, self.sent);
 	local request = self.request;
-	-- What is put together from several stanzas is not recycled.
-	local is_recycled = request.is_local and not request.rooms and keeps_nothing(request.origin);
-	local message = (is_recycled and self.recycler or self.parser):parse(text);
+	local message = self.parser:parse(text);
 	if message and is_result(message, request) then
 		local is_changed = self:complete(message);
 		return self:send(message, is_changed and tostring(message) or text);
@@ -154,7 +163,7 @@ pages_mt.__index = pages_mt;
 function pages_mt:open(request, messages)
 	return setmetatable({
 		request = request, messages = messages, sent = 0;
-		parser = self.parser, recycler = self.recycler, checker = self.checker, count_unreadable = self.count_unreadable;
+		parser = self.parser, checker = self.checker, count_unreadable = self.count_unreadable;
 	}, page_mt);
 end
 
@@ -174,7 +183,7 @@ end
 --   parser: parses stanzas (stanzas.lib.lua)
 local function new(parser)
 	return setmetatable({
-		parser = parser, recycler = stanzas.new(true), checker = stanzas.new_checker();
+		parser = parser, checker = stanzas.new_checker();
 		count_unreadable = module:measure("unreadable", "counter");
 	}, pages_mt);
 end

@@ -45,35 +45,10 @@ local function tidy(attr)
 	end
 end
 
-local function clear(list)
-	for i = #list, 1, -1 do list[i] = nil; end
-end
-
--- Makes elements, of those of the stanza before if they are recycled.
-local elements_mt = {};
-elements_mt.__index = elements_mt;
-
-function elements_mt:make(name, attr)
-	local number = self.used + 1;
-	local element = self.recycles and self[number];
-	self.used = number;
-	if not element then
-		element = setmetatable({ name = name, attr = attr, tags = {} }, stanza_mt);
-		if self.recycles then self[number] = element; end
-		return element;
-	end
-	clear(element);
-	clear(element.tags);
-	element.name, element.attr = name, attr;
-	return element;
-end
-
 -- Returns the handlers of a parser.
 --   result: gets stanza, count, and stop, the offset in the stream after the last stanza; and broken if the text is not
 --     one that a stream may have
---   recycles: see new
-local function new_handlers(result, recycles)
-	local elements = setmetatable({ recycles = recycles, used = 0 }, elements_mt);
+local function new_handlers(result)
 	local names, handlers = setmetatable({}, split_mt), {};
 	-- The open element, those around it, and the number of those; -1 before the stream, 0 between stanzas.
 	local current, outer, depth = nil, {}, -1;
@@ -94,7 +69,6 @@ local function new_handlers(result, recycles)
 	function handlers.StartElement(parser, tag, attr)
 		depth = depth + 1;
 		if depth == 0 then return; end
-		if depth == 1 then elements.used = 0; end
 		if text_count > 0 then add_text(); end
 		local name = names[tag];
 		tidy(attr);
@@ -103,7 +77,7 @@ local function new_handlers(result, recycles)
 		elseif depth == 1 and not KINDS[name.name] then
 			fail(parser);
 		end
-		local element = elements:make(name.name, attr);
+		local element = setmetatable({ name = name.name, attr = attr, tags = {} }, stanza_mt);
 		if current then
 			outer[depth] = current;
 			current[#current + 1] = element;
@@ -142,7 +116,7 @@ parser_mt.__index = parser_mt;
 
 function parser_mt:open()
 	self.fed, self.result = 0, {};
-	self.parser = new_parser(new_handlers(self.result, self.recycles), SEPARATOR);
+	self.parser = new_parser(new_handlers(self.result), SEPARATOR);
 	self.parser:parse(HEADER);
 end
 
@@ -161,9 +135,8 @@ function parser_mt:parse(text)
 	return is_taken and stanza or nil;
 end
 
---   recycles: whether each stanza is made of the tables of the one before, so that the collector has less to do
-local function new(recycles)
-	local parser = setmetatable({ recycles = recycles }, parser_mt);
+local function new()
+	local parser = setmetatable({}, parser_mt);
 	parser:open();
 	return parser;
 end

@@ -470,6 +470,32 @@ async def test_a_page_for_a_session_that_sleeps_comes_when_it_is_resumed(drowsy:
     assert came_again(again) == ["r1", "r2"]
 
 
+async def test_a_page_that_was_not_acknowledged_comes_again_as_it_was(drowsy: Scene) -> None:
+    scene, stream = drowsy, await manage(drowsy.juliet)
+    request = await scene.asked()
+    bodies = {"r1": "a &lt; b &amp; &apos;c&apos;", "r2": "x"}
+    # Of a result, the query component gives the message no id.
+    messages = [
+        result(request, id_, f"{body}</body><active xmlns='urn:a'/><body xmlns='urn:b'>").replace(
+            f" id='{id_}'", "", 1
+        )
+        for id_, body in bodies.items()
+    ]
+    fin = f"<fin xmlns='{MAM}'/>"
+    scene.query.send_raw(scene.query.reply(request, fin, messages))
+    await received(scene.juliet, 1)
+    found = scene.juliet.found(lambda x: x.find(RESULT) is not None)
+    live = [ET.tostring(child, "unicode") for message in found for child in message]
+    await sleep(scene)
+    end = f"id='{request.asked.get('id')}'"
+    again = await resume(scene.juliet, scene.server.prosody.client_port, stream, end)
+    texts = re.findall(r"<result .*?</result>", again)
+    assert [*map(canonical, texts)] == [*map(canonical, live)]
+    assert came_again(again) == list(bodies)
+    assert again.count("<delay ") == 2  # of XEP-0198
+    assert "raceback" not in scene.server.log
+
+
 async def test_a_page_that_a_sleeping_sessions_queue_cannot_hold_leaves_the_queue_whole(
     drowsy: Scene,
 ) -> None:
@@ -487,6 +513,11 @@ async def test_a_page_that_a_sleeping_sessions_queue_cannot_hold_leaves_the_queu
     assert "<resumed" in again
     assert "missed" in again
     assert came_again(again) == []
+
+
+def canonical(text: str) -> str:
+    """Give an element with prefixes of its own."""
+    return ET.canonicalize(text, rewrite_prefixes=True)
 
 
 def came_again(text: str) -> list[str]:

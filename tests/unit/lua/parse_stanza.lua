@@ -7,7 +7,7 @@ local MODULE = ...;
 local base64 = require "util.encodings".base64;
 local new_stream = require "util.xmppstream".new;
 local stanzas = dofile(MODULE.."/stanzas.lib.lua");
-local own_parser, recycler, checker = stanzas.new(), stanzas.new(true), stanzas.new_checker();
+local own_parser, checker = stanzas.new(), stanzas.new_checker();
 
 local OPEN = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
 local LIMIT = 64 * 1024 * 1024;
@@ -45,8 +45,6 @@ end
 -- Whether the module's parser takes the text for the same stanza, or for none where there is not exactly one.
 local function is_same(found, text)
 	local own, theirs = own_parser:parse(text), found and #found == 1 and found[1];
-	local recycled = recycler:parse(text);
-	if own and not (recycled and same(own, recycled)) or recycled and not own then return false; end
 	if checker:takes(text) then
 		local around = parse("<message>"..text.."</message>");
 		if not around or #around ~= 1 then return false; end

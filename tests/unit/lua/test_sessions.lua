@@ -29,7 +29,8 @@ local function new_host()
 		require = function (name) return modules[name] or require(name); end;
 	}, { __index = _G });
 	for _, name in ipairs {
-		"frames", "event", "stanzas", "turns", "answers", "delivery", "pep_items", "displayed", "pages", "forwarding"
+		"frames", "event", "stanzas", "turns", "answers", "delivery", "pep_items", "displayed", "deferred", "pages";
+		"forwarding";
 	} do
 		parts[name] = assert(loadfile(MODULE.."/"..name..".lib.lua", "t", env))();
 	end
@@ -72,16 +73,30 @@ local function answer_to(host, text)
 		:text(base64.encode(table.concat(written)));
 end
 
+-- As mod_smacks does.
+local function keep_copies(session)
+	local function keep(stanza)
+		table.insert(session.copies, st.clone(stanza));
+		return stanza;
+	end
+	session.smacks, session.copies = "urn:xmpp:sm:3", {};
+	session.filters["stanzas/out"] = { keep, [keep] = -999 };
+	function session.filter(_, stanza) return keep(stanza); end
+	function session.send(stanza) session.rawsend(keep(stanza)); end
+end
+
 local function new_session(jid)
 	local session = { type = "c2s", full_jid = jid, filters = {}, received = {}, expected = {} };
-	-- As mod_smacks does; then each message of a page is sent by itself.
-	if math.random() < 0.5 then session.filters["stanzas/out"] = { function () end }; end
+	local kind = math.random(3);
+	-- A filter of any module; then each message of a page is sent by itself.
+	if kind == 1 then session.filters["stanzas/out"] = { function () end }; end
 	function session.rawsend(text)
 		assert(not session.gone, "something was sent to a session that is gone");
 		for mark in tostring(text):gmatch("mark='([^']*)'") do table.insert(session.received, mark); end
 	end
 	session.send = session.rawsend;
 	function session.filter(_, stanza) return stanza; end
+	if kind == 2 then keep_copies(session); end
 	return session;
 end
 
@@ -125,6 +140,9 @@ local function check(session)
 		next_result[of] = (next_result[of] or 0) + 1;
 		assert(result == (next_result[of] > count and "end" or tostring(next_result[of])), "results out of order");
 		if result == "end" then ended = ended + 1; end
+	end
+	for i, copy in ipairs(session.copies or {}) do
+		assert(tostring(copy):match("mark='([^']*)'") == session.received[i], "a copy of another stanza");
 	end
 	if session.gone then return; end
 	local asked = 0;
