@@ -315,22 +315,24 @@ class _StoredArchive:
         return inbox.conversations(displayed, self._oldest)
 
     async def room_conversation(self, account: str, displayed: int) -> Conversation:
-        tail = "ORDER BY position DESC LIMIT 1 OFFSET {skip:UInt64}"
-        edge = await self._select(
-            "DISTINCT position", Selection(), tail, skip=MAX_ROOM_MESSAGES - 1
-        )
+        rows = await self._newest_in_room(account)
+        if len(rows) == MAX_ROOM_MESSAGES and len({row[0] for row in rows}) < MAX_ROOM_MESSAGES:
+            # Repeats have taken the room of older messages. To drop them reads the whole archive.
+            rows = await self._newest_in_room(account, "LIMIT 1 BY position")
+        spoken = {position: is_own for position, words, is_own, *_ in rows if words}
+        own = max((position for position, is_own in spoken.items() if is_own), default=0)
+        unread = {row[0] for row in rows if row[3] and row[0] > max(own, displayed)}
+        return Conversation(self._owner, max(spoken, default=0), len(unread))
+
+    async def _newest_in_room(self, account: str, once: str = "") -> Rows:
         query = self._query(
             ROOM_COLUMNS,
-            Selection(low=edge[0][0] if edge else 0),
-            {"account": account},
-            source=FINAL,
-            settings=f"{SETTINGS}, {FINAL_SETTINGS}",
+            Selection(),
+            {"account": account, "limit": MAX_ROOM_MESSAGES},
+            tail=f"ORDER BY position DESC {once} LIMIT {{limit:UInt64}}",
         )
         query = replace(query, where=[*query.where, NO_ERROR], by_traits=True)
-        [row] = await self._messages.select(query)
-        newest, own, others = row[:3]
-        unread = sum(position > max(own, displayed) for position in others)
-        return Conversation(self._owner, newest, unread)
+        return await self._messages.select(query)
 
     async def inbox(self, known: Inbox, up_to: int) -> Inbox:
         open_id = partial(self._sealer.open, self._owner)

@@ -35,10 +35,11 @@ NO_ERROR = "kind != 'error'"
 """Condition for messages that were not bounced."""
 _NO_CORRECTION = f"bitAnd(traits, {Trait.CORRECTION:d}) = 0"
 ROOM_COLUMNS = f"""
-maxIf(position, {_WORDS} AS words),
-maxIf(position, words AND occupant = {{account:String}}),
-groupArrayIf(position, words AND occupant != {{account:String}} AND {_NO_CORRECTION})"""
-"""Positions of a room's last message, of the account's own last one, and of all others'."""
+position,
+{_WORDS} AS words,
+occupant = {{account:String}} AS is_own,
+words AND NOT is_own AND {_NO_CORRECTION}"""
+"""Of a room's message: its position, whether it has words, is the account's, and may be unread."""
 _MARKER = f"(direction = 'out' AND bitAnd(traits, {Trait.DISPLAYED:d}) != 0)"
 _SINCE = "arrayFilter(p -> p > own, groupArrayIf(position, {}))"
 _COLUMNS = f"""
