@@ -129,7 +129,9 @@ class Snapshot:
     def extend(self, messages: Sequence[StoredMessage], newest: int) -> "Snapshot":
         """Return the snapshot with all messages above its `newest`, cut to its bounds."""
         known = self.messages[: bisect_right(self.positions, self.newest)]
-        return replace(self, messages=[*known, *messages], newest=newest).cut()
+        # Messages that were dropped above the bound come again.
+        older = self.older if self.is_settled else {}
+        return replace(self, messages=[*known, *messages], newest=newest, older=older).cut()
 
     def cut(self) -> "Snapshot":
         """Return the snapshot without the oldest messages that pass its bounds."""

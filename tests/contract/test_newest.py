@@ -2,9 +2,9 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +27,8 @@ from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.tombstones import TombstoneRow, Tombstones
 from tests.support.archives import SEALER, START, open_archive, row
 from tests.support.events import ROMEO, stanza
+from tests.support.snapshots import NoChanges
+from tests.support.stores import CountingStore
 
 NURSE = "nurse@capulet.lit"
 _numbers = itertools.count()
@@ -108,30 +110,6 @@ QUESTIONS = (
 """Selections, and positions that pages end before."""
 
 
-class Calm:
-    """No change is announced."""
-
-    horizon = 0
-
-    def read(self, _owner: str) -> int:
-        return 0
-
-    async def refresh(self, _owner: str) -> int:
-        return 0
-
-
-class CountingStore(Store):
-    """A store that counts its SELECT statements."""
-
-    selects = 0
-
-    def select(
-        self, statement: str, parameters: Mapping[str, Any] | None = None
-    ) -> Sequence[Sequence[Any]]:
-        self.selects += 1
-        return super().select(statement, parameters)
-
-
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as runner:
@@ -210,7 +188,7 @@ def test_pages_and_counts_from_snapshots_loaded_together_equal_those_of_the_stor
 ) -> None:
     async def compare() -> None:
         reader = ArchiveReader(store, SEALER, FOREVER, threads=2)
-        cache = PageCache(reader, SEALER, Calm(), 1 << 20)
+        cache = PageCache(reader, SEALER, NoChanges(), 1 << 20)
         owners = [archive.fill(store) for archive in archives]
         requests = [Request("capulet.lit", o, o, None, newest=at(50)) for o in owners]
         found = await asyncio.gather(*(open_archive(cache, r) for r in requests))

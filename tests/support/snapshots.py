@@ -33,6 +33,20 @@ class AbsentArchive(MemoryArchive):
         raise AssertionError(f"the store was asked for {positions}")
 
 
+class NoChanges:
+    """Announcements of changes, of which there are none."""
+
+    horizon = 0
+
+    def read(self, _owner: str) -> int:
+        """Return the number of the last change."""
+        return 0
+
+    async def refresh(self, _owner: str) -> int:
+        """Return the same."""
+        return 0
+
+
 def stored_message(of: Row) -> StoredMessage:
     """Return a row as a snapshot has it."""
     return StoredMessage(

@@ -1,9 +1,10 @@
 """Stores with a table of their own, in an engine or a server that tests share."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,23 @@ ON_BOTH_STORES = pytest.mark.parametrize(
 """Mark of the contract tests that run in the process and over HTTP each time."""
 
 _numbers = itertools.count()
+
+
+class CountingStore(Store):
+    """A store that counts its SELECT statements.
+
+    Attributes:
+        selects: Their number.
+    """
+
+    selects = 0
+
+    def select(
+        self, statement: str, parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[Sequence[Any]]:
+        """Count a statement, and run it."""
+        self.selects += 1
+        return super().select(statement, parameters)
 
 
 def empty_store(dsn: str) -> Store:
