@@ -197,6 +197,42 @@ def test_a_data_directory_without_links_is_not_guessed_at(tmp_path: Path, others
     assert (tmp_path / others).is_file()
 
 
+def followed_copy(directory: Path) -> tuple[Path, Path]:
+    """Make a copy that has followed its links; return a file of a table, and its copy."""
+    uuid = "4592ef39-23ee-4f02-999c-b760b2acdfa4"
+    definition, part = f"ATTACH TABLE _ UUID '{uuid}' ...", Path("all_1_1_0", "data.bin")
+    table, copy = directory / "store" / "459" / uuid / part, directory / "data/default/messages"
+    for file, text in {
+        directory / "store/0aa/0aa1/messages.sql": definition,
+        directory / "store/0aa/0aa1/numbers.sql": "ATTACH VIEW _ ...",
+        directory / "metadata/default/messages.sql": definition,
+        directory / "metadata/default/numbers.sql": "ATTACH VIEW _ ...",
+        table: "rows",
+        copy / part: "rows",
+    }.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return table, copy / part
+
+
+def test_an_incomplete_copy_of_a_data_directory_loses_no_file(tmp_path: Path) -> None:
+    """A disk was full: the tables are complete only where the links to them were."""
+    table, copy = followed_copy(tmp_path)
+    table.write_text("ro")
+    with pytest.raises(StoreRefused, match="incomplete"):
+        links.restore(tmp_path)
+    assert copy.read_text() == "rows"
+
+
+def test_links_are_restored_after_a_start_that_was_killed_meanwhile(tmp_path: Path) -> None:
+    table, copy = followed_copy(tmp_path)
+    copy.unlink()
+    (tmp_path / "metadata/default/numbers.sql").unlink()
+    links.restore(tmp_path)
+    assert (tmp_path / "metadata/default/numbers.sql").is_file()
+    assert (table.read_text(), copy.parents[2].exists()) == ("rows", False)
+
+
 def of_server(server: ClickHouse, kafka: Kafka, prefix: str) -> dict[str, str]:
     return {
         "STANZALAKE_CLICKHOUSE_DSN": server.dsn(),

@@ -1,6 +1,7 @@
 """Links: the symbolic link by which ClickHouse finds the database in the engine's directory."""
 
 import logging
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from stanzalake.errors import StoreRefused
 
 _DATABASE = Path("metadata", "default")
 _TABLES = Path("data")
+_UUID = re.compile(r"UUID '([0-9a-f]{3})([0-9a-f-]{33})'")
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +20,7 @@ def restore(directory: Path) -> None:
 
     ClickHouse would begin an empty database where the link is missing, and refuses to start where
     it was followed, so that a directory is in its place (error 504). The links to tables are for
-    people only: where these were followed, the tables are there twice.
+    people only: where these were followed, the tables are there twice, unless the copy broke off.
 
     Args:
         directory: The engine's directory.
@@ -32,10 +34,13 @@ def restore(directory: Path) -> None:
     databases = _databases(directory)
     if not databases:
         return
-    if len(databases) > 1 or not _is_copy(link, databases[0]):
+    if len(databases) > 1 or not (
+        _is_copy(link, databases[0]) and _are_copies(directory, databases[0])
+    ):
         raise StoreRefused(
-            f"{directory} was copied without its symbolic links, and which database it had cannot "
-            "be told: copy it again, with links (cp --archive), or restore a backup"
+            f"{directory} was copied without its symbolic links, and is incomplete, or which "
+            "database it had cannot be told: copy it again, with links (cp --archive), or restore "
+            "a backup"
         )
     if link.is_dir():
         shutil.rmtree(directory / _TABLES, ignore_errors=True)
@@ -53,11 +58,32 @@ def _databases(directory: Path) -> Sequence[Path]:
 
 
 def _is_copy(place: Path, database: Path) -> bool:
-    """Return whether there is nothing in the place of the link, or the same definitions."""
+    """Return whether there is nothing in the place of the link but definitions of the database.
+
+    Some of them may be missing: a former start was killed while it removed them.
+    """
     if place.is_dir():
-        return _contents(place) == _contents(database)
+        return _contents(place).items() <= _contents(database).items()
     return not place.exists()
 
 
-def _contents(directory: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in directory.iterdir()}
+def _contents(directory: Path) -> dict[Path, bytes]:
+    files = (file for file in directory.rglob("*") if file.is_file())
+    return {file.relative_to(directory): file.read_bytes() for file in files}
+
+
+def _are_copies(directory: Path, database: Path) -> bool:
+    """Return whether the tables have all files of those in the place of the links to them."""
+    tables = {file.stem: _UUID.search(file.read_text()) for file in database.glob("*.sql")}
+    for place in directory.glob(f"{_TABLES}/*/*"):
+        table = tables.get(place.name)
+        if not place.is_symlink() and place.is_dir():
+            own = directory / "store" / table[1] / (table[1] + table[2]) if table else None
+            if own is None or not _sizes(place) <= _sizes(own):
+                return False
+    return True
+
+
+def _sizes(directory: Path) -> set[tuple[Path, int]]:
+    files = (file for file in directory.rglob("*") if file.is_file())
+    return {(file.relative_to(directory), file.stat().st_size) for file in files}
