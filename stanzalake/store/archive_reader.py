@@ -22,6 +22,7 @@ from stanzalake.model.page import (
     NewestMessages,
     Page,
     Selection,
+    count_bytes,
 )
 from stanzalake.model.position import MAX_POSITION, Sealer, from_milliseconds, seconds_ago
 from stanzalake.model.retention import Retention
@@ -205,7 +206,7 @@ class _PageBuilder:
                 return
             self._last = position
             self.rows.append((position, legacy_id, stanza))
-            self.room -= len(stanza.encode())
+            self.room -= count_bytes(stanza)
 
 
 class _StoredArchive:

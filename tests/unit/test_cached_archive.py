@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from query import cached_archive, read_ahead, snapshot
+from query.snapshot import Older, Snapshot
 from stanzalake.model.page import MAX_PAGE, Archive, Page, Selection
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Row
@@ -101,6 +102,15 @@ def test_an_extended_snapshot_equals_a_new_one(rows: list[Row], kept: int, new: 
     whole = take([*rows, *added], kept=min(kept, len(rows)) + len(added))
     assert extended.messages == whole.messages
     assert extended.floor <= 40
+
+
+async def test_messages_above_the_bound_that_come_again_are_counted_once() -> None:
+    rows = [row(position) for position in range(1, 7)]
+    older = {Selection(): Older(4, 1, 0)}
+    taken = Snapshot([stored_message(rows[4])], 5, newest=3, change=0, limit=1, older=older)
+    extended = taken.extend([stored_message(r) for r in rows[3:]], 6)
+    archive = cached(extended, MemoryArchive(rows))
+    assert await archive.count(Selection(), 6) == (6, 5)
 
 
 def test_a_snapshot_keeps_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
