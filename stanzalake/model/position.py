@@ -10,7 +10,6 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
-from typing import NamedTuple
 
 SEQUENCE_BITS = 16
 MAX_POSITION = 2**64 - 1
@@ -18,7 +17,6 @@ ID_LENGTH = 22
 MIN_KEY_LENGTH = 32
 
 _HALF = 8
-_BLOCK = 64
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -65,7 +63,7 @@ class Sealer:
             raise ValueError("at least one id key is needed")
         if any(len(key) < MIN_KEY_LENGTH for key in keys):
             raise ValueError(f"an id key has at least {MIN_KEY_LENGTH} characters")
-        self._keys = [_derive(key) for key in keys]
+        self._pairs = [_derive(key) for key in keys]
 
     def seal(self, owner: str, position: int) -> str:
         """Return the id of a position in an owner's archive.
@@ -77,7 +75,7 @@ class Sealer:
         Returns:
             22 characters of the URL-safe base64 alphabet.
         """
-        return _seal(self._keys[0], owner.encode(), position)
+        return _seal(self._pairs[0], owner.encode(), position)
 
     def open(self, owner: str, sealed: str) -> int | None:
         """Return the position of an id, or None if the id is not of this owner's archive.
@@ -89,59 +87,30 @@ class Sealer:
         if raw is None:
             return None
         name = owner.encode()
-        for key in self._keys:
-            position = _mask(key, name, raw[:_HALF]) ^ int.from_bytes(raw[_HALF:])
-            if hmac.compare_digest(_seal(key, name, position), sealed):
+        for pair in self._pairs:
+            position = _mask(pair[1], name, raw[:_HALF]) ^ int.from_bytes(raw[_HALF:])
+            if hmac.compare_digest(_seal(pair, name, position), sealed):
                 return position
         return None
 
 
-class _Mac:
-    """HMAC-SHA256 under a key, what depends on the key alone computed once (RFC 2104).
-
-    Takes a third of the time of `hmac.digest`.
-
-    Args:
-        key: At most a block of SHA-256.
-    """
-
-    def __init__(self, key: bytes) -> None:
-        block = key.ljust(_BLOCK, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
-
-    def digest(self, message: bytes) -> bytes:
-        """Return the first half of the code of a message."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(message)
-        outer.update(inner.digest())
-        return outer.digest()[:_HALF]
-
-
-class _Key(NamedTuple):
-    """The keys of an id's two halves."""
-
-    tag: _Mac
-    body: _Mac
-
-
-def _derive(key: str) -> _Key:
+def _derive(key: str) -> tuple[bytes, bytes]:
     secret = key.encode()
-    return _Key(
-        _Mac(hmac.digest(secret, b"stanzalake id tag", hashlib.sha256)),
-        _Mac(hmac.digest(secret, b"stanzalake id body", hashlib.sha256)),
+    return (
+        hmac.digest(secret, b"stanzalake id tag", hashlib.sha256),
+        hmac.digest(secret, b"stanzalake id body", hashlib.sha256),
     )
 
 
-def _seal(key: _Key, owner: bytes, position: int) -> str:
-    tag = key.tag.digest(owner + position.to_bytes(_HALF))
-    body = _mask(key, owner, tag) ^ position
+def _seal(pair: tuple[bytes, bytes], owner: bytes, position: int) -> str:
+    tag = hmac.digest(pair[0], owner + position.to_bytes(_HALF), hashlib.sha256)[:_HALF]
+    body = _mask(pair[1], owner, tag) ^ position
     raw = binascii.b2a_base64(tag + body.to_bytes(_HALF), newline=False)
     return raw[:ID_LENGTH].translate(_URL_SAFE).decode()
 
 
-def _mask(key: _Key, owner: bytes, tag: bytes) -> int:
-    return int.from_bytes(key.body.digest(owner + tag))
+def _mask(key: bytes, owner: bytes, tag: bytes) -> int:
+    return int.from_bytes(hmac.digest(key, owner + tag, hashlib.sha256)[:_HALF])
 
 
 def _decode(sealed: str) -> bytes | None:
