@@ -19,7 +19,6 @@ from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 
 _APPEND_SECONDS = 10.0
-_LINGER_MS = 5
 _BATCH_BYTES = 512 * 1024
 _LOOK_SECONDS = 1.0
 _SILENCE_SECONDS = 10.0
@@ -164,7 +163,6 @@ class KafkaLog:
             acks="all",
             enable_idempotence=True,
             compression_type="zstd",
-            linger_ms=_LINGER_MS,
             max_batch_size=_BATCH_BYTES,
             max_request_size=MAX_REQUEST,
         )
