@@ -59,6 +59,8 @@ local xmlns_xml = "http://www.w3.org/XML/1998/namespace";
 -- what tables leave behind costs Prosody more than the work.
 local pieces, content = {}, {};
 local piece_count, content_count = 0, 0;
+-- Entries of these tables up to which they are used again: a large stanza's would stay large.
+local MAX_REUSED = 1000;
 local has_prefix, has_xmlns_xml;
 -- Of the last stanza.
 local last_text, last_is_doubtful;
@@ -139,6 +141,22 @@ local function compare(element, i)
 	return i;
 end
 
+local function clear(list, first, last)
+	for i = first, last do list[i] = nil; end
+end
+
+-- Writes a stanza to the tables, and takes what is left of the one before out of them.
+local function write_stanza(stanza)
+	if content_count > MAX_REUSED then
+		pieces, content, piece_count, content_count = {}, {}, 0, 0;
+	end
+	local old_pieces, old_content = piece_count, content_count;
+	piece_count, content_count, has_prefix, has_xmlns_xml = 0, 0, false, false;
+	write_element(stanza);
+	clear(pieces, piece_count + 1, old_pieces);
+	clear(content, content_count + 1, old_content);
+end
+
 -- Gives the same as tostring, and asks it where an attribute has a prefix. The second result is true if that text may
 -- not be well-formed: tostring binds prefixes to XML's own namespace, which is forbidden, and writes line feeds as they
 -- are, which are spaces to a parser, so that two names may become one.
@@ -147,8 +165,8 @@ end
 -- changed it in between takes a third of the time of writing it again, and leaves nothing behind.
 local function text_of(stanza)
 	if last_text and compare(stanza, 1) == content_count + 1 then return last_text, last_is_doubtful; end
-	piece_count, content_count, has_prefix, has_xmlns_xml, last_text = 0, 0, false, false, nil;
-	write_element(stanza);
+	last_text = nil;
+	write_stanza(stanza);
 	last_text = has_prefix and tostring(stanza) or table.concat(pieces, "", 1, piece_count);
 	last_is_doubtful = (has_prefix or has_xmlns_xml) and true;
 	return last_text, last_is_doubtful;

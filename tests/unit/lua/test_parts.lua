@@ -255,6 +255,25 @@ function tests.children_are_no_attributes_and_texts_no_names()
 	end
 end
 
+function tests.nothing_of_former_stanzas_stays_in_memory()
+	local function message(children)
+		local stanza = st.message();
+		for _ = 1, children do stanza:tag("a"):up(); end
+		return stanza;
+	end
+	event.text_of(message(1));
+	collectgarbage();
+	local before = collectgarbage("count");
+	for children = 400, 0, -2 do
+		event.text_of(message(children):text(("x"):rep(50 * 1024)..children));
+	end
+	event.text_of(message(100000));
+	event.text_of(message(1));
+	collectgarbage();
+	local grown = collectgarbage("count") - before;
+	assert(grown < 512, ("%.0f KiB stay"):format(grown));
+end
+
 function tests.a_position_is_found_whatever_the_message_says()
 	local line = with { stanza = '"position":1', peer_resource = '","position":2' };
 	equal(event.position_of(line), MESSAGE.position);
