@@ -101,7 +101,7 @@ class TextQuery:
 
 
 def parse(text: str) -> TextQuery | None:
-    """Parse what a user wrote; None if it has no visible character.
+    """Parse a user's text; None if it has no visible character.
 
     Raises:
         ValueError: It passes MAX_TEXT or MAX_WORDS, or a command line had bytes that are no text.
@@ -141,7 +141,7 @@ def raw_pattern(word: str) -> str | None:
 
 @cache
 def _sources() -> tuple[Mapping[str, str], frozenset[str]]:
-    """Return the characters that fold to each other one, and those that several fold to at once."""
+    """Return the characters that fold to each character, and those that several fold to at once."""
     sources: dict[str, str] = {}
     of_several = set(_JAMO)
     for character in map(chr, chain(*_FOLDED)):

@@ -24,7 +24,7 @@ MAX_IDS = 20_000
 _MAX_TAG = 4096
 """Bytes of a tag in which an id is looked for."""
 _MAX_HEAD = 1024
-"""Bytes of a stanza that are read for an id; in what is longer, the store looks for the tag."""
+"""Bytes of a stanza that are read for an id; the store itself looks for the tag in longer ones."""
 
 _OF_WORDS = Trait.BODY | Trait.ENCRYPTED
 _WORDS = f"""(
