@@ -6,7 +6,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -147,7 +147,8 @@ async def test_a_processor_computes_days_and_months_with_its_own_grants(
 ) -> None:
     store = Store.of(load(dsn_of(guarded, "processor")))
     found = Aggregates(store, "", FOREVER)
-    found.compute([DAY])
+    [days] = found.batches([DAY, DAY - timedelta(days=1)])
+    found.compute(days)
     found.compute_month(DAY.replace(day=1))
     assert found.due_months() == []
     for _ in range(2):
