@@ -58,6 +58,7 @@ def test_an_empty_form_filters_nothing(markup: str) -> None:
         (field("include-groupchat", "0"), Filters(groupchat=False)),
         (field(TEXT_FIELD, "a Rosé"), Filters(text=text_query("a rose"))),
         (field(TEXT_FIELD, ""), Filters()),
+        (field(TEXT_FIELD, ' "\u200b" '), Filters()),
         ("<field type='fixed'><value>note</value></field>", Filters()),
         ("<field var='after-id' type='boolean'><value>a</value></field>", Filters(after_id="a")),
     ],
