@@ -147,7 +147,7 @@ end
 
 -- The sender's id never leaves for somebody else (XEP-0313 §3.5).
 local function on_leaving(data)
-	if is_to_self(data.stanza) then return; end
+	if not ids.has_ids(data.stanza) or is_to_self(data.stanza) then return; end
 	data.stanza = ids.without_ids(data.stanza, data.origin.username.."@"..host);
 end
 
