@@ -55,4 +55,13 @@ local function while_copying(copy, ...)
 	return result;
 end
 
+-- Lists the content of a copy among its tags, from which it was missing. mod_smacks looks there for a result: any other
+-- message that a lost session has not acknowledged is kept offline, or bounces, and rooms expel whom it bounces from.
+local function complete(copy)
+	local content = copy[1];
+	if type(content) == "table" and content ~= copy.tags[1] and content.name then table.insert(copy.tags, 1, content); end
+end
+
+module:hook("delivery/failure", function (event) complete(event.stanza); end, 1);
+
 return { message = message, while_copying = while_copying };

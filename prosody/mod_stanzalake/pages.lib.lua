@@ -33,10 +33,12 @@ local function has_filters(session, kind)
 	return filters and filters[1] ~= nil;
 end
 
--- Whether a session's only filter of stanzas is that of XEP-0198. While the session hibernates it looks into them.
+-- Whether a session's only filter of stanzas is that of XEP-0198. While the session hibernates it looks into them, and
+-- of what is lost with the session the module completes the copies on its own host alone.
 local function has_copies_only(session)
 	local filters = session.smacks and not session.hibernating and session.filters["stanzas/out"];
-	return filters and #filters == 1 and filters[filters[1]] == COPIES;
+	return filters and #filters == 1 and filters[filters[1]] == COPIES
+		and prosody.hosts[session.host].modules.stanzalake ~= nil;
 end
 
 -- Whether a session takes texts, several in a write: no filter looks into a stanza, or makes something of each write.

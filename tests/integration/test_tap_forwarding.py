@@ -450,6 +450,10 @@ async def drowsy(start_server: StartServer, tmp_path: Path) -> Scene:
     """Give a Prosody that tells when a session hibernates, with room for few stanzas meanwhile."""
     (tmp_path / "mod_sleep.lua").write_text(
         'module:hook("smacks-hibernation-start", function () module:log("info", "asleep"); end);\n'
+        'module:hook("delivery/failure", function (event)\n'
+        '\tmodule:log("info", "%s bounced", event.stanza.name);\n'
+        "end, -1);\n"
+        'module:hook("message/offline/handle", function () module:log("info", "kept"); end, 1);\n'
     )
     server = await start_server(
         modules=["stanzalake", "sleep"],
@@ -494,6 +498,25 @@ async def test_a_page_that_was_not_acknowledged_comes_again_as_it_was(drowsy: Sc
     assert came_again(again) == list(bodies)
     assert again.count("<delay ") == 2  # of XEP-0198
     assert "raceback" not in scene.server.log
+
+
+@pytest.mark.parametrize("others", [[], ["two"]])
+async def test_a_page_that_a_lost_session_did_not_acknowledge_is_no_message_to_it(
+    drowsy: Scene, others: Sequence[str]
+) -> None:
+    """It is neither kept with the offline messages, nor bounced; a room expels whom it bounces."""
+    scene = drowsy
+    for resource in others:
+        await scene.server.client("juliet", resource)
+    await manage(scene.juliet, resume="false")
+    scene.query.answer = lambda request: scene.query.reply(
+        request, f"<fin xmlns='{MAM}'/>", [result(request, "r1", "x").replace(" id='r1'", "", 1)]
+    )
+    await scene.juliet.ask("set", QUERY_ALL)
+    scene.juliet.abort()
+    await until(lambda: "Client disconnected" in scene.server.log)
+    await scene.query.round_trip()
+    assert not re.search("message bounced|kept", scene.server.log)
 
 
 async def test_a_page_that_a_sleeping_sessions_queue_cannot_hold_leaves_the_queue_whole(

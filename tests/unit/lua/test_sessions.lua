@@ -18,6 +18,7 @@ local function new_host()
 	local host = { sessions = {}, waiting = {} };
 	local modules = { ["util.time"] = { now = function () time = time + 0.004; return time; end } };
 	local module = { host = "h", log = function () end, measure = function () return function () end; end };
+	function module.hook() end
 	function module.require(_, name) return parts[name]; end
 	function module.get_option_number(_, _, default) return default; end
 	function module.add_timer(_, seconds, callback)
@@ -25,7 +26,7 @@ local function new_host()
 		return { stop = function () end };
 	end
 	local env = setmetatable({
-		module = module, prosody = { full_sessions = host.sessions, hosts = { h = { modules = {} } } };
+		module = module, prosody = { full_sessions = host.sessions, hosts = { h = { modules = { stanzalake = module } } } };
 		require = function (name) return modules[name] or require(name); end;
 	}, { __index = _G });
 	for _, name in ipairs {
@@ -86,7 +87,7 @@ local function keep_copies(session)
 end
 
 local function new_session(jid)
-	local session = { type = "c2s", full_jid = jid, filters = {}, received = {}, expected = {} };
+	local session = { type = "c2s", host = "h", full_jid = jid, filters = {}, received = {}, expected = {} };
 	local kind = math.random(3);
 	-- A filter of any module; then each message of a page is sent by itself.
 	if kind == 1 then session.filters["stanzas/out"] = { function () end }; end
