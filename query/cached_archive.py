@@ -216,10 +216,9 @@ class CachedArchive:
         self, segment: Segment, selection: Selection, limit: int, *, backward: bool
     ) -> tuple[Page, bool]:
         """Return a page of a segment and the snapshot, and whether they have all of it."""
-        older = self._older_part(selection)
-        touches = segment.high >= self._floor - 1
+        part = self._older_part(selection)
         items, ended = _collect(self._known(segment, selection, backward=backward), limit)
-        is_all = segment.low <= older.low if backward else touches or segment.high >= older.high
+        is_all = segment.low <= part.low if backward else segment.high >= part.high
         page = _page(items, backward=backward, more=not (ended and is_all))
         return page, is_all or not ended
 

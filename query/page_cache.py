@@ -170,7 +170,7 @@ class PageCache:
         return await self._current(owner, newest, change)
 
     async def _inbox(self, owner: str, snapshot: Snapshot) -> Inbox:
-        """Return the inbox as of a snapshot, and keep it with what is current by then."""
+        """Return the inbox as of a snapshot, and keep it with the one that is current by then."""
         inbox = await self._source.inbox(owner, snapshot.inbox, snapshot.newest)
         kept = self._snapshots.get(owner)
         if inbox.size > INBOX_BYTES or inbox is snapshot.inbox:
@@ -255,7 +255,7 @@ class PageCache:
         ).cut()
 
     def _keep_segment(self, owner: str, snapshot: Snapshot, segment: Segment) -> None:
-        """Keep what was read ahead with a snapshot, as long as what is current holds it too."""
+        """Keep a segment with the current snapshot, if that covers it and nothing changed."""
         kept = self._snapshots.get(owner)
         if kept and kept.change == snapshot.change and segment.high <= kept.newest:
             self._size += kept.read_ahead.add(segment)

@@ -90,7 +90,7 @@ class Snapshot:
 
     @property
     def size(self) -> int:
-        """Bytes in memory, about; grows with what is read ahead."""
+        """Bytes in memory, about; grows as segments are read."""
         return self._size + self.inbox.size + self.read_ahead.size
 
     @cached_property
