@@ -91,6 +91,8 @@ class ChangeFeed:
         self._polled = -math.inf
         self._asked = -math.inf
         self._wake = asyncio.Event()
+        self._polling = asyncio.Lock()
+        self._polls = 0
 
     @property
     def horizon(self) -> int:
@@ -99,12 +101,27 @@ class ChangeFeed:
 
     def read(self, owner: str) -> int | None:
         """Return the number of an owner's last change; None during one, or if it is unknown."""
-        now = self._clock()
-        self._asked = now
+        self._asked = self._clock()
         self._wake.set()
-        if now - self._polled > HEEDED_WITHIN:
-            return None
-        return self._number_of(owner)
+        return None if self._is_late() else self._number_of(owner)
+
+    async def current(self, owner: str) -> int | None:
+        """Return the number of an owner's last change, which is polled if the last poll is too old.
+
+        Those who ask meanwhile share the poll. On a busy machine polls are late, and without a
+        number every page would be read from the store, which keeps it busy.
+
+        Returns:
+            The number; None during a change, or if the store does not answer.
+        """
+        number, polls = self.read(owner), self._polls
+        if number is None and self._is_late():
+            async with self._polling:
+                if self._polls == polls:
+                    with suppress(StanzalakeError):
+                        await self._poll()
+            number = self.read(owner)
+        return number
 
     async def refresh(self, owner: str) -> int | None:
         """Poll now, and return the number of an owner's last change; None during one.
@@ -132,9 +149,16 @@ class ChangeFeed:
         Raises:
             StoreUnavailable: No answer; may work later.
         """
+        async with self._polling:
+            await self._poll()
+
+    async def _poll(self) -> None:
         begun = self._clock()
         since = 0 if self._since is None else self._since - _OVERLAP
-        changes, now = await asyncio.to_thread(self._source.since, since)
+        try:
+            changes, now = await asyncio.to_thread(self._source.since, since)
+        finally:
+            self._polls += 1
         # A clock that was set back may have stamped changes below the moments asked for.
         if self._since is None or not 0 <= now - self._since <= _GAP:
             self._note_all()
@@ -152,6 +176,9 @@ class ChangeFeed:
         await asyncio.wait({stopping, waking}, return_when=asyncio.FIRST_COMPLETED)
         waking.cancel()
         self.is_idle = False
+
+    def _is_late(self) -> bool:
+        return self._clock() - self._polled > HEEDED_WITHIN
 
     def _number_of(self, owner: str) -> int | None:
         if self._open.is_open(owner, self._since or 0):

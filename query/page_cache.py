@@ -86,7 +86,7 @@ class Changes(Protocol):
     def horizon(self) -> int:
         """The position below which messages may be vanishing from the store."""
 
-    def read(self, owner: str) -> int | None:
+    async def current(self, owner: str) -> int | None:
         """Return the number of the owner's last change; None during one, or if it is unknown."""
 
     async def refresh(self, owner: str) -> int | None:
@@ -127,7 +127,7 @@ class PageCache:
         Returns:
             Whether it is kept; else to open one would load it again.
         """
-        proof = self._prove(request, current=current)
+        proof = await self._prove(request, current=current)
         if proof is None or await self._current(request.owner, *proof) is None:
             return False
         return request.owner in self._snapshots
@@ -140,7 +140,7 @@ class PageCache:
             current: The result of `prepare`.
         """
         owner = request.owner
-        proof = self._prove(request, current=current)
+        proof = await self._prove(request, current=current)
         snapshot = await self._reopen(owner, *proof) if proof else None
         stored = self._source.archive(owner)
         if snapshot is None:
@@ -157,10 +157,12 @@ class PageCache:
             on_read=partial(self._keep_segment, owner, snapshot),
         )
 
-    def _prove(self, request: Request, *, current: bool) -> tuple[int, int] | None:
+    async def _prove(self, request: Request, *, current: bool) -> tuple[int, int] | None:
         """Return `newest` and `change` of a snapshot that is current now; None if none is."""
-        change = self._changes.read(request.owner) if self._limit and current else None
-        return None if change is None or request.newest is None else (request.newest, change)
+        if not (self._limit and current) or request.newest is None:
+            return None
+        change = await self._changes.current(request.owner)
+        return None if change is None else (request.newest, change)
 
     async def _reopen(self, owner: str, newest: int, change: int) -> Snapshot | None:
         """Return the snapshot that was prepared, or another if it is not current any more."""

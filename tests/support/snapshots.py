@@ -38,7 +38,7 @@ class NoChanges:
 
     horizon = 0
 
-    def read(self, _owner: str) -> int:
+    async def current(self, _owner: str) -> int:
         """Return the number of the last change."""
         return 0
 

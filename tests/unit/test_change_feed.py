@@ -170,6 +170,31 @@ async def test_too_many_changes_count_for_everybody(
     assert feed.read(JULIET) != before
 
 
+async def test_a_late_poll_is_made_up_for_by_those_who_ask_together(
+    store: Announcements, feed: ChangeFeed
+) -> None:
+    before = feed.read(JULIET)
+    store.seconds += HEEDED_WITHIN + 1
+    store.announce(ROMEO)
+    assert feed.read(JULIET) is None
+    polls = store.polls
+    found = await asyncio.gather(*(feed.current(owner) for owner in [JULIET] * 9 + [ROMEO]))
+    assert (set(found[:9]), store.polls) == ({before}, polls + 1)
+    assert found[9] not in {None, before}
+    assert await feed.current(JULIET) == before
+    assert store.polls == polls + 1
+
+
+async def test_those_who_ask_together_ask_a_store_that_is_away_once(
+    store: Announcements, feed: ChangeFeed
+) -> None:
+    store.seconds += HEEDED_WITHIN + 1
+    store.is_away = True
+    polls = store.polls
+    assert await asyncio.gather(*(feed.current(JULIET) for _ in range(9))) == [None] * 9
+    assert store.polls == polls + 1
+
+
 async def test_the_store_is_polled_only_while_somebody_reads(store: Announcements) -> None:
     feed, stop = ChangeFeed(store, store.clock), asyncio.Event()
     running = asyncio.create_task(feed.run(stop))

@@ -34,7 +34,7 @@ class CountedChanges:
         self.next_number: int | None = 0
         self.horizon = 0
 
-    def read(self, owner: str) -> int | None:
+    async def current(self, owner: str) -> int | None:
         assert owner == JULIET
         return self.number
 
