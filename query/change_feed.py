@@ -170,8 +170,10 @@ class ChangeFeed:
 
     async def _sleep_until_asked(self, stopping: "asyncio.Task[bool]") -> None:
         self._wake.clear()
-        self.is_idle, self._since = True, None
-        self._open, self._seen = _OpenChanges(), {}
+        # A poll that took so long knows of the changes since the last one alone.
+        async with self._polling:
+            self.is_idle, self._since = True, None
+            self._open, self._seen = _OpenChanges(), {}
         waking = asyncio.create_task(self._wake.wait())
         await asyncio.wait({stopping, waking}, return_when=asyncio.FIRST_COMPLETED)
         waking.cancel()

@@ -1,6 +1,7 @@
 """The feed of changes: what a reader with copies may rely on."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -208,5 +209,35 @@ async def test_the_store_is_polled_only_while_somebody_reads(store: Announcement
     await until(lambda: store.polls > polls)
     await until(lambda: feed.read(JULIET) is not None)
     assert feed.read(JULIET) != before
+    stop.set()
+    await running
+
+
+async def test_a_poll_that_outlasts_the_last_reader_loses_no_open_change(
+    store: Announcements, feed: ChangeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.announce(JULIET, begins=True)
+    await feed.poll()
+    store.now += 300 * SECOND
+    await feed.poll()
+    begins, ends, since = threading.Event(), threading.Event(), store.since
+
+    def hang(at: int) -> tuple[Sequence[Change], int]:
+        begins.set()
+        ends.wait(10)
+        return since(at)
+
+    monkeypatch.setattr(store, "since", hang)
+    store.seconds += 1
+    asking = asyncio.create_task(feed.current(JULIET))
+    await until(begins.is_set)
+    store.seconds += 61
+    stop = asyncio.Event()
+    running = asyncio.create_task(feed.run(stop))
+    await asyncio.sleep(0)
+    ends.set()
+    await asking
+    await until(lambda: feed.is_idle)
+    assert await feed.current(JULIET) is None
     stop.set()
     await running
