@@ -9,9 +9,10 @@ a time.
 import asyncio
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from bench import load
@@ -76,21 +77,24 @@ class Readers:
     corpus: Corpus
     seconds: list[float] = field(default_factory=list)
 
-    async def read(self, manner: str) -> None:
-        """Page in a manner until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for number, (owner, session) in enumerate(self.sessions.items()):
-                if manner == WALKS:
-                    group.create_task(self._walk(session, backward=bool(number % 2)))
-                else:
-                    group.create_task(self._ask(owner, session))
+    def clients(self, manner: str) -> Sequence[Coroutine[None, None, None]]:
+        """Return the clients, each of which pages in a manner until cancelled.
+
+        Their first questions are drawn by then: that takes this process a while.
+        """
+        if manner == WALKS:
+            sessions = enumerate(self.sessions.values())
+            return [self._walk(session, backward=bool(n % 2)) for n, session in sessions]
+        drawn = {o: questions(self.contender, self.corpus, o, PAGE) for o in self.sessions}
+        asked = {owner: chain([next(markups)], markups) for owner, markups in drawn.items()}
+        return [self._ask(session, asked[owner]) for owner, session in self.sessions.items()]
 
     async def _walk(self, session: RawSession, *, backward: bool) -> None:
         async for seconds in walk(session, backward=backward):
             self.seconds.append(seconds)
 
-    async def _ask(self, owner: Owner, session: RawSession) -> None:
-        for markup in questions(self.contender, self.corpus, owner, PAGE):
+    async def _ask(self, session: RawSession, markups: Iterator[str]) -> None:
+        for markup in markups:
             self.seconds.append(await ask(session, markup))
 
 
@@ -144,7 +148,7 @@ async def _run(contender: Contender, corpus: Corpus, seconds: float) -> dict[str
 async def _read(
     reading: Readers, manner: str, talking: Sequence[RawSession], seconds: float, alone: Result
 ) -> Figures:
-    task = asyncio.create_task(reading.read(manner))
+    task = asyncio.create_task(_gather(reading.clients(manner)))
     begun = time.perf_counter()
     paging = await _talk(talking, seconds, reading.corpus.seed)
     rate = len(reading.seconds) / (time.perf_counter() - begun)
@@ -158,6 +162,12 @@ async def _talk(sessions: Sequence[RawSession], seconds: float, seed: int) -> Re
     texts = load.bodies(int(_PAIRS * _RATE * seconds), seed)
     senders, receivers = list(sessions[:_PAIRS]), list(sessions[_PAIRS:])
     return await load.run(senders, receivers, texts, window=load.UNBOUNDED, rate=_RATE)
+
+
+async def _gather(clients: Sequence[Coroutine[None, None, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for client in clients:
+            group.create_task(client)
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:
