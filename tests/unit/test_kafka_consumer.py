@@ -197,6 +197,18 @@ def test_the_highest_of_several_awaited_offsets_counts() -> None:
     assert awaited.read() == {0: 100}
 
 
+def test_offsets_of_partitions_that_do_not_exist_take_little_memory() -> None:
+    now = [1000.0]
+    awaited = AwaitedOffsets(lambda: now[0])
+    awaited.add({0: 1})
+    awaited.add(dict.fromkeys(range(50_000, 80_000), 1))
+    awaited.add({0: 2, 1: 3})
+    assert (len(awaited.read()), awaited.read()[0]) == (10_000, 2)
+    now[0] += 61
+    awaited.add({1: 3})
+    assert awaited.read() == {1: 3}
+
+
 def test_who_waits_for_a_later_batch_is_told_of_this_one_too() -> None:
     awaited = AwaitedOffsets(lambda: 1000.0)
     awaited.add({0: 10, 1: 20})

@@ -30,6 +30,8 @@ _BURST = 10.0
 _LASTING = 60.0
 """Seconds for which an offset is awaited. Nobody waits so long, and a topic that was created anew
 begins at 0: an offset of the former one would end every batch until the new one has reached it."""
+_MAX_PARTITIONS = 10_000
+"""Partitions of which offsets are awaited at most: a record may name any number of others."""
 
 
 class Announcer:
@@ -91,10 +93,13 @@ class AwaitedOffsets:
 
     def add(self, offsets: Mapping[int, int]) -> None:
         """Add awaited offsets, unless a higher one of the partition is awaited."""
-        now, current = self._clock(), self.read()
+        current = self.read()
+        self._awaited = {p: self._awaited[p] for p in current}
+        end = self._clock() + _LASTING
         for partition, offset in offsets.items():
-            if offset >= current.get(partition, 0):
-                self._awaited[partition] = (offset, now + _LASTING)
+            has_room = partition in current or len(self._awaited) < _MAX_PARTITIONS
+            if has_room and offset >= current.get(partition, 0):
+                self._awaited[partition] = (offset, end)
 
     def read(self) -> Mapping[int, int]:
         """Return the offsets that are awaited now, by partition."""
