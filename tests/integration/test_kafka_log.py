@@ -36,6 +36,7 @@ from stanzalake.log.base import (
     Entry,
     Record,
 )
+from stanzalake.log.kafka import consumer as kafka_consumer
 from stanzalake.log.kafka.client import Client, start
 from stanzalake.log.kafka.commits import partition_of
 from stanzalake.log.kafka.log import KafkaLog
@@ -270,6 +271,34 @@ async def test_a_topic_created_anew_is_read_from_its_beginning(
     [record] = await read(consumer, 1)
     assert record.value == b"x"
     assert "the topic was created anew, and is read from offset 0" in caplog.text
+
+
+async def test_a_running_member_reads_a_topic_that_is_created_anew(
+    log: KafkaLog, admin: AIOKafkaAdminClient, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_consumer, "_METADATA_MS", 500)
+    consumer = await log.consumer(EVENTS, GROUP)
+    await log.append(EVENTS, [Entry(OWNERS[0], b"x")] * 2)
+    await consumer.commit(next_offsets(await read(consumer, 2)))
+    await admin.delete_topics([prefix + EVENTS])
+    async with asyncio.timeout(SOON):
+        while await consumer.read(1, 0.1) or consumer.partitions():
+            pass
+        while [e for e in await create(admin, prefix + EVENTS) if e]:
+            pass
+    await visible(admin, prefix + EVENTS)
+    await log.append(EVENTS, [Entry(OWNERS[0], b"y")])
+    [record] = await read(consumer, 1)
+    assert (record.value, record.offset) == (b"y", 0)
+    assert not await log.wait_committed(EVENTS, GROUP, OWNERS[0], 0)
+    await consumer.commit(next_offsets([record]))
+    assert await log.wait_committed(EVENTS, GROUP, OWNERS[0], 0)
+
+
+async def create(admin: AIOKafkaAdminClient, topic: str) -> list[int]:
+    """Create a topic, and return Kafka's error codes."""
+    answer = await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+    return [error[1] for error in answer.topic_errors]
 
 
 async def test_a_processor_hears_at_once_who_waits_for_its_commit(log: KafkaLog) -> None:

@@ -33,6 +33,8 @@ _REVOKE_SECONDS = 10.0
 _REBALANCE_SECONDS = 30.0
 _SILENCE_SECONDS = 60.0
 _NEVER_MS = 2**31 - 1
+_METADATA_MS = 10_000
+"""Between looks for partitions that were added, or of a topic that was created anew."""
 _STEP_RECORDS = 64
 """Records per step of a read; bounds its bytes when large records follow small ones."""
 
@@ -191,6 +193,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
                 max_partition_fetch_bytes=MAX_EVENT,
                 # Heartbeats show that the process lives; the interval of reads does not.
                 max_poll_interval_ms=_NEVER_MS,
+                metadata_max_age_ms=_METADATA_MS,
                 session_timeout_ms=int(self._session * 1000),
                 heartbeat_interval_ms=int(self._session * 1000 / 3),
                 rebalance_timeout_ms=int(_REBALANCE_SECONDS * 1000),
