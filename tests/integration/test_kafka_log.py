@@ -297,7 +297,7 @@ async def test_a_running_member_reads_a_topic_that_is_created_anew(
 
 async def create(admin: AIOKafkaAdminClient, topic: str) -> list[int]:
     """Create a topic, and return Kafka's error codes."""
-    answer = await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+    answer: Any = await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
     return [error[1] for error in answer.topic_errors]
 
 
