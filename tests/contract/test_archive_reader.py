@@ -418,6 +418,6 @@ async def test_messages_are_summarised_once_each(
 ) -> None:
     for rows in ([1, 2, 3], [2, 3]):
         messages.insert(owned([at(second) for second in rows], owner))
-    low, high = at(2).position, at(9).position
-    assert await reader.summarise(owner, Selection(low=low, high=high), high) == (2, low, 1)
-    assert await reader.summarise(owner, Selection(peer=OTHER), high) == (0, 0, 0)
+    low, last, high = (at(second).position for second in (2, 3, 9))
+    assert await reader.summarise(owner, Selection(low=low, high=high), last) == (2, low, 1)
+    assert await reader.summarise(owner, Selection(peer=OTHER), last) == (0, 0, 0)
