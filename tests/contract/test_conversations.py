@@ -4,7 +4,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stanzalake.model.event import VERSION, Erasure, Tombstone
@@ -193,6 +193,13 @@ async def test_a_retracted_message_is_neither_unread_nor_the_last_of_its_convers
 
 @pytest.mark.requirement("430-15")
 @settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@example(
+    given=[
+        at(0, NURSE, "in"),
+        at(1, ROMEO, "in", "<displayed xmlns='urn:xmpp:chat-markers:0' id='m0'/>"),
+    ],
+    read=-1,
+)
 @given(given=rows(), read=st.integers(-1, 8))
 async def test_a_room_is_a_conversation_of_whoever_reads_it(
     messages: Store, reader: ArchiveReader, given: list[Row], read: int

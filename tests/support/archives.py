@@ -120,7 +120,10 @@ class MemoryArchive:
 
     async def room_conversation(self, account: str, displayed: int) -> Conversation:
         seen = [r._replace(direction="out" if r.occupant == account else "in") for r in self._rows]
-        return _conversation(seen, displayed) if seen else Conversation(self._owner, 0, 0)
+        if not seen:
+            return Conversation(self._owner, 0, 0)
+        # Markers that are said in a room are left aside (decision 26).
+        return _conversation(seen, displayed, heeds_markers=False)
 
     def _chosen(self, selection: Selection) -> list[Row]:
         return [r for r in self._rows if _matches(r, selection)]
@@ -166,14 +169,17 @@ class HeardLog:
         raise NotImplementedError
 
 
-def _conversation(rows: Sequence[Row], displayed: int) -> Conversation:
+def _conversation(
+    rows: Sequence[Row], displayed: int, *, heeds_markers: bool = True
+) -> Conversation:
     parsed = {r.position: ET.fromstring(r.stanza) for r in rows}  # noqa: S314  # the tests' own
     words = [r for r in rows if r.kind != "error" and _has_words(parsed[r.position])]
     read = max([displayed, *(r.position for r in words if r.direction == "out")])
     counted = [
         r for r in words if r.direction == "in" and parsed[r.position].find(_CORRECTION) is None
     ]
-    for marker in [r for r in rows if r.direction == "out" and r.kind != "error"][::-1]:
+    sent = [r for r in rows if r.direction == "out" and r.kind != "error"]
+    for marker in sent[::-1] if heeds_markers else ():
         element = parsed[marker.position].find(_DISPLAYED)
         if element is not None:
             older = [
