@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +17,9 @@ from stanzalake.observability.quiet import silence_libraries
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
 
+_NICENESS = 10
+_REMOVALS = frozenset({"delete", "expire"})
+"""Commands that others on the same machine are not to feel: Python's start is half of a delete."""
 _LEVELS = ("debug", "info", "warning", "error")
 _SECTIONS: Sections = {
     "Services": {
@@ -86,6 +90,7 @@ def main() -> NoReturn:
     """Run the command line; failures become a message on stderr and an exit status."""
     # Every file may hold messages or secrets: the log, the store, backups, exports.
     os.umask(0o077)
+    _give_way(sys.argv[1:])
     output.guard()
     status = _run()
     try:
@@ -93,6 +98,12 @@ def main() -> NoReturn:
     except StanzalakeError as error:
         status = status or _report(error)
     sys.exit(status)
+
+
+def _give_way(arguments: Sequence[str]) -> None:
+    """Lower the priority of this process if it removes messages."""
+    if not _REMOVALS.isdisjoint(arguments):
+        os.setpriority(os.PRIO_PROCESS, 0, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _run() -> int:

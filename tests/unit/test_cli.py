@@ -43,6 +43,18 @@ def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize(("command", "niceness"), [("up", 0), ("export", 0), ("delete", 10)])
+def test_removals_give_way_to_services(command: str, niceness: int) -> None:
+    script = (
+        "import atexit, os, sys\n"
+        "atexit.register(lambda: print('niceness', os.nice(0)))\n"
+        "from stanzalake.cli.main import main\n"
+        f"sys.argv = ['stanzalake', {command!r}, '--help']\n"
+        "main()\n"
+    )
+    assert f"niceness {max(os.nice(0), niceness)}\n" in run(script).stdout
+
+
 def packages(modules: str) -> set[str]:
     return {name.partition(".")[0] for name in modules.splitlines()}
 
