@@ -17,7 +17,6 @@ ID_LENGTH = 22
 MIN_KEY_LENGTH = 32
 
 _HALF = 8
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def from_milliseconds(milliseconds: int, sequence: int = 0) -> int:
@@ -105,8 +104,7 @@ def _derive(key: str) -> tuple[bytes, bytes]:
 def _seal(pair: tuple[bytes, bytes], owner: bytes, position: int) -> str:
     tag = hmac.digest(pair[0], owner + position.to_bytes(_HALF), hashlib.sha256)[:_HALF]
     body = _mask(pair[1], owner, tag) ^ position
-    raw = binascii.b2a_base64(tag + body.to_bytes(_HALF), newline=False)
-    return raw[:ID_LENGTH].translate(_URL_SAFE).decode()
+    return base64.urlsafe_b64encode(tag + body.to_bytes(_HALF))[:ID_LENGTH].decode()
 
 
 def _mask(key: bytes, owner: bytes, tag: bytes) -> int:
