@@ -200,10 +200,11 @@ class CachedArchive:
 
         A client that walks through its archive gets several pages from one statement.
         """
-        if not self._is_small() and self._walks(selection, begin, backward=backward):
+        is_small = self._is_small()
+        if not is_small and self._walks(selection, begin, backward=backward):
             ahead = min(AHEAD_MESSAGES, AHEAD_BYTES // self._snapshot.mean_size)
             return max(1, ahead // max(1, limit)) * limit + 1
-        self._on_miss(self._is_small())
+        self._on_miss(is_small)
         return limit + 1
 
     def _walks(self, selection: Selection, begin: int, *, backward: bool) -> bool:

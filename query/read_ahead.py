@@ -1,9 +1,10 @@
 """Messages below a snapshot, read ahead of a client that walks through its archive."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, takewhile
 from sys import getsizeof
 
 from stanzalake.model.page import Item, Page, Selection
@@ -18,6 +19,11 @@ MAX_SEGMENTS = 4
 
 _OVERHEAD = 350
 """Bytes that an item takes besides its stanza, about; its id is 100 of them."""
+
+
+def count_fitting(sizes: Iterable[int], room: int) -> int:
+    """Return how many of the first sizes together are at most a number of bytes."""
+    return sum(1 for _ in takewhile(lambda taken: taken <= room, accumulate(sizes)))
 
 
 def unbounded(selection: Selection) -> Selection:
@@ -74,12 +80,8 @@ class Segment:
 
     def cut(self, *, backward: bool) -> "Segment":
         """Return the part that was read first and is not too large to be kept."""
-        room, kept = AHEAD_BYTES, 0
-        for item in reversed(self.items) if backward else self.items:
-            room -= _size(item)
-            if room < 0:
-                break
-            kept += 1
+        read = reversed(self.items) if backward else self.items
+        kept = count_fitting(map(_size, read), AHEAD_BYTES)
         if kept == len(self.items):
             return self
         if backward:

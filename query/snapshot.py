@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import islice
 from sys import getsizeof
 
-from query.read_ahead import ReadAhead
+from query.read_ahead import ReadAhead, count_fitting
 from stanzalake.model.inbox import Inbox
 from stanzalake.model.page import Selection, StoredMessage
 
@@ -135,12 +135,8 @@ class Snapshot:
 
     def cut(self) -> "Snapshot":
         """Return the snapshot without the oldest messages that pass its bounds."""
-        room, kept = SNAPSHOT_BYTES, 0
-        for message in islice(reversed(self.messages), self.limit):
-            room -= getsizeof(message.stanza)
-            if room < 0:
-                break
-            kept += 1
+        newest = islice(reversed(self.messages), self.limit)
+        kept = count_fitting((getsizeof(message.stanza) for message in newest), SNAPSHOT_BYTES)
         if kept == len(self.messages):
             return self
         border = len(self.messages) - kept

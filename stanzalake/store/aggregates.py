@@ -8,11 +8,11 @@ made of the views of days, and otherwise alike.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from itertools import count
 from typing import Any, NamedTuple
 
 from stanzalake.model.position import from_milliseconds
 from stanzalake.model.retention import Retention
+from stanzalake.store.chunks import split
 from stanzalake.store.client import Store
 from stanzalake.store.migrations import (
     AGGREGATES,
@@ -257,17 +257,7 @@ class Aggregates:
         """Split days to compute, in their order, for calls of `compute`; raises as `due` does."""
         rows = self._store.select(_SIZES, {"days": days}) if len(days) > 1 else ()
         sizes = {row[0]: row[1] for row in rows}
-        batch: list[date] = []
-        messages = 0
-        for day in days:
-            size = sizes.get(day, 0)
-            if batch and (len(batch) == _BATCH_DAYS or messages + size > _BATCH_MESSAGES):
-                yield batch
-                batch, messages = [], 0
-            batch.append(day)
-            messages += size
-        if batch:
-            yield batch
+        return split(days, lambda day: sizes.get(day, 0), _BATCH_MESSAGES, _BATCH_DAYS)
 
     def compute(self, days: Sequence[date]) -> None:
         """Compute the aggregates of days, and have the views read them; raises as `due` does.
@@ -282,8 +272,8 @@ class Aggregates:
         self._store.command(_STAGE, {**span, "as_of": as_of})
         self._insert(_DAYS, {"days": days}, as_of)
         effective = self._now() + _SETTLING
-        moments = (as_of + timedelta(microseconds=n) for n in count(1))
-        rows = [_ComputedDay(*day, effective) for day in zip(days, moments, strict=False)]
+        moments = (as_of + timedelta(microseconds=n) for n in range(1, len(days) + 1))
+        rows = [_ComputedDay(*each, effective) for each in zip(days, moments, strict=True)]
         self._store.insert(rows, _DAYS.record)
         self._drop("staged", [int(as_of.timestamp()) * 1_000_000 + as_of.microsecond])
         log.info("aggregated the messages of %d days, %s to %s", len(days), min(days), max(days))
