@@ -118,17 +118,18 @@ class Cleaner:
             StanzalakeError: The store does not answer for now.
         """
         now = self._clock()
-        self._last_aggregation, found = self._elapsed(), self._aggregates
-        for month in await self._call(found.due_months):
+        self._last_aggregation = self._elapsed()
+        aggregates = self._aggregates
+        for month in await self._call(aggregates.due_months):
             if stop.is_set():
                 return
-            await self._call(partial(found.compute_month, month))
-        for days in await self._call(lambda: [*found.batches(found.due(now))]):
+            await self._call(partial(aggregates.compute_month, month))
+        for days in await self._call(lambda: [*aggregates.batches(aggregates.due(now))]):
             if stop.is_set():
                 return
-            await self._call(partial(found.compute, days))
-        await self._call(partial(found.remove_former, now))
-        await self._call(partial(found.read_recent, now))
+            await self._call(partial(aggregates.compute, days))
+        await self._call(partial(aggregates.remove_former, now))
+        await self._call(partial(aggregates.read_recent, now))
 
     async def _maintain(self, stop: asyncio.Event) -> None:
         try:

@@ -86,11 +86,17 @@ function sender_mt:next_offset()
 	return newest and newest.stop or self.journal.acked;
 end
 
+-- Returns the oldest batch that is to be shipped again, if any.
+function sender_mt:unshipped()
+	for _, batch in ipairs(self.batches) do
+		if not batch.shipped then return batch; end
+	end
+end
+
 -- Returns whether there was a batch to ship, within the window, and it could be.
 function sender_mt:ship_next()
-	for _, batch in ipairs(self.batches) do
-		if not batch.shipped then return self:ship(batch); end
-	end
+	local again = self:unshipped();
+	if again then return self:ship(again); end
 	if #self.batches == self.window or self:next_offset() >= self.journal.written then return false; end
 	local batch = { from = self:next_offset() };
 	if not self:ship(batch) then return false; end
@@ -108,10 +114,7 @@ end
 
 -- Whether a batch is to be shipped again, or there are lines for a whole one.
 function sender_mt:is_behind()
-	for _, batch in ipairs(self.batches) do
-		if not batch.shipped then return true; end
-	end
-	return self.journal.written - self:next_offset() >= self.batch_bytes;
+	return self:unshipped() ~= nil or self.journal.written - self:next_offset() >= self.batch_bytes;
 end
 
 local function trouble_of(reply, why)

@@ -12,12 +12,12 @@ from stanzalake.log.kafka.topics import MAX_REQUEST, Topics
 
 SUBJECT = "Kafka"
 
-_BOTH = (("Read", AWAITED), ("Write", AWAITED))
+_OF_AWAITED = (("Read", AWAITED), ("Write", AWAITED))
 _RIGHTS: Mapping[str, Collection[tuple[str, str]]] = {
     "ingest": {("Write", EVENTS), ("Write", REJECTED)},
-    "processor": {("Read", EVENTS), ("Write", REJECTED), *_BOTH},
-    "query": {("Write", EVENTS), *_BOTH},
-    "up": {("Write", EVENTS), ("Read", EVENTS), ("Write", REJECTED), *_BOTH},
+    "processor": {("Read", EVENTS), ("Write", REJECTED), *_OF_AWAITED},
+    "query": {("Write", EVENTS), *_OF_AWAITED},
+    "up": {("Write", EVENTS), ("Read", EVENTS), ("Write", REJECTED), *_OF_AWAITED},
 }
 """The rights that each service needs on the topics, besides Describe."""
 

@@ -131,7 +131,6 @@ _INSERT = {
     "wait_for_async_insert": 1,
 }
 """https://clickhouse.com/docs/optimize/asynchronous-inserts"""
-_GATHER = {"async_insert": 1}
 
 
 class Row(NamedTuple):
@@ -196,7 +195,7 @@ class Store:
         gather: bool = False,
     ) -> None:
         self.table = table
-        self._of_messages = {**_INSERT, **(_GATHER if gather else {})}
+        self._of_messages = {**_INSERT, "async_insert": int(gather)}
         self._names = {name: table + suffix for name, suffix in _SUFFIXES.items()}
         self._lock = ExitStack()
         self._setting = setting

@@ -8,7 +8,9 @@ import pytest
 from devstack.clickhouse import ClickHouse
 from stanzalake.store import migrations
 from stanzalake.store.client import Store
+from stanzalake.store.erasures import Erasures
 from tests.support.settings import load
+from tests.support.stores import CountingStore
 
 TABLE = "repository"
 
@@ -49,5 +51,14 @@ def messages(dsn: str) -> Iterator[Store]:
     )
     store.command(f"TRUNCATE TABLE {TABLE}")  # the engine in memory outlives its clients
     store.command(f"SYSTEM STOP MERGES {TABLE}")
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def store(messages: Store, dsn: str) -> Iterator[CountingStore]:
+    """Give a store on the same table that counts statements, and knows who had nothing erased."""
+    Erasures(messages).complete()
+    store = CountingStore(dsn, messages.table)
     yield store
     store.close()

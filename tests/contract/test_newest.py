@@ -116,14 +116,6 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-@pytest.fixture(scope="module")
-def store(messages: Store, dsn: str) -> Iterator[CountingStore]:
-    Erasures(messages).complete()
-    store = CountingStore(dsn, messages.table)
-    yield store
-    store.close()
-
-
 @pytest.fixture
 async def reader(store: Store) -> AsyncIterator[ArchiveReader]:
     reader = ArchiveReader(store, SEALER, FOREVER, threads=2)

@@ -1,7 +1,7 @@
 """Clients that page through an archive larger than its snapshot ask the store seldom."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,8 +14,6 @@ from query.rsm import Paging
 from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.model.retention import FOREVER
 from stanzalake.store.archive_reader import ArchiveReader
-from stanzalake.store.client import Store
-from stanzalake.store.erasures import Erasures
 from tests.support.archives import SEALER, START, open_archive, rows
 from tests.support.events import JULIET
 from tests.support.snapshots import NoChanges
@@ -26,13 +24,10 @@ REQUEST = Request("capulet.lit", JULIET, JULIET, None, newest=MAX_POSITION)
 
 
 @pytest.fixture(scope="module")
-def store(messages: Store, dsn: str) -> Iterator[CountingStore]:
+def store(store: CountingStore) -> CountingStore:
     """Give a store with an archive that has 2,500 messages below its snapshot."""
-    Erasures(messages).complete()
-    messages.insert(rows(NUMBER))
-    store = CountingStore(dsn, messages.table)
-    yield store
-    store.close()
+    store.insert(rows(NUMBER))
+    return store
 
 
 @pytest.fixture

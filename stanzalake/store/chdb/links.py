@@ -3,7 +3,7 @@
 import logging
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stanzalake.errors import StoreRefused
@@ -34,9 +34,8 @@ def restore(directory: Path) -> None:
     databases = _databases(directory)
     if not databases:
         return
-    if len(databases) > 1 or not (
-        _is_copy(link, databases[0]) and _are_copies(directory, databases[0])
-    ):
+    [database, *others] = databases
+    if others or not _is_copy(link, database) or not _are_copies(directory, database):
         raise StoreRefused(
             f"{directory} was copied without its symbolic links, and is incomplete, or which "
             "database it had cannot be told: copy it again, with links (cp --archive), or restore "
@@ -46,7 +45,7 @@ def restore(directory: Path) -> None:
         shutil.rmtree(directory / _TABLES, ignore_errors=True)
         shutil.rmtree(link)
     link.parent.mkdir(exist_ok=True)
-    link.symlink_to(Path("..") / databases[0].relative_to(directory))
+    link.symlink_to(Path("..") / database.relative_to(directory))
     log.warning(
         "%s was copied without its symbolic links: the one it needs is made anew", directory
     )
@@ -68,8 +67,7 @@ def _is_copy(place: Path, database: Path) -> bool:
 
 
 def _contents(directory: Path) -> dict[Path, bytes]:
-    files = (file for file in directory.rglob("*") if file.is_file())
-    return {file.relative_to(directory): file.read_bytes() for file in files}
+    return {file.relative_to(directory): file.read_bytes() for file in _files(directory)}
 
 
 def _are_copies(directory: Path, database: Path) -> bool:
@@ -85,5 +83,8 @@ def _are_copies(directory: Path, database: Path) -> bool:
 
 
 def _sizes(directory: Path) -> set[tuple[Path, int]]:
-    files = (file for file in directory.rglob("*") if file.is_file())
-    return {(file.relative_to(directory), file.stat().st_size) for file in files}
+    return {(file.relative_to(directory), file.stat().st_size) for file in _files(directory)}
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    return (file for file in directory.rglob("*") if file.is_file())
