@@ -36,7 +36,7 @@ from stanzalake.errors import (
 from stanzalake.model.event import Message
 from stanzalake.observability.metrics import STORAGE_OPERATIONS
 from stanzalake.store.chdb import analyst_grants, links
-from stanzalake.store.chdb.engine import load_chdb
+from stanzalake.store.chdb.engine import let_rewriting_give_way, load_chdb
 from stanzalake.store.pool import Pool
 
 TRANSIENT = {
@@ -212,6 +212,8 @@ class Store:
             # result would begin that of the next one.
             make = partial(clickhouse_connect.get_client, dsn=dsn, **own)
             self._clients = Pool(make, is_reusable=not embedded)
+            if embedded:
+                let_rewriting_give_way()
         self._column_types: dict[tuple[str, ...], Sequence[ClickHouseType]] = {}
 
     @classmethod

@@ -1,10 +1,12 @@
 """The store client and the schema, on both engines."""
 
+import os
 import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,13 @@ def definition(store: Store, suffix: str = "") -> str:
 
 def merge(store: Store) -> None:
     store.command(f"OPTIMIZE TABLE {store.table} FINAL")
+
+
+def priorities(name: str) -> list[int]:
+    """Return the nice values of this process's threads of a name."""
+    threads = Path("/proc/self/task").glob("*")
+    named = [int(one.name) for one in threads if (one / "comm").read_text().strip() == name]
+    return [os.getpriority(os.PRIO_PROCESS, thread) for thread in named]
 
 
 def positions(store: Store) -> list[int]:
@@ -285,3 +294,10 @@ def test_a_parameter_may_exceed_the_length_of_a_url(store: Store) -> None:
     positions = list(range(15_000))
     found = store.select("SELECT length({positions:Array(UInt64)})", {"positions": positions})
     assert found == [(15_000,)]
+
+
+def test_merges_in_the_own_process_give_way_to_statements(store: Store, dsn: str) -> None:
+    migrations.apply(store, SETTINGS)
+    merging = priorities("MergeMutate")
+    assert bool(merging) == dsn.startswith("chdb:")
+    assert set(merging) <= {10}

@@ -19,6 +19,7 @@ from stanzalake.config.settings import Settings
 from stanzalake.errors import SchemaBehind
 from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import expressions, schema_version
+from stanzalake.store.chdb.engine import let_rewriting_give_way
 from stanzalake.store.client import Store
 from stanzalake.store.dictionary import VIEWS_OF_DAYS, VIEWS_OF_MONTHS
 from stanzalake.store.erasures import Erasures
@@ -309,6 +310,7 @@ def apply(store: Store, settings: Settings) -> list[str]:
     else:
         for migration in missing:
             _apply(store, target.statements(migration), [migration])
+    let_rewriting_give_way()  # by threads that start with the first table
     Erasures(store).fill()
     _record_retention(store, former or settings.retention)
     _apply_settings(store, target, settings)
