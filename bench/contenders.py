@@ -74,6 +74,10 @@ class Ours:
         """Fill the embedded store behind the back of its services, then start them."""
         await self._run("migrate")
         await self._fill(corpus)
+        await self.serve(users)
+
+    async def serve(self, users: Sequence[str]) -> None:
+        """Make accounts, and start the services on the store as it is."""
         self.prosody.extra_host = accounts.PLAIN
         accounts.register(self.prosody, users)
         await self._deployment.start()

@@ -98,24 +98,34 @@ async def walk(session: RawSession, *, backward: bool) -> AsyncIterator[float]:
             anchor = f"<{name}>{edge[1].decode()}</{name}>"
 
 
-async def ask(session: RawSession, markup: str) -> float:
+async def ask(session: RawSession, markup: str, kind: str = "set") -> float:
     """Query a session's own archive; return the seconds until the answer.
+
+    Args:
+        session: The session.
+        markup: The question.
+        kind: Type of its iq.
 
     Raises:
         ConnectionError: The answer is an error.
     """
     start = time.perf_counter()
-    await fetch(session, markup)
+    await fetch(session, markup, kind)
     return time.perf_counter() - start
 
 
-async def fetch(session: RawSession, markup: str) -> bytes:
+async def fetch(session: RawSession, markup: str, kind: str = "set") -> bytes:
     """Query a session's own archive; return the page with all that came before its end.
+
+    Args:
+        session: The session.
+        markup: The question.
+        kind: Type of its iq.
 
     Raises:
         ConnectionError: The answer is an error.
     """
-    session.writer.write(f"<iq type='set' id='question'>{markup}</iq>".encode())
+    session.writer.write(f"<iq type='{kind}' id='question'>{markup}</iq>".encode())
     answer = await session.reader.readuntil(b"</iq>")
     if b"</fin>" not in answer:
         raise ConnectionError("no page came")
