@@ -2,6 +2,7 @@
 
 All contenders hold the same messages and are asked the same questions in turn. Each round begins
 with a restart of all of them, so that the first question of an owner finds nothing remembered.
+Clients acknowledge what they read (XEP-0198), as those in use do.
 """
 
 import random
@@ -55,6 +56,8 @@ class Asked:
             await session.close()
         await self.contender.restart()
         self._sessions = await open_sessions(self.contender.prosody, users)
+        for session in self._sessions.values():
+            await session.manage()
 
     async def ask(self, owner: Owner, markup: str, kind: str) -> None:
         """Ask a question; record its duration and CPU time."""
@@ -125,6 +128,7 @@ def _table(asked: dict[str, Asked], corpus: Corpus) -> Table:
         part="mam",
         title=f"Pages of {PAGE} messages end to end",
         load=f"{corpus.messages:,} messages of {len(corpus.owners):,} owners, pages with counts, "
+        f"acknowledged (XEP-0198), "
         f"{_ROUNDS} rounds with a restart of all before each; seed {corpus.seed}",
         columns=(
             *("archive", "first p50 ms", "first p99 ms", "following p50 ms", "following p99 ms"),

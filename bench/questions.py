@@ -110,8 +110,10 @@ async def ask(session: RawSession, markup: str, kind: str = "set") -> float:
         ConnectionError: The answer is an error.
     """
     start = time.perf_counter()
-    await fetch(session, markup, kind)
-    return time.perf_counter() - start
+    answer = await fetch(session, markup, kind)
+    taken = time.perf_counter() - start
+    session.acknowledge(answer)
+    return taken
 
 
 async def fetch(session: RawSession, markup: str, kind: str = "set") -> bytes:

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+from xml.etree import ElementTree as ET
 
 _SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+_ACKS = "urn:xmpp:sm:3"
 
 
 class RawSession:
@@ -26,6 +28,7 @@ class RawSession:
         self._host = host
         self._port = port
         self._limit = limit
+        self._acknowledged: int | None = None
 
     async def connect(self) -> str:
         """Connect and open a stream; return the features that are offered."""
@@ -49,6 +52,21 @@ class RawSession:
         await self.reader.readuntil(b"</iq>")
         self.write("<presence/>")
         await self.reader.readuntil(b"presence")
+
+    async def manage(self) -> None:
+        """Let the server expect acknowledgements of its stanzas from now on (XEP-0198)."""
+        self.write(f"<enable xmlns='{_ACKS}'/>")
+        await self.reader.readuntil(b"<enabled")
+        await self.reader.readuntil(b"/>")
+        self._acknowledged = 0
+
+    def acknowledge(self, stanzas: bytes) -> None:
+        """Acknowledge stanzas that were read, if the server expects it."""
+        if self._acknowledged is None:
+            return
+        elements = ET.fromstring(b"<read>" + stanzas + b"</read>")  # noqa: S314  # our server's
+        self._acknowledged += sum(not one.tag.startswith(f"{{{_ACKS}}}") for one in elements)
+        self.write(f"<a xmlns='{_ACKS}' h='{self._acknowledged}'/>")
 
     async def close(self) -> None:
         """Close the connection."""
