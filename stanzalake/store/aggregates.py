@@ -38,6 +38,8 @@ _BATCH_MESSAGES = 250_000
 _BATCH_DAYS = 92
 """Days that are computed together."""
 
+_FIRST_DAY = date(1970, 1, 1)
+"""The day that ClickHouse's dates begin with: the one before it is the last, in 2149."""
 _DAY_SECONDS = 86_400
 _RECENT_DAYS = 2
 """Days before the present one that are counted beside it: one, and the evening before that."""
@@ -120,7 +122,7 @@ _STAGE = """
 INSERT INTO {{staged:Identifier}} ({columns}, as_of)
 SELECT {columns}, {{as_of:DateTime64(6, 'UTC')}}
 FROM {{traffic:Identifier}}
-WHERE day BETWEEN {{first:Date}} - 1 AND {{last:Date}}
+WHERE day BETWEEN {{first:Date}} AND {{last:Date}}
     AND (day IN {{days:Array(Date)}} OR day + 1 IN {{days:Array(Date)}})
 """.format(
     columns="day, at, local_hour, host, owner_hash, peer_host, peer_hash, direction, kind,"
@@ -268,7 +270,8 @@ class Aggregates:
             days: At least one.
         """
         as_of = self._now()
-        span = {"days": days, "first": min(days), "last": max(days)}
+        eve = max(_FIRST_DAY, min(days) - timedelta(days=1))
+        span = {"days": days, "first": eve, "last": max(days)}
         self._store.command(_STAGE, {**span, "as_of": as_of})
         self._insert(_DAYS, {"days": days}, as_of)
         effective = self._now() + _SETTLING

@@ -7,7 +7,7 @@ https://clickhouse.com/docs/sql-reference/statements/alter/delete
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stanzalake.config.settings import Settings
@@ -19,7 +19,7 @@ from stanzalake.store import histories
 from stanzalake.store.changes import Changes
 from stanzalake.store.chunks import chunks
 from stanzalake.store.client import Store
-from stanzalake.store.erasures import VISIBLE, Erasures
+from stanzalake.store.erasures import VISIBLE, Erasures, touch_positions
 from stanzalake.store.migrations import Target
 from stanzalake.store.own_retention import SUFFIX as _OWN_RETENTION
 from stanzalake.store.own_retention import WITH_OWN_HORIZON, OwnRetentions
@@ -142,6 +142,7 @@ class Deletion:
         self._expiring = 0
         self._tombstones = Tombstones(store)
         self._keep_retracted = keep_retracted
+        self._touched: Collection[tuple[str, int]] = ()
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Deletion":
@@ -266,8 +267,15 @@ class Deletion:
         return self._erasures.since(seconds_ago(self._log_retention, now))
 
     def _replace_retracted(self) -> bool:
-        """Put tombstones in the place of retracted content, some at a time."""
-        messages = () if self._keep_retracted else self._tombstones.pending()
+        """Put tombstones in the place of retracted content, some at a time.
+
+        Views show it in computed days until these are recorded as changed.
+        """
+        if self._keep_retracted:
+            self._touch_retracted(self._tombstones.kept())
+            return False
+        messages = self._tombstones.pending()
+        self._touch_retracted({(message.owner, message.position) for message in messages})
         if messages:
             log.info("removing the content of %d retracted messages", len(messages))
         statement = f"{self._target.alter(_REPLACE)} {_ASYNCHRONOUS}"
@@ -276,6 +284,11 @@ class Deletion:
             parameters = {"owners": owners, "positions": positions, "stanzas": stanzas}
             self._store.command(statement, parameters)
         return bool(messages)
+
+    def _touch_retracted(self, messages: Collection[tuple[str, int]]) -> None:
+        new = {position for owner, position in messages if (owner, position) not in self._touched}
+        touch_positions(self._store, new)
+        self._touched = frozenset(messages)
 
     def _rows(
         self, retention: Retention, now: float, erasures: Sequence[Erasure], own: bool = True

@@ -67,6 +67,11 @@ FROM {messages:Identifier}
 WHERE owner IN {owners:Array(String)} AND arrayExists(
     (of, low, high) -> owner = of AND position >= low AND position < high,
     {owners:Array(String)}, {lows:Array(UInt64)}, {highs:Array(UInt64)})"""
+_TOUCH_POSITIONS = """
+INSERT INTO {touched:Identifier} (day, at)
+SELECT DISTINCT
+    toDate(toDateTime(intDiv(arrayJoin({positions:Array(UInt64)}), 65536000), 'UTC')),
+    now64(6, 'UTC')"""
 _FILL = """
 INSERT INTO {erased:Identifier} (owner, known) SELECT owner, 1 FROM
 (
@@ -106,6 +111,12 @@ def touch(store: Store, hidden: Iterable[tuple[str, int, int]]) -> None:
     for some in chunks(hidden, lambda span: span[0]):
         owners, lows, highs = map(list, zip(*some, strict=True))
         store.command(_TOUCH, {"owners": owners, "lows": lows, "highs": highs})
+
+
+def touch_positions(store: Store, positions: Collection[int]) -> None:
+    """Record the days of messages as changed; raises as `touch` does."""
+    for some in chunks(sorted(positions), str):
+        store.command(_TOUCH_POSITIONS, {"positions": some})
 
 
 class Erasures:

@@ -4,7 +4,7 @@ A tombstone names its message; the reader looks for the tombstones of the messag
 they hold in whatever order both are written, also for a message that is replayed or restored.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from stanzalake.model.event import Tombstone
@@ -301,3 +301,8 @@ class Tombstones:
         columns = ", ".join(RetractedMessage._fields)
         statement = select(columns, tail=f"LIMIT {_PENDING_ROWS}", source="{retracted:Identifier}")
         return [RetractedMessage(*row) for row in self._store.select(statement)]
+
+    def kept(self) -> Collection[tuple[str, int]]:
+        """Return owner and position of all such messages; raises as `pending` does."""
+        statement = select("owner, position", source="{retracted:Identifier}")
+        return {(owner, position) for owner, position in self._store.select(statement)}

@@ -17,9 +17,11 @@ from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import aggregates, migrations
 from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Row, Store
+from stanzalake.store.deletion import Deletion
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.expressions import MUC_USER
 from stanzalake.store.own_retention import OwnRetentions
+from stanzalake.store.tombstones import TombstoneRow, Tombstones
 from tests.support.archives import START
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import load
@@ -230,6 +232,48 @@ def test_repeats_late_rows_and_erasures_show_at_once_and_in_the_next_computation
     age(store)
     assert compute(store) == DAYS[::-1]
     assert contents(store, *SOME, "pairs", "contents", "response_times") == changed
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_day_changes_with_the_removal_of_what_was_retracted(store: Store, keep: bool) -> None:
+    age(store)
+    compute(store)
+    asked = from_milliseconds(1000 * now_of(store))
+    tombstone = TombstoneRow(JULIET, asked, f"in\n{ROMEO}\nm", ROMEO, ROMEO, "", "<retracted/>")
+    Tombstones(store).write([tombstone])
+    deletion = Deletion(store, keep_retracted=keep)
+    deletion.step(now_of(store))
+    assert days_computed(store) == []
+    counted = contents(store, "contents")
+    assert sum(r[-1] for r in counted["contents"] if r[-2] == 0) == 6
+    age(store)
+    assert compute(store) == DAYS[::-1]
+    assert contents(store, "contents") == counted
+    deletion.step(now_of(store))
+    assert days_computed(store) == DAYS
+
+
+@pytest.mark.parametrize(("former", "latter"), [("never", "1d"), ("1d", "never")])
+def test_all_days_change_with_the_retention(store: Store, former: str, latter: str) -> None:
+    keeps = {"PROSODY_ARCHIVE_STORE": store.table}
+    migrations.apply(store, load(**keeps, PROSODY_ARCHIVE_EXPIRES_AFTER=former))
+    age(store)
+    compute(store)
+    assert days_computed(store) == DAYS
+    migrations.apply(store, load(**keeps, PROSODY_ARCHIVE_EXPIRES_AFTER=latter))
+    assert days_computed(store) == []
+    left = {r[0] for r in contents(store, "daily")["daily"]}
+    assert left == (set(DAYS) if latter == "never" else set())
+
+
+def test_the_first_day_of_all_has_no_evening_before_it(store: Store) -> None:
+    """As of a server that started with its clock at 0."""
+    store.insert([Row(JULIET, from_milliseconds(5000), ROMEO, "", "in", "chat", stanza())])
+    before = contents(store, *SOME, "response_times")
+    assert len({r[0] for r in before["daily"]}) == 4
+    age(store)
+    assert compute(store) == [*DAYS[::-1], date(1970, 1, 1)]
+    assert contents(store, *SOME, "response_times") == before
 
 
 def test_computed_months_have_the_rows_of_their_days(store: Store) -> None:

@@ -374,12 +374,10 @@ def _apply_settings(store: Store, target: Target, settings: Settings) -> None:
     if changes and target.cluster:
         store.command(target.distributed())
     if _is_outdated(store, target):
-        has_other_hours = _has_other_hours(store, target)
-        for statement in target.bodies():
+        # Before, should this be interrupted, and after, for days that are computed meanwhile.
+        touch = (TOUCH_ALL, FORGET_RECENT) if _counts_otherwise(store, target) else ()
+        for statement in (*touch, *target.bodies(), *touch):
             store.command(statement)
-        if has_other_hours:
-            store.command(TOUCH_ALL)
-            store.command(FORGET_RECENT)
 
 
 def _pending_changes(store: Store, target: Target, settings: Settings) -> list[str]:
@@ -424,10 +422,10 @@ def _is_outdated(store: Store, target: Target) -> bool:
     return not all(text in view for view in views for text in expected)
 
 
-def _has_other_hours(store: Store, target: Target) -> bool:
-    """Return whether local hours, in the view and in computed days, are of another time zone."""
+def _counts_otherwise(store: Store, target: Target) -> bool:
+    """Return whether the view and computed days are of another time zone or retention."""
     current = _definition(store, target.local("_bodies"))
-    return _hours(target) not in current
+    return not (_hours(target) in current and target.kept in current)
 
 
 def _hours(target: Target) -> str:
