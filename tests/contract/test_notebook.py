@@ -21,11 +21,13 @@ from tests.support.settings import load
 OMEMO = "<encrypted xmlns='urn:xmpp:omemo:2'/>"
 BEGIN = int(datetime(2026, 9, 1, 8, tzinfo=UTC).timestamp()) * 1000
 HOUR = 3_600_000
+SILENT = 12
+"""The day, from 0, without a message."""
 
 
 def conversation() -> Iterator[Row]:
-    """Give a month in which Juliet answers Romeo after a minute, each day an hour later."""
-    for day in range(30):
+    """Give a month in which Juliet answers Romeo after a minute, each day but one an hour later."""
+    for day in set(range(30)) - {SILENT}:
         for turn in range(day % 5 + 1):
             at = BEGIN + day * 24 * HOUR + (day % 12) * HOUR + turn * 600_000
             text = stanza("hello", OMEMO if day % 3 else "")
@@ -71,7 +73,14 @@ def test_every_cell_of_the_notebook_runs_and_draws(
     assert "max      539.0" in said.getvalue()
     plots = names["plt"]
     assert len(plots.get_fignums()) == 4
+    [messages, _] = plots.figure(1).axes
+    [line] = messages.lines
+    drawn = [int(y) for y in line.get_ydata()]
+    assert [day for day, number in enumerate(drawn) if number == 0] == [SILENT]
     for number in plots.get_fignums():
+        axes = plots.figure(number).axes
+        assert all(axis.get_ylabel() or axis.get_legend() or number == 4 for axis in axes)
+        assert axes[-1].get_xlabel()
         path = tmp_path / f"plot-{number}.png"
         plots.figure(number).savefig(path)
         assert path.stat().st_size > 5000

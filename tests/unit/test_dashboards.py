@@ -1,6 +1,7 @@
 """The dashboards fit Grafana's schema, as the models that Grafana generates from it have it."""
 
 import json
+import re
 import typing
 from collections.abc import Iterator
 from copy import deepcopy
@@ -61,6 +62,25 @@ def unfit(model: object, path: str) -> Iterator[str]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_dashboard_fits_grafanas_schema(file: Any) -> None:
     assert deviations(json.loads(file.read_text())) == []
+
+
+def drawn(panel: dict[str, Any]) -> Iterator[str]:
+    """Give the fields that a panel draws by their names; Grafana draws nothing for another name."""
+    options = panel["options"]
+    yield from (options[name] for name in ("xField", "colorByField") if name in options)
+    fields = options.get("reduceOptions", {}).get("fields", "")
+    yield from re.findall(r"\w+", fields)
+
+
+def test_a_panel_draws_columns_of_its_statement() -> None:
+    board = json.loads((FILES[0].parent / "analytics.json").read_text())
+    named = {}
+    for panel in board["panels"]:
+        [statement] = [target["rawSql"] for target in panel["targets"]]
+        named[panel["title"]] = set(drawn(panel))
+        assert named[panel["title"]] <= set(re.findall(r" AS (\w+)", statement)), panel["title"]
+    assert named["Messages by encryption"] == {"total"}
+    assert named["Messages by length"] == {"characters"}
 
 
 def test_a_deviation_from_the_schema_is_found() -> None:
