@@ -119,7 +119,7 @@ def _export_parquet(
             number = analysis.count(store, view, month, first, last)
             if not number:
                 continue
-            directory.mkdir(parents=True, exist_ok=True)
+            export.make_directory(directory)
             path = directory / f"{view}-{month:%Y-%m}.parquet"
             with export.open_output(path) as file:
                 analysis.write_parquet(store, view, month, first, last, file)

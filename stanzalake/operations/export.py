@@ -133,6 +133,18 @@ def write(output: BinaryIO, form: Format, rows: Iterable[Row]) -> None:
     output.write(form.end().encode())
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory for output, unless it is there.
+
+    Raises:
+        OutputFailed: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputFailed(f"{path} cannot be made: {error.strerror}") from None
+
+
 @contextmanager
 def open_output(path: Path) -> Iterator[BinaryIO]:
     """Open a private file for writing, which replaces `path` when the block succeeds.

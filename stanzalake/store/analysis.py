@@ -15,6 +15,8 @@ _MONTHS = select(
 )
 _DAYS = "day >= {month:Date} AND day < {month:Date} + INTERVAL 1 MONTH"
 _SPAN = "day BETWEEN {start:Date} AND {end:Date}"
+_UNBOUNDED = "SETTINGS max_result_bytes = 0"
+"""Other processes beside `up` have a bound, which is of rows before they are compressed."""
 
 
 def months(store: Store, start: date, end: date) -> Sequence[date]:
@@ -37,6 +39,6 @@ def write_parquet(  # noqa: PLR0913, PLR0917  # what, of when, and where to
     store: Store, view: str, month: date, start: date, end: date, file: BinaryIO
 ) -> None:
     """Write a month's rows of a view within a span of days; raises as `months` does."""
-    statement = select("*", [_DAYS, _SPAN], source="{view:Identifier}")
+    statement = select("*", [_DAYS, _SPAN], _UNBOUNDED, "{view:Identifier}")
     parameters = {"view": f"{store.table}_{view}", "month": month, "start": start, "end": end}
     store.download(statement, parameters, "Parquet", file)

@@ -13,12 +13,13 @@ import pytest
 
 from devstack.clickhouse import ClickHouse
 from devstack.deployment import Deployment
-from stanzalake.config import settings
+from stanzalake.config import data_dir, settings
 from stanzalake.importer.pie import Pie
 from stanzalake.importer.source import ArchivedMessage, ArchivedPreferences, Selection
 from stanzalake.model.event import VERSION, OwnRetention, Tombstone
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
+from stanzalake.store.chdb import sharing
 from stanzalake.store.client import Row, Store
 from stanzalake.store.own_retention import OwnRetentions
 from stanzalake.store.tombstones import TombstoneRow, Tombstones
@@ -344,6 +345,36 @@ async def test_analysts_rows_are_exported_as_parquet_by_month(
     assert set(bodies["owner_hash"]) == set(table["owner_hash"])
     assert all(bodies["body"])
     assert (await filled.run(*arguments, "--start", "2027-01-01"))[0] == 1
+
+
+async def test_a_month_of_any_size_is_exported_beside_up(
+    stanzalake: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A month of a million messages is over the bound of what other processes may read."""
+    large = stanza("x" * 1_000_000)
+    fill(stanzalake, [one._replace(stanza=large) for one in rows(9)])
+    values = settings.load(stanzalake.settings)
+    assert values.store_dir is not None
+    monkeypatch.setitem(sharing.LIMITS, "max_result_bytes", 4_000_000)
+    with data_dir.hold_data_dir(values.data_dir):
+        async with sharing.share_store(values.data_dir, values.store_dir):
+            arguments = ("export", "--format", "parquet", "--output", str(tmp_path / "rows"))
+            status, _, err = await stanzalake.run(*arguments, "--with-texts")
+    assert status == 0, err
+    [path] = (tmp_path / "rows").iterdir()
+    assert len(pd.read_parquet(path)) == 9
+
+
+async def test_a_directory_that_cannot_be_made_is_named(
+    stanzalake: Command, tmp_path: Path
+) -> None:
+    fill(stanzalake, rows(1))
+    (tmp_path / "rows").touch()
+    arguments = ("export", "--format", "parquet", "--output", str(tmp_path / "rows"))
+    status, _, err = await stanzalake.run(*arguments)
+    assert status == 1
+    said = err.splitlines()[-1]
+    assert said == f"stanzalake: {tmp_path / 'rows'} cannot be made: File exists"
 
 
 @pytest.mark.parametrize("filled", ["server"], indirect=True)
