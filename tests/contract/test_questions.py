@@ -8,6 +8,7 @@ import pytest
 from stanzalake.model.position import from_milliseconds
 from stanzalake.store import migrations
 from stanzalake.store.client import Row, Store
+from tests.support.aggregates import age, compute, compute_months
 from tests.support.documents import panels, questions
 from tests.support.events import stanza
 from tests.support.settings import load
@@ -165,3 +166,24 @@ def test_every_panel_of_the_dashboard_is_asked() -> None:
         for mark in test_a_panel_of_the_dashboard_has_its_columns.pytestmark  # type: ignore[attr-defined]  # pytest's own
     ]
     assert {title for title, *_ in asked} == set(panels())
+
+
+def test_no_question_reads_a_message_of_a_computed_day(store: Store) -> None:
+    """But for the one about texts."""
+    asked = {**QUESTIONS, **panels()}
+    before = {
+        heading: store.select(statement)
+        for heading, statement in asked.items()
+        if "_bodies" not in statement
+    }
+    assert len(before) == len(asked) - 1
+    age(store)
+    compute(store)
+    compute_months(store)
+    store.command(f"CREATE TABLE emptied AS {TABLE}")
+    store.command(f"EXCHANGE TABLES {TABLE} AND emptied")
+    after = {heading: store.select(asked[heading]) for heading in before}
+    store.command(f"EXCHANGE TABLES {TABLE} AND emptied")
+    store.command("DROP TABLE emptied")
+    for heading, rows in after.items():
+        assert sorted(map(repr, rows)) == sorted(map(repr, before[heading])), heading
