@@ -19,6 +19,7 @@ from stanzalake.errors import StanzalakeError
 from stanzalake.model.retention import FOREVER
 from stanzalake.store.aggregates import Aggregates
 from stanzalake.store.client import Store
+from stanzalake.store.dictionary import VIEWS_OF_DAYS, VIEWS_OF_MONTHS
 from tests.support.analysts import ANSWERED, ASKED, BELOW, BODIES, ROWS, VIEWS
 from tests.support.clickhouse import (
     PASSWORDS,
@@ -68,11 +69,37 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     server = ClickHouse(directory=directory, users=USERS, environment=passwords)
     (directory / "users.d").mkdir(mode=0o700)
     (directory / "users.d" / ANALYSTS.name).write_text(for_the_engine(ANALYSTS.read_text()))
+    (directory / "users.d" / "narrow.xml").write_text(users_of_one_view())
     with asyncio.Runner() as runner:
         runner.run(server.start())
         fill(server)
         yield server
         runner.run(server.stop())
+
+
+def users_of_one_view() -> str:
+    """Give users each of whom has the grants that the guide names for one view."""
+    users = "".join(
+        f"<only_{view}><password>{view}</password><networks><ip>::/0</ip></networks>"
+        f"<profile>default</profile><quota>default</quota><grants>{grants}</grants></only_{view}>"
+        for view, names in grants_of_one_view().items()
+        for grants in [
+            "".join(f"<query>GRANT SELECT ON stanzalake.messages_{n}</query>" for n in names)
+        ]
+    )
+    return f"<clickhouse><users>{users}</users></clickhouse>"
+
+
+def grants_of_one_view() -> dict[str, list[str]]:
+    of_days = {view: [view, f"{view}_computed", "dirty", "dirty_traffic"] for view in VIEWS_OF_DAYS}
+    of_months = {
+        view: [
+            *(view, f"{view}_computed", "dirty_months"),
+            *of_days["owners" if view == "monthly_owners" else "pairs"],
+        ]
+        for view in VIEWS_OF_MONTHS
+    }
+    return {**of_days, **of_months, "traffic": ["traffic"]}
 
 
 def fill(server: ClickHouse) -> None:
@@ -95,6 +122,17 @@ async def test_analysts_read_the_views_without_addresses(guarded: ClickHouse, us
         for secret in (JULIET, ROMEO, ASKED, ANSWERED):
             assert secret.partition("@")[0] not in text
     store.close()
+
+
+async def test_a_user_of_one_view_needs_the_grants_that_the_guide_names(
+    guarded: ClickHouse,
+) -> None:
+    for view in VIEWS:
+        store = Store.of(load(guarded.dsn(f"only_{view}", view)))
+        assert store.select(f"SELECT * FROM messages_{view}"), view
+        with pytest.raises(StanzalakeError):
+            store.select("SELECT stanza FROM messages")
+        store.close()
 
 
 @pytest.mark.parametrize("user", ["analyst", "analyst_bodies"])
