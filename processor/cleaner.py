@@ -82,6 +82,10 @@ class Cleaner:
             self.regular and since >= self._interval
         )
 
+    def is_aggregation_due(self) -> bool:
+        """Return whether to compute the analysts' aggregates now: hourly or in each interval."""
+        return self.regular and self._elapsed() - self._last_aggregation >= self._every
+
     async def run(self, stop: asyncio.Event) -> None:
         """Clean up whenever due, until `stop` is set."""
         try:
@@ -137,7 +141,7 @@ class Cleaner:
                 await self._call(self._erasures.complete)
             if self.is_due():
                 await self.clean(stop)
-            if self.regular and self._elapsed() - self._last_aggregation >= self._every:
+            if self.is_aggregation_due():
                 await self.aggregate(stop)
         except StanzalakeError as error:
             self._failure.begin(f"the clean-up of the store is put off: {error}")

@@ -27,6 +27,7 @@ from tests.support.archives import START
 from tests.support.events import JULIET, ROMEO, stanza
 from tests.support.settings import load
 from tests.support.stores import migrated_store
+from tests.support.wait import until
 
 DAY_MS = 86_400_000
 DAYS = [date(2026, 9, 21) + timedelta(days=n) for n in range(3)]
@@ -373,6 +374,35 @@ async def test_a_worker_computes_the_days_that_are_due(store: Store) -> None:
     age(store)
     assert months_computed(store) == [MONTH]
     assert store.select("SELECT is_read FROM {recent_reads:Identifier} FINAL") == [(True,)]
+
+
+@pytest.mark.parametrize(("interval", "every"), [("1d", 3600), ("600", 600)])
+async def test_days_are_computed_once_an_hour_or_in_each_interval(
+    store: Store, interval: str, every: int
+) -> None:
+    elapsed = 0.0
+    settings = load(PROSODY_ARCHIVE_CLEANUP_INTERVAL=interval)
+    cleaner = Cleaner(settings, store, elapsed=lambda: elapsed)
+    assert not cleaner.is_aggregation_due()
+    cleaner.regular = True
+    assert cleaner.is_aggregation_due()
+    await cleaner.aggregate(asyncio.Event())
+    elapsed += every - 1
+    assert not cleaner.is_aggregation_due()
+    elapsed += 1
+    assert cleaner.is_aggregation_due()
+
+
+async def test_a_running_worker_computes_days_in_the_background(store: Store) -> None:
+    age(store)
+    cleaner = Cleaner(load(PROSODY_ARCHIVE_EXPIRES_AFTER="never"), store)
+    cleaner.regular = True
+    stop = asyncio.Event()
+    running = asyncio.create_task(cleaner.run(stop))
+    computed = f"SELECT uniqExact(day) FROM {store.table}_computed"
+    await until(lambda: store.select(computed) == [(len(DAYS),)])
+    stop.set()
+    await running
 
 
 def test_a_restore_has_all_days_counted(store: Store) -> None:
