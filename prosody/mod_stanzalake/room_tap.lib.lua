@@ -113,9 +113,9 @@ end
 function tap_mt:start()
 	if module:get_option_boolean("muc_log_presences", false) then self:start_presences(); end
 	module:hook("muc-room-created", function (data) self.empty[data.room] = true; end, 1);
-	module:hook("muc-broadcast-message", function (data)
-		ids.remove_ids(data.stanza, data.room.jid);
-	end, 1);
+	for _, name in ipairs { "muc-broadcast-message", "muc-private-message" } do
+		module:hook(name, function (data) ids.remove_ids(data.stanza, data.room.jid); end, 1);
+	end
 	module:hook("muc-message-is-historic", function (data)
 		return is_archived(data.room) and is_historic(data.stanza) or nil;
 	end, 0);

@@ -37,6 +37,7 @@ SEALER = position.Sealer([KEY])
 GATEWAY = f"irc.{HOST}"
 METADATA = "<metadata xmlns='urn:xmpp:mam:2'/>"
 DISCO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
+FORGED = "<stanza-id xmlns='urn:xmpp:sid:0' by='{}' id='forged'/>"
 
 
 class Scene(NamedTuple):
@@ -181,8 +182,11 @@ async def test_rooms_may_be_archived_only_on_demand_or_always(run: Run, tmp_path
 @pytest.mark.requirement("313-131")
 async def test_private_messages_and_invitations_pass_as_without_us(scene: Scene) -> None:
     await join(scene.romeo, "Romeo")
-    scene.juliet.say(f"{ROOM}/Romeo", "psst", "p1")
-    assert (await scene.romeo.message("p1")).get("from") == f"{ROOM}/Juliet"
+    forged = "".join(FORGED.format(by) for by in (ROOM, ROOM.upper(), f"{ROOM}."))
+    scene.juliet.say(f"{ROOM}/Romeo", "psst", "p1", forged)
+    message = await scene.romeo.message("p1")
+    assert message.get("from") == f"{ROOM}/Juliet"
+    assert "forged" not in dict(stanza_ids(message)).values()
     await scene.ingest.arrival("psst", ROMEO)
     owners = {event.owner for event in scene.ingest.events}
     assert owners == {JULIET, ROMEO}
