@@ -8,6 +8,9 @@ local xmlns_sid = "urn:xmpp:sid:0";
 -- Bytes of one account's chats and ids: a request stays within what the query components take.
 local MAX_BYTES = 64 * 1024;
 
+-- Names that util.json does not write as keys of an object; no chat has one.
+local NO_KEYS = { __array = true, __hash = true };
+
 -- Returns the archive id in an item, if the chat's own archive assigned it.
 local function id_of(item, archive)
 	local displayed = item:get_child("displayed", xmlns_displayed);
@@ -22,7 +25,7 @@ local function read(owner)
 	for _, chat in ipairs(items) do
 		local own_id, room_id = id_of(items[chat], owner), id_of(items[chat], chat);
 		local id = own_id or room_id;
-		if id then
+		if id and not NO_KEYS[chat] then
 			bytes = bytes + #chat + #id + 8;
 			if bytes > MAX_BYTES then break; end
 			own[chat], rooms[chat] = own_id, room_id;

@@ -99,6 +99,10 @@ async def test_an_inbox_follows_what_its_owner_reads_and_writes(tmp_path: Path) 
         assert entries == [(JULIET, "1", None)]
         assert fin.get("all-unread") == "1"
         assert (await inbox(juliet))[0] == [(ROMEO, "0", "hello 3")]
+        # Prosody's JSON does not write them as keys.
+        for name in ("__array", "__hash"):
+            await display(romeo, name, ROMEO, ids[3])
+        assert (await inbox(romeo))[1].get("all-unread") == "1"
 
         romeo.say(JULIET, "good night", "m4")
         await juliet.message("m4")
