@@ -99,13 +99,18 @@ local function choose(owner, form, by, requests)
 		or ("Messages are kept for %s, unless the server keeps them for less."):format(text_of(seconds)) };
 end
 
+-- Whether the user does not want to choose after all, by the command or by its form (XEP-0004 §3.1).
+local function is_cancelled(data)
+	return data.action == "cancel" or data.form ~= nil and data.form.attr.type == "cancel";
+end
+
 -- Offers the command to the host's accounts, each for the archive of the session that asks.
 --   requests: takes the choice (requests.lib.lua)
 --   ask: gets an owner and a function, see ask_state in forwarding.lib.lua
 local function offer(requests, ask)
 	local function handle(_, data)
 		local owner = jid_bare(data.from);
-		if data.action == "cancel" then return { status = "canceled" }; end
+		if is_cancelled(data) then return { status = "canceled" }; end
 		if data.form then return choose(owner, data.form, data.from, requests); end
 		return show(owner, ask);
 	end

@@ -115,6 +115,9 @@ async def test_a_user_chooses_for_the_own_archive_alone(
     assert await bodies(juliet) == ["40 days", "3 days"]
     assert await bodies(romeo) == ["100 days", "40 days", "3 days"]
     assert (await choices(juliet))[1] == "90"
+    cancelled = await execute(juliet, form("7").replace("submit", "cancel"))
+    assert cancelled[0].get("status") == "canceled"
+    assert (await choices(juliet))[1] == "90"
 
     named = f"<field var='owner'><value>{JULIET}</value></field>"
     assert (await execute(romeo, form("7", named)))[0].get("status") == "completed"
