@@ -12,7 +12,10 @@ from stanzalake.xmpp.namespaces import RSM, tag
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"[0-9]{1,20}")
+"""Any integer of 64 bits: clients ask for everything by the greatest that they have."""
+_GREATEST = 10**18
+"""Numbers above it mean no more: no archive has so many messages, and the store takes it."""
 _NAMES = ("max", "after", "before", "index")
 
 
@@ -96,4 +99,4 @@ def _number(values: Mapping[str, str], name: str) -> int | None:
     written = values[name].strip()
     if not _NUMBER.fullmatch(written):
         raise StanzaError("bad-request", f"{name} is not a number from 0")
-    return int(written)
+    return min(int(written), _GREATEST)
