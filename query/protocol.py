@@ -167,6 +167,6 @@ def _iq(rest: "Sequence[Frame]", header: _Header) -> "Element":
         # the request is refused, as any other that makes no sense.
         return ET.Element(_IQ, {"type": "get", "id": header.id, "from": header.asker})
     is_request = iq.tag == _IQ and iq.get("type") in {"get", "set"}
-    if not is_request or not iq.get("id") or iq.get("from") != header.asker:
+    if not is_request or iq.get("id") is None or iq.get("from") != header.asker:
         raise ValueError("no iq of the asker")
     return iq

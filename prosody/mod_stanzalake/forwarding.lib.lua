@@ -25,7 +25,7 @@ local xmlns_mam = "urn:xmpp:mam:2";
 local xmlns_rsm = "http://jabber.org/protocol/rsm";
 local xmlns_query = "urn:stanzalake:query:1";
 
--- Bytes of one iq: two full lists of preferences fit.
+-- Bytes of one iq and of its id: two full lists of preferences fit.
 local MAX_IQ = 128 * 1024;
 -- Bytes of an iq for the inbox, which travels with what the account has displayed.
 local MAX_INBOX_IQ = 16 * 1024;
@@ -244,7 +244,9 @@ function forwarding_mt:new_request(origin, stanza, owner, room)
 	local account, text = jid.bare(stanza.attr.from), text_of(stanza);
 	local payload = stanza.tags[1];
 	local inbox = payload.attr.xmlns == xmlns_inbox and inbox_rooms.parse(payload) or nil;
-	if #text > (inbox and MAX_INBOX_IQ or MAX_IQ) then return nil, "modify", "policy-violation"; end
+	-- Its id travels once more, outside of it.
+	local bytes = #text + #encode_json(stanza.attr.id);
+	if bytes > (inbox and MAX_INBOX_IQ or MAX_IQ) then return nil, "modify", "policy-violation"; end
 	if not self.turns:has_room(account, #text) then return nil, "wait", "resource-constraint"; end
 	return {
 		origin = origin, is_local = origin.type == "c2s", owner = owner, account = account, asker = stanza.attr.from;

@@ -129,6 +129,25 @@ async def test_what_does_no_harm_is_answered(scene: Scene, name: str) -> None:
     assert answer[0].get("complete") == "true"
 
 
+@pytest.mark.parametrize(
+    ("id_", "expected"),
+    [
+        ("", "result"),
+        ("i" * 60_000, "result"),
+        ("\\" * 40_000, "result"),
+        ("i" * 100_000, "error"),
+        ("\\" * 100_000, "error"),
+    ],
+    ids=["empty", "long", "of backslashes", "too long", "too long, of backslashes"],
+)
+async def test_an_iq_is_answered_by_its_id(scene: Scene, id_: str, expected: str) -> None:
+    scene.juliet.send_raw(f"<iq type='set' id='{id_}'>{query()}</iq>")
+    answer = await scene.juliet.answer(id_)
+    assert answer.get("type") == expected
+    if expected == "error":
+        assert condition(answer) == "modify/policy-violation"
+
+
 REQUESTS = {
     "two payloads": ("set", query() + query(), BAD),
     "node": ("set", query(attributes="node='n'"), UNKNOWN),
