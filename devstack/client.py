@@ -168,11 +168,12 @@ class Client(Session):
     async def archive(self, size: int) -> list[ReceivedMessage]:
         """Page through the whole archive, oldest first."""
         messages: list[ReceivedMessage] = []
-        page = await self.page(size=size)
-        messages += page.messages
-        while not page.complete:
-            page = await self.page(page.last, size)
+        after, complete = "", False
+        while not complete:
+            page = await self.page(after, size)
             messages += page.messages
+            # A page that may lack all that is left has no last message to go on from.
+            after, complete = page.last or after, page.complete
         return messages
 
     async def _on_message(self, message: Any) -> None:
