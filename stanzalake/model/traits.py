@@ -4,7 +4,7 @@ from enum import IntFlag
 
 
 class Trait(IntFlag):
-    """A kind of content; the store computes it from the stanza (migrations/traits.sql)."""
+    """A kind of content (migrations/traits.sql, stanzalake/store/traits.py)."""
 
     BODY = 1
     ENCRYPTED = 2

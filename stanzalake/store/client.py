@@ -1,14 +1,16 @@
 """Store client: ClickHouse over HTTP, or the embedded engine (chDB), behind one interface."""
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import accumulate
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.datatypes.base import ClickHouseType
+from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import (
@@ -38,6 +40,7 @@ from stanzalake.observability.metrics import STORAGE_OPERATIONS
 from stanzalake.store.chdb import analyst_grants, links
 from stanzalake.store.chdb.engine import let_rewriting_give_way, load_chdb
 from stanzalake.store.pool import Pool
+from stanzalake.store.traits import traits
 
 TRANSIENT = {
     74: "CANNOT_READ_FROM_FILE_DESCRIPTOR",
@@ -131,6 +134,16 @@ _INSERT = {
     "wait_for_async_insert": 1,
 }
 """https://clickhouse.com/docs/optimize/asynchronous-inserts"""
+_GIVES_TRAITS = {
+    "insert_allow_materialized_columns": 1,
+    # Columns that are not named have their defaults all the same. Otherwise expressions are
+    # planned though their values are given.
+    "input_format_defaults_for_omitted_fields": 0,
+}
+"""https://clickhouse.com/docs/operations/settings/settings"""
+_SMALL_INSERT = 64 * 1024
+"""Characters of stanzas up to which their traits are found sooner than ClickHouse plans to."""
+_TRAITS = get_from_name("UInt16")
 
 
 class Row(NamedTuple):
@@ -177,6 +190,7 @@ class Store:
         server: Extra arguments of `clickhouse_connect.get_client` for a server.
         engine: Extra arguments of `clickhouse_connect.get_client` for the embedded engine.
         gather: Whether a server may gather messages of several writers before it writes a part.
+        distributed: Whether the tables are on a cluster.
         setting: Name of the setting that holds the DSN, quoted in errors.
 
     Raises:
@@ -193,9 +207,13 @@ class Store:
         engine: Mapping[str, Any] | None = None,
         *,
         gather: bool = False,
+        distributed: bool = False,
     ) -> None:
         self.table = table
         self._of_messages = {**_INSERT, "async_insert": int(gather)}
+        # Where a server gathers inserts it plans for all of them at once, and what a cluster makes
+        # of the column is its own.
+        self._may_give_traits = not gather and not distributed
         self._names = {name: table + suffix for name, suffix in _SUFFIXES.items()}
         self._lock = ExitStack()
         self._setting = setting
@@ -238,8 +256,14 @@ class Store:
     @classmethod
     def _open(cls, settings: Settings, dsn: str, setting: str) -> "Store":
         if settings.store_dir is None:
-            gather = settings.clickhouse_async_insert
-            return cls(dsn, settings.store, _options(settings), setting, gather=gather)
+            return cls(
+                dsn,
+                settings.store,
+                _options(settings),
+                setting,
+                gather=settings.clickhouse_async_insert,
+                distributed=bool(settings.clickhouse_cluster),
+            )
         with ExitStack() as lock:
             try:
                 lock.enter_context(data_dir.hold_data_dir(settings.data_dir))
@@ -280,6 +304,10 @@ class Store:
         given = _INSERT if suffix else self._of_messages
         with self._translate_errors(ROW_ERRORS), self._clients.borrow() as client:
             types = self._types(client, table, fields)
+            if fields == Row._fields and self._gives_traits(rows):
+                rows = [(*row, traits(row.stanza)) for row in rows]
+                fields, types = (*fields, "traits"), (*types, _TRAITS)
+                given = {**given, **_GIVES_TRAITS}
             client.insert(table, rows, column_names=fields, column_types=types, settings=given)
 
     def select(
@@ -327,6 +355,10 @@ class Store:
         """Close all connections and release the data directory."""
         self._clients.close()
         self._lock.close()
+
+    def _gives_traits(self, rows: Iterable[Row]) -> bool:
+        sizes = accumulate(len(row.stanza) for row in rows)
+        return self._may_give_traits and all(size <= _SMALL_INSERT for size in sizes)
 
     def _types(
         self, client: Client, table: str, fields: tuple[str, ...]
