@@ -184,6 +184,21 @@ def test_repeats_late_rows_and_erasures_show_at_once_and_in_the_next_computation
     assert contents(store, *SOME, "pairs", "contents", "response_times") == changed
 
 
+def test_an_erasure_changes_the_days_of_what_it_hides(store: Store) -> None:
+    age(store)
+    compute(store)
+    first = row(0, 0).position
+    Erasures(store).write(
+        [Erasure(v=VERSION, owner=JULIET, position=first + 1, start=first, end=first + 1)]
+    )
+    assert days_computed(store) == [DAYS[2]]
+    counted = contents(store, "daily")
+    assert sum(r[-1] for r in counted["daily"] if r[0] == DAYS[0]) == 5
+    age(store)
+    assert compute(store) == [DAYS[1], DAYS[0]]
+    assert contents(store, "daily") == counted
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_day_changes_with_the_removal_of_what_was_retracted(store: Store, keep: bool) -> None:
     age(store)
