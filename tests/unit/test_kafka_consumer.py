@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stanzalake.errors import LogUnavailable
+from stanzalake.log.kafka import awaited as kafka_awaited
 from stanzalake.log.kafka import consumer as kafka_consumer
-from stanzalake.log.kafka.awaited import AwaitedOffsets
+from stanzalake.log.kafka.awaited import AwaitedOffsets, Waiters
 from stanzalake.log.kafka.consumer import KafkaConsumer
 
 TOPIC = "stanzalake.events"
@@ -65,11 +66,11 @@ class Broker:
         return set()
 
 
-class Waiters:
+class Waiting:
     """Stands in for those who wait for commits."""
 
-    awaited = AwaitedOffsets()
     on_heard: Any = None
+    partitions: Any = None
 
     def hear(self) -> None:
         if self.on_heard is not None:
@@ -90,7 +91,7 @@ Moments = st.lists(
 def test_each_record_is_read_once_whenever_it_comes(
     moments: Sequence[tuple[int, int | None]],
 ) -> None:
-    broker, waiters = Broker(), Waiters()
+    broker, waiters = Broker(), Waiting()
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=TickingLoop) as runner:
         patch.setattr(kafka_consumer, "AIOKafkaConsumer", lambda **_: broker)
         consumer = KafkaConsumer({}, TOPIC, "readers", waiters=waiters)  # type: ignore[arg-type]
@@ -102,7 +103,7 @@ async def read_around(
     moments: Sequence[tuple[int, int | None]],
     consumer: KafkaConsumer,
     broker: Broker,
-    waiters: Waiters,
+    waiters: Waiting,
 ) -> Sequence[int]:
     """Return the offsets that reads give while records come around their deadlines."""
     loop = asyncio.get_running_loop()
@@ -216,3 +217,67 @@ def test_who_waits_for_a_later_batch_is_told_of_this_one_too() -> None:
     assert awaited.read() == {1: 20}
     assert awaited.settle({0: 12, 1: 20}) == {1: 20}
     assert awaited.read() == {}
+
+
+class Announcements:
+    """Announcements to a processor, and its answers, without Kafka."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(kafka_awaited, "Announcer", lambda *_: self)
+        patch.setattr(kafka_awaited, "Listener", self._listen)
+        self.now = 1000.0
+        self.interrupted = 0
+        self.answers: list[tuple[int, int]] = []
+        self.waiters = Waiters({}, "awaited", lambda: self.now)
+        self.waiters.on_heard = self._interrupt
+        self.waiters.partitions = lambda: {0}
+
+    def _listen(self, *arguments: Any) -> object:
+        self.hear = arguments[-1]
+        return SimpleNamespace()
+
+    def _interrupt(self) -> None:
+        self.interrupted += 1
+
+    def announce(self, partition: int, offset: int) -> None:
+        self.answers.append((partition, offset))
+
+
+@pytest.fixture
+def announcements(monkeypatch: pytest.MonkeyPatch) -> Announcements:
+    return Announcements(monkeypatch)
+
+
+def test_announcements_that_come_too_fast_are_heeded_together(announcements: Announcements) -> None:
+    for offset in range(1, 101):
+        announcements.hear({0: offset})
+        assert announcements.waiters.awaited() == {0: min(offset, 10)}
+    assert announcements.interrupted == 10
+    announcements.now += 0.21
+    assert announcements.waiters.awaited() == {0: 100}
+
+
+def test_announcements_for_other_processors_do_not_count(announcements: Announcements) -> None:
+    for offset in range(1, 101):
+        announcements.hear({1: offset})
+    announcements.hear({0: 5})
+    assert announcements.waiters.awaited()[0] == 5
+    assert announcements.interrupted == 1
+
+
+def test_who_waits_for_a_partition_is_known_to_the_processor_that_gets_it(
+    announcements: Announcements,
+) -> None:
+    announcements.hear({1: 7})
+    assert announcements.waiters.awaited() == {}
+    announcements.waiters.partitions = lambda: {1}
+    assert announcements.waiters.awaited() == {1: 7}
+
+
+def test_who_announced_too_fast_is_answered_all_the_same(announcements: Announcements) -> None:
+    for offset in range(1, 101):
+        announcements.hear({0: offset})
+    announcements.waiters.answer({0: 100})
+    assert announcements.answers == [(0, 100)]
+    announcements.now += 0.21
+    assert announcements.waiters.awaited() == {}

@@ -8,7 +8,7 @@ itself, or until they see its commit.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +26,7 @@ _PAUSE = 5.0
 """Seconds after a failure before the next attempt."""
 _PER_SECOND = 5.0
 _BURST = 10.0
-"""Signals that are heeded in a row; more of them would make a part in the store for each."""
+"""Times in a row that announcements are heeded; more would make a part in the store for each."""
 _LASTING = 60.0
 """Seconds for which an offset is awaited. Nobody waits so long, and a topic that was created anew
 begins at 0: an offset of the former one would end every batch until the new one has reached it."""
@@ -162,25 +162,40 @@ class Listener:
 class Waiters:
     """Those who wait for the commits of a processor, which hears of them and answers them.
 
+    Announcements that come too fast are heeded together, a fifth of a second later. Those for other
+    processors are kept for when a rebalance brings their partitions.
+
     Args:
         client: Connection arguments of aiokafka's clients.
         topic: The topic's full name.
+        clock: Monotonic time in seconds.
 
     Attributes:
-        awaited: The awaited offset of each partition.
-        on_heard: Called by each announcement.
+        on_heard: Called when an announcement is heeded at once.
+        partitions: Gives the processor's partitions.
     """
 
-    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
-        self._tokens, self._at = _BURST, time.monotonic()
-        self.awaited = AwaitedOffsets()
+    def __init__(
+        self, client: Mapping[str, Any], topic: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._tokens, self._at = _BURST, clock()
+        self._heeded = AwaitedOffsets(clock)
+        self._postponed = AwaitedOffsets(clock)
         self.on_heard: Callable[[], None] | None = None
+        self.partitions: Callable[[], Collection[int]] = tuple
         self._announcer = Announcer(client, topic, WRITTEN)
         self._listener = Listener(client, topic, None, self._heed)
 
+    def awaited(self) -> Mapping[int, int]:
+        """Return the awaited offset of each partition."""
+        self._heed_postponed()
+        return self._heeded.read()
+
     def answer(self, offsets: Mapping[int, int]) -> None:
         """Tell those who wait that everything before the offsets is in the store."""
-        for partition, offset in self.awaited.settle(offsets).items():
+        settled = {**self._heeded.settle(offsets), **self._postponed.settle(offsets)}
+        for partition, offset in settled.items():
             self._announcer.announce(partition, offset)
 
     async def close(self) -> None:
@@ -188,13 +203,21 @@ class Waiters:
         await asyncio.gather(self._listener.close(), self._announcer.close())
 
     def _heed(self, offsets: Mapping[int, int]) -> None:
-        if self._may_heed():
-            self.awaited.add(offsets)
-            if self.on_heard is not None:
-                self.on_heard()
+        self._postponed.add(offsets)
+        if self._heed_postponed() and self.on_heard is not None:
+            self.on_heard()
+
+    def _heed_postponed(self) -> bool:
+        """Heed what was announced, if this processor reads some of it, and heeded little lately."""
+        postponed = self._postponed.read()
+        if not postponed.keys() & set(self.partitions()) or not self._may_heed():
+            return False
+        self._heeded.add(postponed)
+        self._postponed = AwaitedOffsets(self._clock)
+        return True
 
     def _may_heed(self) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         self._tokens = min(_BURST, self._tokens + (now - self._at) * _PER_SECOND)
         self._at = now
         if self._tokens < 1:

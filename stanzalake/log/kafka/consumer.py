@@ -73,6 +73,8 @@ class KafkaConsumer(ConsumerRebalanceListener):
         self._session = session
         self._on_rebalance = on_rebalance or (lambda: None)
         self._waiters = waiters
+        if waiters is not None:
+            waiters.partitions = self.partitions
         self._inner: AIOKafkaConsumer | None = None
         self._heard = 0.0
         self._polls: Mapping[TopicPartition, int | None] = {}
@@ -145,7 +147,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
 
     def awaited(self) -> Mapping[int, int]:
         """Return the offsets that others have announced to wait for."""
-        return self._waiters.awaited.read() if self._waiters else {}
+        return self._waiters.awaited() if self._waiters else {}
 
     async def close(self) -> None:
         """Leave the group."""
