@@ -13,6 +13,9 @@ _LAST_SECONDS = 0.1
 """For the read that a stop interrupts: what the log has comes at once."""
 _BURST = 5.0
 """Batches that may follow each other without a pause after a quiet time."""
+_LONGEST_SECONDS = 2.5
+"""Up to which processors gather for longer as they are more: half the time that a page waits by
+default, if nobody hears that it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Limits:
     Attributes:
         rows: Records in a batch.
         seconds: Age of a batch's first record; also the average time between batches at least,
-            unless they are full or awaited.
+            unless they are full or awaited. Both are for a consumer of all partitions.
         rejected: Consecutive dead letters that stop the worker; 0 for no limit.
     """
 
@@ -35,11 +38,11 @@ class Pace:
     """A token bucket of batches: one for each interval, and a few in a row after a quiet time.
 
     Args:
-        interval: Seconds.
+        interval: Gives the seconds between batches.
         clock: Monotonic time in seconds.
     """
 
-    def __init__(self, interval: float, clock: Callable[[], float]) -> None:
+    def __init__(self, interval: Callable[[], float], clock: Callable[[], float]) -> None:
         self._interval = interval
         self._clock = clock
         self._tokens = _BURST
@@ -57,7 +60,7 @@ class Pace:
 
     def _refill(self) -> None:
         now = self._clock()
-        self._tokens = min(_BURST, self._tokens + (now - self._at) / self._interval)
+        self._tokens = min(_BURST, self._tokens + (now - self._at) / self._interval())
         self._at = now
 
 
@@ -66,13 +69,13 @@ class _Gathered:
     """Records of a batch so far.
 
     Attributes:
-        deadline: Time of the loop at which the batch ends.
+        since: Time of the loop at which the batch began.
         records: The records.
         size: Bytes of their values.
         first: Lowest offset of each partition.
     """
 
-    deadline: float
+    since: float
     records: list[Record] = field(default_factory=list)
     size: int = 0
     first: dict[int, int] = field(default_factory=dict)
@@ -88,7 +91,8 @@ class Gatherer:
     """Collects batches of records, bounded in rows, bytes and age.
 
     A batch ends early if somebody waits for one of its records, or if there are no more records
-    for now and few batches have been made lately.
+    for now and few batches have been made lately. A consumer of some of the partitions gathers for
+    longer, so that all consumers together make as many batches as one would.
 
     Args:
         consumer: Source of records.
@@ -105,7 +109,7 @@ class Gatherer:
         self._retry = retry
         self._stop = stop
         self._clock = asyncio.get_running_loop().time
-        self._pace = Pace(limits.seconds, self._clock)
+        self._pace = Pace(self._interval, self._clock)
 
     async def gather(self) -> tuple[list[Record], str]:
         """Return a batch and the cause of its end: rows, bytes, age, awaited, quiet or stop.
@@ -113,15 +117,15 @@ class Gatherer:
         The batch is empty if no record arrives within a second, or until `stop` is set.
         """
         first = await self._read(self._limits.rows, _IDLE_SECONDS)
-        batch = _Gathered(self._clock() + self._limits.seconds)
+        batch = _Gathered(self._clock())
         batch.add(first)
         while batch.records and not self._stop.is_set():
             cause = self._cause(batch)
             if cause:
                 self._pace.count()
                 return batch.records, cause
-            timeout = min(batch.deadline - self._clock(), _IDLE_SECONDS)
-            batch.add(await self._read(self._limits.rows - len(batch.records), timeout))
+            limit = self._limits.rows - len(batch.records)
+            batch.add(await self._read(limit, self._timeout(batch)))
         return batch.records, "stop"
 
     def _cause(self, batch: _Gathered) -> str:
@@ -130,13 +134,25 @@ class Gatherer:
             return "rows"
         if batch.size >= READ_BYTES:
             return "bytes"
-        if batch.deadline <= self._clock():
+        if self._deadline(batch) <= self._clock():
             return "age"
         if self._is_awaited(batch):
             return "awaited"
         if not any(self._consumer.lag().values()) and self._pace.allows():
             return "quiet"
         return ""
+
+    def _interval(self) -> float:
+        """Return the seconds between batches, by the consumer's present share."""
+        seconds = self._limits.seconds
+        return max(seconds, min(seconds / self._consumer.share(), _LONGEST_SECONDS))
+
+    def _deadline(self, batch: _Gathered) -> float:
+        return batch.since + self._interval()
+
+    def _timeout(self, batch: _Gathered) -> float:
+        # The share may grow during a read.
+        return min(self._deadline(batch) - self._clock(), self._limits.seconds, _IDLE_SECONDS)
 
     def _is_awaited(self, batch: _Gathered) -> bool:
         awaited = self._consumer.awaited()

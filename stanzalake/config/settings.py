@@ -496,7 +496,8 @@ class Settings(BaseModel):
     batch_seconds: float = _setting(
         "STANZALAKE_BATCH_SECONDS",
         0.2,
-        "Seconds for which an insert gathers events",
+        "Seconds for which an insert gathers events; a processor that shares the partitions with "
+        "others gathers for longer, up to 2.5 s",
         gt=0,
         le=60,
     )

@@ -25,7 +25,7 @@ _GRANTS = (
     "set the STANZALAKE_KAFKA_* log-in right, and grant its user what docs/security.md says: "
     "Describe and DescribeConfigs on the topics of events and of dead letters at least"
 )
-_SLOWER = "pages wait up to 0.2 s longer for messages that just came"
+_SLOWER = "pages wait longer for messages that just came"
 _TOOL = "kafka-configs.sh --bootstrap-server ... --alter --entity-type topics --entity-name"
 
 

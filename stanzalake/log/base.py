@@ -72,6 +72,12 @@ class Consumer(Protocol):
     def partitions(self) -> Collection[int]:
         """Return the partitions that this consumer reads, also those without records."""
 
+    def share(self) -> float:
+        """Return the part of the topic's partitions that this consumer reads, above 0 and up to 1.
+
+        It is 1 if unknown, and while nobody could be heard who waits for a commit.
+        """
+
     def lag(self) -> Mapping[int, int]:
         """Return the number of records left to read, by partition, as far as known."""
 

@@ -264,6 +264,10 @@ class LocalConsumer:
         """Return the only partition."""
         return {PARTITION}
 
+    def share(self) -> float:
+        """Return the whole."""
+        return 1.0
+
     def lag(self) -> Mapping[int, int]:
         """Return the number of offsets left, those of other topics included."""
         return {PARTITION: max(0, self._log.end(self._topic) - self._next)}

@@ -1,6 +1,7 @@
 """`stanzalake processor`: workers share the log, join, leave and die."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -138,17 +139,61 @@ async def test_no_event_is_lost_or_doubled_when_workers_join_leave_and_die(
     assert "Traceback" not in first.log.read_text() + second.log.read_text()
 
 
+def share(worker: Service) -> frozenset[str]:
+    """Give the partitions that a worker has said last to read."""
+    said = [line for line in worker.log.read_text().splitlines() if "reading partitions" in line]
+    return frozenset(said[-1].rpartition(": ")[2].split(", ")) if said else frozenset()
+
+
 async def test_workers_share_the_partitions(start: Start) -> None:
     workers = start(), start()
     await asyncio.gather(*(one.start() for one in workers))
 
     def shares() -> set[frozenset[str]]:
-        texts = [one.log.read_text().splitlines() for one in workers]
-        said = [[line for line in lines if "reading partitions" in line][-1] for lines in texts]
-        return {frozenset(line.rpartition(": ")[2].split(", ")) for line in said}
+        return {share(one) for one in workers}
 
     await until(lambda: {len(share) for share in shares()} == {2} and len(shares()) == 2)
     assert frozenset.union(*shares()) == {"0", "1", "2", "3"}
+
+
+async def test_workers_together_make_no_more_parts_than_one(
+    start: Start, log: KafkaLog, clickhouse: ClickHouse
+) -> None:
+    """A slow machine makes fewer parts, never more."""
+    seconds, number, window = 0.6, 4, 9.0
+    workers = [start(STANZALAKE_BATCH_SECONDS=str(seconds)) for _ in range(number)]
+    await asyncio.gather(*(one.start() for one in workers))
+    await until(lambda: all(len(share(one)) == 1 for one in workers), SOON)
+    writer, begin = Writer(log), time.monotonic()
+    while time.monotonic() - begin < window:
+        await writer.write()
+        await asyncio.sleep(0.05)  # the traffic's pace; nothing waits for it
+    made = inserted(clickhouse)
+    # After a quiet time each makes five batches without a pause.
+    assert 0 < made < 5 * number + 2 * (time.monotonic() - begin) / seconds
+    assert await wait_committed(log)
+    assert sorted(stored(clickhouse)) == sorted(writer.written)
+
+
+async def test_who_waits_for_own_messages_waits_for_no_batch_of_several_workers(
+    start: Start, log: KafkaLog
+) -> None:
+    workers = [start(STANZALAKE_BATCH_SECONDS="60") for _ in range(2)]
+    await asyncio.gather(*(one.start() for one in workers))
+    await until(lambda: all(len(share(one)) == 2 for one in workers), SOON)
+    writer = Writer(log)
+    for owner in OWNERS:
+        await writer.write()
+        assert await log.wait_committed(EVENTS, PROCESSOR_GROUP, owner, SOON / 3)
+
+
+def inserted(clickhouse: ClickHouse) -> int:
+    """Give how many parts of messages were inserted: merges have no numbers of their own."""
+    with ExitStack() as stack:
+        store = Store(clickhouse.dsn(), "messages")
+        stack.callback(store.close)
+        statement = "SELECT max(max_block_number) FROM system.parts WHERE table = 'messages'"
+        return int(store.select(statement)[0][0])
 
 
 async def test_an_idle_worker_stops_on_sigterm(start: Start) -> None:

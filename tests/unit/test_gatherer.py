@@ -1,7 +1,10 @@
 """The gatherer waits for nobody while little comes, and batches while much comes."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+import math
+import selectors
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -11,6 +14,7 @@ from processor.retry import Retry
 from stanzalake.log.base import Record
 
 SECONDS = 0.2
+TICK = 0.05
 
 
 class Feed:
@@ -20,6 +24,7 @@ class Feed:
         self.reads = [list(read) for read in reads]
         self.wanted: dict[int, int] = {}
         self.left = 0
+        self.part = 1.0
 
     async def read(self, limit: int, timeout: float) -> Sequence[Record]:
         if not self.reads:
@@ -33,6 +38,9 @@ class Feed:
     def partitions(self) -> Collection[int]:
         raise NotImplementedError
 
+    def share(self) -> float:
+        return self.part
+
     def lag(self) -> Mapping[int, int]:
         return {0: self.left + sum(map(len, self.reads))}
 
@@ -41,6 +49,45 @@ class Feed:
 
     async def close(self) -> None:
         raise NotImplementedError
+
+
+class Stream(Feed):
+    """A feed of a record for each tick of the loop's clock."""
+
+    def __init__(self, part: float) -> None:
+        super().__init__()
+        self.part = part
+        self._next = 0
+
+    async def read(self, limit: int, timeout: float) -> Sequence[Record]:
+        first, clock = self._next, asyncio.get_running_loop().time
+        if first * TICK > clock():
+            await asyncio.sleep(min(timeout, first * TICK - clock()))
+        self._next = max(first, min(first + limit, math.floor(clock() / TICK + 0.01) + 1))
+        return [Record(0, offset, "juliet", b"x") for offset in range(first, self._next)]
+
+
+class FakeTime(selectors.SelectSelector):
+    """A selector that does not wait, but advances the clock of its loop."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += timeout or 0
+        return super().select(0)
+
+
+def run_fast(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on a clock that jumps to the next moment that anything waits for."""
+    time = FakeTime()
+
+    def loop() -> asyncio.AbstractEventLoop:
+        one = asyncio.SelectorEventLoop(time)
+        one.time = lambda: time.now  # type: ignore[method-assign]  # the clock of its timers
+        return one
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(work)
 
 
 async def gather(feed: Feed, batches: int, rows: int = 100) -> list[tuple[list[int], str]]:
@@ -114,9 +161,71 @@ async def test_a_stop_takes_along_the_records_that_are_being_read() -> None:
     assert ([record.offset for record in records], cause) == ([5, 6], "stop")
 
 
+async def count_batches(part: float, seconds: float) -> int:
+    """Return how many batches a processor makes of a steady stream, which nobody waits for."""
+    stop, made = asyncio.Event(), 0
+    one = Gatherer(Stream(part), Limits(10_000, SECONDS), Retry(__name__, "processor", stop), stop)
+    while asyncio.get_running_loop().time() < seconds:
+        made += bool((await one.gather())[0])
+    return made
+
+
+@pytest.mark.parametrize("owned", [[12], [6, 6], [7, 3, 2], [1] * 12])
+def test_the_number_of_batches_does_not_depend_on_the_number_of_processors(
+    owned: Sequence[int],
+) -> None:
+    async def work() -> None:
+        made = await asyncio.gather(*(count_batches(p / sum(owned), 60) for p in owned))
+        assert 60 / SECONDS * 0.8 <= sum(made) <= 60 / SECONDS + 6 * len(owned)
+
+    run_fast(work())
+
+
+@pytest.mark.parametrize(
+    ("part", "seconds", "age"),
+    [(1, 0.2, 0.2), (0.25, 0.2, 0.8), (0.01, 0.2, 2.5), (0.5, 3, 3), (0.5, 60, 60)],
+)
+def test_a_batch_grows_old_with_the_share_up_to_a_limit(
+    part: float, seconds: float, age: float
+) -> None:
+    async def work() -> None:
+        feed, stop = Feed([1]), asyncio.Event()
+        feed.left, feed.part = 1, part
+        one = Gatherer(feed, Limits(100, seconds), Retry(__name__, "processor", stop), stop)
+        assert (await one.gather())[1] == "age"
+        assert asyncio.get_running_loop().time() == pytest.approx(age)
+
+    run_fast(work())
+
+
+def test_a_batch_ends_soon_once_a_rebalance_begins() -> None:
+    """The other members wait for its commit."""
+
+    async def work() -> None:
+        feed, stop, loop = Feed([1]), asyncio.Event(), asyncio.get_running_loop()
+        feed.left, feed.part = 1, 0.1
+        begin = 1.1
+        loop.call_at(begin, setattr, feed, "part", 1.0)
+        one = Gatherer(feed, Limits(100, SECONDS), Retry(__name__, "processor", stop), stop)
+        assert (await one.gather())[1] == "age"
+        assert begin <= loop.time() <= begin + SECONDS
+
+    run_fast(work())
+
+
+def test_a_batch_of_a_small_share_that_a_page_waits_for_ends_at_once() -> None:
+    async def work() -> None:
+        feed = Feed([5, 6])
+        feed.left, feed.part, feed.wanted = 1, 0.1, {0: 6}
+        assert await gather(feed, 1) == [([5, 6], "awaited")]
+        assert not asyncio.get_running_loop().time()
+
+    run_fast(work())
+
+
 def test_a_pace_is_one_batch_an_interval_and_a_few_after_a_quiet_time() -> None:
     now = 0.0
-    pace = Pace(SECONDS, lambda: now)
+    pace = Pace(lambda: SECONDS, lambda: now)
     made = 0
     for step in range(1_000):
         now = step / 100

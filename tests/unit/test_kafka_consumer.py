@@ -69,6 +69,7 @@ class Broker:
 class Waiting:
     """Stands in for those who wait for commits."""
 
+    hears = True
     on_heard: Any = None
     partitions: Any = None
 
@@ -130,6 +131,9 @@ class Member(Broker):
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition(TOPIC, 0)}
 
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        return {0, 1, 2, 3} if topic == TOPIC else None
+
     def last_poll_timestamp(self, partition: TopicPartition) -> int | None:  # noqa: ARG002  # one
         return self.polled
 
@@ -161,6 +165,24 @@ async def test_a_late_commit_does_not_take_back_what_another_member_has_committe
     await consumer.commit({0: 1})
     await consumer.commit({0: 8})
     assert member.committed == [8]
+
+
+async def test_a_share_is_the_whole_unless_it_is_known_and_somebody_can_be_heard(
+    member: Member,
+) -> None:
+    waiters = Waiting()
+    consumer = KafkaConsumer({}, TOPIC, "readers", waiters=waiters)  # type: ignore[arg-type]
+    shares = [consumer.share()]
+    await consumer.read(1, TIMEOUT)
+    for count in (1, 3, 4, 0):
+        await consumer.on_partitions_assigned({TopicPartition(TOPIC, n) for n in range(count)})
+        shares.append(consumer.share())
+        await consumer.on_partitions_revoked(member.assignment())
+        shares.append(consumer.share())
+    assert shares == [1, 0.25, 1, 0.75, 1, 1, 1, 1, 1]
+    await consumer.on_partitions_assigned(member.assignment())
+    waiters.hears = False
+    assert consumer.share() == 1
 
 
 @pytest.mark.parametrize("step", [-86_400, 86_400])
@@ -234,7 +256,7 @@ class Announcements:
 
     def _listen(self, *arguments: Any) -> object:
         self.hear = arguments[-1]
-        return SimpleNamespace()
+        return SimpleNamespace(hears=True)
 
     def _interrupt(self) -> None:
         self.interrupted += 1

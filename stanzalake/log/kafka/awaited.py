@@ -123,6 +123,9 @@ class Listener:
         topic: The topic's full name.
         key: Key of the records.
         heed: Gets the offset of each announced partition.
+
+    Attributes:
+        hears: Whether it is connected.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class Listener:
         self._key = key
         self._heed = heed
         self._trouble = LogOnce(__name__)
+        self.hears = False
         self._task = asyncio.create_task(_repeat(self._listen, self._trouble))
 
     async def close(self) -> None:
@@ -149,6 +153,7 @@ class Listener:
             self._topic, **self._client, group_id=None, auto_offset_reset="latest"
         )
         await kafka.start(reader)
+        self.hears = True
         try:
             async for record in reader:
                 self._trouble.end()
@@ -156,6 +161,7 @@ class Listener:
                     with suppress(ValueError):
                         self._heed(watermarks.read((record.value or b"").decode()))
         finally:
+            self.hears = False
             await kafka.stop(reader)
 
 
@@ -186,6 +192,11 @@ class Waiters:
         self.partitions: Callable[[], Collection[int]] = tuple
         self._announcer = Announcer(client, topic, WRITTEN)
         self._listener = Listener(client, topic, None, self._heed)
+
+    @property
+    def hears(self) -> bool:
+        """Whether announcements arrive."""
+        return self._listener.hears
 
     def awaited(self) -> Mapping[int, int]:
         """Return the awaited offset of each partition."""

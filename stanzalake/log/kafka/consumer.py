@@ -76,6 +76,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         if waiters is not None:
             waiters.partitions = self.partitions
         self._inner: AIOKafkaConsumer | None = None
+        self._share = 1.0
         self._heard = 0.0
         self._polls: Mapping[TopicPartition, int | None] = {}
         # The next offset of each partition with uncommitted records, emptied on a rebalance:
@@ -135,6 +136,14 @@ class KafkaConsumer(ConsumerRebalanceListener):
         """Return the assigned partitions."""
         return {one.partition for one in self._inner.assignment()} if self._inner else set()
 
+    def share(self) -> float:
+        """Return the part of the topic's partitions that is assigned.
+
+        It is 1 during a rebalance, for which the other members wait, and while announcements of
+        those who wait cannot be heard.
+        """
+        return self._share if self._waiters and self._waiters.hears else 1.0
+
     def lag(self) -> Mapping[int, int]:
         """Return the number of records left of each partition read since its assignment."""
         inner = self._inner
@@ -158,13 +167,16 @@ class KafkaConsumer(ConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002  # eager rebalancing revokes all
         """Wait for the commit of the current batch before another member may read it."""
+        self._share = 1.0
         with suppress(TimeoutError):
             async with asyncio.timeout(_REVOKE_SECONDS):
                 await self._all_committed.wait()
         self._release(dict(self._uncommitted))
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Reset the offsets and log the new assignment."""
+        """Reset the offsets, count the share and log the new assignment."""
+        known = self._inner.partitions_for_topic(self._topic) if self._inner else None
+        self._share = len(assigned) / len(known) if assigned and known else 1.0
         self._heard = time.monotonic()
         self._next.clear()
         self._first.clear()
