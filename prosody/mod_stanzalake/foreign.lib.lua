@@ -1,26 +1,8 @@
 -- Refused requests: counts and logs who asked for an archive that is not theirs, or a room's that they may not read.
 
--- A clock that no step of the wall clock moves.
-local now = require "util.time".monotonic;
+local new_throttle = module:require "throttle".new;
 
 local xmlns_mam = "urn:xmpp:mam:2";
-
--- Seconds between lines of the log, however many are refused.
-local LOG_INTERVAL = 10;
-
--- Gives a function that tells whether a line is due, and how many were left out since the last one.
-local function new_throttle()
-	local due, skipped = 0, 0;
-	return function ()
-		if now() < due then
-			skipped = skipped + 1;
-			return false;
-		end
-		local left_out = skipped;
-		due, skipped = now() + LOG_INTERVAL, 0;
-		return true, left_out;
-	end;
-end
 
 -- Returns a function that counts and logs a request.
 local function new_recorder()

@@ -1,6 +1,7 @@
 -- The recorder: writes messages and tombstones to the journal as events, and reports and counts those that cannot be.
 
 local event = module:require "event";
+local new_throttle = module:require "throttle".new;
 local stanzas = module:require "stanzas";
 
 -- Bytes that the stanza of an event, and the whole event, have at most (docs/event.schema.json).
@@ -20,10 +21,21 @@ function recorder_mt:report(trouble)
 	self.trouble = trouble;
 end
 
+-- Says that a message is too large: that is no trouble of the journal, and users can cause it at will.
+function recorder_mt:refuse(owner)
+	self.count_drop(1);
+	local is_due, left_out = self.is_due();
+	if is_due then
+		module:log("warn", "A message of %s is delivered but not archived: it is too large "
+			.."(%d more since the last such line)", owner, left_out);
+	end
+	return false;
+end
+
 -- Returns whether the line of an event could be written; false is a line that is too long.
 function recorder_mt:append(line, owner, position)
-	local place, trouble = nil, "a message is too large";
-	if line and #line <= MAX_EVENT then place, trouble = self.journal:append(line); end
+	if not line or #line > MAX_EVENT then return self:refuse(owner); end
+	local place, trouble = self.journal:append(line);
 	self:report(trouble);
 	if not place then
 		self.count_drop(1);
@@ -64,7 +76,7 @@ end
 
 local function new(journal, sender)
 	return setmetatable({
-		journal = journal, sender = sender, parser = stanzas.new();
+		journal = journal, sender = sender, parser = stanzas.new(), is_due = new_throttle();
 		count = counter("messages", "Messages written to the journal, once for each owner");
 		count_filtered = counter("filtered", "Messages that no archive keeps, by policy, preferences or exclusion");
 		count_drop = counter("dropped", "Messages for which the journal had no room, or that were too large");
