@@ -304,7 +304,7 @@ class Store:
         given = _INSERT if suffix else self._of_messages
         with self._translate_errors(ROW_ERRORS), self._clients.borrow() as client:
             types = self._types(client, table, fields)
-            if fields == Row._fields and self._gives_traits(rows):
+            if not suffix and fields == Row._fields and self._gives_traits(rows):
                 rows = [(*row, traits(row.stanza)) for row in rows]
                 fields, types = (*fields, "traits"), (*types, _TRAITS)
                 given = {**given, **_GIVES_TRAITS}

@@ -142,7 +142,7 @@ class Deletion:
         self._expiring = 0
         self._tombstones = Tombstones(store)
         self._keep_retracted = keep_retracted
-        self._touched: Collection[tuple[str, int]] = ()
+        self._touched: Collection[tuple[str | int, int]] = ()
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Deletion":
@@ -285,10 +285,15 @@ class Deletion:
             self._store.command(statement, parameters)
         return bool(messages)
 
-    def _touch_retracted(self, messages: Collection[tuple[str, int]]) -> None:
-        new = {position for owner, position in messages if (owner, position) not in self._touched}
+    def _touch_retracted(self, retracted: Collection[tuple[str | int, int]]) -> None:
+        """Record the days of positions as changed, unless they came with the same last time.
+
+        Args:
+            retracted: Positions, each with its owner or with the number of its day's.
+        """
+        new = {position for of, position in retracted if (of, position) not in self._touched}
         touch_positions(self._store, new)
-        self._touched = frozenset(messages)
+        self._touched = frozenset(retracted)
 
     def _rows(
         self, retention: Retention, now: float, erasures: Sequence[Erasure], own: bool = True

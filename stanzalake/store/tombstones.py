@@ -8,11 +8,14 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from stanzalake.model.event import Tombstone
+from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Row, Store
 from stanzalake.store.expressions import CHILDREN, MUC_USER, attribute, is_child
 from stanzalake.store.statement import select
 
 SUFFIX = "_tombstones"
+_DAY = 86_400_000
+"""In milliseconds."""
 _PENDING_ROWS = 5000
 
 _RETRACT = "urn:xmpp:message-retract:1"
@@ -302,7 +305,13 @@ class Tombstones:
         statement = select(columns, tail=f"LIMIT {_PENDING_ROWS}", source="{retracted:Identifier}")
         return [RetractedMessage(*row) for row in self._store.select(statement)]
 
-    def kept(self) -> Collection[tuple[str, int]]:
-        """Return owner and position of all such messages; raises as `pending` does."""
-        statement = select("owner, position", source="{retracted:Identifier}")
-        return {(owner, position) for owner, position in self._store.select(statement)}
+    def kept(self) -> Collection[tuple[int, int]]:
+        """Return the number of such messages of each day, with the position of its first.
+
+        Raises as `pending` does.
+        """
+        tail = f"GROUP BY intDiv(position, {from_milliseconds(_DAY)})"
+        rows = self._store.select(
+            select("count(), min(position)", tail=tail, source="{retracted:Identifier}")
+        )
+        return {(number, first) for number, first in rows}
