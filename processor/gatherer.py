@@ -128,6 +128,12 @@ class Gatherer:
             batch.add(await self._read(limit, self._timeout(batch)))
         return batch.records, "stop"
 
+    async def read_late(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Return what there is to read behind a batch, without waiting for more."""
+        room = self._limits.rows - len(records)
+        is_full = room <= 0 or sum(len(record.value) for record in records) >= READ_BYTES
+        return () if is_full else await self._read(room, 0)
+
     def _cause(self, batch: _Gathered) -> str:
         """Return the cause that ends a batch now; empty for none."""
         if len(batch.records) >= self._limits.rows:

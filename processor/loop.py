@@ -98,10 +98,10 @@ class Loop:
         pending: _PendingBatch | None = None
         try:
             while not self._stop.is_set():
+                is_writing = pending is not None
                 rejected, pending = await run_both(self._settle(pending), self._gather())
-                if rejected and pending:
-                    # It may have been judged with a state that the store has rejected since.
-                    pending = pending._replace(batch=await self._judged(pending.records))
+                if is_writing and pending:
+                    pending = await self._complete(pending, rejected=rejected)
                 self._observe_lag()
             await self._settle(pending)
         except Stopped:
@@ -124,6 +124,17 @@ class Loop:
             return _PendingBatch(records, trigger, await self._judged(records))
         except Stopped:
             return None
+
+    async def _complete(self, pending: _PendingBatch, *, rejected: bool) -> _PendingBatch:
+        """Return a batch that waited for a write with what came meanwhile: one write less.
+
+        If the store rejected rows, it may have been judged with a state that there is not.
+        """
+        late = await self._gatherer.read_late(pending.records)
+        if not late and not rejected:
+            return pending
+        records = [*pending.records, *late]
+        return pending._replace(records=records, batch=await self._judged(records))
 
     async def _judged(self, records: Sequence[Record]) -> Batch:
         return await self._retry.until_done(partial(self._judge.judge, records))

@@ -264,6 +264,23 @@ async def test_the_next_batch_is_judged_while_one_is_written(
     assert store.positions == [1, 2, 3]
 
 
+async def test_what_comes_while_a_batch_is_written_takes_one_write(
+    log: LocalLog, judged: type[Counting]
+) -> None:
+    store = Held()
+    async with working(log, store):
+        await send(log, encoded(1))
+        await until(store.entered.is_set)
+        await send(log, encoded(2))
+        await until(lambda: judged.judged == 2)
+        await send(log, encoded(3))
+        await send(log, encoded(4))
+        store.free.set()
+        assert await wait_committed(log)
+    assert store.batches == [1, 3]
+    assert store.positions == [1, 2, 3, 4]
+
+
 async def test_a_batch_is_not_committed_before_its_predecessor(
     log: LocalLog, judged: type[Counting]
 ) -> None:
