@@ -53,12 +53,13 @@ log = logging.getLogger(__name__)
 class Archives(Protocol):
     """Opens archives."""
 
-    async def prepare(self, request: Request, *, current: bool) -> bool:
+    async def prepare(self, request: Request, *, current: bool, inbox: bool = False) -> bool:
         """Load a snapshot for the archive of a request, before its turn for a page.
 
         Args:
             request: The request.
             current: Whether the store has all messages announced before the request.
+            inbox: Whether the request is for an account's inbox.
 
         Returns:
             Whether the archive may be opened as current.
@@ -249,7 +250,8 @@ class Component(component.Component):
         current = stable and question.reads == "messages"
         async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._loads.take(request.account):
             # Owners who wait for their snapshots share a statement: many may, as these are bounded.
-            current = await self._archives.prepare(request, current=current)
+            inbox = question.kind == "inbox" and request.room is None
+            current = await self._archives.prepare(request, current=current, inbox=inbox)
             # A few pages in memory at a time, however many are asked for.
             async with self._pages.take(request.account):
                 # Only now: what was proven current before the wait may not be any more.

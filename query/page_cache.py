@@ -117,20 +117,22 @@ class PageCache:
         self._loads: dict[str, asyncio.Lock] = {}
         self._misses: dict[str, int] = {}
 
-    async def prepare(self, request: Request, *, current: bool) -> bool:
+    async def prepare(self, request: Request, *, current: bool, inbox: bool = False) -> bool:
         """Load a snapshot of the archive of a request, or bring it up to date.
 
         Args:
             request: The request.
             current: Whether the store has all messages announced before the request.
+            inbox: Whether the inbox is asked for: the first is read at the same time.
 
         Returns:
             Whether it is kept; else to open one would load it again.
         """
         proof = await self._prove(request, current=current)
-        if proof is None or await self._current(request.owner, *proof) is None:
+        if proof is None:
             return False
-        return request.owner in self._snapshots
+        load = self._load_with_inbox if inbox else self._current
+        return await load(request.owner, *proof) is not None and request.owner in self._snapshots
 
     async def archive(self, request: Request, *, current: bool) -> Archive:
         """Open the archive of a request.
@@ -174,12 +176,25 @@ class PageCache:
     async def _inbox(self, owner: str, snapshot: Snapshot) -> Inbox:
         """Return the inbox as of a snapshot, and keep it with the one that is current by then."""
         inbox = await self._source.inbox(owner, snapshot.inbox, snapshot.newest)
-        kept = self._snapshots.get(owner)
-        if inbox.size > INBOX_BYTES or inbox is snapshot.inbox:
-            return inbox
-        if kept and kept.change == snapshot.change and inbox.up_to <= kept.newest:
-            self._keep(owner, replace(kept, inbox=inbox))
+        if inbox is not snapshot.inbox:
+            self._keep_inbox(owner, inbox, snapshot.change)
         return inbox
+
+    def _keep_inbox(self, owner: str, inbox: Inbox, change: int) -> None:
+        kept = self._snapshots.get(owner)
+        is_current = kept and kept.change == change and inbox.up_to <= kept.newest
+        if kept and is_current and inbox.size <= INBOX_BYTES:
+            self._keep(owner, replace(kept, inbox=inbox))
+
+    async def _load_with_inbox(self, owner: str, newest: int, change: int) -> Snapshot | None:
+        """Return the owner's snapshot as `_current` does; a first one gets its inbox."""
+        if owner in self._snapshots:
+            return await self._current(owner, newest, change)
+        snapshot, inbox = await asyncio.gather(
+            self._current(owner, newest, change), self._source.inbox(owner, Inbox(), newest)
+        )
+        self._keep_inbox(owner, inbox, change)
+        return snapshot
 
     def _miss(self, owner: str, pays: bool) -> None:  # called by position alone
         """Count a request beyond a snapshot: the next request may load a larger one."""

@@ -33,9 +33,11 @@ _CORRECTION = "{urn:xmpp:message-correct:0}replace"
 _DISPLAYED = "{urn:xmpp:chat-markers:0}displayed"
 
 
-async def open_archive(cache: PageCache, request: Request, *, current: bool = True) -> Archive:
+async def open_archive(
+    cache: PageCache, request: Request, *, current: bool = True, inbox: bool = False
+) -> Archive:
     """Open the archive of a request as the query component does."""
-    prepared = await cache.prepare(request, current=current)
+    prepared = await cache.prepare(request, current=current, inbox=inbox)
     return await cache.archive(request, current=prepared)
 
 

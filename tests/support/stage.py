@@ -83,7 +83,7 @@ class Stage:
         self.stored = MemoryArchive(rows(3))
         self.failure: Exception | None = None
         self.owners: list[str] = []
-        self.prepared: list[str] = []
+        self.prepared: list[tuple[str, bool]] = []
         self.current: list[bool] = []
         self.accesses = AccessLog(access_log)
         self.component = Component(
@@ -97,8 +97,8 @@ class Stage:
         self.end = StreamEnd()
         self.connect()
 
-    async def prepare(self, request: Request, *, current: bool) -> bool:
-        self.prepared.append(request.owner)
+    async def prepare(self, request: Request, *, current: bool, inbox: bool = False) -> bool:
+        self.prepared.append((request.owner, inbox))
         return current
 
     async def archive(self, request: Request, *, current: bool) -> Archive:

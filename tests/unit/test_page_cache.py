@@ -18,6 +18,7 @@ from stanzalake.model.position import Sealer
 from tests.support.archives import SEALER, MemoryArchive, open_archive, row
 from tests.support.events import JULIET, ROMEO
 from tests.support.snapshots import stored_message, summary
+from tests.support.wait import until
 
 
 class CountedChanges:
@@ -397,3 +398,71 @@ async def test_an_inbox_is_extended_until_the_archive_changes() -> None:
     store.changes.number = store.changes.next_number = 1
     assert await newest(35) == 30
     assert store.inboxes == [-1, 25, -1]
+
+
+async def test_a_first_inbox_is_read_beside_its_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CountedStore(10, 20)
+    cache = cache_of(store)
+    begun, load = asyncio.Event(), store.newest
+
+    async def newest(owner: str, low: int, limit: int) -> NewestMessages:
+        async with asyncio.timeout(10):
+            await begun.wait()
+        return await load(owner, low, limit)
+
+    async def inbox(_owner: str, known: Inbox, up_to: int) -> Inbox:
+        store.inboxes.append(known.up_to)
+        begun.set()
+        return Inbox({ROMEO: ConversationState(20)}, 0, up_to)
+
+    monkeypatch.setattr(store, "newest", newest)
+    monkeypatch.setattr(store, "inbox", inbox)
+    request = Request("capulet.lit", JULIET, JULIET, None, newest=25)
+    archive = await open_archive(cache, request, inbox=True)
+    assert [c.newest for c in await archive.conversations({})] == [20]
+    assert store.inboxes == [-1, 25]  # then from its end on, where there is nothing
+
+
+async def test_an_inbox_from_before_a_change_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CountedStore(10, 20)
+    cache = cache_of(store)
+    read = store.inbox
+
+    async def inbox(owner: str, known: Inbox, up_to: int) -> Inbox:
+        found = await read(owner, known, up_to)
+        if len(store.inboxes) == 1:
+            store.rows.pop()
+            store.changes.number = store.changes.next_number = 1
+        return found
+
+    monkeypatch.setattr(store, "inbox", inbox)
+    request = Request("capulet.lit", JULIET, JULIET, None, newest=25)
+    archive = await open_archive(cache, request, inbox=True)
+    assert [c.newest for c in await archive.conversations({})] == [10]
+
+
+async def test_a_late_inbox_is_not_kept_with_the_snapshot_of_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = CountedStore(10, 20)
+    cache = cache_of(store)
+    held, read = asyncio.Event(), store.inbox
+
+    async def inbox(owner: str, known: Inbox, up_to: int) -> Inbox:
+        if known.up_to >= up_to:
+            return known
+        found = await read(owner, known, up_to)
+        await held.wait()
+        return found
+
+    monkeypatch.setattr(store, "inbox", inbox)
+    request = Request("capulet.lit", JULIET, JULIET, None, newest=25)
+    late = asyncio.create_task(cache.prepare(request, current=True, inbox=True))
+    await until(lambda: bool(store.reads and store.inboxes))
+    store.rows.pop()
+    store.changes.number = store.changes.next_number = 1
+    assert await cache.prepare(request, current=True)
+    held.set()
+    assert await late
+    archive = await cache.archive(request, current=True)
+    assert [c.newest for c in await archive.conversations({})] == [10]

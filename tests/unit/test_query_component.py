@@ -337,6 +337,14 @@ async def test_an_owner_with_many_slow_pages_holds_up_no_other_owner(
     assert stage.owners == [JULIET, NURSE], "the embedded store has one page of an account at work"
 
 
+async def test_a_snapshot_is_prepared_for_what_is_asked(stage: Stage) -> None:
+    stage.grant()
+    stage.ask(query())
+    stage.ask("<inbox xmlns='urn:xmpp:inbox:1'/>", "get", id="I")
+    await until(lambda: len(stage.prepared) == 2)
+    assert sorted(stage.prepared) == [(JULIET, False), (JULIET, True)]
+
+
 async def test_more_owners_wait_for_their_snapshots_together_than_have_pages_in_memory(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
