@@ -134,7 +134,7 @@ _INSERT = {
     "wait_for_async_insert": 1,
 }
 """https://clickhouse.com/docs/optimize/asynchronous-inserts"""
-_GIVES_TRAITS = {
+GIVES_TRAITS = {
     "insert_allow_materialized_columns": 1,
     # Columns that are not named have their defaults all the same. Otherwise expressions are
     # planned though their values are given.
@@ -143,7 +143,7 @@ _GIVES_TRAITS = {
 """https://clickhouse.com/docs/operations/settings/settings"""
 _SMALL_INSERT = 64 * 1024
 """Characters of stanzas up to which their traits are found sooner than ClickHouse plans to."""
-_TRAITS = get_from_name("UInt16")
+_TRAITS = "traits"
 
 
 class Row(NamedTuple):
@@ -300,14 +300,24 @@ class Store:
         if not rows:
             return
         STORAGE_OPERATIONS.labels("archive", "insert").inc()
-        table, fields = self.table + suffix, rows[0]._fields
-        given = _INSERT if suffix else self._of_messages
+        fields, given = rows[0]._fields, _INSERT if suffix else self._of_messages
+        if not suffix and fields == Row._fields and self._gives_traits(rows):
+            try:
+                with_traits = [(*row, traits(row.stanza)) for row in rows]
+                self._insert(with_traits, suffix, (*fields, _TRAITS), {**given, **GIVES_TRAITS})
+            except StoreRefused:
+                # A profile may forbid the settings. If the rows are at fault, they are here, too.
+                self._insert(rows, suffix, fields, given)
+                self._may_give_traits = False
+        else:
+            self._insert(rows, suffix, fields, given)
+
+    def _insert(
+        self, rows: Sequence[Any], suffix: str, fields: tuple[str, ...], given: dict[str, Any]
+    ) -> None:
+        table = self.table + suffix
         with self._translate_errors(ROW_ERRORS), self._clients.borrow() as client:
             types = self._types(client, table, fields)
-            if not suffix and fields == Row._fields and self._gives_traits(rows):
-                rows = [(*row, traits(row.stanza)) for row in rows]
-                fields, types = (*fields, "traits"), (*types, _TRAITS)
-                given = {**given, **_GIVES_TRAITS}
             client.insert(table, rows, column_names=fields, column_types=types, settings=given)
 
     def select(
@@ -369,7 +379,11 @@ class Store:
         """
         key = (table, *fields)
         if key not in self._column_types:
-            self._column_types[key] = client.create_insert_context(table, fields).column_types
+            # The driver knows nothing of a computed column.
+            named = [field for field in fields if field != _TRAITS]
+            types = client.create_insert_context(table, named).column_types
+            given = [get_from_name("UInt16")] if _TRAITS in fields else []
+            self._column_types[key] = [*types, *given]
         return self._column_types[key]
 
     def _bind(self, statement: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stanzalake.model.traits import Trait
-from stanzalake.store import expressions
+from stanzalake.store import client, expressions
 from stanzalake.store.client import Row, Store
 from stanzalake.store.traits import traits
 from tests.support.events import ROMEO, stanza
@@ -113,3 +113,16 @@ def test_an_insert_of_any_size_leaves_the_same_traits(store: Store, length: int)
         {"owner": f"{length}@a"},
     )
     assert [Trait(bits) for (bits,) in found] == [Trait.BODY, Trait.BODY | Trait.REPLY, Trait(0)]
+
+
+def test_a_user_who_may_not_give_traits_has_them_computed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(client.GIVES_TRAITS, "no_such_setting", 1)
+    text = stanza("b", "<reply xmlns='urn:xmpp:reply:0' id='m'/>")
+    for position in range(2):
+        store.insert([Row("refused@a", position, ROMEO, "", "in", "chat", text)])
+    found = store.select(
+        "SELECT traits FROM {messages:Identifier} WHERE owner = 'refused@a' ORDER BY position"
+    )
+    assert found == [(Trait.BODY | Trait.REPLY,)] * 2
