@@ -319,8 +319,8 @@ def _hold_targets(ours: Figures, theirs: Figures) -> list[Target]:
 def _erasure_targets(erasing: Erasing, size: int) -> list[Target]:
     """Return the targets of erasures.
 
-    The p99 of pages is compared with that beside the same commands without anything to erase: on
-    two processors the start of any command is felt in a page of a hundred.
+    The p99 of pages is also compared with that beside the same commands without anything to erase:
+    on two processors the start of any command is felt in a page of a hundred.
     """
     quiet, idle, loaded = erasing.quiet, erasing.idle, erasing.loaded
     ratios = {
@@ -332,7 +332,6 @@ def _erasure_targets(erasing: Erasing, size: int) -> list[Target]:
         for share, here, there in zip(
             ("p50", "p99"), _shares(without), _shares(during), strict=True
         )
-        if (name, share) != ("others' pages", "p99")
     }
     pages = percentile(loaded.pages, 0.99) / percentile(idle.pages, 0.99)
     ratios["times the p99 of others' pages beside an erasure of nothing"] = pages
