@@ -182,8 +182,9 @@ class PageCache:
 
     def _keep_inbox(self, owner: str, inbox: Inbox, change: int) -> None:
         kept = self._snapshots.get(owner)
-        is_current = kept and kept.change == change and inbox.up_to <= kept.newest
-        if kept and is_current and inbox.size <= INBOX_BYTES:
+        if kept is None or kept.change != change or kept.newest < inbox.up_to:
+            return
+        if inbox.size <= INBOX_BYTES:
             self._keep(owner, replace(kept, inbox=inbox))
 
     async def _load_with_inbox(self, owner: str, newest: int, change: int) -> Snapshot | None:

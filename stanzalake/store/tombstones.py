@@ -8,14 +8,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from stanzalake.model.event import Tombstone
-from stanzalake.model.position import from_milliseconds
 from stanzalake.store.client import Row, Store
 from stanzalake.store.expressions import CHILDREN, MUC_USER, attribute, is_child
 from stanzalake.store.statement import select
 
 SUFFIX = "_tombstones"
-_DAY = 86_400_000
-"""In milliseconds."""
 _PENDING_ROWS = 5000
 
 _RETRACT = "urn:xmpp:message-retract:1"
@@ -310,7 +307,7 @@ class Tombstones:
 
         Raises as `pending` does.
         """
-        tail = f"GROUP BY intDiv(position, {from_milliseconds(_DAY)})"
+        tail = "GROUP BY toDate(toDateTime(intDiv(position, 65536000), 'UTC'))"
         rows = self._store.select(
             select("count(), min(position)", tail=tail, source="{retracted:Identifier}")
         )
