@@ -27,6 +27,10 @@ _THREADS = 2
 """For judging and writing."""
 
 
+_EARLY = frozenset({"awaited", "quiet"})
+"""Causes of the end of small batches: others would be judged twice for a few records more."""
+
+
 class _PendingBatch(NamedTuple):
     """A batch between gathering and commit.
 
@@ -130,7 +134,8 @@ class Loop:
 
         If the store rejected rows, it may have been judged with a state that there is not.
         """
-        late = await self._gatherer.read_late(pending.records)
+        is_early = pending.trigger in _EARLY
+        late = await self._gatherer.read_late(pending.records) if is_early else ()
         if not late and not rejected:
             return pending
         records = [*pending.records, *late]

@@ -268,7 +268,7 @@ async def test_what_comes_while_a_batch_is_written_takes_one_write(
     log: LocalLog, judged: type[Counting]
 ) -> None:
     store = Held()
-    async with working(log, store):
+    async with working(log, store, Limits(100, 60)):
         await send(log, encoded(1))
         await until(store.entered.is_set)
         await send(log, encoded(2))
