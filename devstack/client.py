@@ -64,15 +64,17 @@ class Session(ClientXMPP):
         self._port = port
         self._settled = asyncio.Event()
         self._bound = False
+        self._trouble: list[str] = []
         self.add_event_handler("session_start", self._on_session)
+        self.add_event_handler("failed_auth", lambda x: self._trouble.append(f"{x['condition']}"))
         for event in ("connection_failed", "disconnected"):
-            self.add_event_handler(event, lambda _: self._settled.set())
+            self.add_event_handler(event, self._on_end)
 
     async def bind(self) -> None:
         """Connect and bind the resource, without presence.
 
         Raises:
-            ConnectionError: The connection was refused or lost before.
+            ConnectionError: The connection was refused or lost before; the text says why.
             TimeoutError: No session within 30 seconds.
         """
         self.connect("127.0.0.1", self._port)
@@ -82,7 +84,7 @@ class Session(ClientXMPP):
             if not self._bound:
                 await self.offline()
         if not self._bound:
-            raise ConnectionError(f"no session of {self.requested_jid}")
+            raise ConnectionError(f"no session of {self.requested_jid}: {self._trouble}")
 
     async def offline(self) -> None:
         """Disconnect."""
@@ -95,6 +97,10 @@ class Session(ClientXMPP):
 
     def _on_session(self, _: Any) -> None:
         self._bound = True
+        self._settled.set()
+
+    def _on_end(self, reason: object) -> None:
+        self._trouble.append(str(reason))
         self._settled.set()
 
 

@@ -1,18 +1,23 @@
 """Free ports on loopback."""
 
+import secrets
 import socket
 from collections import deque
+from contextlib import suppress
 
-_given: deque[int] = deque(maxlen=1000)
-"""Ports that were returned lately: those who asked may not listen yet."""
+_FIRST, _COUNT = 16_384, 16_384
+"""Ports below those that Linux gives to outgoing connections (`ip_local_port_range`)."""
+_HELD = 100
+
+_held: deque[socket.socket] = deque()
+"""Reservations of the ports that were returned lately: those who asked may not listen yet."""
 
 
 def free_port() -> int:
-    """Return a TCP port that is free on 127.0.0.1 at the moment, another one each time."""
+    """Return a TCP port that is free on 127.0.0.1, and not given to another process meanwhile."""
     while True:
-        port = _unused_port()
-        if port not in _given:
-            _given.append(port)
+        port = _FIRST + secrets.randbelow(_COUNT)
+        if _reserve(port) and _unused(port):
             return port
 
 
@@ -22,7 +27,26 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _reserve(port: int) -> bool:
+    """Take a port for this process, until it ends or has taken a hundred others.
+
+    A name of the abstract namespace belongs to one process, and to none once
+    that has died (unix(7)).
+    """
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        mark.bind(f"\0stanzalake/port/{port}")
+    except OSError:
+        mark.close()
+        return False
+    _held.append(mark)
+    if len(_held) > _HELD:
+        _held.popleft().close()
+    return True
+
+
+def _unused(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from devstack.debian import inside
-from devstack.ports import is_free
 from devstack.process import ProgramFailed, Server
 
 LOOPBACK = "127.0.0.1"
@@ -18,7 +17,6 @@ TREE = Path(__file__).parents[1]
 """The checkout that this file belongs to."""
 MODULES = TREE / "prosody"
 """The directory of mod_stanzalake."""
-
 
 _CONFIG = """\
 run_as_root = {run_as_root}
@@ -200,15 +198,14 @@ class Prosody(Server):
         """Start the process and wait until it serves both ports.
 
         Raises:
-            ProgramFailed: It ended, or did not listen within a minute.
+            ProgramFailed: It ended, could not listen, or did not within a minute.
         """
         self.write_config()
         await self._launch(
             *inside(self.root, "prosody", "-F", "--config", self.config_path),
             environment={**os.environ, **self.environment},
         )
-        ports = (self.component_port, self.client_port)
-        await self._works(lambda: not any(map(is_free, ports)))
+        await self._works(self._listens)
         async with asyncio.timeout(self.start_wait):
             await self._answers()
 
@@ -245,6 +242,13 @@ class Prosody(Server):
             excluded=_lua(self.excluded),
             extra_host=self.extra_host,
         )
+
+    def _listens(self) -> bool:
+        # Another process may listen on these ports: what counts is that this one says so.
+        output = self._output()
+        if "Failed to open server port" in output:
+            raise self._failure("could not listen")
+        return all(f"[{LOOPBACK}]:{x}" in output for x in (self.component_port, self.client_port))
 
     async def _answers(self) -> None:
         # The kernel accepts earlier; an answer, here a stream error, comes once all is loaded.

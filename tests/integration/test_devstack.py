@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import socket
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from devstack.debian import TRIXIE
-from devstack.process import WITH_PARENT
+from devstack.ports import free_port
+from devstack.process import WITH_PARENT, ProgramFailed
+from devstack.prosody import Prosody
 from tests.support.documents import ROOT
 from tests.support.wait import until
 
@@ -44,6 +47,17 @@ async def test_prosody_ends_with_the_process_that_started_it(tmp_path: Path, roo
     starter.kill()
     await starter.wait()
     await until(lambda: not Path(f"/proc/{pid}/exe").exists(), 10)
+
+
+async def test_a_prosody_whose_port_another_has_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as other:
+        taken = other.getsockname()[1]
+        prosody = Prosody(directory=tmp_path, client_port=taken, component_port=free_port())
+        try:
+            with pytest.raises(ProgramFailed, match=f"Failed to open server port {taken}"):
+                await prosody.start()
+        finally:
+            await prosody.stop()
 
 
 @pytest.mark.slow
