@@ -24,8 +24,9 @@ class Limits:
 
     Attributes:
         rows: Records in a batch.
-        seconds: Age of a batch's first record; also the average time between batches at least,
-            unless they are full or awaited. Both are for a consumer of all partitions.
+        seconds: Age of a batch's first record, and the average time between batches, unless more
+            of them are full or awaited: then the others grow up to twice as old. All of it is for
+            a consumer of all partitions.
         rejected: Consecutive dead letters that stop the worker; 0 for no limit.
     """
 
@@ -48,10 +49,10 @@ class Pace:
         self._tokens = _BURST
         self._at = clock()
 
-    def allows(self) -> bool:
-        """Return whether a batch may end now."""
+    def wait(self) -> float:
+        """Return the seconds until a batch may end; 0 if one may end now."""
         self._refill()
-        return self._tokens >= 1
+        return max(0.0, (1 - self._tokens) * self._interval())
 
     def count(self) -> None:
         """Count a batch, also one that was not allowed: later ones wait for it."""
@@ -144,7 +145,7 @@ class Gatherer:
             return "age"
         if self._is_awaited(batch):
             return "awaited"
-        if not any(self._consumer.lag().values()) and self._pace.allows():
+        if not any(self._consumer.lag().values()) and not self._pace.wait():
             return "quiet"
         return ""
 
@@ -154,7 +155,13 @@ class Gatherer:
         return max(seconds, min(seconds / self._consumer.share(), _LONGEST_SECONDS))
 
     def _deadline(self, batch: _Gathered) -> float:
-        return batch.since + self._interval()
+        """Return the time of the loop at which a batch is old.
+
+        It grows older where batches ended early, up to a limit, as there are to be no more of them.
+        """
+        interval, now = self._interval(), self._clock()
+        oldest = batch.since + min(2 * interval, max(interval, _LONGEST_SECONDS))
+        return max(batch.since + interval, min(now + self._pace.wait(), oldest))
 
     def _timeout(self, batch: _Gathered) -> float:
         # The share may grow during a read.

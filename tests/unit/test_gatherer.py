@@ -161,10 +161,26 @@ async def test_a_stop_takes_along_the_records_that_are_being_read() -> None:
     assert ([record.offset for record in records], cause) == ([5, 6], "stop")
 
 
-async def count_batches(part: float, seconds: float) -> int:
-    """Return how many batches a processor makes of a steady stream, which nobody waits for."""
+class WaitingPages(Stream):
+    """A stream of records, of which pages await the newest ones at a steady rate."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(part=1)
+        self._rate = rate
+        self._asked = 0
+
+    def awaited(self) -> Mapping[int, int]:
+        """Return it as a consumer does: what it was told stays until more is told."""
+        asked = math.floor(asyncio.get_running_loop().time() * self._rate)
+        if asked > self._asked:
+            self._asked, self.wanted = asked, {0: self._next}
+        return self.wanted
+
+
+async def count_batches(feed: Feed, seconds: float) -> int:
+    """Return how many batches a processor makes of a steady stream."""
     stop, made = asyncio.Event(), 0
-    one = Gatherer(Stream(part), Limits(10_000, SECONDS), Retry(__name__, "processor", stop), stop)
+    one = Gatherer(feed, Limits(10_000, SECONDS), Retry(__name__, "processor", stop), stop)
     while asyncio.get_running_loop().time() < seconds:
         made += bool((await one.gather())[0])
     return made
@@ -175,8 +191,18 @@ def test_the_number_of_batches_does_not_depend_on_the_number_of_processors(
     owned: Sequence[int],
 ) -> None:
     async def work() -> None:
-        made = await asyncio.gather(*(count_batches(p / sum(owned), 60) for p in owned))
+        feeds = [Stream(part / sum(owned)) for part in owned]
+        made = await asyncio.gather(*(count_batches(feed, 60) for feed in feeds))
         assert 60 / SECONDS * 0.8 <= sum(made) <= 60 / SECONDS + 6 * len(owned)
+
+    run_fast(work())
+
+
+@pytest.mark.parametrize("rate", [0.5, 2, 4, 4.9])
+def test_waiting_pages_end_batches_early_and_make_no_more_of_them(rate: float) -> None:
+    async def work() -> None:
+        made = await count_batches(WaitingPages(rate), 60)
+        assert 60 / SECONDS * 0.8 <= made <= 60 / SECONDS + 6
 
     run_fast(work())
 
@@ -229,7 +255,7 @@ def test_a_pace_is_one_batch_an_interval_and_a_few_after_a_quiet_time() -> None:
     made = 0
     for step in range(1_000):
         now = step / 100
-        if pace.allows():
+        if not pace.wait():
             pace.count()
             made += 1
     assert made == 10 / SECONDS + 5 - 1
