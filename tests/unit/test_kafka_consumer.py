@@ -279,6 +279,17 @@ def test_announcements_that_come_too_fast_are_heeded_together(announcements: Ann
     assert announcements.waiters.awaited() == {0: 100}
 
 
+@pytest.mark.parametrize(("part", "heeded"), [(1, 5), (0.5, 2.5), (0.25, 1.25), (1 / 12, 1)])
+def test_what_announcements_make_in_the_store_is_shared_by_the_processors(
+    announcements: Announcements, part: float, heeded: float
+) -> None:
+    announcements.waiters.share = lambda: part
+    for number in range(20 * 60):
+        announcements.hear({0: number})
+        announcements.now += 0.05
+    assert announcements.interrupted == pytest.approx(10 + 60 * heeded, abs=1)
+
+
 def test_announcements_for_other_processors_do_not_count(announcements: Announcements) -> None:
     for offset in range(1, 101):
         announcements.hear({1: offset})

@@ -25,8 +25,11 @@ WRITTEN = b"written"
 _PAUSE = 5.0
 """Seconds after a failure before the next attempt."""
 _PER_SECOND = 5.0
+"""Times that a processor of all partitions heeds announcements: each makes a part in the store."""
+_LEAST_PER_SECOND = 1.0
+"""The same of a small share, so that nobody waits for longer than a second."""
 _BURST = 10.0
-"""Times in a row that announcements are heeded; more would make a part in the store for each."""
+"""Times in a row, after a quiet time."""
 _LASTING = 60.0
 """Seconds for which an offset is awaited. Nobody waits so long, and a topic that was created anew
 begins at 0: an offset of the former one would end every batch until the new one has reached it."""
@@ -168,7 +171,8 @@ class Listener:
 class Waiters:
     """Those who wait for the commits of a processor, which hears of them and answers them.
 
-    Announcements that come too fast are heeded together, a fifth of a second later. Those for other
+    Announcements that come too fast are heeded together: a fifth of a second later, or a second if
+    there are five processors or more, all of which would insert for each. Those for other
     processors are kept for when a rebalance brings their partitions.
 
     Args:
@@ -179,6 +183,7 @@ class Waiters:
     Attributes:
         on_heard: Called when an announcement is heeded at once.
         partitions: Gives the processor's partitions.
+        share: Gives their part of all partitions.
     """
 
     def __init__(
@@ -190,6 +195,7 @@ class Waiters:
         self._postponed = AwaitedOffsets(clock)
         self.on_heard: Callable[[], None] | None = None
         self.partitions: Callable[[], Collection[int]] = tuple
+        self.share: Callable[[], float] = lambda: 1.0
         self._announcer = Announcer(client, topic, WRITTEN)
         self._listener = Listener(client, topic, None, self._heed)
 
@@ -228,8 +234,8 @@ class Waiters:
         return True
 
     def _may_heed(self) -> bool:
-        now = self._clock()
-        self._tokens = min(_BURST, self._tokens + (now - self._at) * _PER_SECOND)
+        now, rate = self._clock(), max(_LEAST_PER_SECOND, _PER_SECOND * self.share())
+        self._tokens = min(_BURST, self._tokens + (now - self._at) * rate)
         self._at = now
         if self._tokens < 1:
             return False

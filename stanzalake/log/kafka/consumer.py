@@ -74,7 +74,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         self._on_rebalance = on_rebalance or (lambda: None)
         self._waiters = waiters
         if waiters is not None:
-            waiters.partitions = self.partitions
+            waiters.partitions, waiters.share = self.partitions, self.share
         self._inner: AIOKafkaConsumer | None = None
         self._share = 1.0
         self._heard = 0.0
