@@ -30,7 +30,7 @@ PARTS = (
     "year",
     "partitions",
 )
-END_TO_END = frozenset({"mam", "delivery", "isolation"})
+END_TO_END = frozenset({"mam", "delivery", "isolation", "lag"})
 """Parts that take a revision as one more contender of the same run."""
 SEED = 20260101
 

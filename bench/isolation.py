@@ -24,11 +24,11 @@ from devstack.raw import RawSession
 from stanzalake.config import settings
 from stanzalake.store.client import Store
 
-SIZES = {"quick": 6_000, "usual": 600_000, "full": 6_000_000}
+SIZES = {"quick": 6_000, "usual": 1_000_000, "full": 10_000_000}
 """Messages in all archives: a reader's, the flooding account's, and those that are erased."""
 
 _ROUNDS = 2
-_ERASURES = 4
+_ERASURES = 8
 """Of an archive each; the p99 of the pages beside two is that of the one or two slowest."""
 _PAIRS = 10
 _OLD_PARTS_SECONDS = 1

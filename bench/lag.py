@@ -6,8 +6,9 @@ is asked again and again for the newest position it has, which every message up 
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,12 +37,16 @@ _CALM = _RATES[0]
 _PAIRS = 5
 _WARM = 200
 """Messages beforehand, which are not measured."""
+_PAGES = 3.0
+"""Last pages in a second, each a quarter of a second behind the one before."""
+_ROUNDS = 3
+"""Of the calm rate, beside another checkout."""
 _LONGEST = 20.0
 """Seconds for which a rate is held at most."""
 _TICK = 0.01
 _LOOK = 0.02
 _WITHIN = 60.0
-_COLUMNS = ("rate", "sent/s", "p50 ms", "p99 ms", "wait of a page, p50 ms")
+_COLUMNS = ("rate", "sent/s", "p50 ms", "p99 ms", "inserts/s", "wait of a page, p50 ms")
 _WAITED = "stanzalake_freshness_wait_seconds_sum"
 _SOUGHT = "owner IN {owners:Array(String)} AND position >= {since:UInt64}"
 
@@ -136,16 +141,28 @@ class Pairs:
         await asyncio.gather(*(_drain(session.reader) for session in self.receivers))
 
 
-async def measure(messages: int, seed: int, directory: Path) -> Table:
-    """Send at increasing rates until the pipeline falls behind."""
-    names = [f"user{number}" for number in range(2 * _PAIRS)]
-    port = free_port()
-    deployment = Distributed(directory, settings={"PROSODY_ARCHIVE_POLICY": "true"}, number=1)
-    deployment.services["query-1"].environment = {
-        **deployment.services["query-1"].environment,
-        "STANZALAKE_HTTP_ADDRESS": f"127.0.0.1:{port}",
-    }
-    try:
+class Pipeline:
+    """A distributed deployment with pairs of clients.
+
+    Args:
+        directory: The deployment's.
+        tree: Another checkout to run code and modules from.
+
+    Attributes:
+        deployment: One of each service.
+        pairs: The clients, after the start.
+    """
+
+    def __init__(self, directory: Path, tree: Path | None = None) -> None:
+        policy = {"PROSODY_ARCHIVE_POLICY": "true"}
+        self.deployment = Distributed(directory, settings=policy, number=1, tree=tree)
+        addresses = self.deployment.serve_http(free_port())
+        self.pairs = Pairs((), ())
+        self._query = addresses["query-1"]
+
+    async def start(self) -> None:
+        """Start all, and log the clients in."""
+        deployment, names = self.deployment, [f"user{number}" for number in range(2 * _PAIRS)]
         deployment.prosody.write_config()
         for name in names:
             await deployment.prosody.register(name, name)
@@ -153,73 +170,124 @@ async def measure(messages: int, seed: int, directory: Path) -> Table:
         sessions = [RawSession(name, name, HOST, deployment.client_port) for name in names]
         for session in sessions:
             await session.open()
-        rows = await _rates(
-            deployment, Pairs(sessions[:_PAIRS], sessions[_PAIRS:]), port, bodies(messages, seed)
-        )
-        memory = {name: usage.peak(one.pid) for name, one in deployment.services.items()}
+        self.pairs = Pairs(sessions[:_PAIRS], sessions[_PAIRS:])
+
+    def watch(self) -> Watch:
+        """Return a record of the clients' archives, whose store the caller closes."""
+        owners = [session.jid for session in (*self.pairs.senders, *self.pairs.receivers)]
+        return Watch(Store.of(settings.load(self.deployment.settings)), owners)
+
+    def waited(self) -> float:
+        """Return the seconds that all pages have waited so far."""
+        text = urlopen(f"http://{self._query}/metrics").read().decode()
+        [line] = [line for line in text.splitlines() if line.startswith(_WAITED)]
+        return float(line.removeprefix(_WAITED))
+
+
+@asynccontextmanager
+async def _serving(pipeline: Pipeline) -> AsyncIterator[Pipeline]:
+    try:
+        await pipeline.start()
+        listening = asyncio.create_task(pipeline.pairs.listen())
+        yield pipeline
+        listening.cancel()
     finally:
-        await deployment.stop()
-    return _table(rows, seed, memory)
+        await pipeline.deployment.stop()
 
 
-async def _rates(
-    deployment: Distributed, pairs: Pairs, port: int, texts: Sequence[str]
-) -> list[list[Cell]]:
-    listening = asyncio.create_task(pairs.listen())
-    await _rate(deployment, pairs, port, _RATES[0], texts[:_WARM])
-    rows: list[list[Cell]] = [["idle", 0, "", "", await _waits(pairs, port, 20)]]
-    for rate in _RATES:
-        some = texts[: int(rate * _LONGEST)]
-        row, seconds = await _rate(deployment, pairs, port, rate, some)
-        rows.append(row)
-        if float(row[3]) > 1000 or seconds > 1.2 * len(some) / rate:  # noqa: PLR2004  # a second
-            break
-    listening.cancel()
+async def measure(
+    messages: int, seed: int, directory: Path, tree: Path | None = None, name: str = ""
+) -> Table:
+    """Send at increasing rates until the pipeline falls behind.
+
+    Args:
+        messages: At most at each rate.
+        seed: Seed of the texts.
+        directory: Parent of the deployments' directories.
+        tree: Another checkout, which is measured beside this one.
+        name: Its name in tables.
+    """
+    texts = bodies(messages, seed)
+    if tree is not None:
+        return _table(await _beside(directory, tree, name, texts), seed)
+    async with _serving(Pipeline(directory / "ours")) as ours:
+        rows = await _rates(ours, texts)
+        memory = {key: usage.peak(one.pid) for key, one in ours.deployment.services.items()}
+    return replace(_table(rows, seed), targets=_targets(rows), memory=memory)
+
+
+async def _beside(
+    directory: Path, tree: Path, name: str, texts: Sequence[str]
+) -> Sequence[Sequence[Cell]]:
+    """Measure the calm rate here and at another checkout, in turn."""
+    some, rows = texts[: int(_CALM * _LONGEST)], list[list[Cell]]()
+    async with (
+        _serving(Pipeline(directory / "here")) as here,
+        _serving(Pipeline(directory / "there", tree)) as there,
+    ):
+        for pipeline in (here, there):
+            await _rate(pipeline, _CALM, texts[:_WARM])
+        for _ in range(_ROUNDS):
+            for kind, pipeline in (("", here), (f", {name}", there)):
+                row, _seconds = await _rate(pipeline, _CALM, some)
+                rows.append([f"{_name(_CALM)}{kind}", *row[1:]])
     return rows
 
 
-async def _rate(
-    deployment: Distributed, pairs: Pairs, port: int, rate: int, texts: Sequence[str]
-) -> tuple[list[Cell], float]:
+async def _rates(pipeline: Pipeline, texts: Sequence[str]) -> list[list[Cell]]:
+    await _rate(pipeline, _RATES[0], texts[:_WARM])
+    rows: list[list[Cell]] = [["idle", 0, "", "", "", await _waits(pipeline, 20)]]
+    for rate in _RATES:
+        some = texts[: int(rate * _LONGEST)]
+        row, seconds = await _rate(pipeline, rate, some)
+        rows.append(row)
+        if float(row[3]) > 1000 or seconds > 1.2 * len(some) / rate:  # noqa: PLR2004  # a second
+            break
+    return rows
+
+
+async def _rate(pipeline: Pipeline, rate: int, texts: Sequence[str]) -> tuple[list[Cell], float]:
     """Measure one rate; return its row and the seconds of sending."""
-    store = Store.of(settings.load(deployment.settings))
-    watch = Watch(store, [session.jid for session in (*pairs.senders, *pairs.receivers)])
-    stop = asyncio.Event()
-    since = int(time.time() * 1000) << 16
+    watch, stop = pipeline.watch(), asyncio.Event()
+    since, before = int(time.time() * 1000) << 16, _inserts(watch.store)
     watching = asyncio.create_task(watch.run(since, stop))
-    waiting = asyncio.create_task(_waits(pairs, port, max(2, int(len(texts) / rate * 2))))
-    seconds = await pairs.talk(rate, texts)
+    waiting = asyncio.create_task(_waits(pipeline, max(2, int(len(texts) / rate * _PAGES))))
+    seconds = await pipeline.pairs.talk(rate, texts)
+    inserts = (await asyncio.to_thread(_inserts, watch.store) - before) / seconds
     wait = await waiting
     await watch.wait_stored(since, 2 * len(texts))
     stop.set()
     await watching
     lags = watch.lags(since)
-    store.close()
-    cells = [len(texts) / seconds, percentile(lags, 0.5), percentile(lags, 0.99), wait]
-    return [_name(rate), *cells], seconds
+    watch.store.close()
+    shares = [percentile(lags, 0.5), percentile(lags, 0.99)]
+    return [_name(rate), len(texts) / seconds, *shares, inserts, wait], seconds
+
+
+def _inserts(store: Store) -> int:
+    """Return how many parts inserts have made so far, whatever has been merged since."""
+    [[number]] = store.select(
+        "SELECT sum(newest) FROM (SELECT max(max_block_number) AS newest FROM system.parts"
+        " WHERE database = currentDatabase() AND table = {table:String} GROUP BY partition)",
+        {"table": store.table},
+    )
+    return int(number)
 
 
 def _name(rate: int) -> str:
     return f"{rate:,} messages/s"
 
 
-async def _waits(pairs: Pairs, port: int, number: int) -> float:
+async def _waits(pipeline: Pipeline, number: int) -> float:
     """Request last pages; return the median of how long each waited for earlier messages, in ms."""
-    waits, before = list[float](), await asyncio.to_thread(_waited, port)
+    waits, before = list[float](), await asyncio.to_thread(pipeline.waited)
     for count in range(number):
-        await ask(pairs.senders[count % _PAIRS], LAST_PAGE.markup(str))
-        after = await asyncio.to_thread(_waited, port)
+        await ask(pipeline.pairs.senders[count % _PAIRS], LAST_PAGE.markup(str))
+        after = await asyncio.to_thread(pipeline.waited)
         waits.append(1000 * (after - before))
         before = after
         await asyncio.sleep(0.25)
     return median(waits)
-
-
-def _waited(port: int) -> float:
-    """Return the seconds that all pages have waited so far."""
-    text = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
-    [line] = [line for line in text.splitlines() if line.startswith(_WAITED)]
-    return float(line.removeprefix(_WAITED))
 
 
 async def _drain(reader: asyncio.StreamReader) -> None:
@@ -227,22 +295,24 @@ async def _drain(reader: asyncio.StreamReader) -> None:
         pass
 
 
-def _table(rows: Sequence[Sequence[Cell]], seed: int, memory: dict[str, float]) -> Table:
-    found = {row[0]: row for row in rows}
-    missing: list[Cell] = [float("inf")] * len(_COLUMNS)
-    p99 = float(found.get(_name(_WANTED), missing)[_COLUMNS.index("p99 ms")])
-    wait = float(found.get(_name(_CALM), missing)[-1])
+def _table(rows: Sequence[Sequence[Cell]], seed: int) -> Table:
     return Table(
         part="lag",
         title="From the stanza-id to the archive",
         load=f"{_PAIRS} pairs of clients, two archives for each message; seen within "
-        f"{_LOOK * 1000:.0f} ms and a look; seed {seed}",
+        f"{_LOOK * 1000:.0f} ms and a look; {_PAGES:g} last pages a second; seed {seed}",
         columns=_COLUMNS,
         rows=rows,
         drawn=("p50 ms", "p99 ms"),
-        targets=[
-            Target(f"ms of lag, p99, at {_name(_WANTED)}", p99, 1000, least=False),
-            Target(f"ms that a page waits, p50, at {_name(_CALM)}", wait, 40, least=False),
-        ],
-        memory=memory,
     )
+
+
+def _targets(rows: Sequence[Sequence[Cell]]) -> list[Target]:
+    found = {row[0]: row for row in rows}
+    missing: list[Cell] = [float("inf")] * len(_COLUMNS)
+    p99 = float(found.get(_name(_WANTED), missing)[_COLUMNS.index("p99 ms")])
+    wait = float(found.get(_name(_CALM), missing)[-1])
+    return [
+        Target(f"ms of lag, p99, at {_name(_WANTED)}", p99, 1000, least=False),
+        Target(f"ms that a page waits, p50, at {_name(_CALM)}", wait, 40, least=False),
+    ]

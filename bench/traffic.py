@@ -113,7 +113,10 @@ class Traffic:
 
 
 async def run_command(given: Mapping[str, str], *arguments: str) -> float:
-    """Run a command of `stanzalake`; return the seconds that it took.
+    """Run a command of `stanzalake` in a session of its own; return the seconds that it took.
+
+    An operator's shell is one, too. Linux shares its processors among sessions first (sched(7),
+    autogroup): in this one it would take the time of the clients that are measured.
 
     Raises:
         ProgramFailed: It failed; the text has its output.
@@ -124,6 +127,7 @@ async def run_command(given: Mapping[str, str], *arguments: str) -> float:
         env=environment(given),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
     )
     output, _ = await process.communicate()
     if process.returncode:

@@ -260,6 +260,8 @@ class Distributed(Deployment):
         client_port: int | None = None,
         settings: Mapping[str, str] | None = None,
         number: int = 2,
+        *,
+        tree: Path | None = None,
     ) -> None:
         names = range(1, number + 1)
         self.kafka = Kafka(directory=directory / "kafka")
@@ -273,7 +275,9 @@ class Distributed(Deployment):
         }
         self._ingest = [f"ingest-{n}.stanzalake" for n in names]
         self._query = [f"query-{n}.stanzalake" for n in names]
-        super().__init__(directory, client_port, shared, ingest=self._ingest, query=self._query)
+        super().__init__(
+            directory, client_port, shared, ingest=self._ingest, query=self._query, tree=tree
+        )
 
     async def prepare(self) -> None:
         """Start Kafka and ClickHouse, and apply the migrations."""
