@@ -40,7 +40,7 @@ _WARM = 200
 _PAGES = 3.0
 """Last pages in a second, each a quarter of a second behind the one before."""
 _ROUNDS = 3
-"""Of the calm rate, beside another checkout."""
+"""Beside another checkout."""
 _LONGEST = 20.0
 """Seconds for which a rate is held at most."""
 _TICK = 0.01
@@ -219,18 +219,18 @@ async def measure(
 async def _beside(
     directory: Path, tree: Path, name: str, texts: Sequence[str]
 ) -> Sequence[Sequence[Cell]]:
-    """Measure the calm rate here and at another checkout, in turn."""
-    some, rows = texts[: int(_CALM * _LONGEST)], list[list[Cell]]()
+    """Measure the two rates of the targets here and at another checkout, in turn."""
+    rows = list[list[Cell]]()
     async with (
         _serving(Pipeline(directory / "here")) as here,
         _serving(Pipeline(directory / "there", tree)) as there,
     ):
         for pipeline in (here, there):
             await _rate(pipeline, _CALM, texts[:_WARM])
-        for _ in range(_ROUNDS):
+        for rate in _ROUNDS * [_CALM, _WANTED]:
             for kind, pipeline in (("", here), (f", {name}", there)):
-                row, _seconds = await _rate(pipeline, _CALM, some)
-                rows.append([f"{_name(_CALM)}{kind}", *row[1:]])
+                row, _seconds = await _rate(pipeline, rate, texts[: int(rate * _LONGEST)])
+                rows.append([f"{_name(rate)}{kind}", *row[1:]])
     return rows
 
 

@@ -13,6 +13,8 @@ _LAST_SECONDS = 0.1
 """For the read that a stop interrupts: what the log has comes at once."""
 _BURST = 5.0
 """Batches that may follow each other without a pause after a quiet time."""
+_PACE = 1.15
+"""Intervals for a batch on average: gathering, the wait for a first record, and a write."""
 _LONGEST_SECONDS = 2.5
 """Up to which processors gather for longer as they are more: half the time that a page waits by
 default, if nobody hears that it does."""
@@ -110,7 +112,7 @@ class Gatherer:
         self._retry = retry
         self._stop = stop
         self._clock = asyncio.get_running_loop().time
-        self._pace = Pace(self._interval, self._clock)
+        self._pace = Pace(lambda: _PACE * self._interval(), self._clock)
 
     async def gather(self) -> tuple[list[Record], str]:
         """Return a batch and the cause of its end: rows, bytes, age, awaited, quiet or stop.
