@@ -258,8 +258,10 @@ class PageCache:
             known = replace(known, own=await self._source.own_retention(owner))
             horizon = self._source.horizon(owner, known.own)
         if horizon > known.newest:
-            # What has expired is not read, and is shown again if the clock is set back.
-            known = replace(known, floor=max(known.floor, horizon), older={})
+            # What has expired is not read, and is shown again if the clock is set back. Messages
+            # may be missing between those that were known and the horizon.
+            floor = max(known.floor, horizon)
+            known = replace(known, messages=(), floor=floor, older={}, ids={})
         if not found.floor:
             return known.extend(found.messages, newest)
         older = {s: Older(*counted, low) for s, counted in found.older.items() if is_first}

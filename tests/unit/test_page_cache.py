@@ -217,6 +217,20 @@ async def test_messages_that_a_clock_set_back_brings_back_are_shown() -> None:
     assert await positions(cache, 5) == (True, [2, 5])
 
 
+async def test_messages_that_came_and_expired_unread_are_shown_once_a_clock_is_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    store = CountedStore(1, 2)
+    cache = cache_of(store)
+    assert await positions(cache, 2) == (True, [1, 2])
+    store.rows += [row(3), row(5)]
+    store.oldest = 4
+    assert await positions(cache, 5) == (True, [5])
+    store.oldest = 0
+    assert await positions(cache, 5) == (True, [1, 2, 3, 5])
+
+
 async def test_nothing_is_cached_without_proof() -> None:
     store = CountedStore(1)
     cache = cache_of(store)
