@@ -279,7 +279,7 @@ class _StoredArchive:
     async def count(self, selection: Selection, below: int) -> tuple[int, int] | None:
         seconds = STATEMENT_SECONDS if selection.text is None else COUNT_SECONDS
         query = self._query(
-            "count(), countIf(position < {below:UInt128})",
+            "count(), countIf(position < {below:Int128})",
             selection,
             {"below": below},
             source=FINAL,
@@ -295,7 +295,7 @@ class _StoredArchive:
 
     async def summarise(self, selection: Selection, below: int) -> tuple[int, int, int]:
         query = self._query(
-            "count(), min(position), countIf(position < {below:UInt128})",
+            "count(), min(position), countIf(position < {below:Int128})",
             selection,
             {"below": below},
             source=FINAL,

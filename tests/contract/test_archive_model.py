@@ -36,7 +36,11 @@ PLACES = st.builds(
     st.integers(START, START + SPAN),
     st.integers(0, 2) | st.just(65535),
 )
-MOMENTS = st.none() | st.integers(10 * (START - 1), 10 * (START + SPAN + 1))
+MOMENTS = st.one_of(
+    st.none(),
+    st.integers(10 * (START - 1), 10 * (START + SPAN + 1)),
+    st.sampled_from([-(10**12), 10**15]),
+)
 """In tenths of a millisecond."""
 
 

@@ -291,6 +291,13 @@ async def test_a_query_may_name_many_long_ids(fill: Fill) -> None:
     assert await archive.find([*made_up, "old"]) == {"old": at(1).position}
 
 
+async def test_nothing_is_before_all_time(fill: Fill) -> None:
+    """As a client finds that pages backward from a moment before 1970."""
+    archive, before = fill([at(0)]), Selection(high=-2)
+    assert await archive.count(before, before.high + 1) == (0, 0)
+    assert await archive.read(before, 9, backward=True) == Page([], more=False)
+
+
 async def test_only_positions_with_an_item_are_stored(fill: Fill) -> None:
     archive = fill([at(0), at(1), at(1), at(2)._replace(owner=OTHER)])
     asked = [at(1).position, at(2).position, at(3).position, 0, MAX_POSITION]
