@@ -69,13 +69,14 @@ class Source(Protocol):
             below: Position below which the part's messages are.
         """
 
-    async def inbox(self, owner: str, known: Inbox, up_to: int) -> Inbox:
+    async def inbox(self, owner: str, known: Inbox, up_to: int, own: int = 0) -> Inbox:
         """Return an owner's inbox with the messages up to a position.
 
         Args:
             owner: Bare JID.
             known: The inbox as of an earlier position; nothing older has changed since.
             up_to: The position.
+            own: The owner's own retention in seconds; 0 for none.
         """
 
 
@@ -175,7 +176,7 @@ class PageCache:
 
     async def _inbox(self, owner: str, snapshot: Snapshot) -> Inbox:
         """Return the inbox as of a snapshot, and keep it with the one that is current by then."""
-        inbox = await self._source.inbox(owner, snapshot.inbox, snapshot.newest)
+        inbox = await self._source.inbox(owner, snapshot.inbox, snapshot.newest, snapshot.own)
         if inbox is not snapshot.inbox:
             self._keep_inbox(owner, inbox, snapshot.change)
         return inbox
@@ -194,7 +195,10 @@ class PageCache:
         snapshot, inbox = await asyncio.gather(
             self._current(owner, newest, change), self._source.inbox(owner, Inbox(), newest)
         )
-        self._keep_inbox(owner, inbox, change)
+        if snapshot is not None:
+            # What the owner's own retention hid is not in it, and shows if a clock is set back.
+            since = max(inbox.since, self._source.horizon(owner, snapshot.own))
+            self._keep_inbox(owner, replace(inbox, since=since), change)
         return snapshot
 
     def _miss(self, owner: str, pays: bool) -> None:  # called by position alone

@@ -154,15 +154,16 @@ class ArchiveReader:
         """
         return await self._archive_from(0, owner).summarise(selection, below)
 
-    async def inbox(self, owner: str, known: Inbox, up_to: int) -> Inbox:
+    async def inbox(self, owner: str, known: Inbox, up_to: int, own: int = 0) -> Inbox:
         """Return an owner's inbox with the messages up to a position.
 
         Args:
             owner: Bare JID.
             known: The inbox as of an earlier position; nothing older has changed since.
             up_to: The position.
+            own: The owner's own retention in seconds; 0 for none.
         """
-        return await self._archive(owner).inbox(known, up_to)
+        return await self._archive_from(self.horizon(owner, own), owner).inbox(known, up_to)
 
     async def size(self) -> int:
         """Return the bytes on disk of all archives.

@@ -221,7 +221,8 @@ async def test_snapshots_follow_a_choice_and_age(world: World) -> None:
         assert isinstance(archive, CachedArchive)
         items = (await archive.read(Selection(), 10)).items
         total, _ = await archive.count(Selection(), 0) or (None, 0)
-        assert total == len(items)
+        unread = [one.unread for one in await archive.conversations({})]
+        assert total == len(items) == sum(unread)
         return world.ages(item.position for item in items)
 
     assert await cached() == [100, 10, 1]
@@ -229,6 +230,8 @@ async def test_snapshots_follow_a_choice_and_age(world: World) -> None:
     assert await cached() == [10, 1]
     now += 25 * DAY
     assert await cached() == [1]
+    now -= 25 * DAY
+    assert await cached() == [10, 1]
     await reader.close()
 
 

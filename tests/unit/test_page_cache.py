@@ -88,11 +88,14 @@ class CountedStore:
         floor = messages[0].position if len(messages) == limit else 0
         return NewestMessages(messages, is_plain=not self.own, floor=floor)
 
-    async def inbox(self, owner: str, known: Inbox, up_to: int) -> Inbox:
+    async def inbox(self, owner: str, known: Inbox, up_to: int, own: int = 0) -> Inbox:
         assert owner == JULIET
         self.inboxes.append(known.up_to)
-        newest = max(r.position for r in self.rows if r.position <= up_to)
-        return Inbox({ROMEO: ConversationState(newest)}, 0, up_to)
+        oldest, shown = self.horizon(owner, own), self.horizon(owner, self.own)
+        if known.extends_to(oldest) and known.up_to >= up_to:
+            return known
+        newest = max((r.position for r in self.rows if shown <= r.position <= up_to), default=0)
+        return Inbox({ROMEO: ConversationState(newest)}, oldest, up_to)
 
     async def summarise(self, owner: str, selection: Selection, below: int) -> tuple[int, int, int]:
         assert owner == JULIET
@@ -414,6 +417,17 @@ async def test_an_inbox_is_extended_until_the_archive_changes() -> None:
     assert store.inboxes == [-1, 25, -1]
 
 
+@pytest.mark.parametrize("beside", [False, True])
+async def test_an_inbox_shows_what_a_clock_set_back_brings_back(beside: bool) -> None:
+    store = CountedStore(10, 20)
+    store.own = 15
+    cache = cache_of(store)
+    request = Request("capulet.lit", JULIET, JULIET, None, newest=25)
+    for store.now, expected in ((40, []), (30, [20])):
+        archive = await open_archive(cache, request, inbox=beside)
+        assert [c.newest for c in await archive.conversations({})] == expected
+
+
 async def test_a_first_inbox_is_read_beside_its_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     store = CountedStore(10, 20)
     cache = cache_of(store)
@@ -424,7 +438,7 @@ async def test_a_first_inbox_is_read_beside_its_snapshot(monkeypatch: pytest.Mon
             await begun.wait()
         return await load(owner, low, limit)
 
-    async def inbox(_owner: str, known: Inbox, up_to: int) -> Inbox:
+    async def inbox(_owner: str, known: Inbox, up_to: int, _own: int = 0) -> Inbox:
         store.inboxes.append(known.up_to)
         begun.set()
         return Inbox({ROMEO: ConversationState(20)}, 0, up_to)
@@ -442,8 +456,8 @@ async def test_an_inbox_from_before_a_change_is_not_used(monkeypatch: pytest.Mon
     cache = cache_of(store)
     read = store.inbox
 
-    async def inbox(owner: str, known: Inbox, up_to: int) -> Inbox:
-        found = await read(owner, known, up_to)
+    async def inbox(owner: str, known: Inbox, up_to: int, own: int = 0) -> Inbox:
+        found = await read(owner, known, up_to, own)
         if len(store.inboxes) == 1:
             store.rows.pop()
             store.changes.number = store.changes.next_number = 1
@@ -462,10 +476,10 @@ async def test_a_late_inbox_is_not_kept_with_the_snapshot_of_a_change(
     cache = cache_of(store)
     held, read = asyncio.Event(), store.inbox
 
-    async def inbox(owner: str, known: Inbox, up_to: int) -> Inbox:
+    async def inbox(owner: str, known: Inbox, up_to: int, own: int = 0) -> Inbox:
         if known.up_to >= up_to:
             return known
-        found = await read(owner, known, up_to)
+        found = await read(owner, known, up_to, own)
         await held.wait()
         return found
 
