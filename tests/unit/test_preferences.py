@@ -120,6 +120,13 @@ async def test_lists_are_bounded() -> None:
         await say(prefs(listed("never", *most, ROMEO)))
 
 
+async def test_lists_are_bounded_in_the_bytes_that_they_are_normalised_to() -> None:
+    letter = "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}"  # 3 bytes that become 33
+    resources = [f"{letter}{n}{letter * 29}" for n in range(200)]
+    with pytest.raises(StanzaError, match="policy-violation"):
+        await say(prefs(listed("never", *(f"x@y/{resource}" for resource in resources))))
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30))
 async def test_any_text_is_a_jid_or_refused(text: str) -> None:
     escaped = text.replace("&", "&amp;").replace("<", "&lt;")
