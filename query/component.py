@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MAX_REQUESTS = 1024
 """Requests at work or waiting on a connection; more are refused with resource-constraint."""
 MAX_ACCOUNT_REQUESTS = 256
-"""Requests of a single account among them."""
+"""Requests of a single account, or of another server's accounts, among them."""
 
 ANSWER_WITHIN = 30.0
 """Seconds to answer a request, the wait for freshness not counted; then resource-constraint."""
@@ -187,12 +187,12 @@ class Component(component.Component):
 
     def _admit(self, iq: "Element") -> None:
         envelope = self._open(iq)
-        account = envelope.request.account
-        if self.closing or not self._has_capacity(account):
+        share = envelope.request.share
+        if self.closing or not self._has_capacity(share):
             self._refuse(envelope, StanzaError("resource-constraint"))
             return
         task = asyncio.create_task(self._serve(envelope))
-        self._requests[task] = account
+        self._requests[task] = share
         task.add_done_callback(self._requests.pop)
 
     def _open(self, iq: "Element") -> Envelope:
@@ -212,8 +212,8 @@ class Component(component.Component):
             raise StanzaError("service-unavailable")
         return delegation.open_request(iq)
 
-    def _has_capacity(self, account: str) -> bool:
-        same = sum(other == account for other in self._requests.values())
+    def _has_capacity(self, share: str) -> bool:
+        same = sum(other == share for other in self._requests.values())
         return len(self._requests) < MAX_REQUESTS and same < MAX_ACCOUNT_REQUESTS
 
     async def _serve(self, envelope: Envelope) -> None:
@@ -248,12 +248,12 @@ class Component(component.Component):
         stable = await self._is_fresh(request, question)
         # A question about no messages has not waited for them.
         current = stable and question.reads == "messages"
-        async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._loads.take(request.account):
+        async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._loads.take(request.share):
             # Owners who wait for their snapshots share a statement: many may, as these are bounded.
             inbox = question.kind == "inbox" and request.room is None
             current = await self._archives.prepare(request, current=current, inbox=inbox)
             # A few pages in memory at a time, however many are asked for.
-            async with self._pages.take(request.account):
+            async with self._pages.take(request.share):
                 # Only now: what was proven current before the wait may not be any more.
                 archive = await self._archives.archive(request, current=current)
                 reply = await self._reply(request, question, archive, stable=stable)

@@ -46,6 +46,7 @@ class _Header(msgspec.Struct):
     newest: int | None = None
     state: bool = False
     room: RoomRights | None = None
+    server: str = ""
     displayed: dict[str, str] = {}
     rooms: list[RoomEntry] = []
     anchors: dict[str, RoomAnchor] = {}
@@ -149,6 +150,7 @@ def _request(host: str, frame: Frame, rest: "Sequence[Frame]") -> Request:
         newest=header.newest,
         wants_state=header.state or frame.kind == "state",
         room=header.room,
+        server=header.server,
         displayed=header.displayed,
         rooms=header.rooms,
         anchors=header.anchors,

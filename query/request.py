@@ -70,6 +70,7 @@ class Request:
         newest: Position of the owner's newest message; None if unknown to the host.
         wants_state: Whether the reply is to carry the owner's state.
         room: The asker's rights if the archive is a room's; None for an account's.
+        server: Domain of the asker's server, if that is not the host's; else empty.
         displayed: By chat, the archive id up to which the asker has read (XEP-0490).
         rooms: Rooms that belong into the requested inbox.
         anchors: By id, messages of rooms that the requested page may begin or end at.
@@ -85,14 +86,24 @@ class Request:
     newest: int | None = None
     wants_state: bool = False
     room: RoomRights | None = None
+    server: str = ""
     displayed: Mapping[str, str] = field(default_factory=dict)
     rooms: Sequence[RoomEntry] = ()
     anchors: Mapping[str, RoomAnchor] = field(default_factory=dict)
 
     @property
     def account(self) -> str:
-        """Bare JID of the account whose share of the service the request takes."""
+        """Bare JID of the account that asks."""
         return self.owner if self.room is None else self.requester.partition("/")[0]
+
+    @property
+    def share(self) -> str:
+        """Name of the share of the service that the request takes.
+
+        Each account has one. Another server has one for all its accounts, of which it may make as
+        many as it likes.
+        """
+        return self.server or self.account
 
     @property
     def kind(self) -> str:

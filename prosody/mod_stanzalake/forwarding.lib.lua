@@ -4,6 +4,7 @@
 local base64 = require "util.encodings".base64.encode;
 local encode_json = require "util.json".encode;
 local new_id = require "util.id".medium;
+local it = require "util.iterators";
 local jid = require "util.jid";
 local st = require "util.stanza";
 local now = require "util.time".now;
@@ -17,8 +18,9 @@ local inbox_rooms = module:require "inbox_rooms";
 local pages = module:require "pages";
 local stanzas = module:require "stanzas";
 local turns = module:require "turns";
+local unread = module:require "unread";
 
-local full_sessions = prosody.full_sessions;
+local full_sessions, hosts = prosody.full_sessions, prosody.hosts;
 
 local xmlns_inbox = "urn:xmpp:inbox:1";
 local xmlns_mam = "urn:xmpp:mam:2";
@@ -29,6 +31,8 @@ local xmlns_query = "urn:stanzalake:query:1";
 local MAX_IQ = 128 * 1024;
 -- Bytes of an iq for the inbox, which travels with what the account has displayed.
 local MAX_INBOX_IQ = 16 * 1024;
+-- Seconds between two looks whether an asker has read its pages.
+local LOOK = 0.2;
 
 local forwarding_mt = {};
 forwarding_mt.__index = forwarding_mt;
@@ -80,6 +84,12 @@ local function has_room(request, count, limit)
 	return not queue or queue:count_unacked() + count <= limit;
 end
 
+-- Returns whose share of the archive an account takes: its own, or that of its server if that is another one.
+local function group_of(account)
+	local domain = jid.host(account);
+	return hosts[domain] and account or domain;
+end
+
 -- Whether an iq answers this request.
 local function answers_request(iq, request)
 	local from, kind = iq.attr.from, iq.attr.type;
@@ -100,6 +110,7 @@ local function text_of_request(kind, request, stable, watermarks)
 	local header = encode_json {
 		owner = request.owner, asker = request.asker, id = request.iq and request.iq.attr.id, stable = stable;
 		watermarks = watermarks, newest = request.newest, state = request.tracked, room = request.room;
+		server = request.group ~= request.account and request.group or nil;
 		displayed = request.displayed, rooms = request.listed, anchors = request.anchors;
 	};
 	local text = frames.write(kind, request.position, header);
@@ -194,10 +205,23 @@ function forwarding_mt:answered(request, opened, why)
 	self:deliver(request, opened, iq);
 end
 
+-- Whether a request that has its turn begins later: its asker has not read the pages before.
+function forwarding_mt:postpones(request)
+	if not unread.is_behind(request) then return false; end
+	self.postponed[request] = true;
+	module:add_timer(LOOK, function ()
+		if self.postponed[request] then self:begin(request); end
+	end);
+	return true;
+end
+
 -- Starts a request that has its turn.
 function forwarding_mt:begin(request)
+	self.postponed[request] = nil;
+	local is_over = self.closed or request.answered or not is_there(request);
+	if not is_over and self:postpones(request) then return; end
 	request.timer:stop();
-	if self.closed or request.answered or not is_there(request) then
+	if is_over then
 		self:settle(request, false);
 		return self:finish(request, refusal(request));
 	end
@@ -242,15 +266,16 @@ end
 -- Returns a request that may wait for its turn, or nil with the type and condition of an error.
 function forwarding_mt:new_request(origin, stanza, owner, room)
 	local account, text = jid.bare(stanza.attr.from), text_of(stanza);
+	local group = group_of(account);
 	local payload = stanza.tags[1];
 	local inbox = payload.attr.xmlns == xmlns_inbox and inbox_rooms.parse(payload) or nil;
 	-- Its id travels once more, outside of it.
 	local bytes = #text + #encode_json(stanza.attr.id);
 	if bytes > (inbox and MAX_INBOX_IQ or MAX_IQ) then return nil, "modify", "policy-violation"; end
-	if not self.turns:has_room(account, #text) then return nil, "wait", "resource-constraint"; end
+	if not self.turns:has_room(account, #text, group) then return nil, "wait", "resource-constraint"; end
 	return {
-		origin = origin, is_local = origin.type == "c2s", owner = owner, account = account, asker = stanza.attr.from;
-		room = room, inbox = inbox, text = text, position = self.sequence:next(owner);
+		origin = origin, is_local = origin.type == "c2s", owner = owner, asker = stanza.attr.from;
+		account = account, group = group, room = room, inbox = inbox, text = text, position = self.sequence:next(owner);
 		-- Without children, which take many times the memory of their text.
 		iq = st.clone(stanza, true);
 	};
@@ -278,7 +303,7 @@ function forwarding_mt:forward(origin, stanza, owner, room)
 		return true;
 	end
 	request.timer = module:add_timer(self.query_timeout, function () self:expire(request); end);
-	self.turns:add(request.account, #request.text, function () self:begin(request); end);
+	self.turns:add(request.account, #request.text, function () self:begin(request); end, request.group);
 	return true;
 end
 
@@ -371,6 +396,7 @@ end
 -- Ends all requests before the module is unloaded.
 function forwarding_mt:close()
 	self.closed = true;
+	for _, request in ipairs(it.to_array(it.keys(self.postponed))) do self:begin(request); end
 	self.query:close();
 	self.delivery:close();
 end
@@ -387,7 +413,7 @@ local function new(sender, sequence, query, options, preferences)
 	return setmetatable({
 		sender = sender, sequence = sequence, query = query, preferences = preferences;
 		freshness_timeout = options.freshness_timeout, query_timeout = options.query_timeout;
-		undelivered = { bytes = 0 };
+		undelivered = { bytes = 0 }, postponed = {};
 		turns = turns.new(), parser = parser, pages = pages.new(parser), delivery = deliveries.new(now, function (...)
 			return module:add_timer(...);
 		end);

@@ -337,6 +337,24 @@ async def test_an_owner_with_many_slow_pages_holds_up_no_other_owner(
     assert stage.owners == [JULIET, NURSE], "the embedded store has one page of an account at work"
 
 
+async def test_the_accounts_of_another_server_hold_up_no_account(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.stored, "read", hang)
+    rights = {"affiliation": "none", "whois": "anyone", "moderator": False}
+    for number in range(50):
+        asker = f"user{number}@other.example/x"
+        iq = ASKED_BY_NURSE.replace(f"{NURSE}/x", asker)
+        asked = forwarded(query(), asker=asker, iq=iq, room=rights, server="other.example")
+        stage.bring(asked, id=f"X{number}")
+    await until(lambda: len(stage.owners) == 1)
+    stage.stored = MemoryArchive([], owner=NURSE)
+    stage.bring(forwarded(query(), owner=NURSE, asker=f"{NURSE}/x", iq=ASKED_BY_NURSE), id="N")
+    [answer] = await stage.answers()
+    assert answer.get("id") == "N"
+    assert stage.owners == [JULIET, NURSE], "other.example has one page at work"
+
+
 async def test_a_snapshot_is_prepared_for_what_is_asked(stage: Stage) -> None:
     stage.grant()
     stage.ask(query())

@@ -31,7 +31,7 @@ local function new_host()
 	}, { __index = _G });
 	for _, name in ipairs {
 		"frames", "event", "stanzas", "turns", "answers", "delivery", "pep_items", "displayed", "deferred", "pages";
-		"forwarding";
+		"unread", "forwarding";
 	} do
 		parts[name] = assert(loadfile(MODULE.."/"..name..".lib.lua", "t", env))();
 	end

@@ -392,6 +392,49 @@ function tests.what_waits_is_bounded()
 	assert(count > 100);
 end
 
+-- Adds a request of another server's account, as add does.
+local function add_abroad(queue, account, begun, bytes)
+	if not queue:has_room(account, bytes or 1, "server") then return false; end
+	queue:add(account, bytes or 1, function () begun[#begun + 1] = account; end, "server");
+	return true;
+end
+
+function tests.the_accounts_of_another_server_have_one_share()
+	local queue, begun = turns.new(), {};
+	for number = 1, 300 do add_abroad(queue, "x"..number, begun); end
+	equal(#begun, 32);
+	add(queue, "a", begun);
+	equal(begun[33], "a");
+	queue:finish("x1");
+	equal(begun[34], "x33");
+	for number = 2, 300 do queue:finish("x"..number); end
+	queue:finish("a");
+	equal(#begun, 301);
+	equal(next(queue.queues) or next(queue.groups), nil);
+end
+
+function tests.the_accounts_of_another_server_take_turns_among_each_other()
+	local queue, begun = turns.new(), {};
+	for number = 1, 16 do
+		for _ = 1, 2 do add_abroad(queue, "x"..number, begun); end
+	end
+	for _ = 1, 50 do add_abroad(queue, "y", begun); end
+	add_abroad(queue, "z", begun);
+	for number = 1, 3 do queue:finish("x"..number); end
+	equal(table.concat(begun, "", 33), "yzy");
+end
+
+function tests.another_server_cannot_take_the_room_of_others()
+	local queue, begun, count = turns.new(), {}, 0;
+	while add_abroad(queue, "x"..count, begun, 100) do count = count + 1; end
+	equal(count, 32 + 4096);
+	equal(add(queue, "a", begun), true);
+	queue, count = turns.new(), 0;
+	while add_abroad(queue, "x"..count, begun, 128 * 1024) do count = count + 1; end
+	equal(count, 32 + 32);
+	equal(add(queue, "a", begun), true);
+end
+
 -- Accounts that come and go at random: nobody has more than a share, nobody is passed over, and all is bounded.
 function tests.random_requests_are_bounded_and_share_the_places()
 	local KiB = 1024;
@@ -429,6 +472,35 @@ function tests.random_requests_are_bounded_and_share_the_places()
 			assert(waiting == queue.bytes and waiting <= 64 * KiB * KiB);
 		end
 	end
+end
+
+-- Whether so much waits for an asker that a page is too much.
+--   session: by which the asker is reached
+--   is_local: whether it is the session that asks; else it goes to another server
+local function is_behind(session, is_local)
+	local hosts = { rooms = { s2sout = { there = not is_local and session or nil } } };
+	local unread = part("unread.lib.lua", { module = { host = "rooms" }, prosody = { hosts = hosts } })();
+	return unread.is_behind { is_local = is_local, origin = is_local and session or {}, asker = "a@there/r" };
+end
+
+function tests.nobody_gets_a_page_before_those_that_came_are_read()
+	local half = ("x"):rep(512 * 1024);
+	local dbuffer = setmetatable({}, { __len = function () return 2 * #half; end });
+	local longer = setmetatable({}, { __len = function () return 2 * #half + 1; end });
+	for _, is_local in ipairs { true, false } do
+		for _, few in ipairs { "", half, { half, half }, dbuffer } do
+			equal(is_behind({ conn = { writebuffer = few } }, is_local), false);
+		end
+		for _, many in ipairs { half..half.."x", { half, "x", half }, longer } do
+			equal(is_behind({ conn = { writebuffer = many } }, is_local), true);
+		end
+		equal(is_behind({ conn = {} }, is_local), false);
+	end
+	-- Over BOSH, and to a server that is not connected yet.
+	equal(is_behind({ send_buffer = { half, half } }, true), false);
+	equal(is_behind({ send_buffer = { half, half, "x" } }, true), true);
+	equal(is_behind({ sendq = {} }, false), true);
+	equal(is_behind(nil, false), false);
 end
 
 -- Time that passes by as much as each step takes.
