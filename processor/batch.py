@@ -157,9 +157,10 @@ def assemble(
         for record, message in decoded.messages
     )
     rows = list(_rows(judged, rules, bad))
-    # A late state from before the removal of its account is in no history, and is not written.
+    # A late state from before the removal of its account is in no history, and is not written. Of
+    # each erasure there is a record, also if another one covers as much.
     current = {state for owner in decoded.state_owners for state in histories[owner]}
-    states = [state for state in decoded.states if state in current]
+    states = [s for s in decoded.states if s in current or isinstance(s, Erasure)]
     # Of all events, only replayed ones have headers.
     replayed = frozenset(message.owner for record, message in decoded.messages if record.headers)
     return Batch(

@@ -170,10 +170,15 @@ class Erasure(EventBase, tag="erasure", frozen=True, kw_only=True):
         str, msgspec.Meta(description="Who asked for it, for the record", max_length=255)
     ] = ""
 
+    @property
+    def behind(self) -> int:
+        """The first position behind the covered ones."""
+        return min(self.end, self.position)
+
     def covers(self, message: Message) -> bool:
         """Return whether the message is covered by the erasure."""
         return (
-            self.start <= message.position < min(self.end, self.position)
+            self.start <= message.position < self.behind
             and self.owner == message.owner
             and self.peer in ("", message.peer)
         )

@@ -33,15 +33,28 @@ def size(state: ArchiveState) -> int:
 
 
 def merge(history: History, states: Iterable[ArchiveState]) -> History:
-    """Return a history with more states, all of them, without duplicates and obsolete ones.
+    """Return a history with more states, without duplicates and obsolete ones.
 
     The removal of an account ends its preferences: a new account of that name starts without any.
     """
     ordered = sorted({*history, *states}, key=_position)
-    erasures = [state for state in ordered if isinstance(state, Erasure)]
+    erasures = in_force([state for state in ordered if isinstance(state, Erasure)])
     end = max((erasure.position for erasure in erasures if erasure.account), default=0)
     current = [s for s in ordered if not isinstance(s, Erasure) and s.position >= end]
     return tuple(sorted([*erasures, *current], key=_position))
+
+
+def in_force(erasures: Sequence[Erasure]) -> Sequence[Erasure]:
+    """Return an owner's erasures without those that change nothing beside another one.
+
+    Each destruction of a room covers all that an earlier one does, and a user may make and destroy
+    a room as often as they like.
+    """
+    whole = [one for one in erasures if not one.start and not one.peer]
+    widest = max(whole, key=lambda one: (one.behind, one.position), default=None)
+    last = max((one for one in erasures if one.account), key=_position, default=None)
+    until = widest.behind if widest else 0
+    return [one for one in erasures if one in {widest, last} or one.behind > until]
 
 
 def cut(history: History) -> History:

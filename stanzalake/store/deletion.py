@@ -8,11 +8,13 @@ https://clickhouse.com/docs/sql-reference/statements/alter/delete
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from stanzalake.config.settings import Settings
 from stanzalake.errors import StoreUnavailable
 from stanzalake.model.event import Erasure
+from stanzalake.model.history import in_force
 from stanzalake.model.position import seconds_ago, to_milliseconds
 from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import histories
@@ -264,7 +266,9 @@ class Deletion:
         return len(parts & {Part(*row) for row in found})
 
     def _recent(self, now: float) -> Sequence[Erasure]:
-        return self._erasures.since(seconds_ago(self._log_retention, now))
+        erasures = self._erasures.since(seconds_ago(self._log_retention, now))
+        owners = groupby(erasures, key=lambda erasure: erasure.owner)
+        return [erasure for _, asked in owners for erasure in in_force(list(asked))]
 
     def _replace_retracted(self) -> bool:
         """Put tombstones in the place of retracted content, some at a time.
@@ -385,6 +389,6 @@ def _parameters(erasures: Sequence[Erasure]) -> dict[str, Any]:
     return {
         "owners": [erasure.owner for erasure in erasures],
         "lows": [erasure.start for erasure in erasures],
-        "highs": [min(erasure.end, erasure.position) for erasure in erasures],
+        "highs": [erasure.behind for erasure in erasures],
         "peers": [erasure.peer for erasure in erasures],
     }

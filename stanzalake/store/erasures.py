@@ -26,9 +26,14 @@ _RANGES = " UNION ALL ".join(
         ),
     )
 )
-_OF_OWNER = select("groupUniqArray((low, high, peer))", source=f"({_RANGES})")
+_WHOLE = "low = 0 AND peer = ''"
+# A user may make and destroy a room as often as they like: the last range covers all others.
+_COLLECTED = f"groupUniqArray((low, high, peer)) AS ranges, maxIf(high, {_WHOLE}) AS until"
+_IN_FORCE_RANGES = "arrayFilter(one -> one.2 >= until, ranges)"
+OF_OWNER = select(_IN_FORCE_RANGES, source=f"({select(_COLLECTED, source=f'({_RANGES})')})")
+"""Statement for the ranges of positions of the owner ``{owner:String}`` that are hidden."""
 
-VISIBLE = f"NOT {_HIDES.format(f'({_OF_OWNER})')}"
+VISIBLE = f"NOT {_HIDES.format(f'({OF_OWNER})')}"
 """Condition for messages of the owner ``{owner:String}`` that are neither erased nor too old.
 
 Too old are those that the owner keeps no longer, see `own_retention`.
@@ -37,9 +42,9 @@ Too old are those that the owner keeps no longer, see `own_retention`.
 VISIBLE_TO_ALL = f"NOT {_HIDES.format('erasures')}"
 """The same condition for messages of any owner; for use with ERASURES."""
 
-ERASURES = """LEFT JOIN (
-    SELECT owner, groupUniqArray((low, high, peer)) AS erasures
-    FROM {hidden:Identifier} GROUP BY owner
+_OF_OWNERS = select(f"owner, {_COLLECTED}", tail="GROUP BY owner", source="{hidden:Identifier}")
+ERASURES = f"""LEFT JOIN (
+    {select(f"owner, {_IN_FORCE_RANGES} AS erasures", source=f"({_OF_OWNERS})")}
 ) AS erased USING (owner)"""
 """The join of messages with what is hidden of each message's owner."""
 
@@ -143,12 +148,14 @@ class Erasures:
     def read(self, owners: Collection[str]) -> Mapping[str, Sequence[Erasure]]:
         """Return the erasures of each owner that has any, oldest first.
 
+        Without those that cover no more than a later one, see `model.history.in_force`.
+
         Raises:
             StoreUnavailable: No answer; may work later.
         """
         found: dict[str, Sequence[Erasure]] = {}
         for some in chunks(sorted(owners), str):
-            erasures = self._select("owner IN {owners:Array(String)}", {"owners": some})
+            erasures = self._select(_IS_IN_FORCE, {"owners": some}, _WITH_LAST)
             found.update({o: tuple(e) for o, e in groupby(erasures, key=lambda e: e.owner)})
         return found
 
@@ -175,12 +182,25 @@ class Erasures:
         """Fill the table of owners with erasures, as after a restore; raises as `write`."""
         self._store.command(_FILL)
 
-    def _select(self, condition: str, parameters: Mapping[str, object]) -> Sequence[Erasure]:
-        statement = select(_COLUMNS, [condition], "ORDER BY owner, position", _TABLE)
+    def _select(
+        self, condition: str, parameters: Mapping[str, object], source: str = _TABLE
+    ) -> Sequence[Erasure]:
+        statement = select(_COLUMNS, [condition], "ORDER BY owner, position", source)
         return [_erasure(*row) for row in self._store.select(statement, parameters)]
 
 
 _COLUMNS = f"DISTINCT {', '.join(_Row._fields)}"
+_IS_IN_FORCE = "(high >= until OR account AND position = last)"
+_LAST = f"""maxIf(high, {_WHOLE}) OVER of_owner AS until,
+    maxIf(position, account) OVER of_owner AS last"""
+_WITH_LAST = "({})".format(
+    select(
+        f"{', '.join(_Row._fields)}, {_LAST}",
+        ["owner IN {owners:Array(String)}"],
+        "WINDOW of_owner AS (PARTITION BY owner)",
+        _TABLE,
+    )
+)
 
 
 def _row(erasure: Erasure) -> _Row:
@@ -189,7 +209,7 @@ def _row(erasure: Erasure) -> _Row:
         position=erasure.position,
         peer=erasure.peer,
         low=erasure.start,
-        high=min(erasure.end, erasure.position),
+        high=erasure.behind,
         account=erasure.account,
         asked_by=erasure.by,
     )

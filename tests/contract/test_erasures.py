@@ -12,7 +12,7 @@ from stanzalake.model.retention import FOREVER
 from stanzalake.store import statistics
 from stanzalake.store.archive_reader import ArchiveReader
 from stanzalake.store.client import Row, Store
-from stanzalake.store.erasures import Erasures
+from stanzalake.store.erasures import OF_OWNER, Erasures
 from stanzalake.store.messages import MessageRange, Messages
 from stanzalake.store.search import SearchQuery, search
 from tests.support.archives import EVERYTHING, SEALER
@@ -193,3 +193,17 @@ def test_an_erasure_is_in_force_once_it_is_recorded(store: Store) -> None:
     assert not erasures.is_in_force(erasure())
     erasures.write([erasure()])
     assert erasures.is_in_force(erasure())
+
+
+async def test_a_room_that_is_destroyed_over_and_over_again_costs_readers_as_one(
+    store: Store, reader: ArchiveReader
+) -> None:
+    """Any user can do so."""
+    store.insert([row(position) for position in (1, 5000, 30_000)])
+    Erasures(store).write([erasure(position) for position in range(10, 20_010)])
+    Erasures(store).write([erasure(9, peer=OTHER), erasure(25_000, start=24_000, end=24_500)])
+    page = await reader.archive(JULIET).read(Selection(), 9)
+    assert [item.position for item in page.items] == [30_000]
+    assert [e.position for e in Erasures(store).read([JULIET])[JULIET]] == [20_009, 25_000]
+    [(ranges,)] = store.select(OF_OWNER, {"owner": JULIET})
+    assert sorted(ranges) == [(0, 20_009, ""), (24_000, 24_500, "")]
