@@ -7,7 +7,7 @@ is asked again and again for the newest position it has, which every message up 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -186,13 +186,12 @@ class Pipeline:
 
 @asynccontextmanager
 async def _serving(pipeline: Pipeline) -> AsyncIterator[Pipeline]:
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(pipeline.deployment.stop)
         await pipeline.start()
         listening = asyncio.create_task(pipeline.pairs.listen())
+        stack.callback(listening.cancel)
         yield pipeline
-        listening.cancel()
-    finally:
-        await pipeline.deployment.stop()
 
 
 async def measure(
