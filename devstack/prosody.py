@@ -253,6 +253,8 @@ class Prosody(Server):
     async def _answers(self) -> None:
         # The kernel accepts earlier; an answer, here a stream error, comes once all is loaded.
         reader, writer = await asyncio.open_connection(LOOPBACK, self.client_port)
-        writer.write(b"<ready/>")
-        await reader.read()
-        writer.close()
+        try:
+            writer.write(b"<ready/>")
+            await reader.read()
+        finally:
+            writer.close()

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from xml.etree import ElementTree as ET
 
 _SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
@@ -35,23 +37,28 @@ class RawSession:
         self.reader, self.writer = await asyncio.open_connection(
             "127.0.0.1", self._port, limit=self._limit
         )
-        return await self._stream()
+        with self._or_closed():
+            return await self._stream()
 
     async def authenticate(self) -> None:
         """Log in, up to where a resource is bound or a stream resumed."""
         await self.connect()
         token = base64.b64encode(f"\0{self._user}\0{self._password}".encode()).decode()
-        self.write(f"<auth xmlns='{_SASL}' mechanism='PLAIN'>{token}</auth>")
-        await self.reader.readuntil(b"<success")
-        await self._stream()
+        with self._or_closed():
+            self.write(f"<auth xmlns='{_SASL}' mechanism='PLAIN'>{token}</auth>")
+            await self.reader.readuntil(b"<success")
+            await self._stream()
 
     async def open(self) -> None:
         """Log in, bind and become available."""
         await self.authenticate()
-        self.write("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
-        await self.reader.readuntil(b"</iq>")
-        self.write("<presence/>")
-        await self.reader.readuntil(b"presence")
+        with self._or_closed():
+            self.write(
+                "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>"
+            )
+            await self.reader.readuntil(b"</iq>")
+            self.write("<presence/>")
+            await self.reader.readuntil(b"presence")
 
     async def manage(self) -> None:
         """Let the server expect acknowledgements of its stanzas from now on (XEP-0198)."""
@@ -76,6 +83,15 @@ class RawSession:
     def write(self, text: str) -> None:
         """Send some text, as it is."""
         self.writer.write(text.encode())
+
+    @contextmanager
+    def _or_closed(self) -> Iterator[None]:
+        """Drop the connection if the block fails."""
+        try:
+            yield
+        except BaseException:
+            self.writer.transport.abort()
+            raise
 
     async def _stream(self) -> str:
         self.write(

@@ -203,7 +203,7 @@ async def start_services(pod: Pod, services: Mapping[str, Any]) -> None:
         command = (*STANZALAKE, *services[name]["command"])
         await pod.spawn(name, *command, environment=environment(services, name, number))
     for name, text in ready.items():
-        await until(partial(said, pod, name, text), 60)
+        await until(partial(said, pod, name, text), 120)
 
 
 def said(pod: Pod, name: str, text: str) -> bool:

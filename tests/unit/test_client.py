@@ -1,8 +1,11 @@
 """The client of the development stack, over an archive that lags behind."""
 
+import asyncio
+
 import pytest
 
 from devstack.client import Client, Page, ReceivedMessage
+from devstack.raw import RawSession
 
 
 def received(number: int) -> ReceivedMessage:
@@ -25,3 +28,15 @@ async def test_a_walk_keeps_its_place_while_the_archive_lags(
     client = Client("juliet@capulet.lit", "secret", 1)
     assert await client.archive(2) == [received(0), received(1), received(2)]
     assert asked == ["", "id-1", "id-1"]
+
+
+async def test_a_session_that_cannot_log_in_leaves_no_connection() -> None:
+    def end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(end, "127.0.0.1", 0)
+    session = RawSession("juliet", "secret", "localhost", server.sockets[0].getsockname()[1])
+    with pytest.raises(asyncio.IncompleteReadError):
+        await session.open()
+    assert session.writer.is_closing()
+    server.close()
