@@ -1,6 +1,7 @@
 """Archives for tests: one in memory with the archive reader's interface, and rows to fill them."""
 
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -10,7 +11,16 @@ from stanzalake.log.base import EVENTS, Consumer, Entry, Record
 from stanzalake.log.watermarks import NO_WATERMARKS, Watermarks
 from stanzalake.model.event import Event, decode
 from stanzalake.model.history import History
-from stanzalake.model.page import Archive, ArchiveRetention, Conversation, Item, Page, Selection
+from stanzalake.model.page import (
+    MAX_PAGE,
+    Archive,
+    ArchiveRetention,
+    Conversation,
+    Item,
+    Page,
+    Selection,
+    count_bytes,
+)
 from stanzalake.model.position import Sealer, from_milliseconds
 from stanzalake.model.retention import FOREVER
 from stanzalake.store.client import Row
@@ -66,6 +76,7 @@ class MemoryArchive:
         owner: Whose archive it is.
         oldest: Lowest position that is not expired.
         said: The owner's history, oldest first.
+        page_bytes: Bytes of stanzas in a page at most; the last may be larger.
     """
 
     def __init__(
@@ -74,7 +85,9 @@ class MemoryArchive:
         owner: str = JULIET,
         oldest: int = 0,
         said: History = (),
+        page_bytes: int = MAX_PAGE,
     ) -> None:
+        self._page_bytes = page_bytes
         self._said = said
         self._owner = owner
         self._oldest = oldest
@@ -101,9 +114,9 @@ class MemoryArchive:
         self, selection: Selection, limit: int, *, backward: bool = False, skip: int = 0
     ) -> Page:
         chosen = self._chosen(selection)[skip:]
-        shown = chosen[max(0, len(chosen) - limit) :] if backward else chosen[:limit]
+        shown = self._fitting(chosen[::-1] if backward else chosen, limit)
         items = [Item(r.position, visible_id(r), r.stanza) for r in shown]
-        return Page(items, more=len(shown) < len(chosen))
+        return Page(items[::-1] if backward else items, more=len(shown) < len(chosen))
 
     async def history(self) -> History:
         return self._said
@@ -126,6 +139,12 @@ class MemoryArchive:
             return Conversation(self._owner, 0, 0)
         # Markers that are said in a room are left aside (decision 26).
         return _conversation(seen, displayed, heeds_markers=False)
+
+    def _fitting(self, chosen: Sequence[Row], limit: int) -> Sequence[Row]:
+        """Return the first rows, as many as a page holds: the last may pass its bytes."""
+        sizes = accumulate((count_bytes(r.stanza) for r in chosen), initial=0)
+        rows = zip(chosen[:limit], sizes, strict=False)
+        return [r for r, before in rows if before < self._page_bytes]
 
     def _chosen(self, selection: Selection) -> list[Row]:
         return [r for r in self._rows if _matches(r, selection)]

@@ -97,13 +97,14 @@ async def no_inbox() -> Inbox:
 
 async def summary(stored: MemoryArchive, selection: Selection, below: int) -> tuple[int, int, int]:
     """Summarise a selection as the archive reader does."""
-    positions = [item.position for item in (await stored.read(selection, 1000)).items]
-    return len(positions), min(positions, default=0), sum(p < below for p in positions)
+    number, before = await stored.count(selection, below) or (0, 0)
+    first = (await stored.read(selection, 1)).items
+    return number, first[0].position if first else 0, before
 
 
 @st.composite
-def archives(draw: st.DrawFn, size: int = 12) -> list[Row]:
-    """Draw the rows of an archive."""
+def archives(draw: st.DrawFn, size: int = 12, least: int = 0) -> list[Row]:
+    """Draw the rows of an archive, `least` of them or more, `size` at most."""
     return [
         row(
             position,
@@ -112,7 +113,7 @@ def archives(draw: st.DrawFn, size: int = 12) -> list[Row]:
             kind=draw(st.sampled_from(["chat", "groupchat"])),
             legacy_id=draw(st.sampled_from(["", f"old-{position}"])),
         )
-        for position in sorted(draw(st.sets(POSITIONS, max_size=size)))
+        for position in sorted(draw(st.sets(POSITIONS, min_size=least, max_size=size)))
     ]
 
 

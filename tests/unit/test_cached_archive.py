@@ -113,6 +113,15 @@ async def test_messages_above_the_bound_that_come_again_are_counted_once() -> No
     assert await archive.count(Selection(), 6) == (6, 5)
 
 
+async def test_a_place_within_a_snapshot_is_counted_anew_once_it_is_below() -> None:
+    rows = [row(position) for position in range(1, 16)]
+    taken = replace(take(rows[:10], kept=4), limit=4)
+    assert await cached(taken, MemoryArchive(rows[:10])).count(Selection(), 9) == (10, 8)
+    extended = replace(taken, newest=10).extend([stored_message(r) for r in rows[10:]], 15)
+    assert extended.floor == 12
+    assert await cached(extended, MemoryArchive(rows)).count(Selection(), 9) == (15, 8)
+
+
 def test_a_snapshot_keeps_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     many = replace(take([row(position) for position in range(1, 6)]), limit=3).cut()
     assert [m.position for m in many.messages] == [3, 4, 5]
@@ -227,24 +236,28 @@ STEPS = st.one_of(
 
 
 @given(
-    rows=archives(30),
+    rows=archives(30, least=12),
     kept=st.integers(0, 6),
     walks=st.lists(WALKS, min_size=3, max_size=3),
-    steps=st.lists(STEPS, min_size=5, max_size=40),
-    bounds=st.tuples(st.integers(1, 9), st.integers(1, 9), st.booleans()),
+    steps=st.lists(STEPS, min_size=20, max_size=40),
+    bounds=st.tuples(
+        st.integers(1, 9), st.integers(1, 9), st.booleans(), st.sampled_from([MAX_PAGE, 60, 200])
+    ),
 )
 async def test_walks_through_an_archive_get_the_pages_and_counts_of_the_store(
     rows: list[Row],
     kept: int,
     walks: list[Walk],
     steps: list[int | tuple[str, int]],
-    bounds: tuple[int, int, bool],
+    bounds: tuple[int, int, bool, int],
 ) -> None:
     current, oldest = replace(take(rows, kept=kept), limit=kept + 3), 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cached_archive, "_FEW", 0)
         patch.setattr(cached_archive, "AHEAD_MESSAGES", bounds[0])
         patch.setattr(read_ahead, "AHEAD_BYTES", bounds[1] * 1000)
+        patch.setattr(cached_archive, "MAX_PAGE", bounds[3])
+        archive_of = SlowArchive if bounds[2] else MemoryArchive
         for step in steps:
             match step:
                 case ("oldest", number):
@@ -255,7 +268,7 @@ async def test_walks_through_an_archive_get_the_pages_and_counts_of_the_store(
                     rows = [*rows, *new]
                     current = current.extend([stored_message(r) for r in new], MAX_POSITION)
                 case number:
-                    stored = (SlowArchive if bounds[2] else MemoryArchive)(rows, oldest=oldest)
+                    stored = archive_of(rows, oldest=oldest, page_bytes=bounds[3])
                     window = walks[number].window
                     expected = await walks[number].turn(stored)
                     walks[number].back(window)
