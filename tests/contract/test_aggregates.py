@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from processor.cleaner import Cleaner
 from stanzalake.model.event import VERSION, Erasure, OwnRetention
-from stanzalake.model.position import from_milliseconds
+from stanzalake.model.position import MAX_POSITION, from_milliseconds
 from stanzalake.model.retention import FOREVER, Retention
 from stanzalake.store import aggregates, migrations
 from stanzalake.store.aggregates import Aggregates
@@ -239,6 +239,18 @@ def test_the_first_day_of_all_has_no_evening_before_it(store: Store) -> None:
     age(store)
     assert compute(store) == [*DAYS[::-1], date(1970, 1, 1)]
     assert contents(store, *SOME, "response_times") == before
+
+
+def test_the_last_day_of_all_has_what_is_dated_behind_it(store: Store) -> None:
+    """As of a clock that was far ahead."""
+    last = 2**32 * 1000
+    positions = (*(from_milliseconds(at) for at in (last - 1, last, 2**42)), MAX_POSITION)
+    store.insert([row(0, 0)._replace(position=position) for position in positions])
+    before = contents(store, *SOME)
+    assert before["daily"][-1] == (date(2106, 2, 7), "capulet.lit", "chat", "in", len(positions))
+    age(store)
+    compute(store)
+    assert contents(store, *SOME) == before
 
 
 def test_computed_months_have_the_rows_of_their_days(store: Store) -> None:

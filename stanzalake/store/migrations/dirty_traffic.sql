@@ -12,7 +12,12 @@ FROM
 (
 {new_messages}
     AND position >= (SELECT greatest(toInt64(toUInt16(min(day))) - 1, 0) * 86400 * 65536000 FROM {table}_dirty)
-    AND position < (SELECT (toInt64(toUInt16(max(day))) + 1) * 86400 * 65536000 FROM {table}_dirty)
+    -- The last day is that of whatever is dated behind it.
+    AND position <=
+    (
+        SELECT if(max(day) = '2106-02-07', 18446744073709551615, toUInt64((toInt64(toUInt16(max(day))) + 1) * 86400 * 65536000 - 1))
+        FROM {table}_dirty
+    )
     AND (owner_hash, position) NOT IN
     (
         SELECT owner_hash, position FROM {table}_recent WHERE as_of = (SELECT as_of FROM {table}_last_read)
