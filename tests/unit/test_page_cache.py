@@ -56,6 +56,7 @@ class CountedStore:
         inboxes: For each read of an inbox, the position behind which messages were read.
         own: The owner's own retention, in positions.
         now: The position of the moment.
+        tells_counts: Whether the older messages are counted with the newest.
     """
 
     def __init__(self, *positions: int) -> None:
@@ -68,9 +69,10 @@ class CountedStore:
         self.now = 0
         self.counts = 0
         self.is_too_large = False
+        self.tells_counts = False
 
     def archive(self, owner: str) -> MemoryArchive:
-        return MemoryArchive(self.rows, owner, self.oldest)
+        return MemoryArchive(self.rows, owner, self.horizon(owner, self.own))
 
     async def own_retention(self, _owner: str) -> int:
         assert self.own, "asked although nothing is hidden"
@@ -84,9 +86,13 @@ class CountedStore:
         self.reads.append(low)
         if self.is_too_large:
             raise ResultTooLarge("too large")
-        messages = [stored_message(r) for r in self.rows if r.position >= low][-limit:]
+        first = max(low, self.horizon(owner, self.own))
+        found = [stored_message(r) for r in self.rows if r.position >= first]
+        older, messages = found[:-limit], found[-limit:]
         floor = messages[0].position if len(messages) == limit else 0
-        return NewestMessages(messages, is_plain=not self.own, floor=floor)
+        counted = (len(older), older[0].position if older else 0)
+        counts = {Selection(): counted} if self.tells_counts else {}
+        return NewestMessages(messages, not self.own, floor, counts)
 
     async def inbox(self, owner: str, known: Inbox, up_to: int, own: int = 0) -> Inbox:
         assert owner == JULIET
@@ -106,10 +112,11 @@ class CountedStore:
 async def positions(
     cache: PageCache, newest: int | None, *, current: bool = True
 ) -> tuple[bool, list[int]]:
-    """Read an archive; return whether a snapshot was used, and the positions."""
+    """Read an archive and its count; return whether a snapshot was used, and the positions."""
     request = Request("capulet.lit", JULIET, JULIET, None, newest=newest)
     archive = await open_archive(cache, request, current=current)
     page = await archive.read(Selection(), 100)
+    assert await archive.count(Selection(), 0) == (len(page.items), 0)
     return isinstance(archive, CachedArchive), [item.position for item in page.items]
 
 
@@ -232,6 +239,42 @@ async def test_messages_that_came_and_expired_unread_are_shown_once_a_clock_is_s
     assert await positions(cache, 5) == (True, [5])
     store.oldest = 0
     assert await positions(cache, 5) == (True, [1, 2, 3, 5])
+
+
+async def test_messages_that_own_retention_hid_are_shown_once_a_clock_is_set_back() -> None:
+    store = CountedStore(10, 20)
+    store.own, store.now = 15, 40
+    cache = cache_of(store)
+    assert await positions(cache, 25) == (True, [])
+    store.now = 30
+    assert await positions(cache, 25) == (True, [20])
+    store.rows.append(row(40))
+    store.now = 70
+    assert await positions(cache, 45) == (True, [])
+    store.now = 30
+    assert await positions(cache, 45) == (True, [20, 40])
+
+
+async def test_counts_that_come_with_a_snapshot_are_those_of_all_older_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    store = CountedStore(*range(1, 10))
+    store.oldest, store.tells_counts = 3, True
+    cache = cache_of(store)
+    assert await positions(cache, 9) == (True, [*range(3, 10)])
+    store.oldest = 2
+    assert await positions(cache, 9) == (True, [*range(2, 10)])
+    store.rows += [row(position) for position in range(10, 15)]
+    assert await positions(cache, 14) == (True, [*range(2, 15)])
+
+
+async def test_an_extended_snapshot_takes_the_room_of_the_former_one() -> None:
+    store = CountedStore(1)
+    cache = cache_of(store, limit=4000)
+    for newest in range(1, 20):
+        assert await positions(cache, newest) == (True, [1])
+    assert store.reads == [0, *range(2, 20)]
 
 
 async def test_nothing_is_cached_without_proof() -> None:
