@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from query import cached_archive, read_ahead, snapshot
+from query.read_ahead import Segment
 from query.snapshot import Older, Snapshot
-from stanzalake.model.page import MAX_PAGE, Archive, Page, Selection
+from stanzalake.model.page import MAX_PAGE, Archive, Item, Page, Selection
 from stanzalake.model.position import MAX_POSITION
 from stanzalake.store.client import Row
 from tests.support.archives import MemoryArchive, row
@@ -155,6 +156,19 @@ async def test_a_page_from_a_snapshot_is_bounded_in_bytes() -> None:
     rows = [row(position, stanza="x" * (MAX_PAGE // 2)) for position in range(1, 5)]
     page = await cached(take(rows), AbsentArchive()).read(Selection(), 4)
     assert ([item.position for item in page.items], page.more) == ([1, 2], True)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("kept", range(6))
+def test_a_segment_has_all_messages_between_its_ends(
+    monkeypatch: pytest.MonkeyPatch, backward: bool, kept: int
+) -> None:
+    items = [Item(position, "id", "x") for position in range(2, 12, 2)]
+    whole = Segment(Selection(), 0, 20, items)
+    monkeypatch.setattr(read_ahead, "AHEAD_BYTES", whole.size // 5 * kept)
+    part = whole.cut(backward=backward)
+    assert len(part.items) == kept
+    assert [i for i in items if part.low <= i.position <= part.high] == list(part.items)
 
 
 class Walk:
