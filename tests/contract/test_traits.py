@@ -25,6 +25,11 @@ KNOWN = (
     *(("media-sharing", "urn:xmpp:sims:1"), ("reference", "urn:xmpp:reference:0")),
     *(("encrypted", "eu.siacs.conversations.axolotl"), ("encrypted", "urn:xmpp:omemo:2")),
     *(("openpgp", "urn:xmpp:openpgp:0"), ("mls", "urn:xmpp:mls:0"), ("otr", "urn:xmpp:otr:0")),
+    *(
+        ("xs", "jabber:x:oob"),
+        ("replys", "urn:xmpp:reply:0"),
+        ("retracts", "urn:xmpp:message-retract:1"),
+    ),
     *(("encryption", "urn:xmpp:eme:0"), ("encryption", "urn:xmpp:eme:"), ("subject", "")),
 )
 """Names and namespaces of elements; also some that are none of the kinds."""
