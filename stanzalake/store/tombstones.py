@@ -68,6 +68,9 @@ TARGETS = f"""multiIf(
 A retraction cannot be retracted: it says to clients that were away what happened.
 """
 
+_OF_OWNER = "owner = {owner:String}"
+# Strangers retract what they like, also where nothing of theirs is kept.
+_OF_ARCHIVE = (_OF_OWNER, f"peer IN ({select('DISTINCT peer', [_OF_OWNER])})")
 _SHOWN = f"concat({_ROOT}, {_KEPT_IDS}, retracted, '</message>')"
 
 
@@ -94,7 +97,10 @@ def replace_retracted(rows: str, order: str) -> str:
     """
     shown = f"if(retracted = '', stanza, {_SHOWN}) AS stanza"
     columns = ", ".join(Row._fields).replace("stanza", shown)
-    joined = _with_tombstones(rows, "{tombstones:Identifier} WHERE owner = {owner:String}")
+    # Anybody may retract what does not exist, as often as they like: those are not read.
+    peers = select("peer", source=f"({rows})")
+    own = f"{{tombstones:Identifier}} WHERE {_OF_OWNER} AND peer IN ({peers})"
+    joined = _with_tombstones(rows, own)
     return select(columns, tail=_FIRST.format(order=order), source=f"({joined})")
 
 
@@ -124,17 +130,19 @@ PENDING = select(
 """Template of a view: retracted messages of a month whose content is on the disk."""
 
 
-def omit_retracted(rows: str, *computed: str) -> str:
-    """Wrap a statement for messages of any owners so that it omits retracted ones.
+def omit_retracted(rows: str, *computed: str, of_owner: bool = False) -> str:
+    """Wrap a statement for messages so that it omits retracted ones.
 
     Cheap for owners without tombstones, and for statements with few rows.
 
     Args:
         rows: Statement for all columns of messages.
         computed: Names of its further columns.
+        of_owner: Whether all messages are of the owner ``{owner:String}``.
     """
     columns = ", ".join(f"message.{name} AS {name}" for name in (*Row._fields, *computed))
-    return select(columns, [_NOT_RETRACTED], source=_join_newest(f"({rows})"))
+    where = _OF_ARCHIVE if of_owner else ()
+    return select(columns, [_NOT_RETRACTED], source=_join_newest(f"({rows})", where))
 
 
 def clear_traits(source: str, where: Sequence[str]) -> str:
@@ -147,20 +155,26 @@ def clear_traits(source: str, where: Sequence[str]) -> str:
         where: Conditions on messages of the owner ``{owner:String}``.
     """
     columns = "position, peer, direction, kind, occupant, traits"
-    peers = select("peer", ["owner = {owner:String}"], source="{tombstones:Identifier}")
+    peers = select("peer", [_OF_OWNER], source="{tombstones:Identifier}")
     others = select(columns, [*where, f"peer NOT IN ({peers})"], source=source)
     rows = select(
         f"{', '.join(Row._fields)}, traits", [*where, f"peer IN ({peers})"], source=source
     )
     shown = columns.replace("traits", f"if({_NOT_RETRACTED}, traits, 0) AS traits")
-    return f"({others} UNION ALL {select(shown, source=_join_newest(f'({rows})'))})"
+    joined = _join_newest(f"({rows})", _OF_ARCHIVE)
+    return f"({others} UNION ALL {select(shown, source=joined)})"
 
 
-def _join_newest(rows: str) -> str:
-    """Return a source of messages, named ``message``, with the newest tombstone of each target."""
+def _join_newest(rows: str, where: Sequence[str]) -> str:
+    """Return a source of messages, named ``message``, with the newest tombstone of each target.
+
+    Args:
+        rows: Source of the messages.
+        where: Conditions on the tombstones.
+    """
     tombstones = "{tombstones:Identifier}"
     newest = select(
-        "owner, target, max(position) AS until", tail="GROUP BY owner, target", source=tombstones
+        "owner, target, max(position) AS until", where, "GROUP BY owner, target", tombstones
     )
     joins = (
         f"LEFT ANY JOIN ({newest}) AS {name}"

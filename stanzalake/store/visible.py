@@ -62,7 +62,8 @@ class Query:
     def filtered(self) -> str:
         """The statement without settings, with the filter of erasures and with tombstones."""
         if self.by_text:
-            rows = omit_retracted(select("*", [*self.where, VISIBLE], source=self.source))
+            rows = select("*", [*self.where, VISIBLE], source=self.source)
+            rows = omit_retracted(rows, of_owner=True)
             return select(self.columns, tail=self._tail(distinct=True), source=f"({rows})")
         where = [*self.where, VISIBLE]
         if self.by_traits:

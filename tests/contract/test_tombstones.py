@@ -27,6 +27,7 @@ from tests.support.stores import migrated_store
 from tests.support.wait import until
 
 ROOM = "balcony@rooms.lit"
+OTHER, STRANGER = "nurse@capulet.lit", "mercutio@verona.lit"
 SECRET = "wherefore"
 NOW = 1_790_000_000
 RETRACTED = "<retracted xmlns='urn:xmpp:message-retract:1'/>"
@@ -367,6 +368,27 @@ async def test_a_tombstone_goes_with_all_that_it_may_name(
     Erasures(store).write([Erasure(v=VERSION, owner=JULIET, position=at(10), end=at(10))])
     await remove(Deletion(store))
     await until(lambda: not left())
+
+
+async def test_a_strangers_retractions_are_read_for_no_archive(
+    store: Store, reader: ArchiveReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are of one owner, pages of this one and of all others cost the same."""
+    store.insert([row(1), row(1, owner=OTHER)])
+    flood = [tombstone(5 + n, f"made up {n}", peer=STRANGER, by=STRANGER) for n in range(20_000)]
+    bury(store, *flood, tombstone(2), tombstone(2, owner=OTHER))
+    few = "max_rows_in_join = 100, max_rows_to_group_by = 100"
+    given_select = store.select
+    monkeypatch.setattr(
+        store, "select", lambda statement, *values: given_select(f"{statement}, {few}", *values)
+    )
+    for owner in (JULIET, OTHER):
+        await pages(reader, owner)
+        archive = reader.archive(owner)
+        assert await archive.conversations({}) == []
+        words = Selection(text=text_query(SECRET))
+        assert (await archive.read(words, 9)).items == []
+        assert await archive.count(words, 0) == (0, 0)
 
 
 async def test_a_flood_of_retractions_hides_nothing_and_stays_readable(
