@@ -21,12 +21,14 @@ from tests.support.archives import SEALER, START, MemoryArchive
 
 ROMEO, NURSE, MERCUTIO = (f"{name}@capulet.lit" for name in ("romeo", "nurse", "mercutio"))
 BODY = "<body>hello</body>"
+MARKER = "<displayed xmlns='urn:xmpp:chat-markers:0' id='{}'/>"
+CORRECTION = f"{BODY}<replace id='m1' xmlns='urn:xmpp:message-correct:0'/>"
 CONTENTS = [
     BODY,
     BODY,
     "<body>fallback</body><encrypted xmlns='urn:xmpp:omemo:2'/>",
     "<encrypted xmlns='urn:xmpp:omemo:2'/><store xmlns='urn:xmpp:hints'/>",
-    f"{BODY}<replace id='m1' xmlns='urn:xmpp:message-correct:0'/>",
+    CORRECTION,
     f"{BODY}<reactions id='m1' xmlns='urn:xmpp:reactions:0'/>",
     f"{BODY}<retract id='m1' xmlns='urn:xmpp:message-retract:1'/>",
     "<received xmlns='urn:xmpp:receipts' id='m1'/>",
@@ -85,6 +87,18 @@ def keep(messages: Store, owner: str, given: list[Row]) -> list[Row]:
 
 @pytest.mark.requirement("430-04", "430-10", "430-11", "430-12")
 @settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@example(
+    given=[
+        *[at(n, ROMEO, "in") for n in (0, 1)],
+        at(2, ROMEO, "out", MARKER.format("m0")),
+        at(6, ROMEO, "in"),
+        at(3, NURSE, "in"),
+        at(4, NURSE, "in", CORRECTION),
+        at(7, NURSE, "out", MARKER.format("m4")),
+    ],
+    read=5,
+    reader_of=MERCUTIO,
+)
 @given(given=rows(), read=st.integers(0, 8), reader_of=st.sampled_from([ROMEO, NURSE]))
 async def test_conversations_agree_with_the_model(
     messages: Store, reader: ArchiveReader, given: list[Row], read: int, reader_of: str
