@@ -1,5 +1,6 @@
 """Free ports on loopback."""
 
+import os
 import secrets
 import socket
 from collections import deque
@@ -9,8 +10,8 @@ _FIRST, _COUNT = 16_384, 16_384
 """Ports below those that Linux gives to outgoing connections (`ip_local_port_range`)."""
 _HELD = 100
 
-_held: deque[socket.socket] = deque()
-"""Reservations of the ports that were returned lately: those who asked may not listen yet."""
+_held: deque[int] = deque()
+"""Descriptors that reserve the ports returned lately: those who asked may not listen yet."""
 
 
 def free_port() -> int:
@@ -39,9 +40,9 @@ def _reserve(port: int) -> bool:
     except OSError:
         mark.close()
         return False
-    _held.append(mark)
+    _held.append(mark.detach())
     if len(_held) > _HELD:
-        _held.popleft().close()
+        os.close(_held.popleft())
     return True
 
 
