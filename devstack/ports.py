@@ -6,7 +6,7 @@ import socket
 from collections import deque
 from contextlib import suppress
 
-_FIRST, _COUNT = 16_384, 16_384
+FIRST, _COUNT = 16_384, 16_384
 """Ports below those that Linux gives to outgoing connections (`ip_local_port_range`)."""
 _HELD = 100
 
@@ -17,7 +17,7 @@ _held: deque[int] = deque()
 def free_port() -> int:
     """Return a TCP port that is free on 127.0.0.1, and not given to another process meanwhile."""
     while True:
-        port = _FIRST + secrets.randbelow(_COUNT)
+        port = FIRST + secrets.randbelow(_COUNT)
         if _reserve(port) and _unused(port):
             return port
 

@@ -4,54 +4,56 @@ import secrets
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from devstack.ports import free_port
+from devstack.ports import FIRST, free_port
 
-OTHER = """\
-import secrets
-secrets.randbelow = lambda _: {offered}
-from devstack.ports import free_port
-print(free_port(), flush=True)
-input()
-"""
+OTHER = "from devstack.ports import free_port; print(free_port(), flush=True); input()"
+
+Offer = Callable[[int], None]
 
 
 @pytest.fixture
-def offered(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Offer a number twice, then the next one, then any."""
-    first = secrets.randbelow(16_000)
-    numbers, draw = [first, first, first + 1], secrets.randbelow
-    monkeypatch.setattr(secrets, "randbelow", lambda n: numbers.pop(0) if numbers else draw(n))
-    return first
+def offer(monkeypatch: pytest.MonkeyPatch) -> Offer:
+    """Give a function that has a port drawn next, and again; others are drawn behind it."""
+    draw = secrets.randbelow
+
+    def offer(port: int) -> None:
+        numbers = [port - FIRST] * 2
+        monkeypatch.setattr(secrets, "randbelow", lambda n: numbers.pop() if numbers else draw(n))
+
+    return offer
 
 
-@pytest.mark.usefixtures("offered")
-def test_a_port_is_given_once_though_nobody_listens_on_it_yet() -> None:
-    assert free_port() != free_port()
+def test_a_port_is_given_once_though_nobody_listens_on_it_yet(offer: Offer) -> None:
+    port = free_port()
+    offer(port)
+    assert free_port() != port
 
 
-def test_a_port_that_another_process_was_given_is_not_given(offered: int) -> None:
+def test_a_port_that_another_process_was_given_is_not_given(offer: Offer) -> None:
     with subprocess.Popen(  # noqa: S603  # our own program
-        [sys.executable, "-c", OTHER.format(offered=offered)],
+        [sys.executable, "-c", OTHER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
         text=True,
     ) as other:
         assert other.stdout is not None
-        assert int(other.stdout.readline()) != free_port()
+        port = int(other.stdout.readline())
+        offer(port)
+        assert free_port() != port
         other.communicate("\n")
 
 
-@pytest.mark.usefixtures("offered")
-def test_a_port_on_which_somebody_listens_is_not_given() -> None:
-    taken = free_port()
-    secrets.randbelow(1)  # the second offer
-    with socket.create_server(("127.0.0.1", taken + 1)):
-        assert free_port() not in {taken, taken + 1}
+def test_a_port_on_which_somebody_listens_is_not_given(offer: Offer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        offer(port)
+        assert free_port() != port
 
 
 def test_no_port_is_one_that_an_outgoing_connection_may_take() -> None:
