@@ -26,7 +26,6 @@ _FIRST_PARTITION = 0
 _THREADS = 2
 """For judging and writing."""
 
-
 _EARLY = frozenset({"awaited", "quiet"})
 """Causes of the end of small batches: others would be judged twice for a few records more."""
 

@@ -322,6 +322,16 @@ async def test_too_many_requests_are_told_to_come_again(
     await granted.answers(4)
 
 
+async def nurse_is_answered_beside_one_page(stage: Stage) -> None:
+    """Have nurse ask once the others' pages hang, of which the embedded store has one at work."""
+    await until(lambda: len(stage.owners) == 1)
+    stage.stored = MemoryArchive([], owner=NURSE)
+    stage.bring(forwarded(query(), owner=NURSE, asker=f"{NURSE}/x", iq=ASKED_BY_NURSE), id="N")
+    [answer] = await stage.answers()
+    assert answer.get("id") == "N"
+    assert stage.owners == [JULIET, NURSE], "one share has one page at work"
+
+
 async def test_an_owner_with_many_slow_pages_holds_up_no_other_owner(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,12 +339,7 @@ async def test_an_owner_with_many_slow_pages_holds_up_no_other_owner(
     monkeypatch.setattr(stage.stored, "read", hang)
     for number in range(50):
         stage.bring(forwarded(query()), id=f"X{number}")
-    await until(lambda: len(stage.owners) == 1)
-    stage.stored = MemoryArchive([], owner=NURSE)
-    stage.bring(forwarded(query(), owner=NURSE, asker=f"{NURSE}/x", iq=ASKED_BY_NURSE), id="N")
-    [answer] = await stage.answers()
-    assert answer.get("id") == "N"
-    assert stage.owners == [JULIET, NURSE], "the embedded store has one page of an account at work"
+    await nurse_is_answered_beside_one_page(stage)
 
 
 async def test_the_accounts_of_another_server_hold_up_no_account(
@@ -347,12 +352,7 @@ async def test_the_accounts_of_another_server_hold_up_no_account(
         iq = ASKED_BY_NURSE.replace(f"{NURSE}/x", asker)
         asked = forwarded(query(), asker=asker, iq=iq, room=rights, server="other.example")
         stage.bring(asked, id=f"X{number}")
-    await until(lambda: len(stage.owners) == 1)
-    stage.stored = MemoryArchive([], owner=NURSE)
-    stage.bring(forwarded(query(), owner=NURSE, asker=f"{NURSE}/x", iq=ASKED_BY_NURSE), id="N")
-    [answer] = await stage.answers()
-    assert answer.get("id") == "N"
-    assert stage.owners == [JULIET, NURSE], "other.example has one page at work"
+    await nurse_is_answered_beside_one_page(stage)
 
 
 async def test_a_snapshot_is_prepared_for_what_is_asked(stage: Stage) -> None:
