@@ -1,12 +1,13 @@
 """The gatherer: collects records from the log into batches."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from processor.retry import Retry, Stopped
 from stanzalake.log.base import READ_BYTES, Consumer, Record
+from stanzalake.log.pace import Pace
 
 _IDLE_SECONDS = 1.0
 _LAST_SECONDS = 0.1
@@ -35,36 +36,6 @@ class Limits:
     rows: int
     seconds: float
     rejected: int = 0
-
-
-class Pace:
-    """A token bucket of batches: one for each interval, and a few in a row after a quiet time.
-
-    Args:
-        interval: Gives the seconds between batches.
-        clock: Monotonic time in seconds.
-    """
-
-    def __init__(self, interval: Callable[[], float], clock: Callable[[], float]) -> None:
-        self._interval = interval
-        self._clock = clock
-        self._tokens = _BURST
-        self._at = clock()
-
-    def wait(self) -> float:
-        """Return the seconds until a batch may end; 0 if one may end now."""
-        self._refill()
-        return max(0.0, (1 - self._tokens) * self._interval())
-
-    def count(self) -> None:
-        """Count a batch, also one that was not allowed: later ones wait for it."""
-        self._refill()
-        self._tokens = max(-_BURST, self._tokens - 1)
-
-    def _refill(self) -> None:
-        now = self._clock()
-        self._tokens = min(_BURST, self._tokens + (now - self._at) / self._interval())
-        self._at = now
 
 
 @dataclass(slots=True)
@@ -112,7 +83,7 @@ class Gatherer:
         self._retry = retry
         self._stop = stop
         self._clock = asyncio.get_running_loop().time
-        self._pace = Pace(lambda: _PACE * self._interval(), self._clock)
+        self._pace = Pace(lambda: _PACE * self._interval(), self._clock, _BURST)
 
     async def gather(self) -> tuple[list[Record], str]:
         """Return a batch and the cause of its end: rows, bytes, age, awaited, quiet or stop.

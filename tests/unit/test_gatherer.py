@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from processor import gatherer
-from processor.gatherer import Gatherer, Limits, Pace
+from processor.gatherer import Gatherer, Limits
 from processor.retry import Retry
 from stanzalake.log.base import Record
+from stanzalake.log.pace import Pace
 
 SECONDS = 0.2
 TICK = 0.05
@@ -251,7 +252,7 @@ def test_a_batch_of_a_small_share_that_a_page_waits_for_ends_at_once() -> None:
 
 def test_a_pace_is_one_batch_an_interval_and_a_few_after_a_quiet_time() -> None:
     now = 0.0
-    pace = Pace(lambda: SECONDS, lambda: now)
+    pace = Pace(lambda: SECONDS, lambda: now, 5.0)
     made = 0
     for step in range(1_000):
         now = step / 100

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from stanzalake.errors import StanzalakeError
 from stanzalake.log import watermarks
 from stanzalake.log.kafka import client as kafka
+from stanzalake.log.pace import Pace
 from stanzalake.observability.log_once import LogOnce
 
 WRITTEN = b"written"
@@ -190,7 +191,7 @@ class Waiters:
         self, client: Mapping[str, Any], topic: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
-        self._tokens, self._at = _BURST, clock()
+        self._pace = Pace(self._interval, clock, _BURST)
         self._heeded = AwaitedOffsets(clock)
         self._postponed = AwaitedOffsets(clock)
         self.on_heard: Callable[[], None] | None = None
@@ -227,20 +228,16 @@ class Waiters:
     def _heed_postponed(self) -> bool:
         """Heed what was announced, if this processor reads some of it, and heeded little lately."""
         postponed = self._postponed.read()
-        if not postponed.keys() & set(self.partitions()) or not self._may_heed():
+        if not postponed.keys() & set(self.partitions()) or self._pace.wait():
             return False
+        self._pace.count()
         self._heeded.add(postponed)
         self._postponed = AwaitedOffsets(self._clock)
         return True
 
-    def _may_heed(self) -> bool:
-        now, rate = self._clock(), max(_LEAST_PER_SECOND, _PER_SECOND * self.share())
-        self._tokens = min(_BURST, self._tokens + (now - self._at) * rate)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+    def _interval(self) -> float:
+        """Return the seconds between heeded announcements, by the processor's present share."""
+        return 1 / max(_LEAST_PER_SECOND, _PER_SECOND * self.share())
 
 
 async def _repeat(work: Callable[[], Awaitable[None]], trouble: LogOnce) -> None:
