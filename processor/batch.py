@@ -17,7 +17,7 @@ from stanzalake.model.event import (
     Tombstone,
     decode,
 )
-from stanzalake.model.history import ArchiveState, History, begins_after
+from stanzalake.model.history import ArchiveState, History, Timeline
 from stanzalake.store.client import Row
 from stanzalake.store.tombstones import TombstoneRow
 from stanzalake.xmpp.retraction import retracted
@@ -152,8 +152,9 @@ def assemble(
         earlier: Extends a history that begins after a message.
     """
     bad = list(decoded.dead_letters)
+    timelines = {owner: Timeline(history) for owner, history in histories.items()}
     judged = (
-        (record, message, _as_of(message, histories[message.owner], earlier))
+        (record, message, _as_of(message, timelines[message.owner], earlier))
         for record, message in decoded.messages
     )
     rows = list(_rows(judged, rules, bad))
@@ -170,7 +171,7 @@ def assemble(
         decoded.offsets,
         expiries=len(decoded.expiries),
         replayed=replayed,
-        tombstones=list(_tombstones(decoded.tombstones, histories)),
+        tombstones=list(_tombstones(decoded.tombstones, timelines)),
         retentions=decoded.retentions,
     )
 
@@ -208,16 +209,18 @@ def _sort(record: Record, event: Event, decoded: Decoded) -> None:
 
 
 def _as_of(
-    message: Message, history: History, earlier: Callable[[Message, History], History]
-) -> History:
-    return earlier(message, history) if begins_after(history, message.position) else history
+    message: Message, timeline: Timeline, earlier: Callable[[Message, History], History]
+) -> Timeline:
+    if not timeline.begins_after(message.position):
+        return timeline
+    return Timeline(earlier(message, timeline.history))
 
 
 def _rows(
-    judged: Iterable[tuple[Record, Message, History]], rules: Rules, bad: list[DeadLetter]
+    judged: Iterable[tuple[Record, Message, Timeline]], rules: Rules, bad: list[DeadLetter]
 ) -> Iterator[Row]:
-    for record, message, history in judged:
-        if not rules.policy.admits(message, history):
+    for record, message, timeline in judged:
+        if not rules.policy.admits(message, timeline):
             continue
         try:
             stored = _stored_form(message, rules.exclusions)
@@ -237,12 +240,12 @@ def _stored_form(message: Message, exclusions: frozenset[str]) -> str | None:
 
 
 def _tombstones(
-    tombstones: Iterable[Tombstone], histories: Mapping[str, History]
+    tombstones: Iterable[Tombstone], timelines: Mapping[str, Timeline]
 ) -> Iterator[TombstoneRow]:
     """Yield the rows of tombstones, without those from before the removal of their account."""
     for tombstone in tombstones:
-        erasures = (state for state in histories[tombstone.owner] if isinstance(state, Erasure))
         if not any(
-            erasure.account and erasure.position > tombstone.position for erasure in erasures
+            erasure.account and erasure.position > tombstone.position
+            for erasure in timelines[tombstone.owner].erasures
         ):
             yield TombstoneRow.of(tombstone, retracted(tombstone))

@@ -8,8 +8,8 @@ the same rules (verdict.lib.lua): an announced id promises the outcome of this f
 from dataclasses import dataclass
 from typing import Literal
 
-from stanzalake.model.event import Erasure, Message, Preferences
-from stanzalake.model.history import History
+from stanzalake.model.event import Message, Preferences
+from stanzalake.model.history import Timeline
 
 Default = Literal["false", "roster", "true"]
 
@@ -27,20 +27,16 @@ class Policy:
     default: Default
     smart: bool = False
 
-    def admits(self, message: Message, history: History) -> bool:
-        """Return whether a message is archived, given the history of its owner."""
-        if any(isinstance(state, Erasure) and state.covers(message) for state in history):
+    def admits(self, message: Message, timeline: Timeline) -> bool:
+        """Return whether a message is archived, given the timeline of its owner."""
+        if timeline.erases(message):
             return False
         # The room decided in Prosody.
         if message.is_of_room:
             return True
-        if not history:
-            return not self.smart and self._by_default(message)
-        states = (state for state in history if not isinstance(state, Erasure))
-        earlier = [state for state in states if state.position < message.position]
-        if self.smart and not earlier:
+        if self.smart and not timeline.is_active(message.position):
             return False
-        preferences = next((s for s in reversed(earlier) if isinstance(s, Preferences)), None)
+        preferences = timeline.preferences(message.position)
         if preferences is None:
             return self._by_default(message)
         return _by_preferences(preferences, message)

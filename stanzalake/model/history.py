@@ -4,9 +4,10 @@ The policy needs a short history of each owner, not just the current state: a me
 the states before its own position, even when processed late or again, and by all erasures.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
-from stanzalake.model.event import Activation, Erasure, Preferences
+from stanzalake.model.event import Activation, Erasure, Message, Preferences
 
 OwnerState = Preferences | Activation
 ArchiveState = OwnerState | Erasure
@@ -64,10 +65,40 @@ def cut(history: History) -> History:
     return tuple(sorted([*erasures, *_newest(states)], key=_position))
 
 
-def begins_after(history: History, position: int) -> bool:
-    """Return whether a history has states, but none before a position: some may have been cut."""
-    first = next((state for state in history if not isinstance(state, Erasure)), None)
-    return first is not None and first.position >= position
+class Timeline:
+    """A history, arranged so that a message is judged in the same time however many states it has.
+
+    Args:
+        history: The history.
+
+    Attributes:
+        history: The same.
+        erasures: Its erasures.
+    """
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.erasures = [state for state in history if isinstance(state, Erasure)]
+        states = [state for state in history if not isinstance(state, Erasure)]
+        self._first = states[0].position if states else None
+        self._preferences = [state for state in states if isinstance(state, Preferences)]
+
+    def erases(self, message: Message) -> bool:
+        """Return whether an erasure covers a message."""
+        return any(erasure.covers(message) for erasure in self.erasures)
+
+    def is_active(self, position: int) -> bool:
+        """Return whether there are preferences or an activation before a position."""
+        return self._first is not None and self._first < position
+
+    def begins_after(self, position: int) -> bool:
+        """Return whether there are such states, but none before: some may have been cut."""
+        return self._first is not None and self._first >= position
+
+    def preferences(self, position: int) -> Preferences | None:
+        """Return the newest preferences before a position, if there are any."""
+        number = bisect_left(self._preferences, position, key=_position)
+        return self._preferences[number - 1] if number else None
 
 
 def _newest(states: Sequence[OwnerState]) -> Iterator[OwnerState]:

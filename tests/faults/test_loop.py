@@ -27,7 +27,7 @@ from stanzalake.errors import (
 from stanzalake.log.base import EVENTS, PROCESSOR_GROUP, REJECTED, Entry, Record
 from stanzalake.log.sqlite import LocalLog
 from stanzalake.model.event import VERSION, DefaultChoice, Expiry, Message, Preferences, encode
-from stanzalake.model.history import History
+from stanzalake.model.history import Timeline
 from stanzalake.observability.metrics import EVENTS_PROCESSED
 from tests.support.events import JULIET, encoded
 from tests.support.settings import load
@@ -237,9 +237,9 @@ class Counting(Policy):
 
     judged = 0
 
-    def admits(self, message: Message, history: History) -> bool:
+    def admits(self, message: Message, timeline: Timeline) -> bool:
         Counting.judged += 1
-        return super().admits(message, history)
+        return super().admits(message, timeline)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ from stanzalake.model.event import (
     decode,
     encode,
 )
-from stanzalake.model.history import History, merge
+from stanzalake.model.history import History, Timeline, merge
 from stanzalake.xmpp import dates
 from stanzalake.xmpp.namespaces import DELEGATION, FORWARD, MAM, RSM, tag
 from stanzalake.xmpp.stanza import parse, strip
@@ -119,7 +119,7 @@ def test_a_batch_whose_base64_is_damaged_is_not_lost(raw: bytes) -> None:
 
 def is_filtered(message: Message, history: History) -> bool:
     """Tell whether a message is to be left out: by its owner's wish, or as nothing of it stays."""
-    if not Policy("true").admits(message, history):
+    if not Policy("true").admits(message, Timeline(history)):
         return True
     with suppress(InvalidEvent):
         return strip(message.stanza, DEFAULT_EXCLUSIONS) is None

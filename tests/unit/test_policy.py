@@ -6,7 +6,7 @@ import pytest
 
 from processor.policy import Default, Policy
 from stanzalake.model.event import VERSION, Activation, DefaultChoice, Preferences
-from stanzalake.model.history import ArchiveState
+from stanzalake.model.history import ArchiveState, Timeline
 from tests.support.events import JULIET, ROMEO, message
 
 FULL = f"{ROMEO}/orchard"
@@ -32,7 +32,7 @@ def activation(position: int) -> Activation:
 def admits(
     *history: ArchiveState, default: Default = "true", smart: bool = False, contact: bool = True
 ) -> bool:
-    return Policy(default, smart).admits(message(100, contact=contact), history)
+    return Policy(default, smart).admits(message(100, contact=contact), Timeline(history))
 
 
 @pytest.mark.parametrize(

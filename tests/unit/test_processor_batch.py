@@ -1,7 +1,7 @@
 """Each record becomes a row, a state, a dead letter, or is filtered; offsets travel along."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -158,3 +158,31 @@ def test_a_filtered_message_is_committed_without_a_row() -> None:
     records = [record(1, encoded(1, contact=False)), record(2, encoded(2, stanza=excluded))]
     result = batch(records, Rules(Policy("roster"), DEFAULT_EXCLUSIONS))
     assert (result.rows, result.dead_letters, result.offsets) == ([], [], {0: 3})
+
+
+class CountedHistory(list[ArchiveState]):
+    """A history that counts how often its states are gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[ArchiveState]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_an_owner_of_many_states_takes_the_processor_no_longer_for_an_event() -> None:
+    chosen = [
+        Preferences(v=VERSION, owner=JULIET, position=n, default="always", always=(), never=())
+        for n in range(1, 1001)
+    ]
+
+    def times(events: int) -> int:
+        history = CountedHistory(chosen)
+        values = [encoded(2000 + n) for n in range(events)]
+        values += [encode(tombstone(5000 + n)) for n in range(events)]
+        decoded = decode_records(record(n, value) for n, value in enumerate(values))
+        result = assemble(decoded, {JULIET: history}, ALL, uncut)
+        assert len(result.rows) == len(result.tombstones) == events
+        return history.times
+
+    assert times(100) == times(1)
