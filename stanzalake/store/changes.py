@@ -11,7 +11,7 @@ from typing import NamedTuple
 from stanzalake.store.client import Store
 
 SUFFIX = "_changes"
-HEEDED_WITHIN = 0.6
+HEEDED_WITHIN = 0.45
 """Seconds within which every reader heeds an announcement, or reads without its copies."""
 EVERYBODY = "*"
 """In place of an owner: all archives."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from stanzalake.observability.listening import listen
 from stanzalake.store.chdb import http
 from stanzalake.store.chdb.analyst_grants import USER
-from stanzalake.store.chdb.engine import Engine, Result, Statement
+from stanzalake.store.chdb.engine import Engine, Result, Statement, assign
 from stanzalake.store.chdb.sharing import LIMITS
 from stanzalake.store.statement import literal
 
@@ -90,10 +90,7 @@ async def serve_analysts(
 
 
 def _log_in_with(password: str) -> http.LogIn:
-    preparation = [
-        f"SET ROLE {USER}",
-        *(f"SET {name} = {value}" for name, value in _BOUNDS.items()),
-    ]
+    preparation = [f"SET ROLE {USER}", *assign(_BOUNDS)]
 
     def log_in(user: str, given: str) -> Sequence[str]:
         if user != USER or not secrets.compare_digest(given.encode(), password.encode()):
@@ -116,9 +113,8 @@ class ReadOnlyEngine(Engine):
         own = {n: v for n, v in statement.settings.items() if _is_allowed(n, v)}
         # The engine itself refuses the others.
         others = {n: v for n, v in statement.settings.items() if n not in own}
-        allowed = [f"SET {name} = {literal(value)}" for name, value in own.items()]
         query = replace(statement, text=text, settings=others)
-        return super().run(query, [*preparation, *allowed, "SET readonly = 1"])
+        return super().run(query, [*preparation, *assign(own), "SET readonly = 1"])
 
     def _only_query(self, text: bytes, preparation: Sequence[str]) -> bytes:
         """Return a statement as the engine understands it; two statements are a syntax error."""

@@ -141,8 +141,9 @@ class Engine:
         """
         connection = self._connect()
         try:
-            for setting in (*preparation, *_settings(statement)):
-                connection.query(setting)
+            use = [f"USE {identifier(statement.database)}"] if statement.database else []
+            for each in (*preparation, *use, *assign(statement.settings)):
+                connection.query(each)
             with _rows_in_file(statement.text) as text:
                 result = connection.query(text, statement.format, params=statement.parameters)
             return Result(
@@ -165,11 +166,11 @@ class Engine:
         self._keeper.close()
 
 
-def _settings(statement: Statement) -> Iterator[str]:
-    if statement.database:
-        yield f"USE {identifier(statement.database)}"
-    for name, value in statement.settings.items():
-        yield f"SET {identifier(name)} = {literal(value)}"
+def assign(settings: Mapping[str, object]) -> Sequence[str]:
+    """Return the statement that sets settings on a connection; none without any."""
+    values = (f"{identifier(name)} = {literal(str(value))}" for name, value in settings.items())
+    text = ", ".join(values)
+    return [f"SET {text}"] if text else []
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from stanzalake.config import data_dir
 from stanzalake.store.chdb import http
-from stanzalake.store.chdb.engine import Engine
+from stanzalake.store.chdb.engine import Engine, assign
 
 _USER = "stanzalake"
 _PASSWORD_BYTES = 32
@@ -50,7 +50,7 @@ async def share_store(directory: Path, path: Path) -> AsyncIterator[None]:
 
 
 def _log_in_with(password: str) -> http.LogIn:
-    preparation = [f"SET {name} = {value}" for name, value in LIMITS.items()]
+    preparation = assign(LIMITS)
 
     def log_in(user: str, given: str) -> Sequence[str]:
         if user != _USER or not secrets.compare_digest(given.encode(), password.encode()):
