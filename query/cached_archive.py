@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain, islice
 
 from query.read_ahead import AHEAD_BYTES, AHEAD_MESSAGES, Segment
-from query.snapshot import SNAPSHOT_MESSAGES, Older, Snapshot
+from query.snapshot import Older, Snapshot
 from stanzalake.model.history import History
 from stanzalake.model.inbox import Inbox
 from stanzalake.model.page import (
@@ -23,7 +23,7 @@ from stanzalake.model.page import (
 from stanzalake.model.position import MAX_POSITION
 
 _FEW = 2_000
-"""Messages beyond the first snapshot that are loaded once a single request needed some."""
+"""Messages beyond the first snapshot that are loaded as soon as a request needs some."""
 
 
 class CachedArchive:
@@ -38,8 +38,8 @@ class CachedArchive:
         oldest: The retention horizon: lowest position that is shown.
         inbox: Returns the inbox as of the snapshot.
         vanishing: Position below which messages may be vanishing from the store.
-        on_miss: Called when the snapshot does not reach far enough, with whether a larger one
-            will surely pay: the archive is small.
+        enlarge: Returns the archive with a larger snapshot; None if there is none.
+        on_miss: Called when the snapshot of a large archive does not reach far enough.
         on_read: Called with the messages of each page that is read from the store.
     """
 
@@ -52,12 +52,14 @@ class CachedArchive:
         oldest: int,
         *,
         inbox: Callable[[], Awaitable[Inbox]],
+        enlarge: Callable[[], Awaitable[Archive]] | None = None,
         vanishing: int = 0,
-        on_miss: Callable[[bool], None] = lambda _: None,
+        on_miss: Callable[[], None] = lambda: None,
         on_read: Callable[[Segment], None] = lambda _: None,
     ) -> None:
         self._summarise = summarise
         self._inbox = inbox
+        self._enlarge = enlarge
         self._is_vanishing = vanishing > oldest
         self._floor = max(snapshot.floor, vanishing if self._is_vanishing else 0)
         self._on_miss = on_miss
@@ -96,8 +98,11 @@ class CachedArchive:
             # Behind the last message of a part of an archive may be more.
             if not ended or self._reaches(selection):
                 return _page(items, backward=backward, more=not ended)
+        larger = await self._larger()
+        if larger is not None:
+            return await larger.read(selection, limit, backward=backward, skip=skip)
         if skip or not self._may_add(selection):
-            self._on_miss(self._is_small())
+            self._on_miss()
             return await self._stored.read(selection, limit, backward=backward, skip=skip)
         return await self._read_older(selection, limit, backward=backward)
 
@@ -118,6 +123,10 @@ class CachedArchive:
             return len(positions), bisect_left(positions, below)
         if not self._may_add(selection):
             return await self._stored.count(selection, below)
+        if self._recall_older(selection, below) is None:
+            larger = await self._larger()
+            if larger is not None:
+                return await larger.count(selection, below)
         return await self._add_older(selection, below)
 
     def _may_add(self, selection: Selection) -> bool:
@@ -136,11 +145,11 @@ class CachedArchive:
         """Return a room's archive as a conversation of an account."""
         return await self._stored.room_conversation(account, displayed)
 
-    def _is_small(self) -> bool:
-        """Tell whether a larger snapshot will have the few messages that this one lacks."""
+    async def _larger(self) -> Archive | None:
+        """Return the archive with what its snapshot lacks, if that is little; else None."""
         older = self._snapshot.older.get(Selection())
-        may_grow = self._snapshot.limit < SNAPSHOT_MESSAGES
-        return may_grow and older is not None and older.number <= _FEW
+        is_small = older is not None and older.number <= _FEW
+        return await self._enlarge() if self._enlarge and is_small else None
 
     def _covers(self, position: int) -> bool:
         return self._floor <= position
@@ -200,11 +209,10 @@ class CachedArchive:
 
         A client that walks through its archive gets several pages from one statement.
         """
-        is_small = self._is_small()
-        if not is_small and self._walks(selection, begin, backward=backward):
+        if self._walks(selection, begin, backward=backward):
             ahead = min(AHEAD_MESSAGES, AHEAD_BYTES // self._snapshot.mean_size)
             return max(1, ahead // max(1, limit)) * limit + 1
-        self._on_miss(is_small)
+        self._on_miss()
         return limit + 1
 
     def _walks(self, selection: Selection, begin: int, *, backward: bool) -> bool:
@@ -234,21 +242,24 @@ class CachedArchive:
 
     async def _add_older(self, selection: Selection, below: int) -> tuple[int, int]:
         """Count the messages below the snapshot, if their number is not known, and add its own."""
-        older = await self._count_older(selection, below)
+        older = self._recall_older(selection, below) or await self._count_older(selection, below)
+        older = replace(older, border=min(below, self._floor))
+        self._snapshot.remember(self._name(selection), older)
         newer = self._matching_positions(selection)
         return older.number + len(newer), older.before + bisect_left(newer, below)
 
+    def _recall_older(self, selection: Selection, below: int) -> Older | None:
+        """Return how many of a selection are below the snapshot and a position, if known."""
+        older = self._snapshot.count_older(self._name(selection), self._oldest)
+        if older is None:
+            return None
+        before = self._count_before(older, self._older_part(selection), below)
+        return None if before is None else replace(older, before=before)
+
     async def _count_older(self, selection: Selection, below: int) -> Older:
-        """Return the number of a selection's messages below the snapshot, and below a position."""
-        part, name = self._older_part(selection), self._name(selection)
-        older = self._snapshot.count_older(name, self._oldest)
-        before = None if older is None else self._count_before(older, part, below)
-        if older is None or before is None:
-            number, first, before = await self._summarise(part, below)
-            older = Older(number, first, self._oldest)
-        older = replace(older, border=min(below, self._floor), before=before)
-        self._snapshot.remember(name, older)
-        return older
+        """Ask the store how many of a selection are below the snapshot and a position."""
+        number, first, before = await self._summarise(self._older_part(selection), below)
+        return Older(number, first, self._oldest, before=before)
 
     def _name(self, selection: Selection) -> Selection:
         """Return a selection without the bounds that do not bound its messages now."""

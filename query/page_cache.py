@@ -7,6 +7,8 @@ of the positions of the owner's messages, and whatever changes an archive behind
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -146,8 +148,10 @@ class PageCache:
         proof = await self._prove(request, current=current)
         snapshot = await self._reopen(owner, *proof) if proof else None
         stored = self._source.archive(owner)
-        if snapshot is None:
-            return stored
+        return stored if snapshot is None else self._open(owner, snapshot, stored)
+
+    def _open(self, owner: str, snapshot: Snapshot, stored: Archive) -> CachedArchive:
+        may_grow = snapshot.limit < SNAPSHOT_MESSAGES
         return CachedArchive(
             snapshot,
             stored,
@@ -155,10 +159,24 @@ class PageCache:
             partial(self._source.summarise, owner),
             self._source.horizon(owner, snapshot.own),
             inbox=partial(self._inbox, owner, snapshot),
+            enlarge=partial(self._open_larger, owner, snapshot, stored) if may_grow else None,
             vanishing=self._changes.horizon,
             on_miss=partial(self._miss, owner),
             on_read=partial(self._keep_segment, owner, snapshot),
         )
+
+    async def _open_larger(self, owner: str, snapshot: Snapshot, stored: Archive) -> Archive:
+        """Open an archive with a larger snapshot, which those who ask meanwhile share."""
+        moment = (snapshot.newest, snapshot.change)
+        async with self._loading(owner):
+            kept = self._snapshots.get(owner, snapshot)
+            is_kept = (kept.newest, kept.change) == moment
+            larger = kept if is_kept else snapshot
+            if larger.limit < SNAPSHOT_MESSAGES:
+                larger = await self._enlarge(owner, larger)
+                if is_kept:
+                    self._keep(owner, larger)
+        return self._open(owner, larger, stored)
 
     async def _prove(self, request: Request, *, current: bool) -> tuple[int, int] | None:
         """Return `newest` and `change` of a snapshot that is current now; None if none is."""
@@ -201,22 +219,29 @@ class PageCache:
             self._keep_inbox(owner, replace(inbox, since=since), change)
         return snapshot
 
-    def _miss(self, owner: str, pays: bool) -> None:  # called by position alone
+    def _miss(self, owner: str) -> None:
         """Count a request beyond a snapshot: the next request may load a larger one."""
         if owner in self._snapshots:
-            self._misses[owner] = _MISSES if pays else self._misses.get(owner, 0) + 1
+            self._misses[owner] = self._misses.get(owner, 0) + 1
 
     async def _current(self, owner: str, newest: int, change: int) -> Snapshot | None:
         """Return the owner's snapshot, brought up to date; None if it cannot be held."""
-        lock = self._loads.setdefault(owner, asyncio.Lock())
         try:
-            async with lock:
+            async with self._loading(owner):
                 snapshot = await self._update(owner, self._snapshots.get(owner), newest, change)
                 if snapshot is not None:
                     self._keep(owner, snapshot)
                 return snapshot
         except ResultTooLarge:
             return None
+
+    @asynccontextmanager
+    async def _loading(self, owner: str) -> AsyncIterator[None]:
+        """Load an owner's snapshot within the block, alone."""
+        lock = self._loads.setdefault(owner, asyncio.Lock())
+        try:
+            async with lock:
+                yield
         finally:
             if not lock.locked():
                 self._loads.pop(owner, None)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query import page_cache
+from query import cached_archive, page_cache
 from query.cached_archive import CachedArchive
 from query.page_cache import PageCache
 from query.request import Request
@@ -302,6 +302,39 @@ async def test_requests_beyond_the_first_snapshot_have_a_larger_one_loaded(
     assert store.reads == [0, 0]
 
 
+async def test_a_small_archive_is_loaded_whole_for_the_first_request_beyond_its_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    store = CountedStore(*range(1, 10))
+    store.tells_counts = True
+    cache = cache_of(store)
+    archive = await open_archive(cache, Request("capulet.lit", JULIET, JULIET, None, newest=9))
+    page, counted = await asyncio.gather(
+        archive.read(Selection(low=3), 2), archive.count(Selection(peer=ROMEO), 3)
+    )
+    assert ([item.position for item in page.items], counted) == ([3, 4], (9, 2))
+    assert await positions(cache, 9) == (True, [*range(1, 10)])
+    assert (store.reads, store.counts) == ([0, 0], 0)
+
+
+async def test_a_small_archive_that_is_loaded_whole_does_not_replace_a_newer_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    store = CountedStore(*range(1, 10))
+    store.tells_counts = True
+    cache = cache_of(store)
+    archive = await open_archive(cache, Request("capulet.lit", JULIET, JULIET, None, newest=9))
+    later = row(10)
+    store.rows.append(later)
+    assert await positions(cache, 10) == (True, [*range(1, 11)])
+    store.rows.remove(later)
+    page = await archive.read(Selection(low=3), 2)
+    assert [item.position for item in page.items] == [3, 4]
+    assert await positions(cache, 10) == (True, [*range(1, 11)])
+
+
 async def test_a_snapshot_may_be_dropped_while_a_larger_one_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -376,6 +409,7 @@ async def test_older_messages_are_counted_once_by_their_peer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
+    monkeypatch.setattr(cached_archive, "_FEW", 0)
     store = CountedStore(1, 2, 3, 4, 5)
     cache = cache_of(store)
 
