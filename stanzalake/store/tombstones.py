@@ -98,8 +98,8 @@ def replace_retracted(rows: str, order: str) -> str:
     shown = f"if(retracted = '', stanza, {_SHOWN}) AS stanza"
     columns = ", ".join(Row._fields).replace("stanza", shown)
     # Anybody may retract what does not exist, as often as they like: those are not read.
-    peers = select("peer", source=f"({rows})")
-    own = f"{{tombstones:Identifier}} WHERE {_OF_OWNER} AND peer IN ({peers})"
+    targets = select(f"arrayJoin({TARGETS})", source=f"({rows})")
+    own = f"{{tombstones:Identifier}} WHERE {_OF_OWNER} AND target IN ({targets})"
     joined = _with_tombstones(rows, own)
     return select(columns, tail=_FIRST.format(order=order), source=f"({joined})")
 
@@ -173,12 +173,16 @@ def _join_newest(rows: str, where: Sequence[str]) -> str:
         where: Conditions on the tombstones.
     """
     tombstones = "{tombstones:Identifier}"
+    # By their hashes: strangers' ids may be as long as a kilobyte each.
     newest = select(
-        "owner, target, max(position) AS until", where, "GROUP BY owner, target", tombstones
+        f"owner, {_HASH.format('target')} AS name, max(position) AS until",
+        where,
+        "GROUP BY owner, name",
+        tombstones,
     )
     joins = (
-        f"LEFT ANY JOIN ({newest}) AS {name}"
-        f" ON {name}.owner = message.owner AND {name}.target = message.targets[{number}]"
+        f"LEFT ANY JOIN ({newest}) AS {name} ON {name}.owner = message.owner"
+        f" AND {name}.name = {_HASH.format(f'message.targets[{number}]')}"
         for number, name in enumerate(("by_id", "by_origin_id"), 1)
     )
     targets = f"{_targets_if_any(tombstones)} AS targets"
@@ -190,6 +194,7 @@ def _targets_if_any(tombstones: str) -> str:
     return f"if(owner IN ({select('owner', source=tombstones)}), {TARGETS}, [])"
 
 
+_HASH = "sipHash128({})"
 _NOT_RETRACTED = "greatest(by_id.until, by_origin_id.until) <= position"
 
 _OF_VIEWS = "{table}_tombstones{local}"

@@ -370,18 +370,24 @@ async def test_a_tombstone_goes_with_all_that_it_may_name(
     await until(lambda: not left())
 
 
-async def test_a_strangers_retractions_are_read_for_no_archive(
-    store: Store, reader: ArchiveReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However many there are of one owner, pages of this one and of all others cost the same."""
-    store.insert([row(1), row(1, owner=OTHER)])
-    flood = [tombstone(5 + n, f"made up {n}", peer=STRANGER, by=STRANGER) for n in range(20_000)]
-    bury(store, *flood, tombstone(2), tombstone(2, owner=OTHER))
+@pytest.fixture
+def frugal(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Give a store whose statements may join and group a hundred rows."""
     few = "max_rows_in_join = 100, max_rows_to_group_by = 100"
     given_select = store.select
     monkeypatch.setattr(
         store, "select", lambda statement, *values: given_select(f"{statement}, {few}", *values)
     )
+    return store
+
+
+async def test_a_strangers_retractions_are_read_for_no_archive(
+    frugal: Store, reader: ArchiveReader
+) -> None:
+    """However many there are of one owner, pages of this one and of all others cost the same."""
+    frugal.insert([row(1), row(1, owner=OTHER)])
+    flood = [tombstone(5 + n, f"made up {n}", peer=STRANGER, by=STRANGER) for n in range(20_000)]
+    bury(frugal, *flood, tombstone(2), tombstone(2, owner=OTHER))
     for owner in (JULIET, OTHER):
         await pages(reader, owner)
         archive = reader.archive(owner)
@@ -389,6 +395,16 @@ async def test_a_strangers_retractions_are_read_for_no_archive(
         words = Selection(text=text_query(SECRET))
         assert (await archive.read(words, 9)).items == []
         assert await archive.count(words, 0) == (0, 0)
+
+
+async def test_a_correspondents_retractions_of_nothing_are_read_for_no_page(
+    frugal: Store, reader: ArchiveReader
+) -> None:
+    frugal.insert([row(1), row(2, "other")])
+    bury(frugal, *(tombstone(5 + n, f"made up {n}") for n in range(20_000)), tombstone(3))
+    shown = await pages(reader)
+    assert "<retracted " in shown[at(1)]
+    assert shown[at(2)] == row(2, "other").stanza
 
 
 async def test_a_flood_of_retractions_hides_nothing_and_stays_readable(
