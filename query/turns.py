@@ -51,14 +51,15 @@ class Turns:
         else:
             queue.working -= 1
             self._free += 1
+            # To the end of the round, behind who has come meanwhile.
+            self._queues[owner] = self._queues.pop(owner)
         if not queue.working and not queue.waiting:
             del self._queues[owner]
         self._admit()
 
     def _admit(self) -> None:
         while self._free and (owner := self._next()) is not None:
-            # To the end of the round.
-            queue = self._queues[owner] = self._queues.pop(owner)
+            queue = self._queues[owner]
             queue.working += 1
             self._free -= 1
             turn = queue.waiting.popleft()

@@ -1,6 +1,8 @@
 """Turns are shared among owners."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -53,16 +55,46 @@ async def test_an_owner_with_many_requests_lets_another_one_through(work: Work) 
         task.cancel()
 
 
-async def test_a_request_that_is_given_up_leaves_its_turn_to_the_next(work: Work) -> None:
+async def test_equals_have_turns_one_after_the_other() -> None:
+    work = Work(Turns(limit=1, owner_limit=1))
+    for name in ("a0", "a1", "b0"):
+        work.add(name)
+    await work.reach("a0")
+    work.release["a0"].set()
+    await work.reach("a0", "b0")
+    for task in work.tasks:
+        task.cancel()
+
+
+async def test_nothing_is_kept_of_an_owner_without_requests() -> None:
+    class Owner(str):
+        """A text whose end can be seen."""
+
+        __slots__ = ("__weakref__",)
+
+    turns, owner = Turns(limit=1, owner_limit=1), Owner("a")
+    kept = weakref.ref(owner)
+    async with turns.take(owner):
+        pass
+    del owner
+    gc.collect()
+    assert kept() is None
+
+
+@pytest.mark.parametrize("given_up", [(2, 0), (0, 2)])
+async def test_a_request_that_is_given_up_leaves_its_turn_to_the_next(
+    work: Work, given_up: tuple[int, int]
+) -> None:
     for name in ("a0", "a1", "a2", "a3"):
         work.add(name)
     await work.reach("a0", "a1")
-    work.tasks[2].cancel()
-    work.tasks[0].cancel()
+    for number in given_up:
+        work.tasks[number].cancel()
     await work.reach("a0", "a1", "a3")
     work.release["a1"].set()
     work.release["a3"].set()
-    await asyncio.gather(*work.tasks, return_exceptions=True)
+    ends = await asyncio.gather(*work.tasks, return_exceptions=True)
+    assert not any(isinstance(end, Exception) for end in ends)
     work.add("a4")
     await work.reach("a0", "a1", "a3", "a4")
     work.release["a4"].set()
