@@ -49,7 +49,7 @@ class Rows:
 
     def insert(self, rows: Sequence[Any], part: str = "") -> None:
         failures = self.failing_states if part else self.failures
-        if failures:
+        if failures and rows:
             raise failures.pop(0)
         if self.refused.intersection(row.position for row in rows):
             raise RowRefused("it does not fit")
@@ -217,6 +217,15 @@ async def test_each_step_of_a_checkpoint_is_retried_alone(
     assert commits.attempts == 1 + FAILURES * (failing == "commit")
     counted = {name: value - before.get(name, 0) for name, value in outcomes().items()}
     assert counted == {"stored": 8, "state": 1, "rejected": 1, "filtered": 0}
+
+
+async def test_no_message_is_stored_before_what_hides_it(log: LocalLog) -> None:
+    store = Rows()
+    store.failing_states += [StoreUnavailable("away")] * 1000
+    await send(log, *EVENTS_OF_BATCH)
+    async with working(log, store, Limits(len(EVENTS_OF_BATCH), 60)):
+        await until(lambda: len(store.failing_states) < 1000)
+        assert store.rows == []
 
 
 class Held(Rows):

@@ -13,6 +13,7 @@ from processor.gatherer import Gatherer, Limits
 from processor.retry import Retry
 from stanzalake.log.base import Record
 from stanzalake.log.pace import Pace
+from tests.support.wait import until
 
 SECONDS = 0.2
 TICK = 0.05
@@ -136,6 +137,39 @@ async def test_a_full_batch_ends() -> None:
     assert await gather(Feed([1, 2], [3]), 1, rows=2) == [([1, 2], "rows")]
 
 
+async def test_no_more_is_read_than_fits_into_a_batch() -> None:
+    assert await gather(Feed([1], [2, 3]), 1, rows=2) == [([1, 2], "rows")]
+
+
+async def test_a_batch_ends_at_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatherer, "READ_BYTES", 2)
+    assert await gather(Feed([1], [2], [3]), 1) == [([1, 2], "bytes")]
+
+
+@pytest.mark.parametrize(("gathered", "late"), [(1, [8, 9]), (2, [8]), (3, []), (4, [])])
+async def test_what_comes_late_fits_into_the_batch(
+    monkeypatch: pytest.MonkeyPatch, gathered: int, late: list[int]
+) -> None:
+    feed, stop = Feed([8, 9]), asyncio.Event()
+    one = Gatherer(feed, Limits(3, SECONDS), Retry(__name__, "processor", stop), stop)
+    records = [Record(0, offset, "juliet", b"x") for offset in range(gathered)]
+    assert [record.offset for record in await one.read_late(records)] == late
+    assert feed.reads == ([] if late else [[8, 9]])
+    feed.reads = [[8, 9]]
+    monkeypatch.setattr(gatherer, "READ_BYTES", gathered)
+    assert await one.read_late(records) == ()
+
+
+async def test_a_gatherer_leaves_no_task_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatherer, "_IDLE_SECONDS", 60.0)
+    await gather(Feed([1], [2]), 1)
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+    gathering = asyncio.create_task(gather(Feed(), 1))
+    await until(lambda: len(asyncio.all_tasks()) == 4)
+    gathering.cancel()
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+
+
 async def test_a_stop_does_not_wait_for_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gatherer, "_IDLE_SECONDS", 60.0)
     stop = asyncio.Event()
@@ -221,6 +255,21 @@ def test_a_batch_grows_old_with_the_share_up_to_a_limit(
         one = Gatherer(feed, Limits(100, seconds), Retry(__name__, "processor", stop), stop)
         assert (await one.gather())[1] == "age"
         assert asyncio.get_running_loop().time() == pytest.approx(age)
+
+    run_fast(work())
+
+
+def test_a_batch_ends_once_few_have_been_made_lately(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatherer, "_BURST", 1.0)
+
+    async def work() -> None:
+        feed, stop, loop = Feed(), asyncio.Event(), asyncio.get_running_loop()
+        one = Gatherer(feed, Limits(100, 60), Retry(__name__, "processor", stop), stop)
+        for begin, end in ((0, 0), (30, 69)):
+            await asyncio.sleep(begin)
+            feed.reads = [[1]]
+            assert (await one.gather())[1] == "quiet"
+            assert loop.time() == pytest.approx(end, abs=1)
 
     run_fast(work())
 
