@@ -132,7 +132,7 @@ def bound_whole_reads(patch: pytest.MonkeyPatch, rows: int) -> None:
 @settings(max_examples=8, deadline=None)
 @given(
     archives=st.lists(ARCHIVES, min_size=3, max_size=6),
-    bounds=st.lists(st.tuples(st.integers(0, 8), st.integers(1, 8)), min_size=6, max_size=6),
+    bounds=st.lists(st.tuples(st.integers(0, 8), st.integers(1, 8)), min_size=7, max_size=7),
     rows=st.sampled_from([1, newest._WHOLE_ROWS]),  # noqa: SLF001  # a bound of thousands
 )
 def test_owners_read_together_get_what_each_gets_alone(
@@ -145,6 +145,7 @@ def test_owners_read_together_get_what_each_gets_alone(
     async def compare() -> None:
         reader = ArchiveReader(store, SEALER, FOREVER, threads=2)
         owners = [archive.fill(store) for archive in archives]
+        owners.append(owners[0])
         loads = [(owner, *bound) for owner, bound in zip(owners, bounds, strict=False)]
         asked = [reader.newest(owner, at(low) if low else 0, limit) for owner, low, limit in loads]
         together = await asyncio.gather(*asked)
@@ -219,6 +220,18 @@ async def test_owners_who_wait_share_one_statement_and_large_archives_two(
     statements = [await read(owners) for _ in range(2 + newest._PAUSE)]  # noqa: SLF001  # a count
     assert statements == [3, *[2] * newest._PAUSE, 3]  # noqa: SLF001  # the same
     assert await read(owners[:3]) == 3, "few are read alone"
+
+
+async def test_owners_of_a_cluster_are_read_alone(store: CountingStore) -> None:
+    """No server knows what is hidden on the others."""
+    reader = ArchiveReader(store, SEALER, FOREVER, threads=2, sharded=True)
+    plain = Archive([("chat", ROMEO)] * 2, frozenset(), "")
+    owners = [plain.fill(store) for _ in range(4)]
+    before = store.selects
+    found = await asyncio.gather(*(reader.newest(owner, 0, 3) for owner in owners))
+    assert [len(one.messages) for one in found] == [2] * 4
+    assert store.selects - before == 4
+    await reader.close()
 
 
 async def test_an_owner_whose_stanzas_are_too_large_fails_alone(

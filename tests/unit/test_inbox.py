@@ -150,6 +150,22 @@ async def test_conversations_come_in_pages(
     assert (reply.rsm("first"), reply.rsm("last")) == ends
 
 
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [("", [4, 3]), (page("<before/>"), [1, 0])],
+    ids=["forward", "backward"],
+)
+async def test_a_page_ends_where_the_last_messages_take_its_bytes(
+    content: str, shown: list[int]
+) -> None:
+    archive = MemoryArchive(ROWS, page_bytes=len(ROWS[0].stanza) + 1)
+    entries, fin = await ask(content, archive=archive)
+    assert [entry.id for entry in entries] == [last(n) for n in shown]
+    reply = Reply([], fin)
+    assert (reply.rsm("first"), reply.rsm("last")) == (last(shown[0]), last(shown[-1]))
+    assert (reply.count, reply.index) == (5, 4 - shown[0])
+
+
 async def test_an_anchor_holds_its_place_when_its_conversation_goes_on() -> None:
     newer = ROWS[-1]._replace(position=from_milliseconds(START + 99), peer=PEERS[3])
     entries, _ = await ask(

@@ -3,11 +3,12 @@
 import base64
 from typing import Any
 
+import msgspec
 import pytest
 
 from query import protocol
 from query.errors import StanzaError
-from query.request import Reply, Result
+from query.request import Reply, Result, RoomAnchor, RoomEntry
 from stanzalake.doctor.prosody import MIN_STANZA_LIMIT
 from stanzalake.xmpp import frames
 from stanzalake.xmpp.frames import Frame
@@ -23,6 +24,20 @@ def test_all_fields_of_a_request_are_read() -> None:
     assert (request.position, request.stable, request.newest) == (9, False, 8)
     assert request.watermarks == {3: 12, 7: 98}
     assert request.take_payload().get("queryid") == "f27"
+
+
+def test_the_rooms_of_a_requested_inbox_are_read() -> None:
+    entry = RoomEntry("hall@rooms.capulet.lit", "id", 7, 3)
+    anchors = {"id": RoomAnchor(entry.jid, entry.position)}
+    displayed = {entry.jid: "id"}
+    outer = forwarded(
+        query(),
+        rooms=[msgspec.to_builtins(entry)],
+        anchors=msgspec.to_builtins(anchors),
+        displayed=displayed,
+    )
+    request = protocol.open_request(outer).request
+    assert (request.rooms, request.anchors, request.displayed) == ([entry], anchors, displayed)
 
 
 HEADERS = [

@@ -21,6 +21,7 @@ from stanzalake.xmpp.namespaces import (
     DISCO_INFO,
     DISCO_ITEMS,
     FORWARD,
+    INBOX,
     MAM,
     PRIVILEGE,
     RSM,
@@ -529,6 +530,7 @@ async def test_without_positions_of_the_host_they_still_increase(granted: Stage)
         (query(), "set", True),
         (f"<query xmlns='{MAM}'/>", "get", True),
         (f"<prefs xmlns='{MAM}'/>", "get", True),
+        (f"<inbox xmlns='{INBOX}'/>", "get", True),
         (f"<metadata xmlns='{MAM}'/>", "get", False),
     ],
 )
