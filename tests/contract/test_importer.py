@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
+from stanzalake.importer import importer
 from stanzalake.importer.importer import Importer, Summary
 from stanzalake.importer.positions import UPPER_HALF
 from stanzalake.importer.source import (
@@ -47,9 +48,9 @@ def load(
     store: Store, items: Sequence[Item], *, stop: bool = False, dry_run: bool = False
 ) -> tuple[Summary, list[Unreadable]]:
     told: list[Unreadable] = []
-    importer = Importer(store, SETTINGS, told.append, dry_run=dry_run, clock=lambda: NOW / 1000)
-    importer.run(Given(items), lambda: stop)
-    return importer.summary, told
+    one = Importer(store, SETTINGS, told.append, dry_run=dry_run, clock=lambda: NOW / 1000)
+    one.run(Given(items), lambda: stop)
+    return one.summary, told
 
 
 def stored(store: Store, owner: str) -> list[tuple[int, str, str]]:
@@ -81,6 +82,14 @@ def test_an_interrupted_import_continues_and_later_messages_follow(
     assert [position for position, _, _ in found][2:] == [
         from_milliseconds(NOW, UPPER_HALF + n) for n in range(9)
     ]
+
+
+def test_messages_are_imported_in_batches_of_bounded_size(
+    messages: Store, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [archived(owner, n) for n in range(3)]
+    monkeypatch.setattr(importer, "_BATCH_CHARACTERS", 1 + len(items[0].stanza))
+    assert load(messages, items, stop=True)[0].imported == 2
 
 
 def test_a_dry_run_counts_and_writes_nothing(messages: Store, owner: str) -> None:

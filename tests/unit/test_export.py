@@ -104,6 +104,12 @@ def in_room(number: int, nick: str, content: str, occupant: str = "") -> Row:
     return Row(ROOM, POSITION + number, ROOM, nick, "in", "groupchat", text, "", occupant)
 
 
+@pytest.mark.parametrize("occupant", ["", ROMEO])
+def test_json_lines_of_a_room_name_the_author_if_known(occupant: str) -> None:
+    line = written(export.JsonLines(SEALER), in_room(0, "Romeo", "", occupant))
+    assert json.loads(line).get("occupant", "") == occupant
+
+
 def test_a_room_comes_back_from_xep_0227_but_for_authors_whom_it_hid(tmp_path: Path) -> None:
     rows = [
         in_room(0, "Romeo", f"<body>shown</body>{IDENTITY}", ROMEO),

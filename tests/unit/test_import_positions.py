@@ -107,6 +107,20 @@ def test_a_full_millisecond_overflows_into_the_next() -> None:
     assert allocator.allocate(OWNERS[0], "d", START) == overflow + 2
 
 
+def test_a_message_follows_all_imported_into_its_millisecond_also_behind_a_gap() -> None:
+    taken = [from_milliseconds(START, UPPER_HALF + n) for n in (5, 1)]
+    allocator = PositionAllocator(TakenPosition(OWNERS[0], at, f"{at}") for at in taken)
+    assert allocator.allocate(OWNERS[0], "a", START) == taken[0] + 1
+
+
+def test_many_messages_of_a_millisecond_take_time_by_their_number() -> None:
+    """A source may know the day alone; for the square of these, the timeout is too short."""
+    allocator, number = PositionAllocator([]), 4 * UPPER_HALF
+    found = [allocator.allocate(OWNERS[0], f"{n}", START) for n in range(number)]
+    assert found[-1] == from_milliseconds(START + 3, 0xFFFF)
+    assert len(set(found)) == number
+
+
 def test_two_owners_may_have_the_same_id() -> None:
     allocator = PositionAllocator([TakenPosition(OWNERS[0], LAST, "a")])
     assert allocator.allocate(OWNERS[0], "a", START + 1) is None
