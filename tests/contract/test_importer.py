@@ -17,6 +17,7 @@ from stanzalake.importer.source import (
 )
 from stanzalake.model.event import VERSION, Erasure, OwnRetention, Preferences
 from stanzalake.model.position import Sealer, from_milliseconds
+from stanzalake.store.changes import Changes
 from stanzalake.store.client import Row, Store
 from stanzalake.store.erasures import Erasures
 from stanzalake.store.histories import Histories
@@ -90,6 +91,14 @@ def test_messages_are_imported_in_batches_of_bounded_size(
     items = [archived(owner, n) for n in range(3)]
     monkeypatch.setattr(importer, "_BATCH_CHARACTERS", 1 + len(items[0].stanza))
     assert load(messages, items, stop=True)[0].imported == 2
+
+
+def test_an_import_announces_whose_archives_it_changes(messages: Store, owner: str) -> None:
+    """The copies that services have of them are of before."""
+    _, before = Changes(messages).since(0)
+    load(messages, [archived(owner, 1)])
+    found = Changes(messages).since(before)[0]
+    assert sorted(change.begins for change in found if change.owner == owner) == [False, True]
 
 
 def test_a_dry_run_counts_and_writes_nothing(messages: Store, owner: str) -> None:

@@ -255,5 +255,7 @@ async def test_too_many_rows_for_a_batch_are_read_by_owner(
     bound_whole_reads(monkeypatch, 1)
     plain = Archive([("chat", ROMEO)] * 2, frozenset(), "")
     owners = [plain.fill(store) for _ in range(4)]
+    before = store.selects
     found = await asyncio.gather(*(reader.newest(owner, 0, 300) for owner in owners))
     assert [len(one.messages) for one in found] == [2] * 4
+    assert store.selects - before == 2 + len(owners)
