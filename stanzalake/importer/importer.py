@@ -139,6 +139,7 @@ class Importer:
             SourceUnavailable: The source cannot be read; earlier batches are imported.
             StoreUnavailable: The last batch may or may not be written; repeating is safe.
         """
+        self.summary.complete = False
         for batch in self._batches(source.items()):
             self._write(batch)
             if stopped():

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import pytest
 
@@ -99,6 +100,13 @@ def test_an_import_announces_whose_archives_it_changes(messages: Store, owner: s
     load(messages, [archived(owner, 1)])
     found = Changes(messages).since(before)[0]
     assert sorted(change.begins for change in found if change.owner == owner) == [False, True]
+
+
+def test_an_import_is_complete_once_its_last_source_is(messages: Store, owner: str) -> None:
+    one = Importer(messages, SETTINGS, lambda _: None, clock=lambda: NOW / 1000)
+    for number, stop in enumerate((False, True)):
+        one.run(Given([archived(owner, number)]), partial(bool, stop))
+        assert one.summary.complete is not stop
 
 
 def test_a_dry_run_counts_and_writes_nothing(messages: Store, owner: str) -> None:

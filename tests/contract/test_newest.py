@@ -207,7 +207,9 @@ async def test_owners_who_wait_share_one_statement_and_large_archives_two(
     async def read(owners: Sequence[str]) -> int:
         """Return the number of statements that it takes."""
         before = store.selects
-        found = await asyncio.gather(*(reader.newest(owner, 0, 3) for owner in owners))
+        bounds = itertools.cycle([(0, 3), (at(2), 4)])
+        asked = (reader.newest(owner, *bound) for owner, bound in zip(owners, bounds, strict=False))
+        found = await asyncio.gather(*asked)
         for owner, newest_messages in zip(owners, found, strict=True):
             stanzas = [message.stanza for message in newest_messages.messages]
             assert stanzas == [stanza(f"{owner} {n}") for n in (2, 3, 4)]
@@ -222,13 +224,16 @@ async def test_owners_who_wait_share_one_statement_and_large_archives_two(
     assert await read(owners[:3]) == 3, "few are read alone"
 
 
-async def test_owners_of_a_cluster_are_read_alone(store: CountingStore) -> None:
+@pytest.mark.parametrize(("sharded", "limit"), [(True, 3), (False, newest.MAX_BATCHED + 1)])
+async def test_many_messages_and_those_of_a_cluster_are_read_by_owner(
+    store: CountingStore, sharded: bool, limit: int
+) -> None:
     """No server knows what is hidden on the others."""
-    reader = ArchiveReader(store, SEALER, FOREVER, threads=2, sharded=True)
+    reader = ArchiveReader(store, SEALER, FOREVER, threads=2, sharded=sharded)
     plain = Archive([("chat", ROMEO)] * 2, frozenset(), "")
     owners = [plain.fill(store) for _ in range(4)]
     before = store.selects
-    found = await asyncio.gather(*(reader.newest(owner, 0, 3) for owner in owners))
+    found = await asyncio.gather(*(reader.newest(owner, 0, limit) for owner in owners))
     assert [len(one.messages) for one in found] == [2] * 4
     assert store.selects - before == 4
     await reader.close()
