@@ -172,6 +172,36 @@ async def test_a_marker_is_found_wherever_it_is_in_its_stanza(
 
 
 @pytest.mark.requirement("430-11")
+@pytest.mark.parametrize(
+    ("id_", "marker"),
+    [
+        ("m1", f"<x xmlns='urn:x'><displayed id='m0'/></x>{MARKER.format('m1')}"),
+        ("a&amp;b", MARKER.format("a&#38;b")),
+    ],
+    ids=["another element", "another spelling"],
+)
+async def test_a_marker_names_a_message_by_its_id(
+    messages: Store, reader: ArchiveReader, owner: str, id_: str, marker: str
+) -> None:
+    rows = [*[at(n, ROMEO, "in") for n in range(3)], at(3, ROMEO, "out", marker)]
+    rows[1] = rows[1]._replace(stanza=rows[1].stanza.replace("m1", id_))
+    own = keep(messages, owner, rows)
+    assert await reader.archive(owner).conversations({}) == [
+        Conversation(ROMEO, own[2].position, 1)
+    ]
+
+
+async def test_an_inbox_begins_anew_once_older_messages_are_shown_again(
+    messages: Store, reader: ArchiveReader, owner: str
+) -> None:
+    """As of a clock that is set back."""
+    own = keep(messages, owner, [at(0, NURSE, "in"), at(1, ROMEO, "in")])
+    known = Inbox(since=own[1].position, up_to=own[1].position - 1)
+    found = await reader.inbox(owner, known, MAX_POSITION)
+    assert [one.peer for one in found.conversations({}, 0)] == [ROMEO, NURSE]
+
+
+@pytest.mark.requirement("430-11")
 async def test_a_marker_that_a_bounced_message_brings_back_reads_nothing(
     messages: Store, reader: ArchiveReader, owner: str
 ) -> None:
@@ -214,6 +244,7 @@ async def test_a_retracted_message_is_neither_unread_nor_the_last_of_its_convers
     ],
     read=-1,
 )
+@example(given=[at(n, NURSE, "in") for n in range(3)], read=1)
 @given(given=rows(), read=st.integers(-1, 8))
 async def test_a_room_is_a_conversation_of_whoever_reads_it(
     messages: Store, reader: ArchiveReader, given: list[Row], read: int

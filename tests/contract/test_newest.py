@@ -218,7 +218,7 @@ async def test_owners_who_wait_share_one_statement_and_large_archives_two(
     plain = Archive([("chat", ROMEO)] * 5, frozenset(), "")
     owners = [plain.fill(store) for _ in range(12)]
     assert await read(owners) == 1
-    bound_whole_reads(monkeypatch, 59)
+    bound_whole_reads(monkeypatch, 47)
     statements = [await read(owners) for _ in range(2 + newest._PAUSE)]  # noqa: SLF001  # a count
     assert statements == [3, *[2] * newest._PAUSE, 3]  # noqa: SLF001  # the same
     assert await read(owners[:3]) == 3, "few are read alone"
