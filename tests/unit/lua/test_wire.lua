@@ -374,6 +374,26 @@ function tests.a_request_that_is_done_at_once_lets_the_next_one_begin()
 	equal(count, 500);
 end
 
+function tests.many_requests_that_are_done_at_once_are_not_begun_in_each_other()
+	local queue, begun, count = turns.new(), {}, 0;
+	for _ = 1, 2 do add(queue, "a", begun); end
+	for _ = 1, 500 do
+		queue:add("a", 1, function ()
+			count = count + 1;
+			queue:finish("a");
+		end);
+	end
+	queue:finish("a");
+	equal(count, 500);
+end
+
+function tests.a_request_that_fails_to_begin_does_not_hold_up_others()
+	local queue, begun = turns.new(), {};
+	equal(pcall(queue.add, queue, "a", 1, function () error("no"); end), false);
+	add(queue, "b", begun);
+	equal(table.concat(begun), "b");
+end
+
 function tests.what_waits_is_bounded()
 	local queue, begun = turns.new(), {};
 	local count = 0;
