@@ -176,9 +176,13 @@ async def test_a_marker_is_found_wherever_it_is_in_its_stanza(
     ("id_", "marker"),
     [
         ("m1", f"<x xmlns='urn:x'><displayed id='m0'/></x>{MARKER.format('m1')}"),
+        (
+            "m1",
+            f"<x xmlns='urn:x'><displayed id='m0'/>{'y' * 1024}</x>{MARKER.format('m1')}",
+        ),
         ("a&amp;b", MARKER.format("a&#38;b")),
     ],
-    ids=["another element", "another spelling"],
+    ids=["another element", "another element before a long text", "another spelling"],
 )
 async def test_a_marker_names_a_message_by_its_id(
     messages: Store, reader: ArchiveReader, owner: str, id_: str, marker: str
@@ -188,6 +192,19 @@ async def test_a_marker_names_a_message_by_its_id(
     own = keep(messages, owner, rows)
     assert await reader.archive(owner).conversations({}) == [
         Conversation(ROMEO, own[2].position, 1)
+    ]
+
+
+@pytest.mark.requirement("430-11")
+async def test_a_marker_with_an_id_of_another_conversation_reads_nothing(
+    messages: Store, reader: ArchiveReader, owner: str
+) -> None:
+    marker = MARKER.format(SEALER.seal(owner, from_milliseconds(START + 1)))
+    rows = [at(0, ROMEO, "in"), at(1, NURSE, "in"), at(2, ROMEO, "out", marker)]
+    own = keep(messages, owner, rows)
+    assert await reader.archive(owner).conversations({}) == [
+        Conversation(NURSE, own[1].position, 1),
+        Conversation(ROMEO, own[0].position, 1),
     ]
 
 

@@ -220,6 +220,16 @@ async def test_a_forged_retraction_changes_nothing(
     assert not Tombstones(store).pending()
 
 
+@pytest.mark.requirement("424-03")
+async def test_the_first_retraction_is_shown_by_whichever_id_it_names_the_message(
+    store: Store, reader: ArchiveReader
+) -> None:
+    store.insert([row(1, "m", "<origin-id xmlns='urn:xmpp:sid:0' id='o'/>")])
+    bury(store, tombstone(7, "m"), tombstone(5, "o"))
+    [shown] = (await pages(reader)).values()
+    assert retracted(tombstone(5, "o")) in shown
+
+
 @pytest.mark.requirement("424-08", "424-09", "424-10")
 @pytest.mark.parametrize(
     ("message", "one"),
@@ -235,6 +245,11 @@ async def test_a_forged_retraction_changes_nothing(
             row(1, "m", HIS, **OCCUPANT),
             tombstone(5, peer=ROOM, peer_resource="romeo", occupant_id="his"),
             id="of an occupant",
+        ),
+        pytest.param(
+            row(1, "m", HIS, **OCCUPANT, direction="out"),
+            tombstone(5, peer=ROOM, peer_resource="romeo", direction="out"),
+            id="one's own to an occupant",
         ),
         pytest.param(
             row(1, "x", HIS, owner=ROOM, peer=ROOM, kind="groupchat"),
