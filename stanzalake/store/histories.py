@@ -39,8 +39,11 @@ WHERE owner IN {owners:Array(String)} AND (owner, position) IN (
             SELECT DISTINCT owner, position, policy != '' AS is_preferences, {state_bytes:UInt64}
                 + arraySum(jid -> length(jid) + {jid_bytes:UInt64}, arrayConcat(always, never))
                 AS bytes
-            FROM {preferences:Identifier} WHERE owner IN {owners:Array(String)}
-            ORDER BY owner, position DESC LIMIT {limit:UInt64} BY owner
+            FROM {preferences:Identifier} WHERE (owner, position) IN (
+                SELECT owner, position FROM {preferences:Identifier}
+                WHERE owner IN {owners:Array(String)}
+                GROUP BY owner, position ORDER BY owner, position DESC LIMIT {limit:UInt64} BY owner
+            )
         )
         WINDOW newest AS (PARTITION BY owner ORDER BY position DESC ROWS UNBOUNDED PRECEDING)
     )

@@ -1,9 +1,11 @@
 """Histories in the store."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bench import usage
 from stanzalake.errors import ResultTooLarge
@@ -133,3 +135,17 @@ def test_memory_does_not_grow_with_the_number_of_changes(histories: Histories) -
     before = usage.peak(os.getpid())
     assert histories.read([A])[A]
     assert usage.peak(os.getpid()) - before < 100
+
+
+def test_the_lists_of_older_changes_are_not_read(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    always = tuple(f"{n}@verona.lit" for n in range(20))
+    with migrated_store(dsn) as store:
+        histories = Histories(store)
+        histories.write(replace(wishes(A, n), always=always) for n in range(50_000))
+        given_select, few = store.select, ", max_bytes_to_read = 10000000"
+
+        def select(statement: str, *values: Any) -> Sequence[Sequence[Any]]:
+            return given_select(statement + few * ("SETTINGS" in statement), *values)
+
+        monkeypatch.setattr(store, "select", select)
+        assert histories.read([A])[A][-1].position == 49_999
