@@ -1,5 +1,6 @@
 """Two servers that federate: both archive their sides of a chat, and no archive's id leaves."""
 
+import itertools
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -8,16 +9,29 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
+import pytest_asyncio
 
 from devstack.deployment import Deployment
 from tests.support.clients import CLIENT, RawClient, condition, stanza_ids
-from tests.support.deployments import entries
+from tests.support.deployments import entries, running
 from tests.support.queries import query
 from tests.support.rooms import affiliate, bodies, component, join, room_entries, talk
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_numbers = itertools.count(1)
+
+
+class Servers(NamedTuple):
+    """Juliet's server with the host of its rooms, and Romeo's."""
+
+    hers: Deployment
+    rooms: str
+    his: Deployment
+
 
 class World(NamedTuple):
-    """Juliet and a room on one server, Romeo on another."""
+    """Juliet and a room on one server, Romeo on another; no other test has them."""
 
     juliet: RawClient
     romeo: RawClient
@@ -34,35 +48,41 @@ def address() -> str:
     return ".".join(["127", *(str(1 + secrets.randbelow(254)) for _ in range(3))])
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    rooms = address()
+def federated(directory: Path, host: str, *others: str) -> Deployment:
+    """Give a deployment that other servers can reach; it is not started."""
+    settings = {"PROSODY_ARCHIVE_POLICY": "true", "STANZALAKE_HOSTS": ",".join([host, *others])}
+    return Deployment(directory, settings=settings, host=host, federates=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
+    directory, rooms = tmp_path_factory.mktemp("federation"), address()
+    hers = federated(directory / "hers", address(), rooms)
+    serve_rooms(hers, rooms)
+    his = federated(directory / "his", address())
+    async with running(hers), running(his):
+        yield Servers(hers, rooms, his)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(servers: Servers) -> AsyncIterator[World]:
+    number = next(_numbers)
     async with AsyncExitStack() as stack:
-        clients = []
-        for user in ("juliet", "romeo"):
-            host = address()
-            deployment = Deployment(
-                tmp_path / user,
-                settings={
-                    "PROSODY_ARCHIVE_POLICY": "true",
-                    "STANZALAKE_HOSTS": f"{host},{rooms}" if user == "juliet" else host,
-                },
-                host=host,
-                federates=True,
-            )
-            if user == "juliet":
-                serve_rooms(deployment, rooms)
-            stack.push_async_callback(deployment.stop)
-            await deployment.start()
-            client = RawClient(
-                f"{user}@{deployment.host}/one", deployment.passwords[user], deployment.client_port
-            )
-            stack.push_async_callback(client.offline)
-            await client.online()
-            await deployment.wait_known(user)
-            clients.append(client)
-        juliet, romeo = clients
-        yield World(juliet, romeo, f"hall@{rooms}")
+        juliet = await online(stack, servers.hers, f"juliet{number}")
+        romeo = await online(stack, servers.his, f"romeo{number}")
+        yield World(juliet, romeo, f"hall{number}@{servers.rooms}")
+
+
+async def online(stack: AsyncExitStack, deployment: Deployment, user: str) -> RawClient:
+    """Give a session of a new account."""
+    await deployment.register(user)
+    client = RawClient(
+        f"{user}@{deployment.host}/one", deployment.passwords[user], deployment.client_port
+    )
+    stack.push_async_callback(client.offline)
+    await client.online()
+    await deployment.wait_known(user)
+    return client
 
 
 def serve_rooms(deployment: Deployment, rooms: str) -> None:
