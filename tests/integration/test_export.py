@@ -4,15 +4,17 @@ import json
 import signal
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pandas as pd  # type: ignore[import-untyped]  # it ships no types
 import pytest
+import pytest_asyncio
 
 from devstack.clickhouse import ClickHouse
 from devstack.deployment import Deployment
+from devstack.process import running
 from stanzalake.config import data_dir, settings
 from stanzalake.importer.pie import Pie
 from stanzalake.importer.source import ArchivedMessage, ArchivedPreferences, Selection
@@ -30,7 +32,6 @@ from tests.support.deployments import JULIET as HER
 from tests.support.deployments import ROMEO as HIM
 from tests.support.deployments import deployed, entries, session
 from tests.support.events import JULIET, ROMEO, stanza
-from tests.support.processes import Run
 from tests.support.wait import until
 
 HOST = "capulet.lit"
@@ -38,7 +39,12 @@ HOST = "capulet.lit"
 
 @pytest.fixture
 def stanzalake(tmp_path: Path) -> Command:
-    command = Command(tmp_path)
+    return keeping_all(tmp_path)
+
+
+def keeping_all(directory: Path) -> Command:
+    """Give the command line of an archive of which nothing expires."""
+    command = Command(directory)
     command.settings["PROSODY_ARCHIVE_EXPIRES_AFTER"] = "never"
     return command
 
@@ -58,19 +64,38 @@ def fill(stanzalake: Command, given: list[Row]) -> None:
         opened.insert(given[::2])
 
 
-@pytest.fixture(params=["embedded", "server", "beside up"])
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=["embedded", "server", "beside up"]
+)
 async def filled(
-    request: pytest.FixtureRequest, run: Run, stanzalake: Command, tmp_path: Path
-) -> Command:
-    """Give the command line of an archive with ten messages, some of them stored twice."""
-    if request.param == "server":
-        server = await run(ClickHouse(directory=tmp_path / "clickhouse"))
-        stanzalake.settings["STANZALAKE_CLICKHOUSE_DSN"] = server.dsn()
-    elif request.param == "beside up":
-        await run(stanzalake.up())
-    old = row(rows(1)[0].position - 1, legacy_id="old id")
-    fill(stanzalake, [old, *rows(9), row(1, owner=ROMEO)])
-    return stanzalake
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Command]:
+    """Give the command line of an archive with ten messages, some of them stored twice.
+
+    For commands that read only: the tests of the module share it.
+    """
+    directory = tmp_path_factory.mktemp("filled")
+    stanzalake = keeping_all(directory)
+    async with AsyncExitStack() as stack:
+        if request.param == "server":
+            server = ClickHouse(directory=directory / "clickhouse")
+            await stack.enter_async_context(running(server))
+            stanzalake.settings["STANZALAKE_CLICKHOUSE_DSN"] = server.dsn()
+        elif request.param == "beside up":
+            await stack.enter_async_context(running(stanzalake.up()))
+        old = row(rows(1)[0].position - 1, legacy_id="old id")
+        fill(stanzalake, [old, *rows(9), row(1, owner=ROMEO)])
+        yield stanzalake
+
+
+@asynccontextmanager
+async def shared(stanzalake: Command) -> AsyncIterator[None]:
+    """Share the store of a command, as `up` would: that starts a command in half the time."""
+    values = settings.load(stanzalake.settings)
+    assert values.store_dir is not None
+    with data_dir.hold_data_dir(values.data_dir):
+        async with sharing.share_store(values.data_dir, values.store_dir):
+            yield
 
 
 async def exported(stanzalake: Command, *arguments: str) -> list[dict[str, str]]:
@@ -116,14 +141,15 @@ async def test_an_export_is_filtered_by_peer_and_time(stanzalake: Command) -> No
         row(from_milliseconds(day * n), peer=f"{n}@x.lit", stanza=stanza(str(n))) for n in range(4)
     ]
     fill(stanzalake, given)
-    for arguments, expected in [
-        (("--with", "2@X.lit"), given[2:3]),
-        (("--start", "1970-01-02", "--end", "1970-01-04"), given[1:3]),
-        (("--start", "1970-01-02T00:00:01Z"), given[2:]),
-        (("--end", "1970-01-02T00:00:00Z"), given[:1]),
-    ]:
-        found = await exported(stanzalake, JULIET, *arguments)
-        assert [one["id"] for one in found] == [visible_id(one) for one in expected]
+    async with shared(stanzalake):
+        for arguments, expected in [
+            (("--with", "2@X.lit"), given[2:3]),
+            (("--start", "1970-01-02", "--end", "1970-01-04"), given[1:3]),
+            (("--start", "1970-01-02T00:00:01Z"), given[2:]),
+            (("--end", "1970-01-02T00:00:00Z"), given[:1]),
+        ]:
+            found = await exported(stanzalake, JULIET, *arguments)
+            assert [one["id"] for one in found] == [visible_id(one) for one in expected]
 
 
 async def test_expired_messages_are_not_exported(stanzalake: Command) -> None:
@@ -145,14 +171,15 @@ async def test_an_export_and_a_search_may_be_of_one_nick_in_a_room(stanzalake: C
         for one in private
     ]
     fill(stanzalake, [*private, *said])
-    for owner, given in ((JULIET, private), (room, said)):
-        for jid, expected in ((room, given), (f"{room}/Romeo", given[::2])):
-            found = await exported(stanzalake, owner, "--with", jid)
-            assert [one["id"] for one in found] == [visible_id(one) for one in expected]
-    status, out, err = await stanzalake.run("search", "1", "--with", f"{room}/Romeo", "--json")
-    assert status == 0, err
-    assert [json.loads(line)["owner"] for line in out.splitlines()] == [JULIET, room]
-    assert (await stanzalake.run("search", "1", "--with", f"{room}/romeo"))[1] == ""
+    async with shared(stanzalake):
+        for owner, given in ((JULIET, private), (room, said)):
+            for jid, expected in ((room, given), (f"{room}/Romeo", given[::2])):
+                found = await exported(stanzalake, owner, "--with", jid)
+                assert [one["id"] for one in found] == [visible_id(one) for one in expected]
+        status, out, err = await stanzalake.run("search", "1", "--with", f"{room}/Romeo", "--json")
+        assert status == 0, err
+        assert [json.loads(line)["owner"] for line in out.splitlines()] == [JULIET, room]
+        assert (await stanzalake.run("search", "1", "--with", f"{room}/romeo"))[1] == ""
 
 
 @pytest.mark.parametrize(
@@ -353,13 +380,10 @@ async def test_a_month_of_any_size_is_exported_beside_up(
     """A month of a million messages is over the bound of what other processes may read."""
     large = stanza("x" * 1_000_000)
     fill(stanzalake, [one._replace(stanza=large) for one in rows(9)])
-    values = settings.load(stanzalake.settings)
-    assert values.store_dir is not None
     monkeypatch.setitem(sharing.LIMITS, "max_result_bytes", 4_000_000)
-    with data_dir.hold_data_dir(values.data_dir):
-        async with sharing.share_store(values.data_dir, values.store_dir):
-            arguments = ("export", "--format", "parquet", "--output", str(tmp_path / "rows"))
-            status, _, err = await stanzalake.run(*arguments, "--with-texts")
+    async with shared(stanzalake):
+        arguments = ("export", "--format", "parquet", "--output", str(tmp_path / "rows"))
+        status, _, err = await stanzalake.run(*arguments, "--with-texts")
     assert status == 0, err
     [path] = (tmp_path / "rows").iterdir()
     assert len(pd.read_parquet(path)) == 9

@@ -4,11 +4,14 @@ import asyncio
 import itertools
 import json
 import sys
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from devstack.process import running
 from stanzalake.config import settings
 from stanzalake.log.base import EVENTS, REJECTED, Entry
 from stanzalake.log.sqlite import LocalLog
@@ -44,6 +47,13 @@ def stanzalake(tmp_path_factory: pytest.TempPathFactory) -> Command:
         store.insert([row(from_milliseconds(START), stanza=stanza("hello \N{ROSE}"))])
     asyncio.run(fill(values.data_dir / "log.sqlite"))
     return command
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def beside_up(stanzalake: Command) -> AsyncIterator[Command]:
+    """The same beside `up`, which starts a command in half the time."""
+    async with running(stanzalake.up()):
+        yield stanzalake
 
 
 async def fill(file: Path) -> None:
@@ -101,13 +111,13 @@ async def test_a_closed_pipe_is_no_error(stanzalake: Command, command: str) -> N
 
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_a_locale_of_ascii_escapes_what_it_lacks_and_five_columns_are_enough(
-    stanzalake: Command, command: str
+    beside_up: Command, command: str
 ) -> None:
     terminal = {"PYTHONIOENCODING": "ascii", "COLUMNS": "5"}
-    stanzalake.settings |= terminal
-    status, out, err = await stanzalake.run(*arguments(command))
+    beside_up.settings |= terminal
+    status, out, err = await beside_up.run(*arguments(command))
     for name in terminal:
-        del stanzalake.settings[name]
+        del beside_up.settings[name]
     assert (status, err) == (int(command.startswith(FAULT)), "")
     assert out
     if "json" in command:
