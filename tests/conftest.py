@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -41,8 +42,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the Prosody that tests start if they name none, and silence libraries."""
     silence_libraries()
-    # Hundreds of programs are started, each of which would compile all of its modules.
+    # Hundreds of programs are started, each of which would compile all of its modules, as would
+    # each of the processes that share the tests.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if config.getoption("--debian13"):
         Prosody.default_root = TRIXIE
 

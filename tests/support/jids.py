@@ -5,6 +5,7 @@ import stringprep
 import subprocess
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from tests.support.lua import environment
 
@@ -18,27 +19,28 @@ for line in io.lines() do
 end
 """
 
-_CODES = [*range(1, 0xD800), *range(0xE000, 0x110000)]
-_CHARACTERS = list(map(chr, _CODES))
 
+@cache
+def _pools() -> Sequence[Sequence[str]]:
+    """Give what parts are made of; it takes a second, which collecting the tests need not take."""
+    characters = [chr(code) for code in (*range(1, 0xD800), *range(0xE000, 0x110000))]
 
-def _where(holds: Callable[[str], bool], limit: int = 0x110000) -> list[str]:
-    return [c for c in _CHARACTERS[:limit] if holds(c)]
+    def where(holds: Callable[[str], bool], limit: int = 0x110000) -> list[str]:
+        return [c for c in characters[:limit] if holds(c)]
 
-
-_POOLS: Sequence[Sequence[str]] = (
-    _CHARACTERS[:0x7F],
-    _CHARACTERS[:0x600],
-    _CHARACTERS[:0x3000],
-    _CHARACTERS,
-    _where(lambda c: unicodedata.bidirectional(c) in {"R", "AL", "AN", "NSM"}),
-    _where(lambda c: unicodedata.combining(c) > 0),
-    _where(lambda c: unicodedata.normalize("NFKC", c) != c),
-    _where(lambda c: c.casefold() != c),
-    _where(stringprep.in_table_a1, 0x20000),
-    _where(stringprep.in_table_b1),
-    ["a", "א", "\N{ROSE}", ".", "[::1]", "x.org", "Ǆ", "ß", "ẞ", "a" * 1023, "ﷺ" * 31],
-)
+    return (
+        characters[:0x7F],
+        characters[:0x600],
+        characters[:0x3000],
+        characters,
+        where(lambda c: unicodedata.bidirectional(c) in {"R", "AL", "AN", "NSM"}),
+        where(lambda c: unicodedata.combining(c) > 0),
+        where(lambda c: unicodedata.normalize("NFKC", c) != c),
+        where(lambda c: c.casefold() != c),
+        where(stringprep.in_table_a1, 0x20000),
+        where(stringprep.in_table_b1),
+        ["a", "א", "\N{ROSE}", ".", "[::1]", "x.org", "Ǆ", "ß", "ẞ", "a" * 1023, "ﷺ" * 31],
+    )
 
 
 def written(number: int, seed: int) -> list[str]:
@@ -53,7 +55,7 @@ def _written(source: random.Random) -> str:
 
 
 def _part(source: random.Random) -> str:
-    pool = source.choice(_POOLS)
+    pool = source.choice(_pools())
     return "".join(source.choices(pool, k=source.randint(0, 4)))
 
 
