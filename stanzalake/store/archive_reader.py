@@ -360,7 +360,7 @@ class _StoredArchive:
         # A server that has begun to send a long answer breaks off without a reason.
         except (ResultTooLarge, AnswerCut):
             statement = f"{_fitting(query.filtered, order)} {settings}"
-            return await self._messages.run(statement, query.parameters)
+            return await self._messages.run(statement, query.parameters, by_text=query.by_text)
 
     async def _behind(self, selection: Selection, skip: int, *, backward: bool) -> Selection:
         """Narrow a selection to the items after the first `skip`."""

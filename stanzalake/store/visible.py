@@ -93,7 +93,7 @@ class VisibleMessages:
 
     Args:
         store: The store.
-        threads: Number of concurrent statements.
+        threads: Number of concurrent statements, without searches: half as many.
         sharded: Whether the tables are spread over a cluster: every statement is filtered then,
             as a server does not know the records of other shards without asking.
 
@@ -104,19 +104,26 @@ class VisibleMessages:
     def __init__(self, store: Store, threads: int, *, sharded: bool) -> None:
         self._store = store
         self._threads = ThreadPoolExecutor(threads, "query-store")
+        # A search may read the whole of a large archive; others' pages do not wait for that.
+        self._searches = ThreadPoolExecutor(max(1, threads // 2), "query-search")
         self.sharded = sharded
 
     async def select(self, query: Query) -> Rows:
         """Run a query; rows may have a further column. Raises as `Store.select` does."""
         if not self.sharded:
-            rows = await self.run(query.unfiltered, query.parameters)
+            rows = await self.run(query.unfiltered, query.parameters, by_text=query.by_text)
             if not rows or not rows[0][-1]:
                 return rows
-        return await self.run(f"{query.filtered} {query.settings}", query.parameters)
+        statement = f"{query.filtered} {query.settings}"
+        return await self.run(statement, query.parameters, by_text=query.by_text)
 
-    async def run(self, statement: str, parameters: Mapping[str, Any]) -> Rows:
-        """Run a statement as it is; raises as `Store.select` does."""
-        return await self.call(self._store.select, statement, parameters)
+    async def run(
+        self, statement: str, parameters: Mapping[str, Any], *, by_text: bool = False
+    ) -> Rows:
+        """Run a statement as it is, a search if `by_text`; raises as `Store.select` does."""
+        threads = self._searches if by_text else self._threads
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, self._store.select, statement, parameters)
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function that blocks."""
@@ -125,4 +132,5 @@ class VisibleMessages:
 
     async def close(self) -> None:
         """Drop queued statements, and wait for running ones. The store stays open."""
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        for threads in (self._threads, self._searches):
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)

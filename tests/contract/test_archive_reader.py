@@ -428,3 +428,30 @@ async def test_messages_are_summarised_once_each(
     low, last, high = (at(second).position for second in (2, 3, 9))
     assert await reader.summarise(owner, Selection(low=low, high=high), last) == (2, low, 1)
     assert await reader.summarise(owner, Selection(peer=OTHER), last) == (0, 0, 0)
+
+
+async def test_pages_do_not_wait_for_searches(
+    messages: Store, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages.insert(owned([row(1)], owner))
+    reader = ArchiveReader(messages, SEALER, FOREVER, threads=2)
+    begun, free, given_select = threading.Event(), threading.Event(), messages.select
+
+    def slow_search(statement: str, parameters: Any) -> Any:
+        if parameters["owner"] == OTHER:
+            begun.set()
+            assert free.wait(30)
+        return given_select(statement, parameters)
+
+    monkeypatch.setattr(messages, "select", slow_search)
+    words = Selection(text=text_query("wherefore"))
+    searches = [asyncio.ensure_future(reader.archive(OTHER).read(words, 9)) for _ in range(2)]
+    try:
+        await until(begun.is_set)
+        async with asyncio.timeout(10):
+            assert (await reader.archive(owner).read(Selection(), 9)).items
+        assert not any(search.done() for search in searches)
+    finally:
+        free.set()
+        await asyncio.gather(*searches)
+        await reader.close()
