@@ -164,6 +164,21 @@ def test_an_answer_over_midnight_changes_with_the_evening_before(store: Store) -
     assert contents(store, "response_times") == counted
 
 
+def test_a_reaction_is_no_answer_nor_is_what_comes_after_a_day(store: Store) -> None:
+    before = contents(store, "response_times")["response_times"]
+    reaction = stanza("", "<reactions id='x' xmlns='urn:xmpp:reactions:0'/>")
+    asked, answered, late = (
+        row(0, 100, peer=FAR),
+        row(0, 130, "out", peer=FAR),
+        row(1, 131, peer=FAR),
+    )
+    reacted = row(0, 110, "out", peer=FAR)._replace(stanza=reaction)
+    store.insert([asked, reacted, answered, late])
+    after = contents(store, "response_times")["response_times"]
+    assert set(after) - set(before) == {(DAYS[0], "capulet.lit", "owner", 30.0, 1)}
+    assert set(before) <= set(after)
+
+
 def test_repeats_late_rows_and_erasures_show_at_once_and_in_the_next_computation(
     store: Store,
 ) -> None:
