@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import traceback
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slixmpp import Iq, Message
@@ -43,6 +44,9 @@ PAGES_AT_ONCE = 8
 """Pages read and sent at a time on a connection."""
 ACCOUNT_PAGES_AT_ONCE = 2
 """Pages of a single account among them; one with the embedded store, as it takes both threads."""
+
+SEARCHES_AT_ONCE = 4
+"""Full-text searches among them: others' pages wait for none of a large archive."""
 
 DRAIN_WITHIN = 5.0
 """Seconds to finish requests when the service stops."""
@@ -119,6 +123,7 @@ class Component(component.Component):
         account_pages = 1 if settings.embedded_store else ACCOUNT_PAGES_AT_ONCE
         self._loads = Turns(LOADS_AT_ONCE, account_pages)
         self._pages = Turns(PAGES_AT_ONCE, account_pages)
+        self._searches = Turns(SEARCHES_AT_ONCE, account_pages)
         self._delays = LogOnce(__name__, self.name)
         self._writable = asyncio.Event()
         self._writable.set()
@@ -248,7 +253,12 @@ class Component(component.Component):
         stable = await self._is_fresh(request, question)
         # A question about no messages has not waited for them.
         current = stable and question.reads == "messages"
-        async with asyncio.timeout(ANSWER_WITHIN) as deadline, self._loads.take(request.share):
+        searches = self._searches.take(request.share) if question.by_text else nullcontext()
+        async with (
+            asyncio.timeout(ANSWER_WITHIN) as deadline,
+            searches,
+            self._loads.take(request.share),
+        ):
             # Owners who wait for their snapshots share a statement: many may, as these are bounded.
             inbox = question.kind == "inbox" and request.room is None
             current = await self._archives.prepare(request, current=current, inbox=inbox)

@@ -83,6 +83,7 @@ class InboxQuestion:
     anchors: Mapping[str, RoomAnchor] = field(default_factory=dict)
     kind: ClassVar[str] = "inbox"
     filtered: ClassVar[bool] = False
+    by_text: ClassVar[bool] = False
     reads: ClassVar[Reads] = "messages"
     activates: ClassVar[bool] = True
 
@@ -167,6 +168,7 @@ class RoomInboxQuestion:
     displayed: Mapping[str, str]
     kind: ClassVar[str] = "inbox"
     filtered: ClassVar[bool] = False
+    by_text: ClassVar[bool] = False
     reads: ClassVar[Reads] = "messages"
     activates: ClassVar[bool] = False
 

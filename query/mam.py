@@ -28,6 +28,7 @@ class FormQuestion:
 
     kind: ClassVar[str] = "form"
     filtered: ClassVar[bool] = False
+    by_text: ClassVar[bool] = False
     reads: ClassVar[Reads] = "nothing"
     activates: ClassVar[bool] = True
 
@@ -42,6 +43,7 @@ class MetadataQuestion:
 
     kind: ClassVar[str] = "metadata"
     filtered: ClassVar[bool] = False
+    by_text: ClassVar[bool] = False
     reads: ClassVar[Reads] = "messages"
     activates: ClassVar[bool] = False
 
@@ -83,6 +85,11 @@ class SearchQuestion:
     def filtered(self) -> bool:
         """Whether the search is about a single peer."""
         return self.filters.peer is not None
+
+    @property
+    def by_text(self) -> bool:
+        """Whether texts are searched."""
+        return self.filters.text is not None
 
     async def answer(self, context: QueryContext) -> Answer:
         """Read a page (XEP-0313 §4)."""

@@ -30,6 +30,7 @@ class PreferencesQuestion:
 
     kind: ClassVar[str] = "prefs-get"
     filtered: ClassVar[bool] = False
+    by_text: ClassVar[bool] = False
     reads: ClassVar[Reads] = "preferences"
     activates: ClassVar[bool] = True
 
@@ -58,6 +59,7 @@ class PreferencesChange:
     never: tuple[str, ...]
     kind: ClassVar[str] = "prefs-set"
     filtered: ClassVar[bool] = False
+    by_text: ClassVar[bool] = False
     reads: ClassVar[Reads] = "nothing"
     activates: ClassVar[bool] = False
 

@@ -59,6 +59,10 @@ class Question(Protocol):
     def filtered(self) -> bool:
         """Whether the question is about a single peer."""
 
+    @property
+    def by_text(self) -> bool:
+        """Whether texts are searched, which may take long."""
+
     activates: ClassVar[bool]
     """Whether the question starts an archive under smart archiving."""
 

@@ -16,6 +16,7 @@ class StateQuestion:
 
     kind: ClassVar[str] = "state"
     filtered: ClassVar[bool] = False
+    by_text: ClassVar[bool] = False
     reads: ClassVar[Reads] = "preferences"
     activates: ClassVar[bool] = False
 

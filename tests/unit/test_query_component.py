@@ -37,6 +37,7 @@ from tests.support.queries import (
     HOST,
     answered,
     condition,
+    field,
     form,
     forwarded,
     page,
@@ -354,6 +355,22 @@ async def test_the_accounts_of_another_server_hold_up_no_account(
         asked = forwarded(query(), asker=asker, iq=iq, room=rights, server="other.example")
         stage.bring(asked, id=f"X{number}")
     await nurse_is_answered_beside_one_page(stage)
+
+
+async def test_the_searches_of_many_accounts_hold_up_no_page(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.stored, "read", hang)
+    search = query(form(field("{urn:xmpp:fulltext:0}fulltext", "word")))
+    for number in range(component_module.PAGES_AT_ONCE):
+        owner = f"user{number}@{HOST}"
+        iq = f"<iq xmlns='{CLIENT}' type='set' id='q1' from='{owner}/x'>{search}</iq>"
+        stage.bring(forwarded(search, owner=owner, asker=f"{owner}/x", iq=iq), id=f"X{number}")
+    await until(lambda: len(stage.owners) == component_module.SEARCHES_AT_ONCE)
+    stage.stored = MemoryArchive([], owner=NURSE)
+    stage.bring(forwarded(query(), owner=NURSE, asker=f"{NURSE}/x", iq=ASKED_BY_NURSE), id="N")
+    [answer] = await stage.answers()
+    assert answer.get("id") == "N"
 
 
 async def test_a_snapshot_is_prepared_for_what_is_asked(stage: Stage) -> None:
