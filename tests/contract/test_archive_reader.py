@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import threading
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -37,6 +37,14 @@ OTHER = "nurse@capulet.lit"
 _owners = (f"owner'{n}\\\"@capulet.lit" for n in itertools.count())
 
 Fill = Callable[[list[Row]], Archive]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient_counts() -> Iterator[None]:
+    """Have no count of a search be given up because the machine is busy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive_reader, "COUNT_SECONDS", 60)
+        yield
 
 
 @pytest.fixture
