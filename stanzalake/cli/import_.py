@@ -84,8 +84,7 @@ def command(
     with _open_store(values) as store, _stop() as stopped:
         importer = Importer(store, values, reporter.report, dry_run=dry_run)
         for name, source in readers:
-            if not stopped():
-                _run(importer, name, source, stopped)
+            _run(importer, name, source, stopped)
     click.echo(
         json.dumps(asdict(importer.summary)) if as_json else _text(importer.summary, dry_run)
     )

@@ -133,13 +133,15 @@ class Importer:
 
         Args:
             source: The source.
-            stopped: Called after each batch; true ends the import.
+            stopped: Called first and after each batch; true ends the import.
 
         Raises:
             SourceUnavailable: The source cannot be read; earlier batches are imported.
             StoreUnavailable: The last batch may or may not be written; repeating is safe.
         """
         self.summary.complete = False
+        if stopped():
+            return
         for batch in self._batches(source.items()):
             self._write(batch)
             if stopped():

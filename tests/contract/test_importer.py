@@ -51,7 +51,8 @@ def load(
 ) -> tuple[Summary, list[Unreadable]]:
     told: list[Unreadable] = []
     one = Importer(store, SETTINGS, told.append, dry_run=dry_run, clock=lambda: NOW / 1000)
-    one.run(Given(items), lambda: stop)
+    batches = itertools.count()
+    one.run(Given(items), lambda: stop and next(batches) > 0)
     return one.summary, told
 
 
@@ -107,6 +108,7 @@ def test_an_import_is_complete_once_its_last_source_is(messages: Store, owner: s
     for number, stop in enumerate((False, True)):
         one.run(Given([archived(owner, number)]), partial(bool, stop))
         assert one.summary.complete is not stop
+    assert one.summary.imported == 1, "stopped between two sources"
 
 
 def test_a_dry_run_counts_and_writes_nothing(messages: Store, owner: str) -> None:
