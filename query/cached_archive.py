@@ -123,11 +123,13 @@ class CachedArchive:
             return len(positions), bisect_left(positions, below)
         if not self._may_add(selection):
             return await self._stored.count(selection, below)
-        if self._recall_older(selection, below) is None:
+        older = self._recall_older(selection, below)
+        if older is None:
             larger = await self._larger()
             if larger is not None:
                 return await larger.count(selection, below)
-        return await self._add_older(selection, below)
+            older = await self._count_older(selection, below)
+        return self._add_newer(older, selection, below)
 
     def _may_add(self, selection: Selection) -> bool:
         """Tell whether messages below the snapshot may be remembered, and added to it."""
@@ -240,9 +242,8 @@ class CachedArchive:
         newer = map(self._item, self._scan_snapshot(selection, backward=backward))
         return chain(newer, reversed(older)) if backward else chain(older, newer)
 
-    async def _add_older(self, selection: Selection, below: int) -> tuple[int, int]:
-        """Count the messages below the snapshot, if their number is not known, and add its own."""
-        older = self._recall_older(selection, below) or await self._count_older(selection, below)
+    def _add_newer(self, older: Older, selection: Selection, below: int) -> tuple[int, int]:
+        """Remember the number of the messages below the snapshot, and add that of its own."""
         older = replace(older, border=min(below, self._floor))
         self._snapshot.remember(self._name(selection), older)
         newer = self._matching_positions(selection)

@@ -151,7 +151,7 @@ class PageCache:
         return stored if snapshot is None else self._open(owner, snapshot, stored)
 
     def _open(self, owner: str, snapshot: Snapshot, stored: Archive) -> CachedArchive:
-        may_grow = snapshot.limit < SNAPSHOT_MESSAGES
+        may_grow = _may_grow(snapshot)
         return CachedArchive(
             snapshot,
             stored,
@@ -172,7 +172,7 @@ class PageCache:
             kept = self._snapshots.get(owner, snapshot)
             is_kept = (kept.newest, kept.change) == moment
             larger = kept if is_kept else snapshot
-            if larger.limit < SNAPSHOT_MESSAGES:
+            if _may_grow(larger):
                 larger = await self._enlarge(owner, larger)
                 if is_kept:
                     self._keep(owner, larger)
@@ -249,8 +249,7 @@ class PageCache:
     async def _update(
         self, owner: str, known: Snapshot | None, newest: int, change: int
     ) -> Snapshot | None:
-        is_large = known is None or known.limit == SNAPSHOT_MESSAGES
-        if known and not is_large and self._misses.get(owner, 0) >= _MISSES:
+        if known and _may_grow(known) and self._misses.get(owner, 0) >= _MISSES:
             known = await self._enlarge(owner, known)
             self._misses.pop(owner, None)  # another archive may have taken its room meanwhile
         # A lower bound than before comes from a Prosody whose journal was lost.
@@ -323,3 +322,8 @@ class PageCache:
             oldest, dropped = self._snapshots.popitem(last=False)
             self._size -= dropped.size
             self._misses.pop(oldest, None)
+
+
+def _may_grow(snapshot: Snapshot) -> bool:
+    """Tell whether a larger snapshot may be loaded in place of one."""
+    return snapshot.limit < SNAPSHOT_MESSAGES
