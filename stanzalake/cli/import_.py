@@ -85,6 +85,8 @@ def command(
         importer = Importer(store, values, reporter.report, dry_run=dry_run)
         for name, source in readers:
             _run(importer, name, source, stopped)
+            if not importer.summary.complete:
+                break
     click.echo(
         json.dumps(asdict(importer.summary)) if as_json else _text(importer.summary, dry_run)
     )
