@@ -142,10 +142,14 @@ def test_the_lists_of_older_changes_are_not_read(dsn: str, monkeypatch: pytest.M
     with migrated_store(dsn) as store:
         histories = Histories(store)
         histories.write(replace(wishes(A, n), always=always) for n in range(50_000))
-        given_select, few = store.select, ", max_bytes_to_read = 10000000"
+        given_select, bounded = store.select, list[str]()
 
         def select(statement: str, *values: Any) -> Sequence[Sequence[Any]]:
-            return given_select(statement + few * ("SETTINGS" in statement), *values)
+            if "SETTINGS" in statement:
+                statement += ", max_bytes_to_read = 10000000"
+                bounded.append(statement)
+            return given_select(statement, *values)
 
         monkeypatch.setattr(store, "select", select)
         assert histories.read([A])[A][-1].position == 49_999
+        assert bounded, "no statement was bounded"

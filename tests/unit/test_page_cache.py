@@ -13,7 +13,7 @@ from query.page_cache import PageCache
 from query.request import Request
 from stanzalake.errors import ResultTooLarge
 from stanzalake.model.inbox import ConversationState, Inbox
-from stanzalake.model.page import NewestMessages, Page, Selection
+from stanzalake.model.page import Archive, NewestMessages, Page, Selection
 from stanzalake.model.position import Sealer
 from tests.support.archives import SEALER, MemoryArchive, open_archive, row
 from tests.support.events import JULIET, ROMEO
@@ -302,14 +302,20 @@ async def test_requests_beyond_the_first_snapshot_have_a_larger_one_loaded(
     assert store.reads == [0, 0]
 
 
-async def test_a_small_archive_is_loaded_whole_for_the_first_request_beyond_its_snapshot(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def open_small(monkeypatch: pytest.MonkeyPatch) -> tuple[CountedStore, PageCache, Archive]:
+    """Open an archive whose snapshot lacks a few messages that are known to be there."""
     monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
     store = CountedStore(*range(1, 10))
     store.tells_counts = True
     cache = cache_of(store)
-    archive = await open_archive(cache, Request("capulet.lit", JULIET, JULIET, None, newest=9))
+    request = Request("capulet.lit", JULIET, JULIET, None, newest=9)
+    return store, cache, await open_archive(cache, request)
+
+
+async def test_a_small_archive_is_loaded_whole_for_the_first_request_beyond_its_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, cache, archive = await open_small(monkeypatch)
     page, counted = await asyncio.gather(
         archive.read(Selection(low=3), 2), archive.count(Selection(peer=ROMEO), 3)
     )
@@ -321,11 +327,7 @@ async def test_a_small_archive_is_loaded_whole_for_the_first_request_beyond_its_
 async def test_a_small_archive_that_is_loaded_whole_does_not_replace_a_newer_snapshot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(page_cache, "FIRST_MESSAGES", 2)
-    store = CountedStore(*range(1, 10))
-    store.tells_counts = True
-    cache = cache_of(store)
-    archive = await open_archive(cache, Request("capulet.lit", JULIET, JULIET, None, newest=9))
+    store, cache, archive = await open_small(monkeypatch)
     later = row(10)
     store.rows.append(later)
     assert await positions(cache, 10) == (True, [*range(1, 11)])
